@@ -1,0 +1,131 @@
+"""The ``rnafm`` program: its commands, and the one place where exceptions become messages and exit codes."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import traceback
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from rnafm_cli import __version__
+from rnafm_cli.cli import console
+from rnafm_cli.errors import RnafmError
+
+__all__ = ["app", "main"]
+
+CLOSED_PIPE = 141
+INTERRUPTED = 130
+
+
+class ErrorBoundary(TyperGroup):
+    """Turns what commands raise into one line on stderr and the exit code of its kind."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+            return result
+        except RnafmError as failure:
+            _set_command(ctx)
+            console.error(str(failure))
+            code = failure.exit_code
+        except KeyboardInterrupt:
+            console.console.line("")
+            code = INTERRUPTED
+        except BrokenPipeError:
+            code = CLOSED_PIPE
+        except OSError as failure:
+            if os.environ.get("RNAFM_DEBUG"):
+                raise
+            _set_command(ctx)
+            code = _os_failure(failure)
+        except typer.Exit:
+            raise
+        except Exception as failure:
+            if _is_usage_error(failure) or os.environ.get("RNAFM_DEBUG"):
+                raise
+            _set_command(ctx)
+            where = traceback.extract_tb(failure.__traceback__)[-1]
+            place = f"{os.path.basename(where.filename)}:{where.lineno}"
+            console.error(
+                f"internal error: {type(failure).__name__}: {failure} ({place}); "
+                "this is a bug in rnafm, RNAFM_DEBUG=1 shows the traceback to report"
+            )
+            code = 1
+        _flush_or_discard_stdout()
+        raise typer.Exit(code)
+
+
+def _set_command(ctx: Any) -> None:
+    if ctx.invoked_subcommand:
+        console.console.command = f"rnafm {ctx.invoked_subcommand}"
+
+
+def _is_usage_error(failure: Exception) -> bool:
+    # Typer vendors its parser; its errors know how to show themselves.
+    return hasattr(failure, "show") and hasattr(failure, "exit_code")
+
+
+def _os_failure(failure: OSError) -> int:
+    if failure.errno == errno.EPIPE:
+        return CLOSED_PIPE
+    where = f"{failure.filename}: " if failure.filename else ""
+    console.error(f"{where}{failure.strerror or failure}")
+    return 1
+
+
+def _flush_or_discard_stdout() -> None:
+    """What was computed before a failure still goes out; after a closed pipe the rest is dropped quietly."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        devnull = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(devnull, sys.stdout.fileno())
+
+
+app = typer.Typer(
+    name="rnafm",
+    cls=ErrorBoundary,
+    help="An RNA foundation model in the shell: embeddings, structure and function from FASTA.",
+    epilog="Example: rnafm fold seqs.fa > out.dbn. Each command explains itself with --help.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        sys.stdout.write(f"rnafm {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def rnafm(
+    ctx: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    _set_command(ctx)
+
+
+def _register() -> None:
+    from rnafm_cli.cli import embed, fold, weights
+
+    app.command("embed")(embed.embed)
+    app.command("fold")(fold.fold)
+    app.add_typer(weights.app, name="weights")
+
+
+_register()
+
+
+def main() -> None:
+    """Run the program; never returns."""
+    app(prog_name="rnafm")

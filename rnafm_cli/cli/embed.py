@@ -1,0 +1,162 @@
+"""``rnafm embed``: sequences in, an HDF5 file of representations out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rnafm_cli.cli import console, options
+from rnafm_cli.cli.intake import Intake
+from rnafm_cli.cli.options import DeviceChoice, LongChoice, OnErrorChoice, PrecisionChoice
+from rnafm_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from rnafm_cli.rna.records import SequenceRecord
+    from rnafm_cli.tasks.model import Model
+
+__all__ = ["embed"]
+
+
+class PoolChoice(StrEnum):
+    none = "none"
+    mean = "mean"
+    max = "max"
+    cls = "cls"
+
+
+class LayoutChoice(StrEnum):
+    per_record = "per-record"
+    matrix = "matrix"
+
+
+class FormatChoice(StrEnum):
+    h5 = "h5"
+    npy_dir = "npy-dir"
+
+
+def embed(
+    inputs: options.Inputs = None,
+    h5: Annotated[
+        Path | None, typer.Option("--h5", "-o", "--output", metavar="FILE", help="HDF5 file (or folder) to write.")
+    ] = None,
+    model: options.Model = "rnafm-mini",
+    layer: Annotated[
+        int, typer.Option("--layer", help="Layer to write: 0 is the embedding, -1 the last (after its norm).")
+    ] = -1,
+    pool: Annotated[
+        PoolChoice, typer.Option("--pool", help="One vector per RNA instead of one row per nucleotide.")
+    ] = PoolChoice.none,
+    layout: Annotated[
+        LayoutChoice,
+        typer.Option("--layout", help="One data set per record, or one matrix for all (pooled vectors only)."),
+    ] = LayoutChoice.per_record,
+    output_format: Annotated[
+        FormatChoice, typer.Option("--format", help="HDF5, or upstream RNA-FM's folder of .npy files.")
+    ] = FormatChoice.h5,
+    half: Annotated[bool, typer.Option("--half", help="Store float16 instead of float32.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with what an earlier run left.")] = False,
+    force: options.Force = False,
+    rename_duplicates: Annotated[
+        bool, typer.Option("--rename-duplicates", help="Add _2, _3 ... to repeated ids instead of stopping.")
+    ] = False,
+    long: options.Long = LongChoice.window,
+    on_error: options.OnError = OnErrorChoice.fail,
+    weights_dir: options.WeightsDir = None,
+    device: options.Device = DeviceChoice.auto,
+    threads: options.Threads = None,
+    precision: options.Precision = PrecisionChoice.fp32,
+    batch_tokens: options.BatchTokens = 4096,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Write the encoder's representation of every nucleotide to HDF5.
+
+    Row i of a data set is nucleotide i: special tokens are stripped.
+
+    Examples:
+
+      rnafm embed seqs.fa --h5 emb.h5
+
+      zcat big.fa.gz | rnafm embed --pool mean --layout matrix --half --h5 pooled.h5
+    """
+    if h5 is None or str(h5) == "-":
+        raise UsageError("embeddings are binary and need a file", hint="give --h5 FILE")
+    if layout is LayoutChoice.matrix and pool is PoolChoice.none:
+        raise UsageError("--layout matrix holds one vector per RNA", hint="add --pool mean, max or cls")
+    intake = Intake(inputs, on_error)
+
+    from rnafm_cli.tasks.model import load_model
+
+    loaded = load_model(
+        model, weights_dir=weights_dir, device=device.value, precision=precision.value, threads=threads
+    )
+    provenance = _provenance(loaded, layer, pool, precision)
+    writer = _writer(h5, output_format, layout, provenance, half=half, force=force, resume=resume)
+    reject = intake.skip if long is LongChoice.skip else intake.reject
+    with writer, console.progress(description="embedding") as bar:
+        records = _todo(intake.records(), writer, bar, rename_duplicates)
+        results = loaded.embed(
+            records, layer=layer, pool=pool.value, batch_tokens=batch_tokens, long=long.value, reject=reject
+        )
+        for record, array in results:
+            writer.add(record, array)
+            bar.advance()
+    console.info(f"wrote {h5}")
+    intake.finish()
+
+
+def _provenance(loaded: Model, layer: int, pool: PoolChoice, precision: PrecisionChoice) -> dict[str, Any]:
+    from rnafm_cli import __version__
+    from rnafm_cli.tasks.embed import resolve_layer
+
+    config = loaded.encoder.config
+    return {
+        "rnafm_version": __version__,
+        "model": loaded.name,
+        "weights_sha256": loaded.encoder_card.weights_sha256,
+        "layer": resolve_layer(layer, config.layers),
+        "pooling": pool.value,
+        "precision": precision.value,
+        "unit": "codon" if config.alphabet.unit == 3 else "nucleotide",
+        "dim": config.width,
+        "command": " ".join(["rnafm", *sys.argv[1:]]),
+    }
+
+
+def _writer(
+    path: Path,
+    output_format: FormatChoice,
+    layout: LayoutChoice,
+    provenance: dict[str, Any],
+    *,
+    half: bool,
+    force: bool,
+    resume: bool,
+) -> Any:
+    from rnafm_cli.io.embeddings import EmbeddingWriter, NpyDirWriter
+
+    if output_format is FormatChoice.npy_dir:
+        return NpyDirWriter(path, provenance=provenance, half=half, force=force, resume=resume)
+    return EmbeddingWriter(path, provenance=provenance, layout=layout.value, half=half, force=force, resume=resume)
+
+
+def _todo(
+    records: Iterator[SequenceRecord], writer: Any, bar: console.Progress, rename_duplicates: bool
+) -> Iterator[SequenceRecord]:
+    from dataclasses import replace
+
+    seen: dict[str, int] = {}
+    for record in records:
+        if rename_duplicates:
+            seen[record.id] = seen.get(record.id, 0) + 1
+            if seen[record.id] > 1:
+                record = replace(record, id=f"{record.id}_{seen[record.id]}")
+        if writer.done(record):
+            bar.advance()
+        else:
+            yield record

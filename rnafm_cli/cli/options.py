@@ -1,0 +1,139 @@
+"""Options that several commands share, each defined once."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rnafm_cli.cli.console import console
+
+__all__ = [
+    "BatchTokens",
+    "Device",
+    "DeviceChoice",
+    "Force",
+    "Inputs",
+    "Long",
+    "LongChoice",
+    "Model",
+    "OnError",
+    "OnErrorChoice",
+    "Output",
+    "Precision",
+    "PrecisionChoice",
+    "Quiet",
+    "Threads",
+    "Verbose",
+    "WeightsDir",
+]
+
+
+class DeviceChoice(StrEnum):
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+    mps = "mps"
+
+
+class PrecisionChoice(StrEnum):
+    fp32 = "fp32"
+    bf16 = "bf16"
+
+
+class LongChoice(StrEnum):
+    window = "window"
+    error = "error"
+    skip = "skip"
+
+
+class OnErrorChoice(StrEnum):
+    fail = "fail"
+    skip = "skip"
+
+
+def _set_quiet(value: bool) -> bool:
+    console.quiet = console.quiet or value
+    return value
+
+
+def _set_verbose(value: bool) -> bool:
+    console.verbose = console.verbose or value
+    return value
+
+
+def _complete_model(incomplete: str) -> list[str]:
+    # A fixed list: completion must not import the registry's dependencies or touch the disk.
+    names = ["rnafm-mini", "rna-fm", "mrna-fm", "rna-fm-ss-bprna", "rna-fm-ss-pdb"]
+    return [name for name in names if name.startswith(incomplete)]
+
+
+Inputs = Annotated[
+    list[Path] | None,
+    typer.Argument(
+        metavar="[FASTA]...",
+        help="FASTA files, plain or gz/bz2/xz; '-' or nothing reads standard input.",
+        show_default=False,
+    ),
+]
+Output = Annotated[
+    Path,
+    typer.Option("-o", "--output", metavar="FILE", help="Where to write; '-' is standard output, '.gz' compresses."),
+]
+Model = Annotated[
+    str,
+    typer.Option(
+        "-m",
+        "--model",
+        metavar="NAME|FILE",
+        help="A model's name (see 'rnafm weights list') or a weight file.",
+        autocompletion=_complete_model,
+    ),
+]
+WeightsDir = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        envvar="RNAFM_WEIGHTS_DIR",
+        help="Folder searched first for weights (then $RNAFM_HOME, the user cache and the shipped folder).",
+        show_default=False,
+    ),
+]
+Device = Annotated[DeviceChoice, typer.Option("--device", envvar="RNAFM_DEVICE", help="Where the networks run.")]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        "-j",
+        "--threads",
+        min=1,
+        envvar="RNAFM_THREADS",
+        help="CPU threads; all cores when not given.",
+        show_default=False,
+    ),
+]
+Precision = Annotated[
+    PrecisionChoice, typer.Option("--precision", help="Arithmetic of the networks; bf16 is faster, less exact.")
+]
+BatchTokens = Annotated[
+    int, typer.Option("--batch-tokens", min=1, metavar="N", help="Tokens per batch; results do not depend on it.")
+]
+Long = Annotated[
+    LongChoice,
+    typer.Option(
+        "--long",
+        help="RNAs beyond the model's limit: blended overlapping windows, an error, or left out with a warning.",
+    ),
+]
+OnError = Annotated[
+    OnErrorChoice,
+    typer.Option("--on-error", help="A bad record stops the run, or is skipped with a warning (exit 3 at the end)."),
+]
+Force = Annotated[bool, typer.Option("-f", "--force", help="Overwrite existing output.")]
+Quiet = Annotated[
+    bool, typer.Option("-q", "--quiet", help="Only errors on standard error.", callback=_set_quiet, is_eager=True)
+]
+Verbose = Annotated[
+    bool, typer.Option("-v", "--verbose", help="More detail on standard error.", callback=_set_verbose, is_eager=True)
+]

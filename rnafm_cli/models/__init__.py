@@ -1,0 +1,1 @@
+"""Networks, named models and their weight files."""

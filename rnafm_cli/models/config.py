@@ -1,0 +1,53 @@
+"""Shapes of encoders as frozen configurations, and the named presets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from rnafm_cli.errors import ConfigError
+from rnafm_cli.rna.alphabet import Alphabet, alphabet
+
+__all__ = ["ENCODER_PRESETS", "EncoderConfig"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderConfig:
+    """Everything that fixes an encoder's tensors and its arithmetic."""
+
+    layers: int
+    width: int
+    heads: int
+    ffn: int
+    tokens: Literal["rna", "codon"] = "rna"
+    positions: Literal["learned", "rotary"] = "learned"
+    max_tokens: int = 1024
+    """Longest input including <cls> and <eos>."""
+    norm_before: bool = True
+    """LayerNorm between the embedding and the first layer."""
+    token_dropout: bool = False
+    """ESM's rescaling of embeddings by the share of masked tokens."""
+
+    def __post_init__(self) -> None:
+        if self.width % self.heads:
+            raise ConfigError(f"width {self.width} is not a multiple of heads {self.heads}")
+        if self.positions == "rotary" and (self.width // self.heads) % 2:
+            raise ConfigError(f"rotary positions need an even head width, not {self.width // self.heads}")
+
+    @property
+    def alphabet(self) -> Alphabet:
+        """The token alphabet."""
+        return alphabet(self.tokens)
+
+    @property
+    def max_length(self) -> int:
+        """Longest sequence in units (nucleotides or codons) that fits into one window."""
+        return self.max_tokens - 2
+
+
+ENCODER_PRESETS: dict[str, EncoderConfig] = {
+    "rna-fm": EncoderConfig(layers=12, width=640, heads=20, ffn=5120),
+    "mrna-fm": EncoderConfig(layers=12, width=1280, heads=20, ffn=5120, tokens="codon", norm_before=False),
+    "rnafm-mini": EncoderConfig(layers=6, width=256, heads=8, ffn=1024, positions="rotary"),
+    "rnafm-tiny": EncoderConfig(layers=2, width=32, heads=2, ffn=64, positions="rotary"),
+}

@@ -1,0 +1,1 @@
+"""RNA science on numpy arrays: no torch, no files."""

@@ -1,0 +1,1 @@
+"""The library API: records in, results out, as generators."""

@@ -1,0 +1,118 @@
+"""A named model with its parts loaded when first used: what the commands do, a method away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from rnafm_cli.rna.records import SequenceRecord
+from rnafm_cli.tasks.encode import DEFAULT_BATCH_TOKENS, Reject, raise_rejected
+from rnafm_cli.tasks.runtime import Runtime
+
+if TYPE_CHECKING:
+    from rnafm_cli.models.encoder import Encoder
+    from rnafm_cli.models.files import Card
+    from rnafm_cli.tasks.embed import Pooling
+
+__all__ = ["Model", "Records", "load_model"]
+
+Records = str | Path | Iterable[SequenceRecord | str | tuple[str, str]]
+"""A FASTA path, or records, (id, sequence) tuples or bare sequences."""
+
+
+class Model:
+    """An encoder and its heads by name or file; nothing is read from disk before it is needed."""
+
+    def __init__(self, name: str, runtime: Runtime, *, weights_dir: Path | None = None) -> None:
+        self.name = name
+        self.runtime = runtime
+        self._weights_dir = weights_dir
+
+    @cached_property
+    def _loaded_encoder(self) -> tuple[Encoder, Card]:
+        from rnafm_cli.models.store import load_encoder
+
+        encoder, card = load_encoder(self.name, weights_dir=self._weights_dir)
+        return encoder.to(self.runtime.device, self.runtime.dtype).eval(), card
+
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder on the runtime's device, in its precision, in evaluation mode."""
+        return self._loaded_encoder[0]
+
+    @property
+    def encoder_card(self) -> Card:
+        """Provenance of the encoder's weights."""
+        return self._loaded_encoder[1]
+
+    def embed(
+        self,
+        records: Records,
+        *,
+        layer: int = -1,
+        pool: Pooling = "none",
+        batch_tokens: int = DEFAULT_BATCH_TOKENS,
+        long: Literal["window", "error", "skip"] = "window",
+        reject: Reject = raise_rejected,
+    ) -> Iterator[tuple[SequenceRecord, np.ndarray]]:
+        """Yield (record, float32 array): (L, D) per nucleotide or (D,) pooled; see :func:`tasks.embed.embed`."""
+        from rnafm_cli.tasks.embed import embed
+
+        return embed(
+            as_records(records),
+            self.encoder,
+            self.runtime,
+            layer=layer,
+            pool=pool,
+            batch_tokens=batch_tokens,
+            long=long,
+            reject=reject,
+        )
+
+
+def load_model(
+    name: str = "rnafm-mini",
+    *,
+    weights_dir: str | Path | None = None,
+    device: str = "auto",
+    precision: str = "fp32",
+    threads: int | None = None,
+) -> Model:
+    """A model ready to use.
+
+    Args:
+        name: a registered name (``rnafm weights list``) or a weight file.
+        weights_dir: folder searched before the usual places.
+        device: auto, cpu, cuda or mps.
+        precision: fp32 or bf16.
+        threads: CPU threads; torch's default if None.
+
+    Raises:
+        DeviceError: when the device is not there.
+        WeightsError: at first use, when the weights are missing or damaged.
+    """
+    runtime = Runtime.create(device, precision, threads)
+    return Model(name, runtime, weights_dir=Path(weights_dir) if weights_dir else None)
+
+
+def as_records(source: Records) -> Iterator[SequenceRecord]:
+    """Clean records from any of the accepted forms.
+
+    Raises:
+        InputError: for letters that are no nucleotides, and for unreadable files.
+    """
+    from rnafm_cli.io.fasta import clean_record, read_fasta
+
+    if isinstance(source, str | Path):
+        yield from read_fasta([source])
+        return
+    for number, item in enumerate(source, start=1):
+        if isinstance(item, SequenceRecord):
+            yield item
+        else:
+            name, sequence = item if isinstance(item, tuple) else (f"seq{number}", item)
+            yield clean_record(name, sequence)
