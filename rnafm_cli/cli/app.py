@@ -116,11 +116,12 @@ def rnafm(
 
 
 def _register() -> None:
-    from rnafm_cli.cli import embed, fold, weights
+    from rnafm_cli.cli import embed, fold, pretrain, weights
 
     app.command("embed")(embed.embed)
     app.command("fold")(fold.fold)
     app.add_typer(weights.app, name="weights")
+    app.add_typer(pretrain.app, name="pretrain")
 
 
 _register()

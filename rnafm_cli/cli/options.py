@@ -73,7 +73,7 @@ def _complete_model(incomplete: str) -> list[str]:
 Inputs = Annotated[
     list[Path] | None,
     typer.Argument(
-        metavar="[FASTA]...",
+        metavar="FASTA",
         help="FASTA files, plain or gz/bz2/xz; '-' or nothing reads standard input.",
         show_default=False,
     ),

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rnafm_cli.errors import WeightsError
 from rnafm_cli.models.config import EncoderConfig
 
 __all__ = ["Encoder", "EncoderOutput"]
@@ -46,7 +47,7 @@ class Encoder(nn.Module):
         self.norm_before = nn.LayerNorm(config.width) if config.norm_before else None
         self.layers = nn.ModuleList(EncoderLayer(config) for _ in range(config.layers))
         self.norm_after = nn.LayerNorm(config.width)
-        self.token_head = TokenHead(config.width, vocabulary)
+        self.token_head = TokenHead(config.width, vocabulary) if config.token_head else None
         self.apply(_initialise)
 
     def forward(
@@ -56,6 +57,7 @@ class Encoder(nn.Module):
         layers: Collection[int] | None = None,
         attentions: bool = False,
         logits: bool = False,
+        segments_BT: Tensor | None = None,
     ) -> EncoderOutput:
         """Run the encoder.
 
@@ -64,12 +66,17 @@ class Encoder(nn.Module):
             layers: numbers of the representations to keep, 0 to ``config.layers``; the last if None.
             attentions: also return the attention maps.
             logits: also return the masked-token logits (at every position, pads included).
+            segments_BT: for rows that hold several RNAs one after another: a number per RNA, -1 at pads;
+                positions attend within their own RNA only. None: one RNA a row.
         """
         last = self.config.layers
         wanted = {last} if layers is None else set(layers)
         is_pad_BT = tokens_BT == self.config.alphabet.pad
-        key_mask = ~is_pad_BT[:, None, None, :] if bool(is_pad_BT.any()) else None
-        x_BTD = self._embed(tokens_BT, is_pad_BT)
+        if segments_BT is not None:
+            key_mask = (segments_BT[:, :, None] == segments_BT[:, None, :])[:, None]
+        else:
+            key_mask = ~is_pad_BT[:, None, None, :] if bool(is_pad_BT.any()) else None
+        x_BTD = self._embed(tokens_BT, is_pad_BT, segments_BT)
         rotation = self._rotation(tokens_BT.shape[1], x_BTD)
 
         output = EncoderOutput()
@@ -89,14 +96,20 @@ class Encoder(nn.Module):
             real_BTT = ~(is_pad_BT[:, :, None] | is_pad_BT[:, None, :])
             output.attentions = torch.stack(maps, dim=1) * real_BTT[:, None, None]
         if logits:
-            output.logits = self.token_head(x_BTD, self.embed.weight)
+            output.logits = self.token_logits(x_BTD)
         return output
 
     def token_logits(self, x_ND: Tensor) -> Tensor:
-        """Masked-token logits (N, V) of final representations picked from any positions."""
+        """Masked-token logits (N, V) of final representations picked from any positions.
+
+        Raises:
+            WeightsError: when the weights came without a masked-token head.
+        """
+        if self.token_head is None:
+            raise WeightsError("these encoder weights hold no masked-token head", hint="import a file that has one")
         return self.token_head(x_ND, self.embed.weight)
 
-    def _embed(self, tokens_BT: Tensor, is_pad_BT: Tensor) -> Tensor:
+    def _embed(self, tokens_BT: Tensor, is_pad_BT: Tensor, segments_BT: Tensor | None) -> Tensor:
         x_BTD = self.embed(tokens_BT)
         if self.config.token_dropout:
             is_mask_BT = tokens_BT == self.config.alphabet.mask
@@ -105,7 +118,12 @@ class Encoder(nn.Module):
             masked_share_B = is_mask_BT.sum(-1).to(x_BTD.dtype) / (~is_pad_BT).sum(-1)
             x_BTD = x_BTD * ((1 - 0.15 * 0.8) / (1 - masked_share_B))[:, None, None]
         if self.positions is not None:
-            rows_BT = torch.cumsum(~is_pad_BT, dim=1) * ~is_pad_BT + self.config.alphabet.pad
+            count_BT = torch.cumsum(~is_pad_BT, dim=1)
+            if segments_BT is not None:
+                # Count from 1 again at each RNA: take off what the row had counted before its first token.
+                starts_BT = F.pad(segments_BT[:, 1:] != segments_BT[:, :-1], (1, 0), value=True)
+                count_BT = count_BT - torch.cummax((count_BT - 1) * starts_BT, dim=1).values
+            rows_BT = count_BT * ~is_pad_BT + self.config.alphabet.pad
             x_BTD = x_BTD + self.positions(rows_BT)
         if self.norm_before is not None:
             x_BTD = self.norm_before(x_BTD)
@@ -166,7 +184,7 @@ class EncoderLayer(nn.Module):
             map_BHTT = scores_BHTT.float().softmax(dim=-1)
             mixed_BHTK = map_BHTT.to(v_BHTK.dtype) @ v_BHTK
         else:
-            mixed_BHTK = F.scaled_dot_product_attention(q_BHTK, k_BHTK, v_BHTK, attn_mask=key_mask)
+            mixed_BHTK = _attention(q_BHTK, k_BHTK, v_BHTK, key_mask)
         return self.out(mixed_BHTK.transpose(1, 2).reshape(batch, length, width)), map_BHTT
 
 
@@ -181,6 +199,17 @@ class TokenHead(nn.Module):
 
     def forward(self, x_ND: Tensor, table_VD: Tensor) -> Tensor:
         return F.linear(self.norm(F.gelu(self.dense(x_ND))), table_VD, self.bias)
+
+
+def _attention(q_BHTK: Tensor, k_BHTK: Tensor, v_BHTK: Tensor, key_mask: Tensor | None) -> Tensor:
+    if q_BHTK.device.type != "cpu" or q_BHTK.dtype != torch.bfloat16 or q_BHTK.shape[-2] > 512:
+        return F.scaled_dot_product_attention(q_BHTK, k_BHTK, v_BHTK, attn_mask=key_mask)
+    # On CPUs the fused bfloat16 kernel is slower than plain matrix products at these lengths, its gradient twice so.
+    with torch.autocast("cpu", enabled=False):
+        scores_BHTT = (q_BHTK * q_BHTK.shape[-1] ** -0.5) @ k_BHTK.transpose(-1, -2)
+        if key_mask is not None:
+            scores_BHTT = scores_BHTT.masked_fill(~key_mask, float("-inf"))
+        return scores_BHTT.softmax(dim=-1) @ v_BHTK
 
 
 def _rotate(x_BHTK: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:

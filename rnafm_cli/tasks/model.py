@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import warnings
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -14,9 +15,13 @@ from rnafm_cli.tasks.encode import DEFAULT_BATCH_TOKENS, Reject, raise_rejected
 from rnafm_cli.tasks.runtime import Runtime
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from rnafm_cli.models.encoder import Encoder
     from rnafm_cli.models.files import Card
+    from rnafm_cli.rna.decode import DecodeOptions
     from rnafm_cli.tasks.embed import Pooling
+    from rnafm_cli.tasks.fold import Fold
 
 __all__ = ["Model", "Records", "load_model"]
 
@@ -72,6 +77,48 @@ class Model:
             long=long,
             reject=reject,
         )
+
+    def fold(
+        self,
+        records: Records,
+        *,
+        prior: bool = True,
+        options: DecodeOptions | None = None,
+        batch_tokens: int = DEFAULT_BATCH_TOKENS,
+        long: Literal["window", "error", "skip"] = "window",
+        reject: Reject = raise_rejected,
+        warn: Callable[[str], None] = warnings.warn,
+    ) -> Iterator[Fold]:
+        """Yield a :class:`~rnafm_cli.tasks.fold.Fold` per record in input order; see :func:`tasks.fold.fold`.
+
+        Args:
+            prior: guide the pair head by ViennaRNA's pair probabilities, if it takes them.
+            warn: called once when the prior is wanted and ViennaRNA is missing.
+        """
+        from rnafm_cli.tasks.fold import fold
+        from rnafm_cli.tasks.predictors import load_pair_predictor
+
+        predictor = load_pair_predictor(self, prior=prior, warn=warn)
+        return fold(
+            as_records(records),
+            self.encoder,
+            predictor,
+            self.runtime,
+            options=options,
+            batch_tokens=batch_tokens,
+            long=long,
+            reject=reject,
+        )
+
+    def component(self, name: str) -> tuple[dict[str, Tensor], Card]:
+        """Tensors and card of one of the model's heads, checked against the encoder in use.
+
+        Raises:
+            WeightsError: when the model has no such head, or the head belongs to another encoder.
+        """
+        from rnafm_cli.models.store import load_component
+
+        return load_component(self.name, name, weights_dir=self._weights_dir)
 
 
 def load_model(

@@ -1,0 +1,65 @@
+"""Write docs/cli.md from the commands' own help; ``--check`` fails when it has drifted."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+TARGET = Path(__file__).with_name("cli.md")
+HEAD = """# Command line reference
+
+Written by `python docs/generate_cli.py` from each command's `--help`.
+"""
+
+
+def help_of(*command: str) -> str:
+    """The help text of ``rnafm COMMAND``."""
+    environment = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb"}
+    environment = {k: v for k, v in environment.items() if not k.startswith("RNAFM_")}
+    result = subprocess.run(
+        [sys.executable, "-m", "rnafm_cli", *command, "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment,
+    )
+    return "\n".join(line.rstrip() for line in result.stdout.strip().splitlines())
+
+
+def subcommands(text: str) -> list[str]:
+    """The names listed under ``Commands:`` in a help text."""
+    names: list[str] = []
+    inside = False
+    for line in text.splitlines():
+        if line.startswith("Commands:"):
+            inside = True
+        elif inside and line.startswith("  ") and not line.startswith("   "):
+            names.append(line.split()[0])
+        elif inside and line.strip() and not line.startswith(" "):
+            break
+    return names
+
+
+def sections(*command: str) -> list[str]:
+    """One section for a command and one for each of its subcommands."""
+    text = help_of(*command)
+    title = " ".join(["rnafm", *command])
+    found = [f"## {title}\n\n```text\n{text}\n```\n"]
+    for name in subcommands(text):
+        found += sections(*command, name)
+    return found
+
+
+def main() -> None:
+    document = "\n".join([HEAD, *sections()])
+    if "--check" in sys.argv[1:]:
+        if TARGET.read_text() != document:
+            sys.exit("docs/cli.md has drifted; run: python docs/generate_cli.py")
+        return
+    TARGET.write_text(document)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Bytes to records and back: sequences, structures, embeddings, tables. No torch here."""

@@ -1,0 +1,252 @@
+"""FASTA in and out: streaming, cleaned to upper-case RNA, every complaint with file, line and record."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from rnafm_cli.errors import InputError
+from rnafm_cli.io.streams import STDIO, input_name, open_text
+from rnafm_cli.rna.alphabet import IUPAC_LETTERS
+from rnafm_cli.rna.records import SequenceRecord
+
+__all__ = ["IntakeReport", "clean_record", "read_fasta", "write_fasta"]
+
+_SPACE = " \t\r\n\v\f"
+_GAPS = "-."
+_FIRST_LINE = 1 << 16
+"""Characters read to see whether an input is FASTA at all, before a line of any length is trusted."""
+
+_CLEAN = str.maketrans(
+    {letter.lower(): letter for letter in IUPAC_LETTERS} | {"T": "U", "t": "U"} | dict.fromkeys(_SPACE + _GAPS)
+)
+_LETTERS = str.maketrans(dict.fromkeys(IUPAC_LETTERS))
+_ALLOWED = set(IUPAC_LETTERS + IUPAC_LETTERS.lower() + "Tt" + _SPACE + _GAPS)
+_PROTEIN_ONLY = "EFILPQ"
+_PROTEIN_SHARE = 0.1
+"""Amino acids that are no nucleotide codes make up a third of most proteins; tRNA with I and P for modified
+bases stays below this."""
+_BRACKETS = set("()[]{}<>")
+
+Report = Callable[[str], None]
+
+
+class _Writable(Protocol):
+    def write(self, text: str, /) -> object: ...
+
+
+@dataclass
+class IntakeReport:
+    """What reading changed or left out; the fields count records, ``gap_letters`` counts letters."""
+
+    records: int = 0
+    t_to_u: int = 0
+    lower: int = 0
+    gapped: int = 0
+    gap_letters: int = 0
+    skipped: int = 0
+
+    def summary(self) -> list[str]:
+        """One line on the conversions, or none if every record was clean upper-case RNA."""
+        parts = [
+            f"T read as U in {self.t_to_u}" if self.t_to_u else "",
+            f"lower case raised in {self.lower}" if self.lower else "",
+            f"{self.gap_letters} gap{'s' * (self.gap_letters > 1)} removed from {self.gapped}" if self.gapped else "",
+        ]
+        told = ", ".join(filter(None, parts))
+        return [f"{self.records} record{'s' * (self.records != 1)} read: {told}"] if told else []
+
+
+def read_fasta(
+    paths: Sequence[str | Path] | str | Path = (STDIO,),
+    *,
+    on_error: Literal["fail", "skip"] = "fail",
+    report: Report | None = None,
+    counts: IntakeReport | None = None,
+) -> Iterator[SequenceRecord]:
+    """Yield the records of FASTA inputs one by one, as upper-case RNA with the IUPAC letters kept.
+
+    T becomes U, lower case upper case; white space goes silently, gaps (``-`` and ``.``) with one
+    warning. Files may be compressed; ``-`` (or no path) is stdin. Memory holds one record.
+
+    Args:
+        paths: one input or several, read in turn; all are looked at before the first is read.
+        on_error: whether a bad record stops the reading or is reported and left out. An input that is
+            unreadable, damaged or no FASTA stops it in either case, after its complete records.
+        report: called with each message for the user.
+        counts: filled while reading.
+
+    Raises:
+        InputError: naming file, line and record; also when there is no record at all.
+    """
+    sources = [paths] if isinstance(paths, str | Path) else list(paths) or [STDIO]
+    counts = IntakeReport() if counts is None else counts
+    tell = report or (lambda message: None)
+    for source in sources:
+        _check_readable(source)
+    for source in sources:
+        before = counts.records + counts.skipped
+        for raw in _raw_records(source):
+            try:
+                record = _clean(raw, counts, tell)
+            except InputError as error:
+                if on_error == "fail":
+                    raise
+                counts.skipped += 1
+                tell(f"{error.message}; left out")
+            else:
+                counts.records += 1
+                yield record
+        if counts.records + counts.skipped == before:
+            empty = InputError(f"{input_name(source)}: is empty", hint="FASTA records are expected")
+            if on_error == "fail" or len(sources) == 1:
+                raise empty
+            tell(empty.message)
+    if not counts.records + counts.skipped:
+        raise InputError("no input holds a record", hint="FASTA records are expected")
+
+
+def clean_record(header: str, sequence: str) -> SequenceRecord:
+    """A record from a header (first word: the id) and a sequence, cleaned as if read from FASTA.
+
+    Raises:
+        InputError: for letters that are no nucleotides, an empty sequence or a missing id.
+    """
+    return _clean(_RawRecord("", 0, header, [sequence]), IntakeReport(), lambda message: None)
+
+
+def write_fasta(records: Iterable[SequenceRecord], out: _Writable, *, width: int = 0) -> None:
+    """Write records as FASTA, the sequence on one line or wrapped at ``width`` letters."""
+    for record in records:
+        step = width or max(1, len(record.sequence))
+        lines = [record.sequence[k : k + step] for k in range(0, len(record.sequence), step)]
+        out.write("\n".join([f">{record.header}", *lines]) + "\n")
+
+
+@dataclass(slots=True)
+class _RawRecord:
+    source: str
+    line: int
+    header: str
+    lines: list[str]
+
+    @property
+    def name(self) -> str:
+        return _split_header(self.header)[0]
+
+    @property
+    def where(self) -> str:
+        place = f"{self.source}:{self.line}: " if self.source else ""
+        return f"{place}record '{self.name}'"
+
+
+def _check_readable(source: str | Path) -> None:
+    """Complain about a path now rather than when its turn comes, hours later."""
+    # Only hopeless paths are opened here: opening and closing a named pipe would empty it.
+    if str(source) != STDIO and (os.path.isdir(source) or not os.access(source, os.R_OK)):
+        open_text(source).close()
+
+
+def _raw_records(source: str | Path) -> Iterator[_RawRecord]:
+    """Headers with their sequence lines; blank and ``;`` lines count but carry nothing."""
+    name = input_name(source)
+    header, start, lines = "", 0, list[str]()
+    number = 0
+    with open_text(source) as handle:
+        try:
+            first = handle.readline(_FIRST_LINE)
+            while first and not first.strip() or first.startswith(";"):
+                number += first.endswith("\n")
+                first = handle.readline(_FIRST_LINE)
+            if not first:
+                return
+            _check_header(first, name, number + 1)
+            while not first.endswith("\n") and (more := handle.readline(_FIRST_LINE)):
+                first += more
+            number += 1
+            header, start = first[1:].strip(), number
+            for line in handle:
+                number += 1
+                if line[0] == ">":
+                    yield _RawRecord(name, start, header, lines)
+                    header, start, lines = line[1:].strip(), number, []
+                else:
+                    lines.append(line if line[0] != ";" else "\n")
+        except InputError as error:
+            if start:
+                error.message += f"; reading stopped in the record '{_split_header(header)[0]}' of line {start}"
+            raise
+    yield _RawRecord(name, start, header, lines)
+
+
+def _check_header(line: str, name: str, number: int) -> None:
+    if line.startswith(">"):
+        return
+    where = f"{name}:{number}"
+    if _is_junk(line):
+        raise InputError(f"{where}: holds binary data, not FASTA text")
+    if line.startswith("@"):
+        raise InputError(f"{where}: looks like FASTQ, not FASTA", hint="convert it first, e.g. with seqkit fq2fa")
+    if set(line) <= _ALLOWED:
+        hint = "put a line such as '>name' above each sequence"
+        raise InputError(f"{where}: a sequence without a FASTA header", hint=hint)
+    raise InputError(f"{where}: is not FASTA", hint="the first line of FASTA starts with '>'")
+
+
+def _is_junk(text: str) -> bool:
+    """Whether text has control characters or bytes that were no UTF-8, as decoded binary data do."""
+    return any((letter < " " and letter not in _SPACE) or letter in "\x7f\ufffd" for letter in text)
+
+
+def _clean(raw: _RawRecord, counts: IntakeReport, tell: Report) -> SequenceRecord:
+    name, description = _split_header(raw.header)
+    text = "".join(raw.lines)
+    sequence = text.translate(_CLEAN)
+    if sequence.translate(_LETTERS):
+        raise _foreign_letter(raw)
+    if not name:
+        raise InputError(f"{raw.where}: the header has no name", hint="write '>name' above each sequence")
+    gaps = text.count("-") + text.count(".")
+    if not sequence:
+        raise InputError(f"{raw.where}: has {'only gaps' if gaps else 'no sequence'}")
+    if gaps:
+        if not counts.gapped:
+            tell(f"{raw.where}: gaps ('-' and '.') are removed, here and in all later records")
+        counts.gapped += 1
+        counts.gap_letters += gaps
+    if "T" in text or "t" in text:
+        counts.t_to_u += 1
+    if not text.isupper():
+        counts.lower += 1
+    return SequenceRecord(name, sequence, description, raw.source, raw.line)
+
+
+def _split_header(header: str) -> tuple[str, str]:
+    words = header.split(None, 1)
+    return words[0] if words else "", words[1] if len(words) > 1 else ""
+
+
+def _foreign_letter(raw: _RawRecord) -> InputError:
+    """The error for the first letter that is no nucleotide, with its line and column (1-based)."""
+    row, column, letter = next(
+        (row, column, letter)
+        for row, line in enumerate(raw.lines)
+        for column, letter in enumerate(line)
+        if letter not in _ALLOWED
+    )
+    text = "".join(raw.lines)
+    place = f"{raw.source}:{raw.line + 1 + row}: " if raw.source else ""
+    where = f"{place}record '{raw.name}', column {column + 1}"
+    if _is_junk(letter):
+        return InputError(f"{where}: binary data in a sequence")
+    if letter in _BRACKETS:
+        return InputError(f"{where}: '{letter}' in a sequence", hint="a structure line? give sequences alone, as FASTA")
+    if sum(map(text.upper().count, _PROTEIN_ONLY)) >= _PROTEIN_SHARE * len(text):
+        return InputError(
+            f"{where}: '{letter}': this looks like a protein",
+            hint="RNA or DNA is expected: give the transcript or the coding sequence instead",
+        )
+    return InputError(f"{where}: '{letter}' is not a nucleotide", hint="write N for an unknown or modified base")

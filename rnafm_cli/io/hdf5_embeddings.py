@@ -1,0 +1,288 @@
+"""The HDF5 file of embeddings while it is written.
+
+A file grows as ``NAME.tmp`` in commits (see :mod:`rnafm_cli.io.journal`) and takes its name when it is
+complete, so what has the final name is whole and what a killed run leaves can be continued.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+import h5py
+import numpy as np
+
+from rnafm_cli.errors import InputError, RnafmError, UsageError
+from rnafm_cli.io.embedding_layouts import LAYOUTS, Layout
+from rnafm_cli.io.journal import JournaledFile, journal_of
+from rnafm_cli.io.names import DistinctNames
+from rnafm_cli.io.provenance import Provenance, plain, refuse_other, sequence_hash, stamped
+from rnafm_cli.io.streams import STDIO, write_error
+from rnafm_cli.rna.records import SequenceRecord
+
+__all__ = ["EmbeddingWriter", "LayoutName"]
+
+FORMAT = "rnafm-embeddings"
+FORMAT_VERSION = 1
+FLUSH_BYTES = 32 << 20
+FLUSH_SECONDS = 1.0
+
+LayoutName = Literal["per-record", "matrix"]
+
+
+class EmbeddingWriter:
+    """Writes records and their embeddings to an HDF5 file that appears when it is complete.
+
+    Use as a context manager. Leaving it well puts the file in its place; leaving it by an exception
+    keeps what was added in ``PATH.tmp``, and a :class:`RnafmError` on its way out gets a hint on how to
+    go on.
+
+    Args:
+        path: the file to make.
+        provenance: what made the embeddings (model, weights_sha256, layer, pooling, ...); file attributes.
+        layout: ``per-record``: data sets ``/<id>`` of shape (L, D) or (D,); ``matrix``: pooled vectors as
+            ``/embeddings`` (N, D) with ``/ids``, ``/lengths`` and ``/sequence_sha256``.
+        half: store float16 instead of float32.
+        force: replace the file or the rest of an interrupted run.
+        resume: continue the rest of an interrupted run, or add to a complete file.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        provenance: Provenance,
+        layout: LayoutName = "per-record",
+        half: bool = False,
+        force: bool = False,
+        resume: bool = False,
+    ) -> None:
+        if str(path) == STDIO:
+            raise UsageError("HDF5 cannot be written to stdout", hint="name a file with -o FILE.h5")
+        self.path = Path(os.path.realpath(path))
+        self.partial = self.path.with_name(self.path.name + ".tmp")
+        self._dtype = np.dtype(np.float16 if half else np.float32)
+        self._layout_name = layout
+        self._provenance = {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            **stamped(provenance),
+            "layout": layout,
+            "dtype": self._dtype.name,
+        }
+        self._force, self._resume = force, resume
+        self._names = DistinctNames(LAYOUTS[layout].key, kind="data set name")
+        self._raw: JournaledFile | None = None
+        self._file: h5py.File | None = None
+        self._layout: Layout | None = None
+        self._kept = 0
+        self._waiting_bytes, self._saved_at = 0, 0.0
+
+    @property
+    def count(self) -> int:
+        """Records in the file, earlier runs' included."""
+        return self._opened.count
+
+    @property
+    def kept(self) -> int:
+        """Records that a kill at this moment would leave in ``PATH.tmp``."""
+        return self._kept
+
+    def __enter__(self) -> Self:
+        self._check_target()
+        if self._resume and not self.partial.exists() and self.path.exists():
+            self._open_complete()
+        else:
+            if not (self._resume and self.partial.exists()):
+                self._create()
+            self._open_partial()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self._finish()
+        else:
+            self._abandon(error)
+
+    def done(self, record: SequenceRecord) -> bool:
+        """Whether an earlier run stored this record, so that it need not be computed again.
+
+        Ask once per record, as it is read: a second record of the same name is refused here, before
+        anything is computed for it.
+
+        Raises:
+            InputError: when two records share a name, or the file holds the name with another sequence.
+        """
+        key = self._names.claim(record)
+        stored = self._opened.stored_hash(key)
+        if stored is None:
+            return False
+        if stored != sequence_hash(record.sequence):
+            raise InputError(
+                f"{record.where}: {self.path} holds this id with another sequence",
+                hint="write to another file, or start over with --force",
+            )
+        return True
+
+    def add(self, record: SequenceRecord, array: np.ndarray) -> None:
+        """Store one record: (L, D) with row i for nucleotide (codon) i, or (D,) when pooled.
+
+        Raises:
+            InputError: when two records share a name.
+            UsageError: for rows of nucleotides in a matrix.
+            RnafmError: when the disk is full; earlier records are safe.
+        """
+        if self._names.name(record) not in self._names:
+            self._names.claim(record)
+        if self._raw is None:
+            self._reopen_complete()
+        key = self._names.name(record)
+        if self._opened.stored_hash(key) is not None:
+            raise self._names.collision(record, self._opened.stored_id(key))
+        self._opened.add(record, key, sequence_hash(record.sequence), np.ascontiguousarray(array, self._dtype))
+        self._waiting_bytes += array.size * self._dtype.itemsize
+        failed = self._raw is not None and self._raw.error is not None
+        if failed or self._waiting_bytes >= FLUSH_BYTES or time.monotonic() - self._saved_at >= FLUSH_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Make every record added so far survive the end of the process, however it comes.
+
+        Happens by itself about every second; call it after a batch to be sure.
+        """
+        if self._raw is None or self._file is None:
+            return
+        try:
+            self._opened.flush()
+            self._file.flush()
+            self._raw.commit()
+        except OSError as error:
+            raise write_error(self.partial, error) from error
+        self._kept = self._opened.count
+        self._waiting_bytes, self._saved_at = 0, time.monotonic()
+
+    @property
+    def _opened(self) -> Layout:
+        if self._layout is None:
+            raise ValueError("an EmbeddingWriter is used inside its with block")
+        return self._layout
+
+    def _check_target(self) -> None:
+        if self._force and self._resume:
+            raise UsageError("--force and --resume contradict each other")
+        if self.path.is_dir():
+            raise UsageError(f"{self.path}: is a folder", hint="name a file")
+        if not self.path.parent.is_dir():
+            raise UsageError(f"{self.path}: there is no folder {self.path.parent}", hint="make it first")
+        if self._force or self._resume:
+            return
+        if self.path.exists():
+            raise UsageError(f"{self.path}: exists", hint="--force replaces it, --resume adds the records it lacks")
+        if self.partial.exists():
+            raise UsageError(
+                f"{self.partial}: an interrupted run left this", hint="--resume continues it, --force starts over"
+            )
+
+    def _create(self) -> None:
+        """Put an empty file of this provenance in the place of ``PATH.tmp``, whole from the start."""
+        content = io.BytesIO()
+        with h5py.File(content, "w", track_order=True) as file:
+            file.attrs.update(self._provenance)
+            LAYOUTS[self._layout_name].create(file)
+        fresh = self.partial.with_name(self.partial.name + ".new")
+        try:
+            fresh.write_bytes(content.getbuffer())
+            journal_of(self.partial).unlink(missing_ok=True)
+            os.replace(fresh, self.partial)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                fresh.unlink(missing_ok=True)
+            raise write_error(self.partial, error) from error
+
+    def _open_partial(self) -> None:
+        try:
+            self._raw = JournaledFile(self.partial)
+        except OSError as error:
+            raise write_error(self.partial, error) from error
+        try:
+            self._use(h5py.File(self._raw, "r+", driver="fileobj"), self.partial)
+        except OSError as error:
+            self._raw.close()
+            raise UsageError(f"{self.partial}: is damaged ({error})", hint="--force starts over") from error
+        except RnafmError:
+            self._raw.close()
+            raise
+        self._kept, self._saved_at = self._opened.count, time.monotonic()
+
+    def _open_complete(self) -> None:
+        """Look into the complete file; it is touched only when there is a record to add."""
+        try:
+            self._use(h5py.File(self.path, "r"), self.path)
+        except OSError as error:
+            raise UsageError(f"{self.path}: is no HDF5 file to add to", hint="--force replaces it") from error
+
+    def _reopen_complete(self) -> None:
+        self._close_file()
+        os.replace(self.path, self.partial)
+        self._open_partial()
+
+    def _use(self, file: h5py.File, path: Path) -> None:
+        try:
+            self._check_provenance(file, path)
+            self._layout = LAYOUTS[self._layout_name](file, self._dtype)
+        except BaseException:
+            file.close()
+            raise
+        self._file = file
+
+    def _check_provenance(self, file: h5py.File, path: Path) -> None:
+        stored = {key: plain(value) for key, value in file.attrs.items() if key != "dim"}
+        if stored.get("format") != FORMAT:
+            raise UsageError(f"{path}: was not made by rnafm embed", hint="--force replaces it")
+        refuse_other(path, stored, {key: value for key, value in self._provenance.items() if key != "dim"})
+
+    def _close_file(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _finish(self) -> None:
+        if self._raw is None:
+            self._close_file()
+            return
+        try:
+            self.flush()
+            self._close_file()
+            self._raw.commit()
+            self._raw.sync()
+            self._raw.close()
+            os.replace(self.partial, self.path)
+        except (OSError, RnafmError) as error:
+            failure = write_error(self.partial, error) if isinstance(error, OSError) else error
+            self._abandon(failure)
+            raise failure from error
+
+    def _abandon(self, error: BaseException) -> None:
+        """Close with what was committed; nothing is hidden behind a second error."""
+        with contextlib.suppress(OSError, RnafmError):
+            self.flush()
+        with contextlib.suppress(OSError):
+            self._close_file()
+        if self._raw is None:
+            return
+        with contextlib.suppress(OSError):
+            self._raw.commit()
+        self._raw.close()
+        if not self._kept and not self._resume:
+            self.partial.unlink(missing_ok=True)
+        elif self._kept and isinstance(error, RnafmError):
+            number = f"{self._kept} record{'s are' if self._kept > 1 else ' is'}"
+            safe = f"{number} safe in {self.partial}: add --resume to go on from there"
+            error.hint = f"{error.hint}; {safe}" if error.hint else safe

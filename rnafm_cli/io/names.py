@@ -1,0 +1,91 @@
+"""Names made from record ids: HDF5 keys and file names, checked to stay distinct."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+
+from rnafm_cli.errors import InputError
+from rnafm_cli.rna.records import SequenceRecord
+
+__all__ = ["DistinctNames", "file_stem", "hdf5_key", "npy_stem", "rename_duplicates"]
+
+_UNSAFE = re.compile(r"""[\\/?%*:|"<>\s\x00-\x1f]""")
+_LONGEST = 200
+"""Bytes of a file name without its suffix; common file systems take 255 in all."""
+
+
+def hdf5_key(identifier: str) -> str:
+    """The data set name of a record: its id with ``/``, which would make groups, as ``_``."""
+    key = identifier.replace("/", "_")
+    return "_" * len(key) if key in (".", "..") else key
+
+
+def npy_stem(identifier: str) -> str:
+    """Upstream's file name of a record: the id with spaces (and here ``/``) as ``_``."""
+    return _fit(identifier.replace(" ", "_").replace("/", "_"))
+
+
+def file_stem(identifier: str) -> str:
+    """A file name for a record, by ViennaRNA's rule: characters that shells and systems mind become ``_``."""
+    return _fit(_UNSAFE.sub("_", identifier))
+
+
+def _fit(name: str) -> str:
+    """Keep a name from being hidden or longer than a file system takes."""
+    name = "_" + name[1:] if name.startswith(".") else name
+    if len(name.encode()) <= _LONGEST:
+        return name or "_"
+    digest = hashlib.sha256(name.encode()).hexdigest()[:12]
+    return name.encode()[: _LONGEST - 13].decode(errors="ignore") + "_" + digest
+
+
+class DistinctNames:
+    """Hands out a name per record and refuses to hand out the same one twice."""
+
+    def __init__(self, make: Callable[[str], str], *, kind: str) -> None:
+        self._make = make
+        self._kind = kind
+        self._owners: dict[str, str] = {}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._owners
+
+    def claim(self, record: SequenceRecord) -> str:
+        """The name of a record, no longer free afterwards.
+
+        Raises:
+            InputError: when an earlier record has that name; both ids are told.
+        """
+        name = self.name(record)
+        if name in self._owners:
+            raise self.collision(record, self._owners[name])
+        self._owners[name] = record.id
+        return name
+
+    def name(self, record: SequenceRecord) -> str:
+        """The name of a record, whether free or not."""
+        return self._make(record.id)
+
+    def collision(self, record: SequenceRecord, owner: str) -> InputError:
+        """The error of a record whose name belongs to the record with the id ``owner``."""
+        if owner == record.id:
+            problem = "the id appears twice"
+        else:
+            problem = f"its {self._kind} '{self.name(record)}' is also that of the record '{owner}'"
+        return InputError(f"{record.where}: {problem}", hint="give every record its own id, or use --rename-duplicates")
+
+
+def rename_duplicates(records: Iterable[SequenceRecord]) -> Iterator[SequenceRecord]:
+    """The same records, a repeated id followed by ``_2``, ``_3`` and so on."""
+    counts: dict[str, int] = {}
+    for record in records:
+        name, number = record.id, counts.get(record.id, 0)
+        while name in counts:
+            number += 1
+            name = f"{record.id}_{max(number, 2)}"
+        counts[record.id] = max(number, 2) if name != record.id else 1
+        counts.setdefault(name, 1)
+        yield record if name == record.id else replace(record, id=name)

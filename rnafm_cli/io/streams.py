@@ -1,0 +1,311 @@
+"""Text in and out: files, ``-``, compression found by content, outputs that appear whole or not at all."""
+
+from __future__ import annotations
+
+import bz2
+import contextlib
+import errno
+import gzip
+import io
+import itertools
+import lzma
+import os
+import stat
+import sys
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, TextIO, cast
+
+from rnafm_cli.errors import InputError, RnafmError, UsageError
+
+__all__ = ["TextSink", "atomic_path", "input_name", "open_output", "open_text", "write_error"]
+
+STDIO = "-"
+CHUNK = 1 << 16
+_BOM = b"\xef\xbb\xbf"
+_HEAD = 6
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_FOREIGN = {
+    b"PK\x03\x04": ("a zip archive", "unpack it first"),
+    b"\x89HDF": ("an HDF5 file", None),
+    b"%PDF": ("a PDF document", None),
+    b"\xff\xfe": ("UTF-16 text", "save it as UTF-8"),
+    b"\xfe\xff": ("UTF-16 text", "save it as UTF-8"),
+}
+
+
+def input_name(source: str | Path) -> str:
+    """How messages call an input: its path, or ``stdin``."""
+    return "stdin" if str(source) == STDIO else str(source)
+
+
+def open_text(source: str | Path) -> TextIO:
+    """Open a text input for reading; ``-`` is stdin.
+
+    gzip, bzip2 and xz (zstd where a decoder is installed) are recognised by content, never by name;
+    a byte-order mark is dropped; CR, LF and CRLF end lines; bytes that are no UTF-8 become U+FFFD.
+    Nothing is read ahead beyond one block, so a pipe is followed as it fills.
+
+    Raises:
+        InputError: for a missing, unreadable or binary input; while reading, for data that end
+            early or are damaged. Everything before the damage is delivered first.
+    """
+    name = input_name(source)
+    if str(source) == STDIO:
+        if sys.stdin is None:
+            raise InputError("stdin: is closed")
+        raw = cast(BinaryIO, sys.stdin.buffer)
+    else:
+        try:
+            raw = cast(BinaryIO, Path(source).open("rb"))
+        except OSError as error:
+            raise _unreadable(name, error) from error
+    # sys.stdin stays usable for its owner; only files opened here are closed with the reader.
+    owned = None if raw is getattr(sys.stdin, "buffer", None) else raw
+    reader = _ChunkReader(_text_chunks(raw, name), owned)
+    return io.TextIOWrapper(io.BufferedReader(reader, CHUNK), encoding="utf-8", errors="replace")
+
+
+def _unreadable(name: str, error: OSError) -> InputError:
+    if isinstance(error, IsADirectoryError):
+        return InputError(f"{name}: is a directory", hint="name the files in it")
+    if isinstance(error, FileNotFoundError):
+        return InputError(f"{name}: no such file")
+    return InputError(f"{name}: cannot be read ({error.strerror or error})")
+
+
+class _ChunkReader(io.RawIOBase):
+    """A raw byte stream over an iterator of blocks."""
+
+    def __init__(self, blocks: Iterator[bytes], owned: BinaryIO | None = None) -> None:
+        self._blocks = blocks
+        self._owned = owned
+        self._rest = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        for block in self._blocks if not self._rest else ():
+            if block:
+                self._rest = memoryview(block)
+                break
+        count = min(len(buffer), len(self._rest))
+        buffer[:count] = self._rest[:count]
+        self._rest = self._rest[count:]
+        return count
+
+    def close(self) -> None:
+        if not self.closed and self._owned is not None:
+            self._owned.close()
+        super().close()
+
+
+def _text_chunks(raw: BinaryIO, name: str) -> Iterator[bytes]:
+    """Decompressed, checked blocks of a byte stream, without byte-order mark."""
+    blocks = _guarded(raw, name, "data")
+    head = _take(blocks)
+    for magic, (kind, decoder) in _DECODERS.items():
+        if head.startswith(magic):
+            packed = io.BufferedReader(_ChunkReader(itertools.chain([head], blocks)), CHUNK)
+            blocks = _guarded(decoder(name, packed), name, f"{kind} data")
+            head = _take(blocks)
+            break
+    for magic, (what, hint) in _FOREIGN.items():
+        if head.startswith(magic):
+            raise InputError(f"{name}: is {what}, not plain text", hint=hint)
+    for block in itertools.chain([head.removeprefix(_BOM)], blocks):
+        end = block.find(b"\0")
+        if end < 0:
+            yield block
+            continue
+        if end:
+            yield block[:end]
+        raise InputError(f"{name}: holds binary data, not text")
+
+
+def _take(blocks: Iterator[bytes]) -> bytes:
+    """The first bytes of a stream, enough to tell its kind unless it ends before."""
+    head = b""
+    while len(head) < _HEAD:
+        block = next(blocks, b"")
+        if not block:
+            break
+        head += block
+    return head
+
+
+def _guarded(stream: Any, name: str, what: str) -> Iterator[bytes]:
+    """Blocks of a binary stream, its failures told as errors of the input."""
+    while True:
+        try:
+            block = stream.read1(CHUNK)
+        except InputError:
+            raise
+        except EOFError as error:
+            raise InputError(f"{name}: the {what} end early", hint="the file is truncated: fetch it again") from error
+        except (OSError, zlib.error, lzma.LZMAError) as error:
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+            raise InputError(f"{name}: the {what} cannot be read ({reason})") from error
+        if not block:
+            return
+        yield block
+
+
+def _zstd(name: str, packed: BinaryIO) -> Any:
+    try:
+        import zstandard
+    except ImportError as error:
+        raise InputError(f"{name}: is zstd-compressed", hint="pip install zstandard, or recompress as .gz") from error
+    return io.BufferedReader(zstandard.ZstdDecompressor().stream_reader(packed, read_across_frames=True))
+
+
+_DECODERS: dict[bytes, tuple[str, Callable[[str, BinaryIO], Any]]] = {
+    b"\x1f\x8b": ("gzip", lambda name, packed: gzip.GzipFile(fileobj=packed, mode="rb")),
+    b"BZh": ("bzip2", lambda name, packed: bz2.BZ2File(packed)),
+    b"\xfd7zXZ\x00": ("xz", lambda name, packed: lzma.LZMAFile(packed)),
+    b"\x28\xb5\x2f\xfd": ("zstd", _zstd),
+}
+
+
+class TextSink:
+    """A text output that reports failures as :class:`RnafmError` (a closed pipe stays BrokenPipeError)."""
+
+    def __init__(self, handle: TextIO, name: str) -> None:
+        self._handle = handle
+        self.name = name
+        self.empty = True
+
+    def write(self, text: str) -> int:
+        """Write text; it may sit in a buffer until :meth:`flush`."""
+        self.empty = self.empty and not text
+        try:
+            return self._handle.write(text)
+        except OSError as error:
+            raise write_error(self.name, error) from error
+
+    def flush(self) -> None:
+        """Hand everything written so far to the system, so that a reader down the pipe sees it."""
+        try:
+            self._handle.flush()
+        except OSError as error:
+            raise write_error(self.name, error) from error
+
+
+def write_error(name: str | Path, error: OSError) -> Exception:
+    """The error to raise for a failed write: itself for a closed pipe, else one that names the output."""
+    if isinstance(error, BrokenPipeError):
+        return error
+    reason = "the disk is full" if error.errno in _FULL else error.strerror or str(error)
+    return RnafmError(f"{name}: cannot be written ({reason})")
+
+
+@contextlib.contextmanager
+def open_output(target: str | Path) -> Iterator[TextSink]:
+    """A text output for the time of a ``with`` block; ``-`` is stdout, ``.gz`` compresses.
+
+    A file grows as ``NAME.tmp`` and takes its name when the block ends well. When it ends badly the
+    text written so far stays in ``NAME.tmp``, and the error's hint says so. Devices and named pipes
+    are written directly.
+
+    Raises:
+        UsageError: when the target is a folder or lies in none.
+        RnafmError: when writing fails.
+    """
+    if str(target) == STDIO:
+        sink = TextSink(sys.stdout, "stdout")
+        yield sink
+        sink.flush()
+        return
+    path = Path(os.path.realpath(target))
+    # The target itself is looked at: what /dev/fd/N resolves to may be no path at all.
+    direct = os.path.exists(target) and not stat.S_ISREG(os.stat(target).st_mode)
+    written = Path(target) if direct else path.with_name(path.name + ".tmp")
+    if not direct or os.path.isdir(target):
+        _check_target(path, target)
+    handle = _open_for_writing(written, str(target), compress=path.suffix == ".gz")
+    sink = TextSink(handle, str(target))
+    try:
+        yield sink
+        sink.flush()
+        _close(handle, sink.name)
+        if not direct:
+            _publish(written, path)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            handle.close()
+        if not direct:
+            _leave_partial(written, error, empty=sink.empty)
+        raise
+
+
+class _GzipOutput(gzip.GzipFile):
+    """A gzip writer without name and time stamp: the same records give the same bytes."""
+
+    def __init__(self, path: Path) -> None:
+        self._under = path.open("wb")
+        super().__init__(filename="", mode="wb", fileobj=self._under, compresslevel=6, mtime=0)
+
+    def close(self) -> None:
+        """Close the file under it as well, so that a full disk shows."""
+        try:
+            super().close()
+        finally:
+            self._under.close()
+
+
+def _check_target(path: Path, target: str | Path) -> None:
+    if path.is_dir():
+        raise UsageError(f"{target}: is a folder", hint="name a file")
+    if not path.parent.is_dir():
+        raise UsageError(f"{target}: there is no folder {path.parent}", hint="make it first")
+
+
+def _open_for_writing(path: Path, name: str, *, compress: bool) -> TextIO:
+    try:
+        if compress:
+            packed = _GzipOutput(path)
+            return io.TextIOWrapper(cast(BinaryIO, packed), encoding="utf-8", newline="\n")
+        return path.open("w", encoding="utf-8", newline="\n")
+    except OSError as error:
+        raise write_error(name, error) from error
+
+
+def _close(handle: TextIO, name: str) -> None:
+    try:
+        handle.close()
+    except OSError as error:
+        raise write_error(name, error) from error
+
+
+def _publish(written: Path, path: Path) -> None:
+    """Give a complete file its name, once its bytes are on the disk."""
+    try:
+        with written.open("rb") as handle:
+            os.fsync(handle.fileno())
+        os.replace(written, path)
+    except OSError as error:
+        raise write_error(path, error) from error
+
+
+def _leave_partial(written: Path, error: BaseException, *, empty: bool) -> None:
+    if empty or not written.exists() or not written.stat().st_size:
+        written.unlink(missing_ok=True)
+    elif isinstance(error, RnafmError):
+        kept = f"the results so far are in {written}"
+        error.hint = f"{error.hint}; {kept}" if error.hint else kept
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """A path to write to that becomes ``path`` when the block ends well and vanishes when it does not."""
+    final = Path(os.path.realpath(path))
+    _check_target(final, path)
+    written = final.with_name(final.name + ".tmp")
+    try:
+        yield written
+        _publish(written, final)
+    except BaseException:
+        written.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,114 @@
+"""8-mers that sequences share: the project's measure of closeness, and what is built on it.
+
+Two sequences are close when the distinct 8-mers they share exceed 20 % of the smaller of their two sets plus
+n1 * n2 / 65536, the number that chance gives. All searches run over an inverted index (a sparse product).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.sparse.csgraph import connected_components
+
+__all__ = ["K", "are_close", "close_pairs", "close_to_any", "greedy_clusters", "kmer_matrix", "kmer_set", "linked_groups"]
+
+K = 8
+KMERS = 4**K
+SHARE = 0.2
+_ROWS_AT_ONCE = 1000
+
+_DIGITS = np.full(256, 4, dtype=np.uint8)
+for _digit, _letters in enumerate(("A", "C", "G", "UT")):
+    for _letter in _letters:
+        _DIGITS[ord(_letter)] = _digit
+
+
+def kmer_set(sequence: str) -> NDArray[np.int32]:
+    """Distinct 8-mers of A, C, G, U in a sequence, as ascending numbers below 65,536."""
+    digits = _DIGITS[np.frombuffer(sequence.encode("latin-1", "replace"), dtype=np.uint8)]
+    if len(digits) < K:
+        return np.zeros(0, dtype=np.int32)
+    windows = np.lib.stride_tricks.sliding_window_view(digits, K)
+    words = windows.astype(np.int32) @ (4 ** np.arange(K - 1, -1, -1, dtype=np.int32))
+    return np.unique(words[(windows < 4).all(axis=1)])
+
+
+def kmer_matrix(sequences: Sequence[str]) -> sparse.csr_matrix:
+    """(n, 65536) matrix with a one where a sequence holds an 8-mer."""
+    sets = [kmer_set(sequence) for sequence in sequences]
+    columns = np.concatenate(sets) if sets else np.zeros(0, dtype=np.int32)
+    ends = np.concatenate([[0], np.cumsum([len(s) for s in sets])]).astype(np.int64)
+    return sparse.csr_matrix((np.ones(len(columns), dtype=np.int32), columns, ends), shape=(len(sets), KMERS))
+
+
+def are_close(first: str, second: str) -> bool:
+    """Whether two sequences share more 8-mers than the rule allows."""
+    a, b = kmer_set(first), kmer_set(second)
+    return len(np.intersect1d(a, b)) > SHARE * min(len(a), len(b)) + len(a) * len(b) / KMERS
+
+
+def close_pairs(rows: sparse.csr_matrix, others: sparse.csr_matrix) -> Iterator[tuple[NDArray, NDArray]]:
+    """Yield (row numbers, numbers among the others) of close pairs, a block of rows at a time.
+
+    Args:
+        rows, others: matrices of :func:`kmer_matrix`; a sequence is close to itself.
+    """
+    table = others.T.tocsr()
+    other_sizes = np.diff(others.indptr)
+    for start in range(0, rows.shape[0], _ROWS_AT_ONCE):
+        block = rows[start : start + _ROWS_AT_ONCE]
+        shared = (block @ table).tocoo()
+        n1 = np.diff(block.indptr)[shared.row].astype(np.float64)
+        n2 = other_sizes[shared.col].astype(np.float64)
+        close = shared.data > SHARE * np.minimum(n1, n2) + n1 * n2 / KMERS
+        yield shared.row[close].astype(np.int64) + start, shared.col[close].astype(np.int64)
+
+
+def close_to_any(sequences: Sequence[str], held_out: Sequence[str]) -> NDArray[np.bool_]:
+    """(n,) whether a sequence is close to, or the same as, one of the held-out ones."""
+    result = np.zeros(len(sequences), dtype=np.bool_)
+    for rows, _ in close_pairs(kmer_matrix(sequences), kmer_matrix(held_out)):
+        result[rows] = True
+    known = set(held_out)
+    # Sequences too short for an 8-mer are close to nothing, yet may be repeated.
+    return result | np.fromiter((s in known for s in sequences), dtype=np.bool_, count=len(sequences))
+
+
+def linked_groups(sequences: Sequence[str], labels: Sequence[str]) -> dict[str, int]:
+    """Number of the group of each label; labels fall together when any of their sequences are close."""
+    names, label_of = np.unique(np.asarray(labels), return_inverse=True)
+    matrix = kmer_matrix(sequences)
+    links = sparse.csr_matrix((len(names), len(names)), dtype=np.bool_)
+    for rows, columns in close_pairs(matrix, matrix):
+        ones = np.ones(len(rows), dtype=np.bool_)
+        links = links + sparse.csr_matrix((ones, (label_of[rows], label_of[columns])), shape=links.shape)
+    _, groups = connected_components(links, directed=False)
+    return {str(name): int(group) for name, group in zip(names, groups, strict=True)}
+
+
+def greedy_clusters(sequences: Sequence[str]) -> NDArray[np.int64]:
+    """(n,) cluster numbers: longest first, a sequence joins the first earlier representative that it is close to."""
+    order = np.argsort([-len(s) for s in sequences], kind="stable")
+    matrix = kmer_matrix([sequences[k] for k in order])
+    cluster = np.full(len(sequences), -1, dtype=np.int64)
+    is_first = np.zeros(len(sequences), dtype=np.bool_)
+    for rows, columns in close_pairs(matrix, matrix):
+        by_row = np.argsort(rows, kind="stable")
+        rows, columns = rows[by_row], columns[by_row]
+        block = range(int(rows[0]), int(rows[-1]) + 1) if len(rows) else range(0)
+        bounds = np.searchsorted(rows, [*block, block.stop])
+        for row, low, high in zip(block, bounds[:-1], bounds[1:], strict=True):
+            earlier = columns[low:high]
+            earlier = earlier[(earlier < row) & is_first[earlier]]
+            if len(earlier):
+                cluster[row] = earlier.min()
+            else:
+                cluster[row], is_first[row] = row, True
+    # Rows without an 8-mer are close to nothing, themselves included.
+    cluster = np.where(cluster < 0, np.arange(len(sequences)), cluster)
+    result = np.empty(len(sequences), dtype=np.int64)
+    result[order] = cluster
+    return result

@@ -1,0 +1,227 @@
+"""How well predicted structures agree with true ones.
+
+Strict: a predicted pair counts when exactly that pair is true. Relaxed: also when one of its two bases is off
+by one position. All pairs of the truth count, non-canonical and crossing ones included.
+
+Knotted pairs are those outside layer 0 (see ``pseudoknots.layers``) of the structure they belong to. As truth and
+prediction may put the same stem into different layers, a knotted pair is right when the other structure
+holds it in any layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnafm_cli.rna.pairs import Pairs, no_pairs
+from rnafm_cli.rna.pseudoknots import layers
+
+__all__ = [
+    "LENGTH_BINS",
+    "FoldScore",
+    "FoldSummary",
+    "by_family",
+    "by_length",
+    "f1",
+    "length_bin",
+    "score_fold",
+    "summarise",
+]
+
+LENGTH_BINS = ("<50", "50-100", "100-200", "200-500", ">500")
+_BIN_STARTS = (50, 100, 200, 501)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoldScore:
+    """Counts for one RNA: pairs in the truth, in the prediction, and how many of each are right.
+
+    ``near_predicted`` counts predicted pairs with a true pair at most one step away, ``near_true`` the reverse;
+    ``knot_*`` count knotted pairs and those of them that the other structure holds.
+    """
+
+    id: str = ""
+    family: str = ""
+    length: int
+    true: int
+    predicted: int
+    hits: int
+    near_predicted: int
+    near_true: int
+    knot_true: int
+    knot_predicted: int
+    knot_found: int
+    knot_right: int
+
+    @property
+    def precision(self) -> float:
+        """Share of predicted pairs that are true."""
+        return self._share(self.hits, self.predicted)
+
+    @property
+    def recall(self) -> float:
+        """Share of true pairs that are predicted."""
+        return self._share(self.hits, self.true)
+
+    @property
+    def f1(self) -> float:
+        """Harmonic mean of precision and recall."""
+        return f1(self.precision, self.recall)
+
+    @property
+    def relaxed_precision(self) -> float:
+        """Share of predicted pairs with a true pair at most one step away."""
+        return self._share(self.near_predicted, self.predicted)
+
+    @property
+    def relaxed_recall(self) -> float:
+        """Share of true pairs with a predicted pair at most one step away."""
+        return self._share(self.near_true, self.true)
+
+    @property
+    def relaxed_f1(self) -> float:
+        """Harmonic mean of relaxed precision and recall."""
+        return f1(self.relaxed_precision, self.relaxed_recall)
+
+    def _share(self, part: int, whole: int) -> float:
+        """A share; 1 when neither structure has pairs, 0 when only one of them has."""
+        if self.true == 0 and self.predicted == 0:
+            return 1.0
+        return part / whole if whole else 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoldSummary:
+    """Scores of a set of RNAs.
+
+    ``precision`` to ``relaxed_f1`` are means over records; ``micro_*`` and ``knot_*`` pool the pairs of all records
+    and are NaN where there is nothing to divide by.
+    """
+
+    records: int
+    precision: float
+    recall: float
+    f1: float
+    relaxed_precision: float
+    relaxed_recall: float
+    relaxed_f1: float
+    micro_precision: float
+    micro_recall: float
+    micro_f1: float
+    knot_records: int
+    knot_true: int
+    knot_predicted: int
+    knot_precision: float
+    knot_recall: float
+
+
+def f1(precision: float, recall: float) -> float:
+    """Harmonic mean of two shares, 0 when both are 0."""
+    return 2 * precision * recall / (precision + recall) if precision + recall > 0 else 0.0
+
+
+def score_fold(true: Pairs, predicted: Pairs, *, length: int, id: str = "", family: str = "") -> FoldScore:
+    """Compare two structures of one RNA.
+
+    Args:
+        true: (n, 2) pairs, 0-based, i < j.
+        predicted: (m, 2), likewise.
+        length: nucleotides of the RNA.
+    """
+    # A frame of two unused positions keeps a step off the edge from landing on another pair.
+    width = length + 2
+    true_codes, predicted_codes = _codes(true, width), _codes(predicted, width)
+    knot_true, knot_predicted = _codes(_knotted(true), width), _codes(_knotted(predicted), width)
+    return FoldScore(
+        id=id,
+        family=family,
+        length=length,
+        true=len(true),
+        predicted=len(predicted),
+        hits=_count_in(predicted_codes, true_codes),
+        near_predicted=_count_in(predicted_codes, _with_neighbours(true_codes, width)),
+        near_true=_count_in(true_codes, _with_neighbours(predicted_codes, width)),
+        knot_true=len(knot_true),
+        knot_predicted=len(knot_predicted),
+        knot_found=_count_in(knot_true, predicted_codes),
+        knot_right=_count_in(knot_predicted, true_codes),
+    )
+
+
+def summarise(scores: Iterable[FoldScore]) -> FoldSummary:
+    """Means over records, and shares over the pairs of all records.
+
+    Raises:
+        ValueError: when there are no scores.
+    """
+    scores = list(scores)
+    if not scores:
+        raise ValueError("no scores to summarise")
+
+    def mean(name: str) -> float:
+        return float(np.mean([getattr(score, name) for score in scores]))
+
+    def total(name: str) -> int:
+        return sum(getattr(score, name) for score in scores)
+
+    micro_precision = _ratio(total("hits"), total("predicted"))
+    micro_recall = _ratio(total("hits"), total("true"))
+    return FoldSummary(
+        records=len(scores),
+        precision=mean("precision"),
+        recall=mean("recall"),
+        f1=mean("f1"),
+        relaxed_precision=mean("relaxed_precision"),
+        relaxed_recall=mean("relaxed_recall"),
+        relaxed_f1=mean("relaxed_f1"),
+        micro_precision=micro_precision,
+        micro_recall=micro_recall,
+        micro_f1=_ratio(2 * total("hits"), total("predicted") + total("true")),
+        knot_records=sum(score.knot_true > 0 for score in scores),
+        knot_true=total("knot_true"),
+        knot_predicted=total("knot_predicted"),
+        knot_precision=_ratio(total("knot_right"), total("knot_predicted")),
+        knot_recall=_ratio(total("knot_found"), total("knot_true")),
+    )
+
+
+def length_bin(length: int) -> str:
+    """Name of the length bin; 50 starts ``50-100``, 500 ends ``200-500``."""
+    return LENGTH_BINS[int(np.searchsorted(_BIN_STARTS, length, side="right"))]
+
+
+def by_length(scores: Sequence[FoldScore]) -> dict[str, FoldSummary]:
+    """Summaries by length bin, shortest first, empty bins left out."""
+    groups = {name: [s for s in scores if length_bin(s.length) == name] for name in LENGTH_BINS}
+    return {name: summarise(group) for name, group in groups.items() if group}
+
+
+def by_family(scores: Sequence[FoldScore]) -> dict[str, FoldSummary]:
+    """Summaries by family, most records first, then by name; records without family stand under ``-``."""
+    groups: dict[str, list[FoldScore]] = {}
+    for score in scores:
+        groups.setdefault(score.family or "-", []).append(score)
+    return {name: summarise(groups[name]) for name in sorted(groups, key=lambda n: (-len(groups[n]), n))}
+
+
+def _knotted(pairs: Pairs) -> Pairs:
+    return np.concatenate([no_pairs(), *layers(pairs)[1:]])
+
+
+def _codes(pairs: Pairs, width: int) -> NDArray[np.int64]:
+    return (pairs[:, 0] + 1) * width + pairs[:, 1] + 1
+
+
+def _with_neighbours(codes: NDArray[np.int64], width: int) -> NDArray[np.int64]:
+    return np.concatenate([codes + step for step in (0, 1, -1, width, -width)])
+
+
+def _count_in(codes: NDArray[np.int64], others: NDArray[np.int64]) -> int:
+    return int(np.isin(codes, others).sum())
+
+
+def _ratio(part: int, whole: int) -> float:
+    return part / whole if whole else float("nan")

@@ -1,0 +1,102 @@
+"""Records that travel between readers, models and writers: a sequence, and a sequence with its pairs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from rnafm_cli.rna.pairs import Pairs, as_pairs, no_pairs, validate
+from rnafm_cli.rna.pseudoknots import to_dot_bracket
+
+__all__ = ["SequenceRecord", "StructureRecord"]
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceRecord:
+    """One RNA: ``sequence`` in upper-case RNA letters (IUPAC ambiguity codes included).
+
+    ``source`` and ``line`` (1-based, 0 when unknown) say where the record came from.
+    """
+
+    id: str
+    sequence: str
+    description: str = ""
+    source: str = ""
+    line: int = 0
+
+    def __len__(self) -> int:
+        return len(self.sequence)
+
+    @property
+    def header(self) -> str:
+        """The header line without ``>``: the id, then the description if there is one."""
+        return _header(self.id, self.description)
+
+    @property
+    def where(self) -> str:
+        """How messages point at the record: ``file:line: record 'id'``, as much of it as is known."""
+        return _where(self.id, self.source, self.line)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StructureRecord:
+    """One RNA with its base pairs.
+
+    Args:
+        pairs: (n, 2) integers, 0-based; brought to i < j in ascending order of i.
+        family: family or type the RNA belongs to, ``""`` when unknown.
+
+    Raises:
+        InputError: when a base has two partners or a position lies outside the sequence.
+    """
+
+    id: str
+    sequence: str
+    pairs: Pairs = field(default_factory=no_pairs)
+    description: str = ""
+    family: str = ""
+    source: str = ""
+    line: int = 0
+
+    def __post_init__(self) -> None:
+        pairs = as_pairs(self.pairs)
+        validate(pairs, len(self.sequence))
+        object.__setattr__(self, "pairs", pairs)
+
+    def __len__(self) -> int:
+        return len(self.sequence)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, StructureRecord):
+            return NotImplemented
+        mine = (self.id, self.sequence, self.description, self.family)
+        theirs = (other.id, other.sequence, other.description, other.family)
+        return mine == theirs and np.array_equal(self.pairs, other.pairs)
+
+    def __hash__(self) -> int:
+        return hash((self.id, self.sequence, self.pairs.tobytes()))
+
+    @property
+    def header(self) -> str:
+        """The header line without ``>``: the id, then the description if there is one."""
+        return _header(self.id, self.description)
+
+    @property
+    def where(self) -> str:
+        """How messages point at the record: ``file:line: record 'id'``, as much of it as is known."""
+        return _where(self.id, self.source, self.line)
+
+    @property
+    def dot_bracket(self) -> str:
+        """The pairs as dot-bracket text of up to four layers, ``()[]{}<>``."""
+        return to_dot_bracket(self.pairs, len(self.sequence))
+
+
+def _header(name: str, description: str) -> str:
+    return f"{name} {description}" if description else name
+
+
+def _where(name: str, source: str, line: int) -> str:
+    place = f"{source}:{line}: " if source and line else f"{source}: " if source else ""
+    return f"{place}record '{name}'"

@@ -1,0 +1,198 @@
+"""Checkpoints of a run: complete or not there, found by step, the newest few kept.
+
+A checkpoint is a folder ``step-00001000`` of ``torch.distributed.checkpoint`` files with a ``complete.json`` that lists the
+size and hash of each; it is written under another name, and renamed when everything is on disk. One that does not
+match its list is torn, and the one before it is used.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch.distributed as dist
+import torch.distributed.checkpoint as dcp
+from torch import nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
+from torch.optim import Optimizer
+
+from rnafm_cli.data.shards import file_sha256, write_json
+from rnafm_cli.errors import InputError, RnafmError
+
+__all__ = ["CheckpointFolder", "RunState"]
+
+_MARKER = "complete.json"
+
+
+@dataclass
+class RunState:
+    """Where a run stands; everything random follows from the seed and these numbers."""
+
+    step: int = 0
+    epoch: int = 0
+    batch: int = 0
+    """Micro-batches of the epoch that are done."""
+    tokens: int = 0
+    """Real tokens seen, specials included."""
+    seconds: float = 0.0
+    """Time spent training."""
+    bad_steps: int = 0
+
+
+class CheckpointFolder:
+    """The ``checkpoints`` folder of a run."""
+
+    def __init__(self, folder: Path, *, keep: int = 3) -> None:
+        self.folder = folder
+        self._keep = max(1, keep)
+
+    def save(self, model: nn.Module, optimizer: Optimizer, state: RunState, extra: dict[str, Any]) -> Path:
+        """Write the checkpoint of ``state.step``; collective over all processes.
+
+        Raises:
+            RnafmError: when the disk is full or not writable; earlier checkpoints stay.
+        """
+        final = self.folder / f"step-{state.step:08d}"
+        scratch = self.folder / f"{final.name}.tmp"
+        first = _rank() == 0
+        failure: OSError | None = None
+        if first:
+            failure = _attempt(lambda: _fresh_folder(scratch))
+        _barrier()
+        failure = failure or _attempt(lambda: _write_tensors(scratch, model, optimizer))
+        _barrier()
+        if first and failure is None:
+            failure = _attempt(lambda: _seal(scratch, final, vars(state), extra))
+        if failure is not None:
+            shutil.rmtree(scratch, ignore_errors=True)
+            raise RnafmError(
+                f"{final}: cannot write the checkpoint: {failure.strerror or failure}",
+                hint="free some space and run the same command again; it resumes from the checkpoint before",
+            )
+        if first:
+            self._purge()
+        _barrier()
+        return final
+
+    def newest(self, report: Callable[[str], None] | None = None) -> Path | None:
+        """The newest complete checkpoint; torn ones are reported and passed over."""
+        for path in sorted(self.folder.glob("step-????????"), reverse=True):
+            fault = self.fault(path)
+            if fault is None:
+                return path
+            if report:
+                report(f"{path}: torn checkpoint ({fault}), using the one before")
+        return None
+
+    def fault(self, path: Path) -> str | None:
+        """What is wrong with a checkpoint, None if it is complete."""
+        try:
+            marker = json.loads((path / _MARKER).read_text(encoding="utf-8"))
+        except (OSError, json.JSONDecodeError):
+            return f"no readable {_MARKER}"
+        for name, sha256 in marker["files"].items():
+            if not (path / name).exists():
+                return f"{name} is missing"
+            if file_sha256(path / name) != sha256:
+                return f"{name} is damaged"
+        return None
+
+    def _purge(self) -> None:
+        complete = sorted(self.folder.glob("step-????????"))
+        for path in complete[: -self._keep]:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def restore(path: Path, model: nn.Module, optimizer: Optimizer) -> tuple[RunState, dict[str, Any]]:
+    """Load a complete checkpoint into model and optimiser, whatever number of processes wrote it.
+
+    Returns:
+        The run's state and what was saved beside it.
+    """
+    marker = read_marker(path)
+    weights, moments = get_state_dict(model, optimizer, options=StateDictOptions(flatten_optimizer_state_dict=True))
+    tensors: dict[str, Any] = {"model": weights, "optimizer": moments}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        dcp.load(tensors, checkpoint_id=str(path), no_dist=not dist.is_initialized())
+    set_state_dict(
+        model,
+        optimizer,
+        model_state_dict=tensors["model"],
+        optim_state_dict=tensors["optimizer"],
+        options=StateDictOptions(flatten_optimizer_state_dict=True),
+    )
+    return RunState(**marker["state"]), marker["extra"]
+
+
+def read_marker(path: Path) -> dict[str, Any]:
+    """The ``complete.json`` of a checkpoint."""
+    try:
+        return dict(json.loads((path / _MARKER).read_text(encoding="utf-8")))
+    except (OSError, json.JSONDecodeError) as failure:
+        raise InputError(f"{path}: not a complete checkpoint", hint="name a step-... folder of a run") from failure
+
+
+def _write_tensors(scratch: Path, model: nn.Module, optimizer: Optimizer) -> None:
+    weights, moments = get_state_dict(model, optimizer, options=StateDictOptions(flatten_optimizer_state_dict=True))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        dcp.save(
+            {"model": weights, "optimizer": moments}, checkpoint_id=str(scratch), no_dist=not dist.is_initialized()
+        )
+
+
+def _seal(scratch: Path, final: Path, state: dict[str, Any], extra: dict[str, Any]) -> None:
+    files = {path.name: file_sha256(path) for path in sorted(scratch.iterdir())}
+    for name in files:
+        _sync(scratch / name)
+    write_json(scratch / _MARKER, {"state": state, "extra": extra, "files": files})
+    if final.exists():
+        shutil.rmtree(final)
+    os.replace(scratch, final)
+    _sync(final.parent)
+
+
+def _fresh_folder(path: Path) -> None:
+    if path.exists():
+        shutil.rmtree(path)
+    path.mkdir(parents=True)
+
+
+def _attempt(action: Callable[[], None]) -> OSError | None:
+    try:
+        action()
+    except OSError as failure:
+        return failure
+    except Exception as failure:
+        # dcp wraps what went wrong on a rank.
+        cause = failure
+        while cause is not None:
+            if isinstance(cause, OSError):
+                return cause
+            cause = cause.__cause__ or cause.__context__  # type: ignore[assignment]
+        raise
+    return None
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _rank() -> int:
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def _barrier() -> None:
+    if dist.is_initialized():
+        dist.barrier()

@@ -1,0 +1,308 @@
+"""Configuration of a pre-training run: frozen sections, TOML in, overrides, named recipes.
+
+The docstring under each key is its description wherever it is shown.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+import types
+import typing
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal
+
+from rnafm_cli.data.masking import MaskRule
+from rnafm_cli.errors import ConfigError
+from rnafm_cli.models.config import ENCODER_PRESETS, EncoderConfig
+
+__all__ = [
+    "BatchSection",
+    "CheckpointSection",
+    "DataSection",
+    "LogSection",
+    "ModelSection",
+    "OptimSection",
+    "PretrainConfig",
+    "RunSection",
+    "SamplingSection",
+    "ValidationSection",
+    "config_from_dict",
+    "load_config",
+    "with_overrides",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSection:
+    """The encoder: a preset, and what differs from it."""
+
+    preset: str = "rnafm-mini"
+    """Named shape: rnafm-mini, rna-fm, rnafm-tiny."""
+    layers: int | None = None
+    """Transformer layers, if not the preset's."""
+    width: int | None = None
+    """Width of the representations, if not the preset's."""
+    heads: int | None = None
+    """Attention heads, if not the preset's."""
+    ffn: int | None = None
+    """Width of the feed-forward layers, if not the preset's."""
+    positions: Literal["learned", "rotary"] | None = None
+    """Position encoding (learned or rotary), if not the preset's."""
+    max_tokens: int | None = None
+    """Longest input of the finished model with <cls> and <eos>, if not the preset's."""
+
+    def encoder(self) -> EncoderConfig:
+        """The shape that results."""
+        if self.preset not in ENCODER_PRESETS:
+            near = get_close_matches(self.preset, ENCODER_PRESETS, n=1)
+            raise ConfigError(
+                f"model.preset: no preset called {self.preset!r}",
+                hint=f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(ENCODER_PRESETS)}",
+            )
+        own = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "preset"}
+        shape = dataclasses.replace(
+            ENCODER_PRESETS[self.preset], **{key: value for key, value in own.items() if value is not None}
+        )
+        if shape.tokens != "rna":
+            raise ConfigError(
+                f"model.preset: {self.preset!r} reads codons", hint="pre-training works on nucleotides; use rna-fm"
+            )
+        return shape
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSection:
+    """Where the corpus is and how it is cut."""
+
+    corpus: str = "corpus"
+    """Folder written by 'rnafm pretrain prepare'."""
+    crop: int = 256
+    """Longest training window in tokens, <cls> and <eos> included; longer sequences are cropped at random places."""
+    verify: bool = True
+    """Compare the hash of every shard with the manifest before training."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingSection:
+    """How often each RNA type is seen."""
+
+    exponent: float = 0.5
+    """A type's share of tokens is its size to this power: 1 is the corpus as it is, 0 every type the same."""
+    max_repeats: float = 8.0
+    """A type is shown at most this many times over in one epoch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchSection:
+    """Tokens per micro-batch and per step."""
+
+    tokens: int = 8192
+    """Tokens of one forward pass (rows x width)."""
+    micro_batches: int = 2
+    """Micro-batches per optimiser step over all processes: accumulation steps = this / number of processes."""
+    layout: Literal["pack", "bucket"] = "pack"
+    """pack: several short RNAs share a row of `crop` tokens and cannot see each other; bucket: one RNA a row, rows of similar length."""  # noqa: E501
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimSection:
+    """AdamW and its schedule."""
+
+    rate: float = 1e-3
+    """Peak learning rate."""
+    schedule: Literal["inverse-sqrt", "cosine", "trapezoid"] = "trapezoid"
+    """After warm-up: inverse-sqrt (the paper's), cosine to final_rate, or trapezoid: constant, then linear to final_rate over the last cooldown share."""  # noqa: E501
+    warmup: int = 500
+    """Steps of linear warm-up."""
+    steps: int = 10000
+    """Optimiser steps in all."""
+    cooldown: float = 0.2
+    """Share of the steps over which the trapezoid falls."""
+    final_rate: float = 0.0
+    """Rate at the end as a share of the peak (cosine, trapezoid)."""
+    beta1: float = 0.9
+    """AdamW: decay of the mean."""
+    beta2: float = 0.98
+    """AdamW: decay of the variance."""
+    eps: float = 1e-6
+    """AdamW: added to the root of the variance."""
+    weight_decay: float = 0.01
+    """Applied to matrices; never to norms, biases and embeddings."""
+    clip: float = 1.0
+    """Largest norm of the gradient; 0 never clips."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidationSection:
+    """Loss on the held-out parts while training."""
+
+    every: int = 500
+    """Steps between validations; 0 never validates."""
+    sequences: int = 512
+    """Sequences of each held-out part that are used."""
+    seed: int = 1
+    """Seeds their crops and masks."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointSection:
+    """When the state is saved; it is also saved at the end and on Ctrl-C, SIGTERM and SIGUSR1."""
+
+    every_steps: int = 0
+    """Steps between checkpoints; 0 goes by time alone."""
+    every_minutes: float = 10.0
+    """Minutes between checkpoints; 0 goes by steps alone."""
+    keep: int = 3
+    """Newest checkpoints kept."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogSection:
+    """What is written while training."""
+
+    every: int = 10
+    """Steps between rows of metrics.csv."""
+    tensorboard: bool = True
+    """Also write TensorBoard events if tensorboard is installed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSection:
+    """Seed and machine."""
+
+    seed: int = 0
+    """Seeds weights, order, crops and masks."""
+    precision: Literal["bf16", "fp32"] = "bf16"
+    """Arithmetic of the matrix products (weights and optimiser stay float32)."""
+    compile: bool = False
+    """torch.compile the encoder: faster after a minute or more of compiling."""
+    threads: int = 0
+    """CPU threads per process; 0 leaves PyTorch's choice."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to train; auto takes a GPU if there is one."""
+    fsdp: bool = False
+    """Shard parameters and optimiser over the processes (FSDP2) instead of copying them (DDP)."""
+    max_bad_steps: int = 5
+    """Steps in a row with a loss or gradient that is not finite (each is skipped) before the run stops."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainConfig:
+    """One pre-training run."""
+
+    model: ModelSection = field(default_factory=ModelSection)
+    data: DataSection = field(default_factory=DataSection)
+    mask: MaskRule = field(default_factory=MaskRule)
+    sampling: SamplingSection = field(default_factory=SamplingSection)
+    batch: BatchSection = field(default_factory=BatchSection)
+    optim: OptimSection = field(default_factory=OptimSection)
+    validation: ValidationSection = field(default_factory=ValidationSection)
+    checkpoint: CheckpointSection = field(default_factory=CheckpointSection)
+    log: LogSection = field(default_factory=LogSection)
+    run: RunSection = field(default_factory=RunSection)
+
+    def __post_init__(self) -> None:
+        shape = self.model.encoder()
+        if self.data.crop > shape.max_tokens:
+            raise ConfigError(f"data.crop {self.data.crop} is more than the model's {shape.max_tokens} tokens")
+        if self.data.crop < 18:
+            raise ConfigError(f"data.crop {self.data.crop} leaves no room for an RNA of 16 nucleotides")
+        if self.batch.tokens < self.data.crop:
+            raise ConfigError(f"batch.tokens {self.batch.tokens} is less than data.crop {self.data.crop}")
+        if self.batch.micro_batches < 1 or self.optim.steps < 1:
+            raise ConfigError("batch.micro_batches and optim.steps must be at least 1")
+        if self.optim.warmup >= self.optim.steps:
+            raise ConfigError(f"optim.warmup {self.optim.warmup} must be less than optim.steps {self.optim.steps}")
+        if not 0 <= self.optim.cooldown <= 1:
+            raise ConfigError(f"optim.cooldown {self.optim.cooldown} is a share, 0 to 1")
+        if not 0 < self.mask.share < 1 or not 0 <= self.mask.masked + self.mask.random <= 1:
+            raise ConfigError("mask.share must lie between 0 and 1, mask.masked + mask.random must not exceed 1")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Nested plain values; keys that are None are left out."""
+        return {
+            section: {key: value for key, value in values.items() if value is not None}
+            for section, values in dataclasses.asdict(self).items()
+        }
+
+
+def load_config(path: Path, overrides: list[str] | None = None) -> PretrainConfig:
+    """Read a TOML file and apply ``section.key=value`` overrides.
+
+    Raises:
+        ConfigError: unreadable file, unknown key (with the nearest match), value of a wrong type, contradiction.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as failure:
+        raise ConfigError(f"{path}: {failure.strerror}") from failure
+    except tomllib.TOMLDecodeError as failure:
+        raise ConfigError(f"{path}: not valid TOML: {failure}") from failure
+    return config_from_dict(with_overrides(values, overrides or []), where=str(path))
+
+
+def with_overrides(values: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
+    """A copy of nested ``values`` with ``section.key=value`` texts applied; values are TOML or bare words."""
+    merged = {section: dict(keys) if isinstance(keys, dict) else keys for section, keys in values.items()}
+    for text in overrides:
+        name, equals, value = text.partition("=")
+        section, dot, key = name.strip().partition(".")
+        if not equals or not dot:
+            raise ConfigError(f"--set {text!r}: not of the form section.key=value", hint="for example optim.rate=2e-4")
+        try:
+            parsed = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            parsed = value.strip()
+        merged.setdefault(section, {})[key] = parsed
+    return merged
+
+
+def config_from_dict(values: dict[str, Any], *, where: str = "configuration") -> PretrainConfig:
+    """Build a configuration from nested plain values, refusing unknown keys and wrong types."""
+    sections = {f.name: f for f in dataclasses.fields(PretrainConfig)}
+    hints = typing.get_type_hints(PretrainConfig)
+    built: dict[str, Any] = {}
+    for section, keys in values.items():
+        if section not in sections:
+            raise _unknown(where, "section", section, list(sections))
+        if not isinstance(keys, dict):
+            raise ConfigError(f"{where}: {section} must be a section", hint=f"write [{section}] and its keys below")
+        built[section] = _section(hints[section], section, keys, where)
+    return PretrainConfig(**built)
+
+
+def _section(kind: Any, section: str, keys: dict[str, Any], where: str) -> Any:
+    hints = typing.get_type_hints(kind)
+    checked = {}
+    for key, value in keys.items():
+        if key not in hints:
+            raise _unknown(where, "key", f"{section}.{key}", [f"{section}.{name}" for name in hints])
+        checked[key] = _typed(value, hints[key], f"{where}: {section}.{key}")
+    return kind(**checked)
+
+
+def _typed(value: Any, hint: Any, name: str) -> Any:
+    options = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    expected = [option for option in options if option is not type(None)]
+    for option in expected:
+        if typing.get_origin(option) is Literal:
+            if value in typing.get_args(option):
+                return value
+            choices = ", ".join(map(str, typing.get_args(option)))
+            raise ConfigError(f"{name}: {value!r} is not one of {choices}")
+        if option is float and isinstance(value, int) and not isinstance(value, bool):
+            return float(value)
+        if isinstance(value, option) and (option is bool or not isinstance(value, bool)):
+            return value
+    raise ConfigError(f"{name}: {value!r} is not of type {' or '.join(option.__name__ for option in expected)}")
+
+
+def _unknown(where: str, what: str, name: str, known: list[str]) -> ConfigError:
+    near = get_close_matches(name, known, n=1, cutoff=0.5)
+    return ConfigError(
+        f"{where}: unknown {what} {name!r}",
+        hint=f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}",
+    )

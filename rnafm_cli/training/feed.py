@@ -1,0 +1,116 @@
+"""Feeds a run with the micro-batches of its optimiser steps, in an order that no machine changes.
+
+An epoch's micro-batches form one list; step s takes the next ``micro_batches`` of them, and of these process r of w
+computes those numbered r, r + w, ... The incomplete step at the end of an epoch is dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from rnafm_cli.data.batching import MicroBatch, build_batch, plan_batches
+from rnafm_cli.data.sampling import EpochPlan, TypeSampler
+from rnafm_cli.data.shards import Corpus, Split
+from rnafm_cli.errors import ConfigError
+from rnafm_cli.training.config import PretrainConfig
+
+__all__ = ["Feed", "StepBatches"]
+
+
+@dataclass(frozen=True)
+class StepBatches:
+    """One optimiser step's share of a process, and where it stands in the epoch."""
+
+    epoch: int
+    done: int
+    """Micro-batches of the epoch that are done after this step."""
+    batches: list[MicroBatch]
+
+
+class Feed:
+    """Iterates over steps from any place in any epoch.
+
+    Args:
+        rank: number of this process.
+        world: number of processes; divides ``batch.micro_batches``.
+    """
+
+    def __init__(self, corpus: Corpus, config: PretrainConfig, *, rank: int = 0, world: int = 1) -> None:
+        if config.batch.micro_batches % world:
+            raise ConfigError(
+                f"batch.micro_batches {config.batch.micro_batches} is not a multiple of the {world} processes",
+                hint="micro_batches = processes x accumulation steps",
+            )
+        self._corpus, self._config, self._rank, self._world = corpus, config, rank, world
+        self.sampler = TypeSampler(
+            corpus,
+            corpus.members(Split.TRAIN),
+            window=config.data.crop - 2,
+            exponent=config.sampling.exponent,
+            max_repeats=config.sampling.max_repeats,
+            seed=config.run.seed,
+        )
+        self._plan_of: tuple[int, EpochPlan, list[list[np.ndarray]]] | None = None
+
+    def steps_per_epoch(self, epoch: int = 0) -> int:
+        """Optimiser steps in an epoch."""
+        return len(self._plan(epoch)[1]) // self._config.batch.micro_batches
+
+    def steps(self, epoch: int, done: int) -> Iterator[StepBatches]:
+        """Endless steps from micro-batch ``done`` of ``epoch``; the next one is built while one is used."""
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            position = self._normal(epoch, done)
+            ahead = pool.submit(self._build, *position)
+            while True:
+                step = ahead.result()
+                position = self._normal(step.epoch, step.done)
+                ahead = pool.submit(self._build, *position)
+                yield step
+
+    def _normal(self, epoch: int, done: int) -> tuple[int, int]:
+        whole = self.steps_per_epoch(epoch) * self._config.batch.micro_batches
+        if not whole:
+            raise ConfigError(
+                "the training part is smaller than one optimiser step",
+                hint="lower batch.tokens or batch.micro_batches",
+            )
+        return (epoch + 1, 0) if done >= whole else (epoch, done)
+
+    def _build(self, epoch: int, done: int) -> StepBatches:
+        plan, batches = self._plan(epoch)
+        data, batch = self._config.data, self._config.batch
+        last = done + batch.micro_batches
+        return StepBatches(
+            epoch,
+            last,
+            [
+                build_batch(
+                    self._corpus,
+                    plan,
+                    rows,
+                    self._config.mask,
+                    layout=batch.layout,
+                    row_tokens=data.crop,
+                    row_count=batch.tokens // data.crop,
+                )
+                for rows in batches[done + self._rank : last : self._world]
+            ],
+        )
+
+    def _plan(self, epoch: int) -> tuple[EpochPlan, list[list[np.ndarray]]]:
+        if self._plan_of is None or self._plan_of[0] != epoch:
+            plan = self.sampler.epoch(epoch)
+            batches = plan_batches(
+                plan,
+                layout=self._config.batch.layout,
+                budget=self._config.batch.tokens,
+                row_tokens=self._config.data.crop,
+                seed=self._config.run.seed,
+                epoch=epoch,
+            )
+            self._plan_of = (epoch, plan, batches)
+        return self._plan_of[1], self._plan_of[2]

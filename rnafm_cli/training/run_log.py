@@ -1,0 +1,129 @@
+"""What a run leaves for people: metrics.csv, validation.csv, run.json and TensorBoard events."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import os
+import platform
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from rnafm_cli import __version__
+from rnafm_cli.data.shards import write_json
+
+__all__ = ["METRICS", "VALIDATION", "RunLog"]
+
+METRICS = (
+    "step", "epoch", "tokens", "loss", "perplexity", "accuracy", "rate", "grad_norm", "tokens_per_s", "seconds",
+    "memory_mb",
+)  # fmt: skip
+VALIDATION = ("step", "tokens", "part", "loss", "perplexity", "accuracy", "masked", "seconds")
+
+
+class RunLog:
+    """Appends rows as they come; on resuming, rows after the checkpoint are dropped first.
+
+    Args:
+        folder: of the run.
+        step: step that the run goes on from.
+        tensorboard: write events too if the package is installed.
+    """
+
+    def __init__(self, folder: Path, *, step: int, tensorboard: bool) -> None:
+        self._metrics = _Table(folder / "metrics.csv", METRICS, step)
+        self._validation = _Table(folder / "validation.csv", VALIDATION, step)
+        self._writer: Any = None
+        if tensorboard and importlib.util.find_spec("tensorboard"):
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=step)
+
+    def metrics(self, row: dict[str, Any]) -> None:
+        """Add a row of training metrics."""
+        self._metrics.add(row)
+        self._scalars("train", row)
+
+    def validation(self, row: dict[str, Any]) -> None:
+        """Add a row of one held-out part."""
+        self._validation.add(row)
+        self._scalars(f"valid_{row['part']}", row)
+
+    def close(self) -> None:
+        """Flush and close everything."""
+        self._metrics.close()
+        self._validation.close()
+        if self._writer:
+            self._writer.close()
+
+    def _scalars(self, prefix: str, row: dict[str, Any]) -> None:
+        if self._writer:
+            for key, value in row.items():
+                if key != "step" and isinstance(value, float):
+                    self._writer.add_scalar(f"{prefix}/{key}", value, row["step"])
+
+
+class _Table:
+    def __init__(self, path: Path, columns: tuple[str, ...], step: int) -> None:
+        kept: list[dict[str, str]] = []
+        if path.exists():
+            with open(path, newline="", encoding="utf-8") as handle:
+                kept = [row for row in csv.DictReader(handle) if _whole(row, columns) and int(row["step"]) <= step]
+        scratch = path.with_name(path.name + ".tmp")
+        with open(scratch, "w", newline="", encoding="utf-8") as handle:
+            writer = csv.DictWriter(handle, columns)
+            writer.writeheader()
+            writer.writerows(kept)
+        os.replace(scratch, path)
+        self._handle = open(path, "a", newline="", encoding="utf-8")
+        self._writer = csv.DictWriter(self._handle, columns)
+
+    def add(self, row: dict[str, Any]) -> None:
+        self._writer.writerow({key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()})
+        self._handle.flush()
+
+    def close(self) -> None:
+        self._handle.close()
+
+
+def _whole(row: dict[str, str], columns: tuple[str, ...]) -> bool:
+    # The last line of a killed process may be cut short.
+    return all(row.get(column) is not None for column in columns) and row["step"].isdigit()
+
+
+def write_run_json(folder: Path, *, config: dict[str, Any], facts: dict[str, Any]) -> None:
+    """Record configuration, versions and machine of a run."""
+    write_json(
+        folder / "run.json",
+        {
+            "rnafm": __version__,
+            "git": _git_commit(),
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "host": socket.gethostname(),
+            "cpus": os.cpu_count(),
+            "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "command": sys.argv,
+            "config": config,
+            **facts,
+        },
+    )
+
+
+def _git_commit() -> str | None:
+    here = Path(__file__).parent
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None if done.returncode == 0 else None

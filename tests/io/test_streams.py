@@ -1,0 +1,224 @@
+"""Compression by content, inputs that fail kindly, outputs that appear whole."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import os
+import subprocess
+import sys
+import threading
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from rnafm_cli.errors import InputError, RnafmError, UsageError
+from rnafm_cli.io.streams import atomic_path, open_output, open_text
+
+TEXT = ">a\nACGU\n>b\n" + "ACGU" * 5000 + "\n"
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, bz2.compress, lzma.compress])
+def test_compression_is_found_by_content_not_name(tmp_path: Path, pack) -> None:
+    path = tmp_path / "plain.txt"
+    path.write_bytes(pack(TEXT.encode()))
+    with open_text(path) as handle:
+        assert handle.read() == TEXT
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, bz2.compress, lzma.compress])
+def test_stdin_is_sniffed_as_well(pack) -> None:
+    code = "import sys; from rnafm_cli.io.streams import open_text; sys.stdout.write(open_text('-').read())"
+    done = subprocess.run([sys.executable, "-c", code], input=pack(TEXT.encode()), capture_output=True, check=True)
+    assert done.stdout.decode() == TEXT
+    assert done.stderr == b""
+
+
+def test_several_gzip_members_are_one_text(tmp_path: Path) -> None:
+    path = tmp_path / "two.gz"
+    path.write_bytes(gzip.compress(b"one\n") + gzip.compress(b"two\n"))
+    with open_text(path) as handle:
+        assert list(handle) == ["one\n", "two\n"]
+
+
+def test_mark_and_line_ends(tmp_path: Path) -> None:
+    path = tmp_path / "dos.txt"
+    path.write_bytes(b"\xef\xbb\xbfone\r\ntwo\rthree")
+    with open_text(path) as handle:
+        assert list(handle) == ["one\n", "two\n", "three"]
+
+
+@pytest.mark.parametrize("content", [b"", b"A", b"\xef\xbb\xbf"])
+def test_tiny_inputs(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "tiny"
+    path.write_bytes(content)
+    with open_text(path) as handle:
+        assert handle.read() == content.decode("utf-8-sig")
+
+
+def test_pipe_is_followed_as_it_fills() -> None:
+    read, write = os.pipe()
+    got: list[str] = []
+
+    def consume() -> None:
+        with open_text(f"/dev/fd/{read}") as handle:
+            got.append(handle.readline())
+
+    reader = threading.Thread(target=consume)
+    reader.start()
+    os.write(write, b"first line\n")
+    reader.join(10)
+    alive = reader.is_alive()
+    os.close(write)
+    reader.join()
+    os.close(read)
+    assert not alive, "the first line came only when the pipe was closed"
+    assert got == ["first line\n"]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"PK\x03\x04rest", "zip"),
+        (b"\x89HDF\r\n\x1a\n", "HDF5"),
+        ("text".encode("utf-16"), "UTF-16"),
+        (b"text and \x00 bytes", "binary"),
+    ],
+)
+def test_foreign_content_is_named(tmp_path: Path, content: bytes, said: str) -> None:
+    path = tmp_path / "odd"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=said) as caught, open_text(path) as handle:
+        handle.read()
+    assert str(path) in caught.value.message
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, partial(lzma.compress, preset=0)])
+def test_truncated_archive_gives_its_lines_first(tmp_path: Path, pack) -> None:
+    path = tmp_path / "cut"
+    lines = [f"line {k} {os.urandom(30).hex()}\n" for k in range(20000)]
+    packed = pack("".join(lines).encode())
+    path.write_bytes(packed[: len(packed) * 3 // 4])
+    got = []
+    with pytest.raises(InputError, match="end early"), open_text(path) as handle:
+        for line in handle:
+            got.append(line)
+    assert len(got) > 1000
+    assert got == lines[: len(got)]
+
+
+def test_damaged_gzip(tmp_path: Path) -> None:
+    path = tmp_path / "bad.gz"
+    packed = bytearray(gzip.compress(os.urandom(5000).hex().encode()))
+    packed[-6] ^= 1
+    path.write_bytes(packed)
+    with pytest.raises(InputError, match="gzip data cannot be read"), open_text(path) as handle:
+        handle.read()
+
+
+def test_missing_file_and_folder(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such file"):
+        open_text(tmp_path / "none")
+    with pytest.raises(InputError, match="is a directory"):
+        open_text(tmp_path)
+
+
+def test_unreadable_device() -> None:
+    with pytest.raises(InputError, match="/proc/self/mem.*cannot be read"), open_text("/proc/self/mem") as handle:
+        handle.read()
+
+
+@pytest.mark.parametrize("name", ["out.txt", "out.txt.gz"])
+def test_output_appears_when_complete(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    with open_output(path) as out:
+        out.write(TEXT)
+        out.flush()
+        assert not path.exists()
+    with open_text(path) as handle:
+        assert handle.read() == TEXT
+    assert path.read_bytes().startswith(b"\x1f\x8b") == name.endswith(".gz")
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+
+
+def test_same_records_compress_to_same_bytes(tmp_path: Path) -> None:
+    for name in ("a.gz", "b.gz"):
+        with open_output(tmp_path / name) as out:
+            out.write(TEXT)
+    assert (tmp_path / "a.gz").read_bytes() == (tmp_path / "b.gz").read_bytes()
+
+
+def test_failed_output_keeps_what_was_written(tmp_path: Path) -> None:
+    path = tmp_path / "out.txt"
+    path.write_text("old")
+    with pytest.raises(InputError) as caught, open_output(path) as out:
+        out.write("new")
+        raise InputError("bad record")
+    assert path.read_text() == "old"
+    assert (tmp_path / "out.txt.tmp").read_text() == "new"
+    assert caught.value.hint is not None and "out.txt.tmp" in caught.value.hint
+
+
+def test_failed_output_leaves_no_empty_rest(tmp_path: Path) -> None:
+    with pytest.raises(InputError), open_output(tmp_path / "out.txt"):
+        raise InputError("bad record")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_output_to_folder_or_nowhere(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is a folder"), open_output(tmp_path):
+        pass
+    with pytest.raises(UsageError, match="there is no folder"), open_output(tmp_path / "none" / "x"):
+        pass
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_full_disk(tmp_path: Path) -> None:
+    with pytest.raises(RnafmError, match="/dev/full.*disk is full") as caught, open_output("/dev/full") as out:
+        out.write(TEXT)
+        out.flush()
+    assert caught.value.exit_code == 1
+    code = "from rnafm_cli.io.streams import open_output\nwith open_output('-') as out: out.write('x' * 100000)"
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert "RnafmError: stdout: cannot be written (the disk is full)" in done.stderr
+
+
+def test_stdout_stays_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    stdout = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", stdout)
+    for text in ("one\n", "two\n"):
+        with open_output("-") as out:
+            out.write(text)
+    assert stdout.getvalue() == "one\ntwo\n"
+
+
+def test_closed_pipe_is_left_to_the_caller() -> None:
+    read, write = os.pipe()
+    with pytest.raises(BrokenPipeError), open_output(f"/dev/fd/{write}") as out:
+        os.close(read)
+        out.write(TEXT * 10)
+        out.flush()
+    os.close(write)
+
+
+def test_symbolic_link_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "real.txt").write_text("old")
+    (tmp_path / "link.txt").symlink_to("real.txt")
+    with open_output(tmp_path / "link.txt") as out:
+        out.write("new")
+    assert (tmp_path / "link.txt").is_symlink()
+    assert (tmp_path / "real.txt").read_text() == "new"
+
+
+def test_atomic_path(tmp_path: Path) -> None:
+    with atomic_path(tmp_path / "x.bin") as path:
+        path.write_bytes(b"whole")
+    with pytest.raises(ValueError), atomic_path(tmp_path / "x.bin") as path:
+        path.write_bytes(b"half")
+        raise ValueError
+    assert (tmp_path / "x.bin").read_bytes() == b"whole"
+    assert [p.name for p in tmp_path.iterdir()] == ["x.bin"]

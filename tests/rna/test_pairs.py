@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from rna_strategies import QUICK, structures
+
+from rnafm_cli.errors import InputError
+from rnafm_cli.rna.pairs import (
+    Pairs,
+    are_canonical,
+    as_pairs,
+    canonical_matrix,
+    pairs_from_matrix,
+    pairs_from_partners,
+    pairs_to_matrix,
+    pairs_to_partners,
+    stems,
+    validate,
+)
+
+
+@QUICK
+@given(structures())
+def test_forms_round_trip(structure: tuple[int, Pairs]) -> None:
+    length, pairs = structure
+    validate(pairs, length)
+    assert np.array_equal(pairs_from_partners(pairs_to_partners(pairs, length)), pairs)
+    matrix = pairs_to_matrix(pairs, length)
+    assert np.array_equal(matrix, matrix.T) and matrix.sum() == 2 * len(pairs)
+    assert np.array_equal(pairs_from_matrix(matrix), pairs)
+
+
+@QUICK
+@given(structures())
+def test_stems_hold_every_pair_once(structure: tuple[int, Pairs]) -> None:
+    _, pairs = structure
+    found = stems(pairs)
+    assert sorted(p for stem in found for p in stem.tolist()) == pairs.tolist()
+    starts = {tuple(stem[0]) for stem in found}
+    for stem in found:
+        assert (np.diff(stem[:, 0]) == 1).all() and (np.diff(stem[:, 1]) == -1).all()
+        assert (stem[-1][0] + 1, stem[-1][1] - 1) not in starts
+
+
+def test_as_pairs_sorts_and_drops_repeats() -> None:
+    assert as_pairs([(9, 2), (1, 5), (2, 9)]).tolist() == [[1, 5], [2, 9]]
+    assert as_pairs([]).shape == (0, 2)
+
+
+@pytest.mark.parametrize("wrong", [[(1, 1)], [(-1, 3)], [(1, 2, 3)], np.array([[0.0, 2.0]])])
+def test_as_pairs_refuses_nonsense(wrong: object) -> None:
+    with pytest.raises(ValueError):
+        as_pairs(wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("wrong", [[1, -1], [0, -1], [5, -1], [2, 2, 0]])
+def test_asymmetric_partners_are_refused(wrong: list[int]) -> None:
+    with pytest.raises(ValueError, match="not symmetric"):
+        pairs_from_partners(np.array(wrong))
+
+
+def test_canonical_pairs_are_au_gc_gu_and_nothing_else() -> None:
+    letters = "ACGURYKMSWBDHVN"
+    matrix = canonical_matrix(letters)
+    canonical = {letters[i] + letters[j] for i, j in np.argwhere(matrix)}
+    assert canonical == {"AU", "UA", "GC", "CG", "GU", "UG"}
+    pairs = pairs_from_matrix(np.ones((15, 15)))
+    assert np.array_equal(are_canonical(pairs, letters), matrix[pairs[:, 0], pairs[:, 1]])
+
+
+def test_validate_names_the_fault() -> None:
+    sequence = "GGGAAACCA"
+    validate(as_pairs([(1, 7)]), 9, sequence=sequence, min_loop=3, canonical=True)
+    with pytest.raises(InputError, match="pair 3-6 encloses fewer than 3 bases"):
+        validate(as_pairs([(2, 5)]), 9, min_loop=3)
+    with pytest.raises(InputError, match="pair 1-9 is G-A, which is not canonical"):
+        validate(as_pairs([(0, 8)]), 9, sequence=sequence, canonical=True)
+    with pytest.raises(ValueError, match="needs the sequence"):
+        validate(as_pairs([(0, 8)]), 9, canonical=True)
