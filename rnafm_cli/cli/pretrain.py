@@ -18,6 +18,7 @@ app = typer.Typer(
     help="Train an encoder on your own sequences: prepare a corpus, run, export.",
     no_args_is_help=True,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
@@ -25,6 +26,12 @@ class PresetChoice(StrEnum):
     mini = "rnafm-mini"
     paper = "rna-fm"
     tiny = "rnafm-tiny"
+
+
+class DtypeChoice(StrEnum):
+    half = "float16"
+    brain = "bfloat16"
+    single = "float32"
 
 
 @app.command(
@@ -92,7 +99,7 @@ def run(
         Path, typer.Option("--config", metavar="TOML", help="Configuration; 'rnafm pretrain config' prints one.")
     ],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder of the run.")],
-    set_: Annotated[
+    overrides: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Override a key, as in optim.rate=2e-4; may be repeated."),
     ] = None,
@@ -100,19 +107,118 @@ def run(
         str, typer.Option(metavar="auto|never|DIR", help="Go on from the newest checkpoint, never, or from this one.")
     ] = "auto",
     max_minutes: Annotated[
-        float | None, typer.Option(min=0, help="Save and stop after this time; the same command goes on.")
+        float | None,
+        typer.Option(min=0, metavar="M", help="Save and stop after this time; the same command goes on."),
     ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Check everything, print sizes, steps, memory and the command; no training."),
+    ] = False,
+    nproc: Annotated[int, typer.Option(min=1, metavar="N", help="Processes (GPUs) on this machine.")] = 1,
+    nnodes: Annotated[str, typer.Option(metavar="N|MIN:MAX", help="Machines; start the same command on each.")] = "1",
+    rdzv: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Where several machines meet.", show_default=False)
+    ] = None,
+    max_restarts: Annotated[
+        int, typer.Option(min=0, metavar="N", help="How often the processes start again after one has died.")
+    ] = 3,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Train an encoder by masked-token prediction; Ctrl-C, SIGTERM and SIGUSR1 save first."""
-    from rnafm_cli.training.config import load_config
-    from rnafm_cli.training.trainer import Trainer
+    """Train an encoder by masked-token prediction.
 
-    outcome = Trainer(
-        load_config(config, set_), output, resume=resume, report=console.info, max_minutes=max_minutes
-    ).train()
-    if outcome.stopped_by is not None:
-        raise typer.Exit(128 + outcome.stopped_by)
-    if not outcome.finished and max_minutes is None:
-        raise UsageError(f"{output}: stopped at step {outcome.step}")
+    Ctrl-C, SIGTERM and SIGUSR1 save first; the same command then goes on from there, also after a crash. With --nproc
+    or --nnodes torchrun starts the processes; under torchrun or srun the command is one of them.
+    """
+    from rnafm_cli.training.launch import Launch, is_worker, launch
+    from rnafm_cli.training.worker import train
+
+    options = ["--config", str(config), "-o", str(output), "--resume", resume]
+    options += [word for text in overrides or [] for word in ("--set", text)]
+    options += ["--max-minutes", str(max_minutes)] if max_minutes is not None else []
+    plan = Launch(nproc=nproc, nnodes=nnodes, rdzv=rdzv, max_restarts=max_restarts)
+    if nnodes != "1" and rdzv is None:
+        raise UsageError(f"--nnodes {nnodes} needs --rdzv", hint="give HOST:PORT of one of the machines")
+    if dry_run:
+        _show_plan(config, overrides or [], plan.command(options), nproc, nnodes)
+        return
+    if plan.alone or is_worker():
+        code = train(
+            config, output, overrides=overrides or [], resume=resume, max_minutes=max_minutes, report=console.info
+        )
+    else:
+        _check(config, overrides or [], nproc, nnodes)
+        code = launch(plan.command(options))
+    if code:
+        raise typer.Exit(code)
+
+
+def _show_plan(config: Path, overrides: list[str], command: list[str], nproc: int, nnodes: str) -> None:
+    import shlex
+    import sys
+
+    from rnafm_cli.training.config import load_config
+    from rnafm_cli.training.dry_run import dry_run
+
+    plan = dry_run(load_config(config, overrides), world=_world(nproc, nnodes))
+    for line in [*plan.lines(), f"command: {shlex.join(command)}"]:
+        sys.stdout.write(line + "\n")
+
+
+def _check(config: Path, overrides: list[str], nproc: int, nnodes: str) -> None:
+    """Tell of mistakes once, before several processes do."""
+    from rnafm_cli.data.shards import Corpus
+    from rnafm_cli.training.config import load_config
+
+    checked = load_config(config, overrides)
+    world = _world(nproc, nnodes)
+    if checked.batch.micro_batches % world:
+        raise UsageError(
+            f"batch.micro_batches {checked.batch.micro_batches} is not a multiple of the {world} processes",
+            hint="micro_batches = processes x accumulation steps",
+        )
+    Corpus(Path(checked.data.corpus), verify=False)
+
+
+def _world(nproc: int, nnodes: str) -> int:
+    return nproc * int(nnodes.split(":")[-1])
+
+
+@app.command(
+    epilog="Example: rnafm pretrain config --preset rna-fm > base.toml",
+)
+def config(
+    preset: Annotated[PresetChoice, typer.Option("--preset", help="Recipe to print.")] = PresetChoice.mini,
+) -> None:
+    """Print a configuration with every key explained."""
+    import sys
+
+    from rnafm_cli.training.recipes import commented_toml, recipe
+
+    sys.stdout.write(commented_toml(recipe(preset.value)))
+
+
+@app.command(
+    epilog="Example: rnafm pretrain export runs/a -o mine.safetensors, then rnafm embed --model mine.safetensors ...",
+)
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, or one of its step-... checkpoints.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="FILE", help="Model file to write: NAME.safetensors.")
+    ],
+    name: Annotated[str | None, typer.Option(metavar="NAME", help="Name in the card.", show_default=False)] = None,
+    dtype: Annotated[DtypeChoice, typer.Option("--dtype", help="Type in which weights are stored.")] = DtypeChoice.half,
+    notes: Annotated[str, typer.Option(metavar="TEXT", help="Free text for the card.")] = "",
+    force: Force = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Write the encoder of a run's newest checkpoint as a model file that every command takes."""
+    from rnafm_cli.training.export import export_run
+
+    if output.exists() and not force:
+        raise UsageError(f"{output}: exists", hint="--force overwrites it")
+    card = export_run(run, output, name=name, dtype=dtype.value, notes=notes)
+    console.info(
+        f"{output}: {card.weights_bytes / 1e6:.1f} MB, step {card.source['step']:,}, sha256 {card.weights_sha256}"
+    )

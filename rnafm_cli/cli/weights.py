@@ -166,7 +166,7 @@ def pull(
 def import_model(
     file: Annotated[
         Path,
-        typer.Argument(metavar="FILE", help="Upstream .pth, multimolecule .safetensors, or a model file of rnafm."),
+        typer.Argument(metavar="FILE", help="Upstream .pth, multimolecule .safetensors or a model file of rnafm."),
     ],
     name: Annotated[str, typer.Option("--name", metavar="NAME", help="Name that it gets.")],
     mask_row: MaskRow = MaskRowChoice.upstream,

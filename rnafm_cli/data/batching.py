@@ -5,7 +5,6 @@ Shape suffixes: B rows, T tokens with <cls>/<eos>, N chosen (masked) positions.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -154,9 +153,3 @@ def _pack(pool: np.ndarray, sizes: np.ndarray, row_tokens: int) -> list[np.ndarr
             rows[row].append(int(pool[index]))
             by_room[room - size].append(row)
     return [np.asarray(row) for row in rows]
-
-
-def epoch_tokens(batches: list[list[np.ndarray]], plan: EpochPlan) -> Iterator[int]:
-    """Real tokens of each micro-batch, specials included."""
-    for rows in batches:
-        yield int(sum(plan.lengths[samples].sum() + 2 * len(samples) for samples in rows))

@@ -5,21 +5,21 @@ The rules are the paper's (Chen et al. 2022, section 2.1): T becomes U, the 16 I
 
 from __future__ import annotations
 
-import bz2
-import gzip
-import lzma
-from collections.abc import Iterator
+import io
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, cast
+from typing import BinaryIO, cast
 
 from rnafm_cli.errors import InputError
+from rnafm_cli.io.blocks import BlockReader, text_blocks
 from rnafm_cli.rna.alphabet import IUPAC_LETTERS, NUCLEOTIDE
 
 __all__ = ["CleaningRules", "RawRecord", "attributes", "clean", "read_corpus"]
 
 _GAPS = b"-.~*_ \t\r\n\v\f"
 _FOREIGN = NUCLEOTIDE.unk
+_BUFFER = 1 << 20
 _N = NUCLEOTIDE.tokens.index("N")
 
 
@@ -54,19 +54,18 @@ class CleaningRules:
 
 
 def read_corpus(paths: list[Path]) -> Iterator[RawRecord]:
-    """Stream the records of FASTA files, plain or gz/bz2/xz compressed.
+    """Stream the records of FASTA files, compressed or not.
 
     Raises:
         InputError: when a file cannot be opened or decompressed, or does not start with ``>``.
     """
     for path in paths:
         try:
-            with _open(path) as handle:
-                yield from _records(path, handle)
-        except (EOFError, lzma.LZMAError, gzip.BadGzipFile) as failure:
-            raise InputError(f"{path}: damaged compressed file: {failure}") from failure
+            raw = cast(BinaryIO, open(path, "rb"))
         except OSError as failure:
-            raise InputError(f"{path}: {failure.strerror or failure}") from failure
+            raise InputError(f"{path}: cannot be read ({failure.strerror or failure})") from failure
+        with raw, io.BufferedReader(BlockReader(text_blocks(raw, str(path))), _BUFFER) as handle:
+            yield from _records(path, handle)
 
 
 def clean(sequence: bytes, rules: CleaningRules) -> bytes | str:
@@ -94,7 +93,7 @@ def attributes(header: bytes, keys: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(values[key] for key in keys)
 
 
-def _records(path: Path, handle: IO[bytes]) -> Iterator[RawRecord]:
+def _records(path: Path, handle: Iterable[bytes]) -> Iterator[RawRecord]:
     header: bytes | None = None
     lines: list[bytes] = []
     for line in handle:
@@ -108,15 +107,3 @@ def _records(path: Path, handle: IO[bytes]) -> Iterator[RawRecord]:
             raise InputError(f"{path}: not a FASTA file, the first line does not start with '>'")
     if header is not None:
         yield RawRecord(header, b"".join(lines))
-
-
-def _open(path: Path) -> IO[bytes]:
-    with open(path, "rb") as handle:
-        magic = handle.read(6)
-    if magic.startswith(b"\x1f\x8b"):
-        return cast(IO[bytes], gzip.open(path, "rb"))
-    if magic.startswith(b"BZh"):
-        return cast(IO[bytes], bz2.open(path, "rb"))
-    if magic == b"\xfd7zXZ\x00":
-        return cast(IO[bytes], lzma.open(path, "rb"))
-    return open(path, "rb", buffering=1 << 20)

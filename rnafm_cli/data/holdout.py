@@ -120,7 +120,7 @@ def _hold_groups(
         lists = [close[int(m)] for m in members if int(m) in close]
         if any(neighbours is None for neighbours in lists):
             continue
-        outside = np.setdiff1d(np.concatenate([np.zeros(0, dtype=np.int64), *lists]), members)  # type: ignore[list-item]
+        outside = np.setdiff1d(np.concatenate([np.zeros(0, dtype=np.int64), *lists]), members)
         if len(outside) > rules.max_outside:
             continue
         holdout.splits[members] = Split.GROUP
@@ -191,7 +191,8 @@ class _Search:
     def close(self, queries: np.ndarray, caps: np.ndarray, floors: np.ndarray) -> dict[int, np.ndarray | None]:
         """Sequence number -> numbers of the sequences close to it (itself left out).
 
-        ``floors`` is the fewest shared 8-mers beyond chance that each query asks for. A query with more than its ``caps`` entry of neighbours maps to None and is searched no further.
+        ``floors`` is the fewest shared 8-mers beyond chance that each query asks for. A query with more than its
+        ``caps`` entry of neighbours maps to None and is searched no further.
         """
         if not len(queries):
             return {}
@@ -278,7 +279,9 @@ def kmer_rows(sequences: list[np.ndarray]) -> sparse.csr_matrix:
     return sparse.csr_matrix((ones, columns, indptr), shape=(len(sequences), KMERS))
 
 
-def _close_pairs(rows: sparse.csr_matrix, table: sparse.csr_matrix, sizes: np.ndarray, floors: np.ndarray) -> np.ndarray:
+def _close_pairs(
+    rows: sparse.csr_matrix, table: sparse.csr_matrix, sizes: np.ndarray, floors: np.ndarray
+) -> np.ndarray:
     """(n, 2) row and column numbers of the close pairs."""
     shared = (rows @ table).tocoo()
     own = np.diff(rows.indptr)[shared.row].astype(np.float64)

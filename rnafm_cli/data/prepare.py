@@ -188,9 +188,7 @@ def _write_shards(
     tell(f"{progress.records_read:,} records read, {len(seen):,} kept")
 
 
-def _finish_shard(
-    writer: ShardWriter, folder: Path, progress: _Progress, types: list[str], groups: list[str]
-) -> None:
+def _finish_shard(writer: ShardWriter, folder: Path, progress: _Progress, types: list[str], groups: list[str]) -> None:
     progress.shards.append(writer.close())
     progress.type_names, progress.group_names = types, groups
     progress.save(folder)
@@ -223,15 +221,11 @@ def _manifest(folder: Path, progress: _Progress, holdout: Holdout) -> dict[str, 
         "tokens": int(length.sum()),
         "records_read": progress.records_read,
         "counts": dict(progress.counts),
-        "splits": {
-            split.name.lower(): _counts(length[holdout.splits == split]) for split in Split
-        },
+        "splits": {split.name.lower(): _counts(length[holdout.splits == split]) for split in Split},
         "random_clusters": holdout.clusters,
         "held_out_groups": [progress.group_names[k] for k in holdout.group_numbers],
         "types": {
-            name: {
-                split.name.lower(): _counts(length[(kind == k) & (holdout.splits == split)]) for split in Split
-            }
+            name: {split.name.lower(): _counts(length[(kind == k) & (holdout.splits == split)]) for split in Split}
             for k, name in enumerate(progress.type_names)
         },
         "letters": {NUCLEOTIDE.tokens[k]: int(n) for k, n in enumerate(letters) if n},

@@ -1,7 +1,7 @@
 """Which windows of which sequences an epoch trains on: by type with a temperature, the same for every machine.
 
-A type's share of tokens is proportional to (its tokens) ** exponent: 1 trains in proportion to the corpus, 0 gives every
-type the same share. Within a type, windows follow seeded permutations that go on from epoch to epoch, so every
+A type's share of tokens is proportional to (its tokens) ** exponent: 1 trains in proportion to the corpus, 0 gives
+every type the same share. Within a type, windows follow seeded permutations that go on from epoch to epoch, so every
 sequence is seen about equally often.
 """
 

@@ -1,8 +1,8 @@
 """Token shards of a prepared corpus: how they are written, verified and read back.
 
 A corpus folder holds, for each shard ``shard_00000``: ``.tokens.bin`` (uint8 token indices without specials, all
-sequences one after another), ``.offsets.npy`` (int64, n + 1), ``.types.npy`` (uint16) and ``.groups.npy`` (int32, -1 for
-none), ``.ids.txt`` (one a line); and once ``splits.npy`` (uint8 per sequence of all shards) and ``manifest.json``.
+sequences one after another), ``.offsets.npy`` (int64, n + 1), ``.types.npy`` (uint16) and ``.groups.npy`` (int32, -1
+for none), ``.ids.txt`` (one a line); and once ``splits.npy`` (uint8 per sequence of all shards) and ``manifest.json``.
 """
 
 from __future__ import annotations

@@ -70,11 +70,18 @@ class Layout(ABC):
     def read(file: h5py.File) -> Iterator[Stored]:
         """Records in stored order."""
 
-    def _check_width(self, record: SequenceRecord, array: np.ndarray) -> None:
+    def check(self, record: SequenceRecord, array: np.ndarray) -> None:
+        """Refuse an array that does not fit, before anything is stored of it.
+
+        Raises:
+            UsageError: for another width than the file's, or rows where vectors are stored.
+        """
+        if self._width not in (None, array.shape[-1]):
+            raise UsageError(f"{record.where}: {array.shape[-1]} values per vector, the file has {self._width}")
+
+    def _note_width(self, array: np.ndarray) -> None:
         if self._width is None:
             self._width = self.file.attrs["dim"] = array.shape[-1]
-        elif self._width != array.shape[-1]:
-            raise UsageError(f"{record.where}: {array.shape[-1]} values per vector, the file has {self._width}")
 
 
 class RecordLayout(Layout):
@@ -115,7 +122,7 @@ class RecordLayout(Layout):
         return str(self.file[key].attrs.get("id", key))
 
     def add(self, record: SequenceRecord, key: str, digest: str, array: np.ndarray) -> None:
-        self._check_width(record, array)
+        self._note_width(array)
         space = h5s.create_simple(array.shape)
         data = h5d.create(self.file.id, key.encode(), self._type, space, self._untimed, self._utf8)
         data.write(h5s.ALL, h5s.ALL, array)
@@ -171,10 +178,13 @@ class MatrixLayout(Layout):
     def stored_id(self, key: str) -> str:
         return key
 
-    def add(self, record: SequenceRecord, key: str, digest: str, array: np.ndarray) -> None:
+    def check(self, record: SequenceRecord, array: np.ndarray) -> None:
         if array.ndim != 1:
             raise UsageError("a matrix takes one vector per record", hint="add --pool mean, max or cls")
-        self._check_width(record, array)
+        super().check(record, array)
+
+    def add(self, record: SequenceRecord, key: str, digest: str, array: np.ndarray) -> None:
+        self._note_width(array)
         self._waiting.append((record, digest, array))
         self._hashes[key] = digest
 

@@ -19,6 +19,7 @@ import numpy as np
 
 from rnafm_cli.errors import InputError, RnafmError, UsageError
 from rnafm_cli.io.embedding_layouts import LAYOUTS, Layout
+from rnafm_cli.io.interrupts import Uninterrupted
 from rnafm_cli.io.journal import JournaledFile, journal_of
 from rnafm_cli.io.names import DistinctNames
 from rnafm_cli.io.provenance import Provenance, plain, refuse_other, sequence_hash, stamped
@@ -95,21 +96,23 @@ class EmbeddingWriter:
 
     def __enter__(self) -> Self:
         self._check_target()
-        if self._resume and not self.partial.exists() and self.path.exists():
-            self._open_complete()
-        else:
-            if not (self._resume and self.partial.exists()):
-                self._create()
-            self._open_partial()
+        with Uninterrupted():
+            if self._resume and not self.partial.exists() and self.path.exists():
+                self._open_complete()
+            else:
+                if not (self._resume and self.partial.exists()):
+                    self._create()
+                self._open_partial()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is None:
-            self._finish()
-        else:
-            self._abandon(error)
+        with Uninterrupted():
+            if error is None:
+                self._finish()
+            else:
+                self._abandon(error)
 
     def done(self, record: SequenceRecord) -> bool:
         """Whether an earlier run stored this record, so that it need not be computed again.
@@ -121,7 +124,8 @@ class EmbeddingWriter:
             InputError: when two records share a name, or the file holds the name with another sequence.
         """
         key = self._names.claim(record)
-        stored = self._opened.stored_hash(key)
+        with Uninterrupted():
+            stored = self._opened.stored_hash(key)
         if stored is None:
             return False
         if stored != sequence_hash(record.sequence):
@@ -139,14 +143,16 @@ class EmbeddingWriter:
             UsageError: for rows of nucleotides in a matrix.
             RnafmError: when the disk is full; earlier records are safe.
         """
-        if self._names.name(record) not in self._names:
-            self._names.claim(record)
-        if self._raw is None:
-            self._reopen_complete()
         key = self._names.name(record)
-        if self._opened.stored_hash(key) is not None:
-            raise self._names.collision(record, self._opened.stored_id(key))
-        self._opened.add(record, key, sequence_hash(record.sequence), np.ascontiguousarray(array, self._dtype))
+        if key not in self._names:
+            self._names.claim(record)
+        with Uninterrupted():
+            if self._raw is None:
+                self._reopen_complete()
+            if self._opened.stored_hash(key) is not None:
+                raise self._names.collision(record, self._opened.stored_id(key))
+            self._opened.check(record, array)
+            self._opened.add(record, key, sequence_hash(record.sequence), np.ascontiguousarray(array, self._dtype))
         self._waiting_bytes += array.size * self._dtype.itemsize
         failed = self._raw is not None and self._raw.error is not None
         if failed or self._waiting_bytes >= FLUSH_BYTES or time.monotonic() - self._saved_at >= FLUSH_SECONDS:
@@ -160,12 +166,13 @@ class EmbeddingWriter:
         if self._raw is None or self._file is None:
             return
         try:
-            self._opened.flush()
-            self._file.flush()
-            self._raw.commit()
+            with Uninterrupted():
+                self._opened.flush()
+                self._file.flush()
+                self._raw.commit()
+                self._kept = self._opened.count
         except OSError as error:
             raise write_error(self.partial, error) from error
-        self._kept = self._opened.count
         self._waiting_bytes, self._saved_at = 0, time.monotonic()
 
     @property
@@ -198,6 +205,8 @@ class EmbeddingWriter:
             LAYOUTS[self._layout_name].create(file)
         fresh = self.partial.with_name(self.partial.name + ".new")
         try:
+            if self.partial.exists():
+                JournaledFile(self.partial).close()  # refuses while another process is writing it
             fresh.write_bytes(content.getbuffer())
             journal_of(self.partial).unlink(missing_ok=True)
             os.replace(fresh, self.partial)
@@ -230,7 +239,10 @@ class EmbeddingWriter:
 
     def _reopen_complete(self) -> None:
         self._close_file()
-        os.replace(self.path, self.partial)
+        try:
+            os.replace(self.path, self.partial)
+        except OSError as error:
+            raise write_error(self.partial, error) from error
         self._open_partial()
 
     def _use(self, file: h5py.File, path: Path) -> None:
@@ -265,15 +277,17 @@ class EmbeddingWriter:
             self._raw.close()
             os.replace(self.partial, self.path)
         except (OSError, RnafmError) as error:
-            failure = write_error(self.partial, error) if isinstance(error, OSError) else error
+            failure = error if isinstance(error, RnafmError) else write_error(self.partial, error)
             self._abandon(failure)
+            if failure is error:
+                raise
             raise failure from error
 
     def _abandon(self, error: BaseException) -> None:
-        """Close with what was committed; nothing is hidden behind a second error."""
+        """Close with what was added, or at least what was committed; the first error is the one told."""
         with contextlib.suppress(OSError, RnafmError):
             self.flush()
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, RuntimeError):
             self._close_file()
         if self._raw is None:
             return

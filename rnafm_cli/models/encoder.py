@@ -72,10 +72,11 @@ class Encoder(nn.Module):
         last = self.config.layers
         wanted = {last} if layers is None else set(layers)
         is_pad_BT = tokens_BT == self.config.alphabet.pad
+        key_mask: Tensor | None = None
         if segments_BT is not None:
             key_mask = (segments_BT[:, :, None] == segments_BT[:, None, :])[:, None]
-        else:
-            key_mask = ~is_pad_BT[:, None, None, :] if bool(is_pad_BT.any()) else None
+        elif bool(is_pad_BT.any()):
+            key_mask = ~is_pad_BT[:, None, None, :]
         x_BTD = self._embed(tokens_BT, is_pad_BT, segments_BT)
         rotation = self._rotation(tokens_BT.shape[1], x_BTD)
 

@@ -99,10 +99,10 @@ def save_model_file(path: Path, tensors: Mapping[str, Tensor], card: Card) -> Ca
         for name, tensor in tensors.items()
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _replacing(path) as written:
+    with _replacing(card_path(path)) as written_card, _replacing(path) as written:
         save_file(stored, written, metadata={"format": FORMAT})
         card = dataclasses.replace(card, weights_sha256=file_sha256(written), weights_bytes=written.stat().st_size)
-    _write_card(path, card)
+        _write_card(written_card, card)
     return card
 
 
@@ -114,9 +114,9 @@ def copy_model_file(path: Path, to: Path, *, name: str) -> Card:
     """
     card = dataclasses.replace(verify_model_file(path), name=name)
     to.parent.mkdir(parents=True, exist_ok=True)
-    with _replacing(to) as written:
+    with _replacing(card_path(to)) as written_card, _replacing(to) as written:
         shutil.copyfile(path, written)
-    _write_card(to, card)
+        _write_card(written_card, card)
     return card
 
 
@@ -216,8 +216,7 @@ def file_sha256(path: Path) -> str:
 
 def _write_card(path: Path, card: Card) -> None:
     content = {"format": FORMAT, "format_version": FORMAT_VERSION, **dataclasses.asdict(card)}
-    with _replacing(card_path(path)) as written:
-        written.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 _RENEW = "fetch or import it again (rnafm weights pull, rnafm weights import)"

@@ -58,8 +58,8 @@ def import_file(
         return target, copy_model_file(path, target, name=name)
     tensors, card = convert(path, name=name, kind=kind, mask_row=mask_row, heads=heads)
     _check_registered(name, spec, card, path)
-    if origin is not None:
-        card.source["url"] = origin
+    card.source.update({"url": origin} if origin else {})
+    card.source.update({"licence": spec.licence} if spec else {})
     return target, save_model_file(target, tensors, card)
 
 

@@ -93,7 +93,7 @@ class CoarseMap(nn.Module):
         self.blocks = nn.ModuleList(_Block(channels, dilation, dropout) for dilation in dilations)
         places = [k for k in range(len(dilations)) if axial_every and (k + 1) % axial_every == 0]
         self.axial = nn.ModuleDict({str(k): _RowPool(channels) for k in places})
-        self.norm = nn.LayerNorm(channels)
+        self.norm = nn.LayerNorm(channels, bias=False)
 
     def forward(self, x_BLW: Tensor, features_BLLF: Tensor, lengths_B: Tensor) -> Tensor:
         """(B, H, H, C), zero where either side is padding."""
@@ -114,7 +114,7 @@ class CoarseMap(nn.Module):
             x = block(x, mask)
             if str(number) in self.axial:
                 x = self.axial[str(number)](x, mask)
-        return self.norm(x).to(mask.dtype) * mask
+        return self.norm(x).to(mask.dtype)
 
 
 class _Block(nn.Module):
@@ -122,7 +122,8 @@ class _Block(nn.Module):
 
     def __init__(self, channels: int, dilation: int, dropout: float) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(channels)
+        # Without a bias, zero stays zero: padding needs no mask here.
+        self.norm = nn.LayerNorm(channels, bias=False)
         self.first = nn.Conv2d(channels, channels, 3, padding=dilation, dilation=dilation)
         self.second = nn.Conv2d(channels, channels, 3, padding=dilation, dilation=dilation)
         self.dropout = nn.Dropout2d(dropout)
@@ -134,7 +135,7 @@ class _Block(nn.Module):
             self.second.weight.mul_(0.3)
 
     def forward(self, x_BHHC: Tensor, mask: Tensor) -> Tensor:
-        h = self.norm(x_BHHC).to(mask.dtype) * mask
+        h = self.norm(x_BHHC).to(mask.dtype)
         h = self.first(h.permute(0, 3, 1, 2))
         h = self.dropout(F.relu(h, inplace=True)).permute(0, 2, 3, 1) * mask
         h = self.second(h.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)

@@ -9,22 +9,23 @@ Shape suffixes: L nucleotides, D encoder width, E reduced width, C channels, R r
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["PairResNet", "PairResNetConfig"]
+__all__ = ["RELEASED_THRESHOLDS", "PairResNet", "PairResNetConfig"]
+
+RELEASED_THRESHOLDS = {"rna-fm-ss-pdb": 0.33993712, "rna-fm-ss-bprna": 0.47729617}
+"""Probability above which upstream's configurations call a pair, by the model they belong to."""
 
 STRIP_PIXELS = 8192
 """Pixels of a strip on a CPU: few enough to stay in its cache, enough to keep two cores busy."""
 COLUMN_STEP = 16
 """Strips begin at multiples of this column, so that convolutions come in few shapes and their set-up is reused."""
-INEXACT_SPREADS = 3.5
-"""Standard deviations of a pixel's sphere of influence that inexact evaluation keeps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,32 +41,25 @@ class PairResNetConfig:
         """Dilation of a block's second convolution: 1, 2, 4, 1, 2, 4, ..."""
         return 1 << block % 3
 
-    def reaches(self, *, exact: bool = True) -> list[int]:
+    def reaches(self) -> list[int]:
         """How far below the diagonal a pixel can still change a logit on or above it.
 
         Returns:
             one number per convolution, the first (1x1) and the last included: output column j of row i matters
-            only if j >= i - reach. The last is 0. Inexact reaches end where the influence, which spreads like a
-            random walk over the taps, is down to its far tail.
+            only if j >= i - reach, since all that follows moves it along both axes.
         """
         dilations = [d for k in range(self.blocks) for d in (1, self.dilation(k))] + [1]
-        reaches = []
-        for n in range(len(dilations) + 1):
-            reach = 2 * sum(dilations[n:])
-            if not exact:
-                # Three taps at -d, 0, d have variance 2/3 d^2; rows and columns both move j - i.
-                spread = math.sqrt(4 / 3 * sum(d * d for d in dilations[n:]))
-                reach = min(reach, round(INEXACT_SPREADS * spread))
-            reaches.append(reach)
-        return reaches
+        return [2 * sum(dilations[n:]) for n in range(len(dilations) + 1)]
 
 
 class PairResNet(nn.Module):
     """Base-pair logits from encoder representations (Chen et al. 2022; the released ResNet32 files).
 
-    Every sequence is evaluated alone: in a padded batch the biases would leak from the padding into the map.
-    Probabilities are the sigmoid of the logits. The released configurations call a pair above 0.33993712
-    (file PDB-All) or 0.47729617 (file bpRNA), strictly, best first, with any two letters, at |i - j| > 1.
+    One sequence at a time: in a padded batch the biases would leak from the padding into the map.
+
+    Probabilities are the sigmoid of the logits. The released configurations call pairs with a probability
+    strictly above :data:`RELEASED_THRESHOLDS`, best first, whatever their two letters, where |i - j| > 1 and
+    neither base is taken yet.
     """
 
     def __init__(self, config: PairResNetConfig | None = None) -> None:
@@ -78,20 +72,13 @@ class PairResNet(nn.Module):
 
     @torch.no_grad()
     def forward(
-        self,
-        features_LD: Tensor,
-        *,
-        dtype: torch.dtype | None = None,
-        exact: bool | None = None,
-        strip_rows: int | None = None,
+        self, features_LD: Tensor, *, dtype: torch.dtype | None = None, strip_rows: int | None = None
     ) -> Tensor:
         """Logits of one RNA, for inference only (batch statistics are never updated).
 
         Args:
             features_LD: last-layer representations without the rows of <cls> and <eos>, L >= 1.
             dtype: type of the pair map and the convolutions; the weights' own if None.
-            exact: compute everything below the diagonal that can reach a logit above it, or leave out the far
-                tail, whose effect lies below the rounding of bfloat16. If None, exact in float32 only.
             strip_rows: rows computed at a time; chosen by length and device if None. Any value gives the
                 same logits, up to rounding.
 
@@ -103,10 +90,9 @@ class PairResNet(nn.Module):
         if strip_rows is None:
             on_cpu = features_LD.device.type == "cpu"
             strip_rows = max(16, -(-STRIP_PIXELS // length)) if on_cpu else 256
-        exact = dtype == torch.float32 if exact is None else exact
-        reaches = self.config.reaches(exact=exact)
+        reaches = self.config.reaches()
         stages: list[_BlockStage | _Convolution] = [
-            _BlockStage(block, dtype, reach_between=reaches[2 * k + 1], reach=reaches[2 * k + 2])
+            _BlockStage(cast(PairBlock, block), dtype, reach_between=reaches[2 * k + 1], reach=reaches[2 * k + 2])
             for k, block in enumerate(self.blocks)
         ]
         last = self.last
@@ -137,7 +123,7 @@ class PairResNet(nn.Module):
 
 
 class PairBlock(nn.Module):
-    """x + conv2(relu(conv1(relu(norm(x))))); conv2 is dilated. Weights only: the stage below runs it."""
+    """x + conv2(relu(conv1(relu(norm(x))))); conv2 is dilated. Holds the weights; a stage runs them."""
 
     def __init__(self, channels: int, dilation: int) -> None:
         super().__init__()
@@ -214,19 +200,20 @@ class _BlockStage:
     """One residual block over a stream of strips."""
 
     def __init__(self, block: PairBlock, dtype: torch.dtype, *, reach_between: int, reach: int) -> None:
-        self.norm = block.norm
+        norm = block.norm
+        assert norm.running_mean is not None and norm.running_var is not None
+        # Statistics stay in float32 whatever the type of the map: rounding them would shift every pixel alike.
+        self.mean, self.variance = norm.running_mean.float(), norm.running_var.float()
+        self.scale, self.shift, self.eps = norm.weight.float(), norm.bias.float(), norm.eps
         self.conv1 = _Convolution(block.conv1.weight, None, dtype, dilation=1, reach=reach_between, rectify=True)
-        self.conv2 = _Convolution(
-            block.conv2.weight, None, dtype, dilation=block.dilation, reach=reach, rectify=True
-        )
+        self.conv2 = _Convolution(block.conv2.weight, None, dtype, dilation=block.dilation, reach=reach, rectify=True)
         self.waiting: list[_Strip] = []
         """Input whose sum with the block's output is still to come."""
 
     def push(self, strip: _Strip) -> _Strip | None:
         """The output rows whose input is complete."""
-        norm = self.norm
         normed_1CRW = F.batch_norm(
-            _as_image(strip.x_RWC), norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps
+            _as_image(strip.x_RWC), self.mean, self.variance, self.scale, self.shift, eps=self.eps
         )
         hidden = self.conv1.push(_Strip(strip.top, strip.left, normed_1CRW[0].permute(1, 2, 0), strip.last))
         output = None if hidden is None else self.conv2.push(hidden)

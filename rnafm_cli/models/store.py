@@ -10,10 +10,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from rnafm_cli.errors import ConfigError, WeightsError
+from rnafm_cli.models.blank import NoInitialValues
 from rnafm_cli.models.config import EncoderConfig
 from rnafm_cli.models.encoder import Encoder
 from rnafm_cli.models.files import (
@@ -76,8 +76,7 @@ def load_encoder(name_or_file: str | Path, *, weights_dir: Path | None = None) -
     path = find(name_or_file, weights_dir=weights_dir)
     tensors, card = load_model_file(path, prefix="" if read_card(path).kind == ENCODER else _EMBEDDED)
     config = encoder_config(card, path)
-    # Built without memory: the initial values would be thrown away.
-    with torch.device("meta"):
+    with NoInitialValues():
         encoder = Encoder(config)
     try:
         encoder.load_state_dict(tensors, assign=True)

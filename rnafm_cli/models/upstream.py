@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from rnafm_cli.errors import WeightsError
+from rnafm_cli.models.blank import NoInitialValues
 from rnafm_cli.models.checkpoints import Checkpoint, read_checkpoint
 from rnafm_cli.models.config import EncoderConfig
 from rnafm_cli.models.encoder import Encoder
@@ -76,7 +77,7 @@ def convert(
     config: dict[str, Any] = dataclasses.asdict(encoder_config)
     if kind == STRUCTURE_KIND:
         head_config = structure_head_shape(parts, encoder_config.width, path)
-        with torch.device("meta"):
+        with NoInitialValues():
             shapes = {key: value.shape for key, value in PairResNet(head_config).state_dict().items()}
         head = _gather(parts.head, shapes, parts.layout.head_sources, misfits)
         tensors = {f"encoder.{key}": value for key, value in tensors.items()}
@@ -123,7 +124,7 @@ def _some(names: list[str]) -> str:
 
 
 def _shapes(config: EncoderConfig) -> dict[str, torch.Size]:
-    with torch.device("meta"):
+    with NoInitialValues():
         return {name: tensor.shape for name, tensor in Encoder(config).state_dict().items()}
 
 

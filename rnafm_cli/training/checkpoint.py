@@ -1,7 +1,7 @@
 """Checkpoints of a run: complete or not there, found by step, the newest few kept.
 
-A checkpoint is a folder ``step-00001000`` of ``torch.distributed.checkpoint`` files with a ``complete.json`` that lists the
-size and hash of each; it is written under another name, and renamed when everything is on disk. One that does not
+A checkpoint is a folder ``step-00001000`` of ``torch.distributed.checkpoint`` files with a ``complete.json`` that
+lists the hash of each; it is written under another name, and renamed when everything is on disk. One that does not
 match its list is torn, and the one before it is used.
 """
 
@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from torch.optim import Optimizer
 from rnafm_cli.data.shards import file_sha256, write_json
 from rnafm_cli.errors import InputError, RnafmError
 
-__all__ = ["CheckpointFolder", "RunState"]
+__all__ = ["CheckpointFolder", "RunState", "load_weights", "read_marker", "restore"]
 
 _MARKER = "complete.json"
 
@@ -61,23 +61,18 @@ class CheckpointFolder:
         final = self.folder / f"step-{state.step:08d}"
         scratch = self.folder / f"{final.name}.tmp"
         first = _rank() == 0
-        failure: OSError | None = None
-        if first:
-            failure = _attempt(lambda: _fresh_folder(scratch))
-        _barrier()
-        failure = failure or _attempt(lambda: _write_tensors(scratch, model, optimizer))
-        _barrier()
-        if first and failure is None:
-            failure = _attempt(lambda: _seal(scratch, final, vars(state), extra))
+        failure = _agree(_attempt(lambda: _fresh_folder(scratch)) if first else None)
+        failure = failure or _agree(_attempt(lambda: _write_tensors(scratch, model, optimizer)))
+        failure = failure or _agree(_attempt(lambda: _seal(scratch, final, vars(state), extra)) if first else None)
         if failure is not None:
-            shutil.rmtree(scratch, ignore_errors=True)
+            if first:
+                shutil.rmtree(scratch, ignore_errors=True)
             raise RnafmError(
-                f"{final}: cannot write the checkpoint: {failure.strerror or failure}",
-                hint="free some space and run the same command again; it resumes from the checkpoint before",
+                f"{final}: the checkpoint cannot be written ({failure})",
+                hint="make room and run the same command again; it goes on from the checkpoint before",
             )
         if first:
             self._purge()
-        _barrier()
         return final
 
     def newest(self, report: Callable[[str], None] | None = None) -> Path | None:
@@ -131,6 +126,15 @@ def restore(path: Path, model: nn.Module, optimizer: Optimizer) -> tuple[RunStat
     return RunState(**marker["state"]), marker["extra"]
 
 
+def load_weights(path: Path, model: nn.Module) -> None:
+    """Load the weights alone of a complete checkpoint, in one process."""
+    tensors = {"model": model.state_dict()}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        dcp.load(tensors, checkpoint_id=str(path), no_dist=True)
+    model.load_state_dict(tensors["model"])
+
+
 def read_marker(path: Path) -> dict[str, Any]:
     """The ``complete.json`` of a checkpoint."""
     try:
@@ -165,20 +169,49 @@ def _fresh_folder(path: Path) -> None:
     path.mkdir(parents=True)
 
 
-def _attempt(action: Callable[[], None]) -> OSError | None:
+def _attempt(action: Callable[[], None]) -> str | None:
+    """Why an action could not write, None if it could."""
     try:
         action()
-    except OSError as failure:
-        return failure
     except Exception as failure:
-        # dcp wraps what went wrong on a rank.
-        cause = failure
-        while cause is not None:
-            if isinstance(cause, OSError):
-                return cause
-            cause = cause.__cause__ or cause.__context__  # type: ignore[assignment]
-        raise
+        reasons = [_system_reason(cause) for cause in _causes(failure)]
+        if not any(reasons):
+            raise
+        return next(reason for reason in reasons if reason)
     return None
+
+
+def _system_reason(failure: BaseException) -> str | None:
+    if isinstance(failure, OSError):
+        return failure.strerror or str(failure)
+    # The tensor writer reports a failed write as a RuntimeError of its stream.
+    if isinstance(failure, RuntimeError) and "PytorchStreamWriter" in str(failure):
+        return "the disk is full or the file too large"
+    return None
+
+
+def _causes(failure: BaseException) -> Iterator[BaseException]:
+    """A failure, what caused it, and what the ranks of a collective save reported inside it."""
+    waiting: list[BaseException] = [failure]
+    seen: set[int] = set()
+    while waiting:
+        cause = waiting.pop()
+        if id(cause) in seen:
+            continue
+        seen.add(id(cause))
+        yield cause
+        waiting += [link for link in (cause.__cause__, cause.__context__) if link is not None]
+        of_ranks = getattr(cause, "failures", {})
+        waiting += [pair[0] for pair in of_ranks.values()] if isinstance(of_ranks, dict) else []
+
+
+def _agree(failure: str | None) -> str | None:
+    """The first failure of any process, known to all; also makes them wait for each other."""
+    if not dist.is_initialized():
+        return failure
+    failures: list[str | None] = [None] * dist.get_world_size()
+    dist.all_gather_object(failures, failure)
+    return next((text for text in failures if text), None)
 
 
 def _sync(path: Path) -> None:
@@ -191,8 +224,3 @@ def _sync(path: Path) -> None:
 
 def _rank() -> int:
     return dist.get_rank() if dist.is_initialized() else 0
-
-
-def _barrier() -> None:
-    if dist.is_initialized():
-        dist.barrier()

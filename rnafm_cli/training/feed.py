@@ -6,7 +6,7 @@ computes those numbered r, r + w, ... The incomplete step at the end of an epoch
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -60,7 +60,7 @@ class Feed:
         """Optimiser steps in an epoch."""
         return len(self._plan(epoch)[1]) // self._config.batch.micro_batches
 
-    def steps(self, epoch: int, done: int) -> Iterator[StepBatches]:
+    def steps(self, epoch: int, done: int) -> Generator[StepBatches, None, None]:
         """Endless steps from micro-batch ``done`` of ``epoch``; the next one is built while one is used."""
         with ThreadPoolExecutor(max_workers=1) as pool:
             position = self._normal(epoch, done)

@@ -45,7 +45,8 @@ class MaskedTokenModel(nn.Module):
 
 def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
     """Parameter groups for AdamW: matrices decay; norms, biases and embedding tables do not."""
-    decayed, free = [], []
+    decayed: list[nn.Parameter] = []
+    free: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         table = ".embed." in name or ".positions." in name
         (decayed if parameter.ndim >= 2 and not table else free).append(parameter)

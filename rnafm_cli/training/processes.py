@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import os
 import resource
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import TypeVar, cast
 
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.nn.parallel import DistributedDataParallel
 
 from rnafm_cli.errors import DeviceError
 from rnafm_cli.training.config import RunSection
+from rnafm_cli.training.masked_model import MaskedTokenModel
 
 __all__ = ["Processes"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -33,13 +40,12 @@ class Processes:
 
     @classmethod
     def joined(cls, run: RunSection) -> Processes:
-        """Join the run that the environment describes (RANK, WORLD_SIZE, LOCAL_RANK, or SLURM's names)."""
-        world = int(os.environ.get("WORLD_SIZE") or os.environ.get("SLURM_NTASKS") or 1)
-        if world == 1 and "RANK" not in os.environ:
+        """Join the run that the environment describes: torchrun's RANK, or SLURM's task numbers under srun."""
+        if "RANK" not in os.environ and int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
+            os.environ |= _from_slurm()
+        if "RANK" not in os.environ:
             return cls.single(run)
-        rank = int(os.environ.get("RANK") or os.environ["SLURM_PROCID"])
-        local = int(os.environ.get("LOCAL_RANK") or os.environ.get("SLURM_LOCALID") or 0)
-        os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(world), "LOCAL_RANK": str(local)}
+        rank, world, local = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
         device = _device(run, local)
         if device.type == "cuda":
             torch.cuda.set_device(device)
@@ -51,32 +57,28 @@ class Processes:
         if dist.is_initialized():
             dist.destroy_process_group()
 
-    def distribute(self, model: nn.Module, *, fsdp: bool) -> nn.Module:
+    def distribute(self, model: MaskedTokenModel, *, fsdp: bool) -> nn.Module:
         """Move a model to the device and make its gradients common to all processes."""
         model.to(self.device)
         if not dist.is_initialized():
             return model
         if fsdp:
-            from torch.distributed.fsdp import fully_shard
-
-            for layer in model.encoder.layers:  # type: ignore[union-attr]
-                fully_shard(layer)  # type: ignore[arg-type]
+            for layer in model.encoder.layers:
+                fully_shard(layer)
             fully_shard(model)
             return model
-        from torch.nn.parallel import DistributedDataParallel
-
         return DistributedDataParallel(model, device_ids=[self.device] if self.device.type == "cuda" else None)
 
     @contextmanager
     def gradient_sync(self, model: nn.Module, *, last: bool) -> Iterator[None]:
         """Exchange gradients only in the last micro-batch of a step."""
-        if hasattr(model, "no_sync") and not last:
-            with model.no_sync():
+        if isinstance(model, DistributedDataParallel):
+            with nullcontext() if last else model.no_sync():
                 yield
-        else:
-            if hasattr(model, "set_requires_gradient_sync"):
-                model.set_requires_gradient_sync(last)
-            yield
+            return
+        if isinstance(model, FSDPModule):
+            model.set_requires_gradient_sync(last)
+        yield
 
     def total(self, values: Sequence[float]) -> list[float]:
         """Sums over all processes."""
@@ -90,10 +92,17 @@ class Processes:
         """Whether ``value`` holds on any process."""
         return self.total([float(value)])[0] > 0 if self.world > 1 else value
 
-    def barrier(self) -> None:
-        """Wait for all processes."""
-        if dist.is_initialized():
-            dist.barrier()
+    def agree(self, decide: Callable[[], T]) -> T:
+        """What the first process decides, on all of them."""
+        if not dist.is_initialized():
+            return decide()
+        box = [decide() if self.rank == 0 else None]
+        dist.broadcast_object_list(box, src=0)
+        return cast(T, box[0])
+
+    def whole(self, value: torch.Tensor) -> float:
+        """A number that FSDP may keep in parts."""
+        return float(value.full_tensor() if hasattr(value, "full_tensor") else value)
 
     def peak_memory_mb(self) -> float:
         """Peak memory of the device (GPU) or of this process (CPU), in MB."""
@@ -107,3 +116,20 @@ def _device(run: RunSection, local: int) -> torch.device:
     if run.device == "cuda" and not has_gpu:
         raise DeviceError("run.device is cuda, but PyTorch sees no GPU", hint="use run.device=cpu or auto")
     return torch.device("cuda", local) if has_gpu and run.device != "cpu" else torch.device("cpu")
+
+
+def _from_slurm() -> dict[str, str]:
+    """torchrun's variables for a task that srun has started."""
+    nodes = os.environ.get("SLURM_STEP_NODELIST", "localhost")
+    if "[" in nodes or "," in nodes:
+        listed = subprocess.run(["scontrol", "show", "hostnames", nodes], capture_output=True, text=True, check=True)
+        nodes = listed.stdout.split()[0]
+    job = int(os.environ.get("SLURM_JOB_ID", "0"))
+    return {
+        "RANK": os.environ["SLURM_PROCID"],
+        "WORLD_SIZE": os.environ["SLURM_STEP_NUM_TASKS"],
+        "LOCAL_RANK": os.environ.get("SLURM_LOCALID", "0"),
+        "MASTER_ADDR": os.environ.get("MASTER_ADDR", nodes),
+        # Two jobs may share a node.
+        "MASTER_PORT": os.environ.get("MASTER_PORT", str(20000 + job % 10000)),
+    }

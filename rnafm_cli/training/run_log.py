@@ -86,7 +86,8 @@ class _Table:
         self._writer = csv.DictWriter(self._handle, columns)
 
     def add(self, row: dict[str, Any]) -> None:
-        self._writer.writerow({key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()})
+        rounded = {key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()}
+        self._writer.writerow(rounded)
         self._handle.flush()
 
     def close(self) -> None:

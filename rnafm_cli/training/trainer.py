@@ -3,33 +3,32 @@
 from __future__ import annotations
 
 import math
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
 
 from rnafm_cli.data.shards import Corpus, Split, write_json
-from rnafm_cli.errors import ConfigError, RnafmError
+from rnafm_cli.errors import RnafmError
 from rnafm_cli.models.encoder import Encoder
-from rnafm_cli.training.checkpoint import CheckpointFolder, RunState, read_marker, restore
+from rnafm_cli.training.checkpoint import CheckpointFolder, RunState, restore
 from rnafm_cli.training.config import PretrainConfig
 from rnafm_cli.training.feed import Feed, StepBatches
 from rnafm_cli.training.masked_model import MaskedTokenModel, decay_groups
 from rnafm_cli.training.processes import Processes
+from rnafm_cli.training.resumption import check_same_run, resume_path
 from rnafm_cli.training.run_log import RunLog, write_run_json
 from rnafm_cli.training.schedule import rate_at
+from rnafm_cli.training.stop_signals import StopSignals
+from rnafm_cli.training.tally import Tally, clock
 from rnafm_cli.training.validation import HeldOutPart, as_tensors
 
 __all__ = ["Outcome", "Trainer"]
 
 Report = Callable[[str], None]
-_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 _REPORT_SECONDS = 30.0
 
 
@@ -42,19 +41,6 @@ class Outcome:
     """All steps are done."""
     stopped_by: int | None = None
     """Signal number that stopped it."""
-
-
-@dataclass
-class _Window:
-    """Sums since the last row of metrics.csv; saved with checkpoints so that a resumed curve has the same rows."""
-
-    loss: float = 0.0
-    masked: int = 0
-    right: int = 0
-    tokens: int = 0
-    steps: int = 0
-    grad_norm: float = 0.0
-    started: float = field(default_factory=time.monotonic)
 
 
 class Trainer:
@@ -85,12 +71,11 @@ class Trainer:
         self._report: Report = report if report and self._processes.rank == 0 else lambda line: None
         self._deadline = time.monotonic() + 60 * max_minutes if max_minutes else math.inf
         self._checkpoints = CheckpointFolder(folder / "checkpoints", keep=config.checkpoint.keep)
-        start = self._resume_path(resume)
+        start = self._processes.agree(lambda: resume_path(resume, self._checkpoints, self._report))
         first = self._processes.rank == 0
         corpus = Corpus(Path(config.data.corpus), verify=config.data.verify and first)
-        self._processes.barrier()
         if start is not None:
-            self._check_same_run(start, corpus)
+            check_same_run(start, config, corpus, self._report)
         if config.run.threads:
             torch.set_num_threads(config.run.threads)
         torch.manual_seed(config.run.seed)
@@ -98,21 +83,19 @@ class Trainer:
         self.model = MaskedTokenModel(self.encoder)
         self._shared = self._processes.distribute(self.model, fsdp=config.run.fsdp)
         optim = config.optim
-        self.optimizer = torch.optim.AdamW(
-            decay_groups(self.model, optim.weight_decay), lr=optim.rate, betas=(optim.beta1, optim.beta2), eps=optim.eps, fused=True
-        )
-        self.state, self._window = RunState(), _Window()
+        groups = decay_groups(self.model, optim.weight_decay)
+        betas = (optim.beta1, optim.beta2)
+        self.optimizer = torch.optim.AdamW(groups, lr=optim.rate, betas=betas, eps=optim.eps, fused=True)
+        self.state, self._tally = RunState(), Tally()
         if start is not None:
             self.state, extra = restore(start, self.model, self.optimizer)
-            self._window = _Window(**extra["window"])
-            self._window.started += time.monotonic()
+            self._tally = Tally.unpack(extra["window"])
             self._report(f"resuming from {start} at step {self.state.step:,}")
         if config.run.compile:
             self.encoder.compile(dynamic=False if config.batch.layout == "pack" else None)
         self._feed = Feed(corpus, config, rank=self._processes.rank, world=self._processes.world)
         self._parts = self._held_out(corpus)
         self._fingerprint = corpus.fingerprint
-        self._signal: int | None = None
         if first:
             folder.mkdir(parents=True, exist_ok=True)
             write_json(folder / "config.json", config.to_dict())
@@ -126,44 +109,49 @@ class Trainer:
             RnafmError: when too many steps in a row give a loss or gradient that is not finite.
         """
         config, state = self.config, self.state
-        saved, saved_at = state.step, time.monotonic()
-        reported = time.monotonic()
+        saved, saved_at, reported = state.step, time.monotonic(), -math.inf
         self.model.train()
-        with self._signals():
-            feed = self._feed.steps(state.epoch, state.batch)
+        feed = self._feed.steps(state.epoch, state.batch)
+        with StopSignals() as signals:
             while state.step < config.optim.steps:
                 began = time.monotonic()
                 self._step(next(feed))
                 state.seconds += time.monotonic() - began
                 if state.step % config.log.every == 0:
                     row = self._log_row()
-                    if time.monotonic() - reported > _REPORT_SECONDS or state.step == config.log.every:
+                    if time.monotonic() - reported > _REPORT_SECONDS:
                         reported = time.monotonic()
                         self._report(self._progress_line(row))
-                if config.validation.every and state.step % config.validation.every == 0:
+                if self._validates_at(state.step):
                     self._validate()
-                stop = self._processes.any(self._signal is not None or time.monotonic() > self._deadline)
-                by_step = config.checkpoint.every_steps and state.step % config.checkpoint.every_steps == 0
-                minutes = (time.monotonic() - saved_at) / 60
-                by_time = self._processes.any(0 < config.checkpoint.every_minutes <= minutes)
-                if stop or by_step or by_time:
+                stop = self._processes.any(signals.received is not None or time.monotonic() > self._deadline)
+                if stop or self._saves_at(state.step, saved_at):
                     self._save()
                     saved, saved_at = state.step, time.monotonic()
                 if stop:
-                    self._report(f"stopped at step {state.step:,}; the same command goes on from there")
                     break
-            feed.close()
+        feed.close()
         finished = state.step >= config.optim.steps
         if saved != state.step:
             self._save()
-        if finished and config.validation.every and state.step % config.validation.every:
-            self._validate()
+        if not finished:
+            self._report(f"stopped at step {state.step:,}; the same command goes on from there")
         if self._processes.rank == 0:
             self._log.close()
-        return Outcome(state.step, finished, self._signal)
+        return Outcome(state.step, finished, signals.received)
+
+    def _validates_at(self, step: int) -> bool:
+        every = self.config.validation.every
+        return bool(every) and (step % every == 0 or step == self.config.optim.steps)
+
+    def _saves_at(self, step: int, saved_at: float) -> bool:
+        checkpoint = self.config.checkpoint
+        by_step = bool(checkpoint.every_steps) and step % checkpoint.every_steps == 0
+        minutes = (time.monotonic() - saved_at) / 60
+        return by_step or self._processes.any(0 < checkpoint.every_minutes <= minutes)
 
     def _step(self, step: StepBatches) -> None:
-        config, state, window = self.config, self.state, self._window
+        config, state = self.config, self.state
         device = self._processes.device
         counts = [
             sum(len(batch.truth_N) for batch in step.batches),
@@ -186,8 +174,8 @@ class Trainer:
                 (loss * (self._processes.world / masked)).backward()
             loss_sum += loss.detach()
             right += correct
-        norm = float(
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.optim.clip or math.inf)  # type: ignore[arg-type]
+        norm = self._processes.whole(
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.optim.clip or math.inf)
         )
         total_loss, total_right = self._processes.total([float(loss_sum), float(right)])
         if math.isfinite(total_loss) and math.isfinite(norm):
@@ -201,12 +189,7 @@ class Trainer:
         if state.bad_steps:
             self._bad_step()
             return
-        window.loss += total_loss
-        window.right += int(total_right)
-        window.masked += int(masked)
-        window.tokens += int(tokens)
-        window.steps += 1
-        window.grad_norm += norm
+        self._tally.add(loss=total_loss, masked=masked, right=total_right, tokens=tokens, grad_norm=norm)
 
     def _bad_step(self) -> None:
         state = self.state
@@ -220,25 +203,11 @@ class Trainer:
             )
 
     def _log_row(self) -> dict[str, Any]:
-        state, window = self.state, self._window
-        now = time.monotonic()
-        loss = window.loss / window.masked if window.masked else math.nan
-        row = {
-            "step": state.step,
-            "epoch": state.epoch,
-            "tokens": state.tokens,
-            "loss": loss,
-            "perplexity": math.exp(min(loss, 20.0)),
-            "accuracy": window.right / window.masked if window.masked else math.nan,
-            "rate": rate_at(state.step - 1, self.config.optim),
-            "grad_norm": window.grad_norm / max(1, window.steps),
-            "tokens_per_s": window.tokens / max(1e-9, now - window.started),
-            "seconds": state.seconds,
-            "memory_mb": self._processes.peak_memory_mb(),
-        }
+        rate = rate_at(self.state.step - 1, self.config.optim)
+        row = self._tally.row(self.state, rate=rate, memory_mb=self._processes.peak_memory_mb())
         if self._processes.rank == 0:
             self._log.metrics(row)
-        self._window = _Window()
+        self._tally = Tally()
         return row
 
     def _progress_line(self, row: dict[str, Any]) -> str:
@@ -246,7 +215,7 @@ class Trainer:
         left = (self.config.optim.steps - state.step) * state.seconds / state.step
         return (
             f"step {state.step:,}/{self.config.optim.steps:,}, loss {row['loss']:.4f}, accuracy {row['accuracy']:.3f}, "
-            f"{row['tokens_per_s']:,.0f} tokens/s, {state.tokens / 1e6:.1f} M tokens, {_clock(left)} left"
+            f"{row['tokens_per_s']:,.0f} tokens/s, {state.tokens / 1e6:.1f} M tokens, {clock(left)} left"
         )
 
     def _held_out(self, corpus: Corpus) -> list[HeldOutPart]:
@@ -290,48 +259,22 @@ class Trainer:
             self._report(
                 f"step {self.state.step:,}: held-out {part.name} loss {score.loss:.4f}, accuracy {score.accuracy:.3f}"
             )
-        self._window.started += time.monotonic() - began
+        self._tally.started += time.monotonic() - began
         self.model.train()
 
     def _save(self) -> None:
+        if self.state.bad_steps:
+            # Whatever makes the loss not finite must not push out the checkpoints that are good.
+            return
         began = time.monotonic()
-        window = {**asdict(self._window), "started": self._window.started - began}
-        extra = {"window": window, "config": self.config.to_dict(), "fingerprint": self._fingerprint}
+        extra = {
+            "window": self._tally.pack(),
+            "config": self.config.to_dict(),
+            "shape": asdict(self.encoder.config),
+            "fingerprint": self._fingerprint,
+        }
         self._checkpoints.save(self.model, self.optimizer, self.state, extra)
-        self._window.started += time.monotonic() - began
-
-    def _resume_path(self, resume: str) -> Path | None:
-        if resume not in ("auto", "never"):
-            fault = self._checkpoints.fault(Path(resume))
-            if fault:
-                raise ConfigError(f"--resume {resume}: {fault}", hint="name a step-... folder, or use --resume auto")
-            return Path(resume)
-        newest = self._checkpoints.newest(self._report)
-        if newest and resume == "never":
-            raise ConfigError(
-                f"--resume never: {self.folder} already holds {newest.name}",
-                hint="choose another folder for a new run, or --resume auto to go on",
-            )
-        return newest
-
-    def _check_same_run(self, start: Path, corpus: Corpus) -> None:
-        extra = read_marker(start)["extra"]
-        if extra["fingerprint"] != corpus.fingerprint:
-            raise ConfigError(
-                f"{start}: was trained on another corpus than {corpus.folder}",
-                hint="point data.corpus to the corpus of this run, or start a new run in another folder",
-            )
-        before, now = extra["config"], self.config.to_dict()
-        if before["model"] != now["model"]:
-            raise ConfigError(f"{start}: the model section has changed", hint="start a new run in another folder")
-        changed = [
-            f"{section}.{key}"
-            for section, values in now.items()
-            for key, value in values.items()
-            if before.get(section, {}).get(key) != value
-        ]
-        if changed:
-            self._report(f"changed since the checkpoint: {', '.join(changed)}")
+        self._tally.started += time.monotonic() - began
 
     def _facts(self, corpus: Corpus) -> dict[str, Any]:
         return {
@@ -349,24 +292,3 @@ class Trainer:
             "threads": torch.get_num_threads(),
             "resumed_at": self.state.step,
         }
-
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        """The first signal asks for a stop after the current step; a second Ctrl-C stops at once."""
-
-        def note(number: int, frame: FrameType | None) -> None:
-            if self._signal is not None and number == signal.SIGINT:
-                raise KeyboardInterrupt
-            self._signal = number
-
-        before = {number: signal.signal(number, note) for number in _STOP_SIGNALS}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-
-def _clock(seconds: float) -> str:
-    minutes = int(seconds // 60)
-    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min"

@@ -1,9 +1,11 @@
-"""Entry point of a training process: ``python -m rnafm_cli.training.worker``, alone or under torchrun."""
+"""One training process: alone, or ``python -m rnafm_cli.training.worker`` under torchrun."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from rnafm_cli.errors import RnafmError
@@ -11,11 +13,37 @@ from rnafm_cli.training.config import load_config
 from rnafm_cli.training.processes import Processes
 from rnafm_cli.training.trainer import Trainer
 
-__all__ = ["main"]
+__all__ = ["main", "train"]
+
+
+def train(
+    config: Path,
+    output: Path,
+    *,
+    overrides: list[str],
+    resume: str,
+    max_minutes: float | None,
+    report: Callable[[str], None],
+) -> int:
+    """Train as one process of the run that the environment describes.
+
+    Returns:
+        Exit code: 0 when done or stopped by time, 128 + signal when stopped by one.
+    """
+    loaded = load_config(config, overrides)
+    processes = Processes.joined(loaded.run)
+    try:
+        outcome = Trainer(
+            loaded, output, resume=resume, processes=processes, report=report, max_minutes=max_minutes
+        ).train()
+    finally:
+        processes.leave()
+    # torchrun takes any other code for a crash and starts the processes again.
+    return 0 if outcome.stopped_by is None or "TORCHELASTIC_RUN_ID" in os.environ else 128 + outcome.stopped_by
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Train, and return the exit code: 0 when done or stopped by time, 128 + signal when stopped by one."""
+    """Parse the worker's own options and train."""
     parser = argparse.ArgumentParser(prog="rnafm_cli.training.worker")
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("-o", "--output", type=Path, required=True)
@@ -24,26 +52,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--max-minutes", type=float)
     options = parser.parse_args(arguments)
     try:
-        config = load_config(options.config, options.overrides)
-        processes = Processes.joined(config.run)
-        try:
-            trainer = Trainer(
-                config,
-                options.output,
-                resume=options.resume,
-                processes=processes,
-                report=_say,
-                max_minutes=options.max_minutes,
-            )
-            outcome = trainer.train()
-        finally:
-            processes.leave()
+        return train(**vars(options), report=_say)
     except RnafmError as failure:
-        sys.stderr.write(f"rnafm pretrain: error: {failure}\n")
+        _say(f"error: {failure}")
         return failure.exit_code
     except KeyboardInterrupt:
         return 130
-    return 0 if outcome.stopped_by is None else 128 + outcome.stopped_by
 
 
 def _say(line: str) -> None:

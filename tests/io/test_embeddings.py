@@ -316,7 +316,7 @@ CHILD = """if True:
 
 def run_child(path: Path, layout: str, total: int) -> subprocess.Popen[str]:
     argv = [sys.executable, "-c", CHILD, str(Path(__file__).parent), str(path), layout, str(total)]
-    return subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
 
 
 @pytest.mark.parametrize("layout", ["per-record", "matrix"])
@@ -346,6 +346,24 @@ def test_killed_again_and_again(tmp_path: Path, layout: str) -> None:
     assert child.returncode == 0
     assert all(int(number) > safe for number in computed), "a stored record was computed again"
     check(path, range(total), pooled=pooled)
+
+
+@pytest.mark.parametrize("layout", ["per-record", "matrix"])
+def test_ctrl_c_keeps_whole_records(tmp_path: Path, layout: str) -> None:
+    path, pooled = tmp_path / "e.h5", layout == "matrix"
+    child = run_child(path, layout, 10**7)
+    assert child.stdout is not None
+    for _ in range(5):
+        safe = int(child.stdout.readline())
+    child.send_signal(signal.SIGINT)
+    child.communicate()
+    assert child.returncode == -signal.SIGINT
+    assert not path.exists()
+    kept = sum(1 for _ in read_embeddings(f"{path}.tmp"))
+    assert kept > safe
+    check(Path(f"{path}.tmp"), range(kept), pooled=pooled)
+    write(path, range(kept + 1), pooled=pooled, resume=True)
+    check(path, range(kept + 1), pooled=pooled)
 
 
 @pytest.mark.parametrize("pooled", [False, True])

@@ -1,0 +1,372 @@
+"""Training of a fold head: rounds of drawn batches, a running mean of the weights, exact resume.
+
+Everything random follows from the seed and the step, so a run that was stopped and resumed ends with the same weights.
+Shape suffixes: B batch, L bases, D embedding width.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rnafm_cli.data.pair_batches import Dropouts, PairBatch, collate, draw_batches
+from rnafm_cli.data.prior_cache import PriorCache
+from rnafm_cli.data.shards import write_json
+from rnafm_cli.errors import ConfigError, RnafmError
+from rnafm_cli.models.encoder import Encoder
+from rnafm_cli.models.files import Card, save_model_file
+from rnafm_cli.models.pair import PairConfig, PairHead, PairLogits
+from rnafm_cli.rna.metrics import summarise
+from rnafm_cli.rna.records import StructureRecord
+from rnafm_cli.training.fold_config import FoldConfig
+from rnafm_cli.training.fold_data import FoldData, draw_rules
+from rnafm_cli.training.fold_scores import ALL_INPUTS, embed_batch, score_head
+from rnafm_cli.training.masked_model import decay_groups
+from rnafm_cli.training.run_log import _Table
+from rnafm_cli.training.stop_signals import StopSignals
+
+__all__ = ["FoldOutcome", "FoldTrainer", "head_config", "row_loss"]
+
+_METRICS = ("step", "round", "loss", "rate", "grad_norm", "cells_per_s", "mean_length", "seconds")
+_SCORES = (
+    "step", "seconds", "set", "inputs", "records", "precision", "recall", "f1", "relaxed_f1", "micro_f1"
+)  # fmt: skip
+_CHECKPOINT = "checkpoint.pt"
+
+
+@dataclass
+class FoldOutcome:
+    """How a run ended."""
+
+    step: int
+    finished: bool
+    """False when time ran out or a signal came: the same command goes on from here."""
+    best_score: float
+    best_file: Path
+
+
+def head_config(config: FoldConfig, embedding: int) -> PairConfig:
+    """The pair head that a recipe describes, for an encoder of width ``embedding`` (0: none)."""
+    section = config.head
+    return PairConfig(
+        embedding=embedding,
+        width=section.width,
+        channels=section.channels,
+        dilations=tuple((1, 2, 4)[k % 3] for k in range(section.blocks)),
+        heads=section.heads,
+        fine=section.fine,
+        axial_every=section.axial_every,
+        dropout=section.dropout,
+    )
+
+
+def row_loss(logits: PairLogits, target_BL: Tensor, *, smoothing: float = 0.0) -> Tensor:
+    """Mean cross-entropy (nats) of each base's choice of partner.
+
+    Args:
+        target_BL: partner, L for none, -100 where no loss is taken.
+        smoothing: share of the target that goes to the head's own choice of "unpaired".
+    """
+    choices = logits.log_choices().flatten(0, 1)
+    loss = F.nll_loss(choices, target_BL.flatten(), ignore_index=-100)
+    if smoothing:
+        spread = -choices[target_BL.flatten() >= 0][:, -1].mean()
+        loss = (1 - smoothing) * loss + smoothing * spread
+    return loss
+
+
+class FoldTrainer:
+    """A run in a folder: ``checkpoint.pt``, ``metrics.csv``, ``scores.csv``, ``best.safetensors``, ``last.safetensors``.
+
+    Args:
+        encoder: frozen or trained as ``config.run.encoder`` says; None for a head without embeddings.
+        cache: pair probabilities of all records; None for a head without the prior.
+        card: name, hash of the encoder and source of the data; the rest is filled in.
+        start: tensors of a head to begin with.
+    """
+
+    def __init__(
+        self,
+        config: FoldConfig,
+        data: FoldData,
+        folder: Path,
+        *,
+        encoder: Encoder | None,
+        cache: PriorCache | None,
+        card: Card,
+        start: dict[str, Tensor] | None = None,
+        report: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        self.config, self.data, self.folder = config, data, folder
+        self.encoder, self.cache, self._card, self._report = encoder, cache, card, report
+        torch.manual_seed(config.optim.seed)
+        self.head = PairHead(head_config(config, encoder.config.width if encoder else 0))
+        if start is not None:
+            self.head.load_state_dict(start)
+        self._trained = nn.ModuleDict({"head": self.head})
+        if encoder is not None:
+            encoder.requires_grad_(config.run.encoder == "full")
+            encoder.eval()
+            if config.run.encoder == "full":
+                self._trained["encoder"] = encoder
+        self._optimizer = torch.optim.AdamW(
+            [
+                {**group, "scale": scale}
+                for name, scale in (("head", 1.0), ("encoder", config.optim.encoder_rate / config.optim.rate))
+                if name in self._trained
+                for group in decay_groups(self._trained[name], config.optim.weight_decay)
+            ],
+            lr=config.optim.rate,
+            betas=(0.9, config.optim.beta2),
+            fused=True,
+        )
+        self._mean = {name: value.detach().clone() for name, value in self._trained.state_dict().items()}
+        self.step, self._round, self._batch = 0, 0, 0
+        self._seconds = 0.0
+        self._best, self._since_best = -math.inf, 0
+        self._lengths = data.lengths
+        self._score_sets = {name: self._subset(records) for name, records in data.dev.items()}
+
+    def train(self, *, max_minutes: float | None = None) -> FoldOutcome:
+        """Go on from the folder's checkpoint, if any, until the steps, the time or the patience are used up."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._restore()
+        write_json(self.folder / "config.json", self.config.to_dict())
+        metrics = _Table(self.folder / "metrics.csv", _METRICS, self.step)
+        self._score_table = _Table(self.folder / "scores.csv", _SCORES, self.step)
+        run = self.config.run
+        started = saved = scored = time.monotonic()
+        before = self._seconds
+        window = _Window()
+        stopped = False
+        with StopSignals() as signals:
+            for records, rng in self._batches():
+                loss, norm, batch = self._advance(records, rng)
+                self._seconds = before + time.monotonic() - started
+                window.add(loss, norm, batch)
+                if self.step % run.log_steps == 0:
+                    metrics.add(window.row(self.step, self._round, self._rate(self.step - 1), self._seconds))
+                    window = _Window()
+                now = time.monotonic()
+                every = run.score_steps
+                if self.step % every == 0 if every else now - scored >= 60 * run.score_minutes:
+                    self._score()
+                    scored = time.monotonic()
+                out_of_time = max_minutes is not None and now - started >= 60 * max_minutes
+                out_of_patience = bool(run.patience) and self._since_best >= run.patience
+                stopped = out_of_time or signals.received is not None
+                if stopped or out_of_patience or self.step >= self.config.optim.steps:
+                    break
+                if now - saved >= 60 * run.save_minutes:
+                    self._save()
+                    saved = time.monotonic()
+        if not stopped:
+            self._score()
+        self._save()
+        self._export("last", {})
+        metrics.close()
+        self._score_table.close()
+        return FoldOutcome(self.step, not stopped, self._best, self.folder / "best.safetensors")
+
+    def mean_head(self) -> tuple[PairHead, Encoder | None]:
+        """Head and encoder with the running mean of their weights, in evaluation mode."""
+        averaged = copy.deepcopy(self._trained)
+        averaged.load_state_dict(self._mean)
+        head, encoder = averaged["head"], averaged["encoder"] if "encoder" in averaged else self.encoder
+        assert isinstance(head, PairHead)
+        return head.eval(), encoder.eval() if isinstance(encoder, Encoder) else None
+
+    def _batches(self) -> Iterator[tuple[list[StructureRecord], np.random.Generator]]:
+        seed, draw = self.config.optim.seed, draw_rules(self.config)
+        while True:
+            batches = draw_batches(
+                self._lengths, self.data.weights, draw, np.random.default_rng([seed, self._round])
+            )
+            while self._batch < len(batches):
+                rng = np.random.default_rng([seed, self._round, self._batch])
+                chosen = [self.data.train[k] for k in batches[self._batch]]
+                self._batch += 1
+                yield chosen, rng
+            self._round, self._batch = self._round + 1, 0
+
+    def _advance(self, records: list[StructureRecord], rng: np.random.Generator) -> tuple[float, float, PairBatch]:
+        variation, optim = self.config.variation, self.config.optim
+        batch = collate(
+            records,
+            self.cache,
+            noncanonical=self.config.data.noncanonical,
+            dropouts=Dropouts(
+                embedding=variation.drop_embedding, sequence=variation.drop_sequence, prior=variation.drop_prior
+            ),
+            mutations=(variation.mutate, variation.mutate_rate, variation.mutate_longest),
+            rng=rng,
+        )
+        torch.manual_seed(int(rng.integers(2**62)))
+        if self.encoder is not None:
+            batch.inputs.embedding_BLD = self._embed(batch)
+        self.head.train()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.config.run.bf16):
+            logits = self.head(batch.inputs)
+        loss = row_loss(logits, batch.target_BL, smoothing=optim.label_smoothing)
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._rate(self.step) * group["scale"]
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = float(nn.utils.clip_grad_norm_(self._trained.parameters(), optim.clip))
+        if math.isfinite(norm):
+            self._optimizer.step()
+        self.step += 1
+        # Early weights are far from where they end: a short memory at first.
+        decay = min(optim.average, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            for name, value in self._trained.state_dict().items():
+                self._mean[name].lerp_(value, 1 - decay)
+        return float(loss.detach()), norm, batch
+
+    def _embed(self, batch: PairBatch) -> Tensor:
+        assert self.encoder is not None
+        trained = "encoder" in self._trained
+        self.encoder.train(trained)
+        with torch.set_grad_enabled(trained):
+            rows = embed_batch(self.encoder, batch.sequences, bf16=self.config.run.bf16)
+            width = batch.inputs.letters_BL.shape[1]
+            return torch.stack([F.pad(row, (0, 0, 0, width - len(row))) for row in rows])
+
+    def _rate(self, step: int) -> float:
+        return self.config.optim.rate * self.config.rate_factor(step)
+
+    def _subset(self, records: list[StructureRecord]) -> list[StructureRecord]:
+        run = self.config.run
+        short = [record for record in records if len(record.sequence) <= run.score_longest]
+        chosen = np.random.default_rng(0).permutation(len(short))[: run.score_records]
+        return [short[k] for k in sorted(chosen)]
+
+    def _score(self) -> None:
+        head, encoder = self.mean_head()
+        found: dict[str, float] = {}
+        without = ALL_INPUTS - {"prior"}
+        for name, records in self._score_sets.items():
+            for inputs in (ALL_INPUTS, without) if self.cache is not None else (without,):
+                summary = summarise(
+                    score_head(head, encoder, records, self.cache, inputs=inputs, bf16=self.config.run.bf16)
+                )
+                label = "+".join(sorted(inputs))
+                found.setdefault(f"{name} f1", summary.f1)
+                row = {key: getattr(summary, key) for key in _SCORES[5:]}
+                self._score_table.add(
+                    {"step": self.step, "seconds": self._seconds, "set": name, "inputs": label}
+                    | {"records": summary.records} | row
+                )
+                self._report(f"step {self.step}: {name} {label} f1 {summary.f1:.4f} relaxed {summary.relaxed_f1:.4f}")
+        score = float(np.mean(list(found.values())))
+        self._since_best += 1
+        if score > self._best:
+            self._best, self._since_best = score, 0
+            self._export("best", found)
+
+    def _export(self, name: str, metrics: dict[str, Any]) -> None:
+        head, encoder = self.mean_head()
+        tensors: dict[str, Tensor] = dict(head.state_dict())
+        settings = dataclasses.asdict(head.config)
+        card = self._card
+        if "encoder" in self._trained and encoder is not None:
+            tensors = {f"head.{key}": value for key, value in tensors.items()}
+            tensors |= {f"encoder.{key}": value for key, value in encoder.state_dict().items()}
+            settings["encoder"] = dataclasses.asdict(encoder.config)
+            card = dataclasses.replace(card, encoder_sha256=None)
+        save_model_file(
+            self.folder / f"{name}.safetensors",
+            tensors,
+            dataclasses.replace(
+                card,
+                config=settings,
+                dtype="float16",
+                recipe={**self.config.to_dict(), "step": self.step, "seconds": round(self._seconds)},
+                seed=self.config.optim.seed,
+                metrics=metrics,
+            ),
+        )
+
+    def _save(self) -> None:
+        path = self.folder / _CHECKPOINT
+        scratch = path.with_name(path.name + ".tmp")
+        state = {
+            "trained": self._trained.state_dict(),
+            "mean": self._mean,
+            "optimizer": self._optimizer.state_dict(),
+            "numbers": {
+                "step": self.step, "round": self._round, "batch": self._batch, "seconds": self._seconds,
+                "best": self._best, "since_best": self._since_best,
+            },
+            "head": dataclasses.asdict(self.config.head),
+            "records": len(self.data.train),
+        }  # fmt: skip
+        try:
+            with open(scratch, "wb") as handle:
+                torch.save(state, handle)
+                handle.flush()
+                os.fsync(handle.fileno())
+            os.replace(scratch, path)
+        except (OSError, RuntimeError) as error:
+            scratch.unlink(missing_ok=True)
+            raise RnafmError(f"{path}: cannot write the checkpoint: {error}", hint="free some space and resume") from error
+
+    def _restore(self) -> None:
+        path = self.folder / _CHECKPOINT
+        if not path.exists():
+            return
+        state = torch.load(path, weights_only=True)
+        if state["head"] != dataclasses.asdict(self.config.head) or state["records"] != len(self.data.train):
+            raise ConfigError(
+                f"{path}: belongs to a run with another head or other training records",
+                hint="start a new run in another folder",
+            )
+        self._trained.load_state_dict(state["trained"])
+        self._mean = state["mean"]
+        self._optimizer.load_state_dict(state["optimizer"])
+        numbers = state["numbers"]
+        self.step, self._round, self._batch = numbers["step"], numbers["round"], numbers["batch"]
+        self._seconds, self._best, self._since_best = numbers["seconds"], numbers["best"], numbers["since_best"]
+        self._report(f"resuming at step {self.step}")
+
+
+class _Window:
+    """Means over the steps since the last row of the metrics file."""
+
+    def __init__(self) -> None:
+        self._losses: list[float] = []
+        self._norms: list[float] = []
+        self._cells = self._bases = self._count = 0
+        self._start = time.monotonic()
+
+    def add(self, loss: float, norm: float, batch: PairBatch) -> None:
+        self._losses.append(loss)
+        self._norms.append(norm)
+        count, width = batch.inputs.letters_BL.shape
+        self._cells += count * width * width
+        self._bases += int(batch.inputs.lengths_B.sum())
+        self._count += count
+
+    def row(self, step: int, number: int, rate: float, seconds: float) -> dict[str, Any]:
+        return {
+            "step": step,
+            "round": number,
+            "loss": float(np.mean(self._losses)),
+            "rate": rate,
+            "grad_norm": float(np.mean(self._norms)),
+            "cells_per_s": self._cells / (time.monotonic() - self._start),
+            "mean_length": self._bases / max(1, self._count),
+            "seconds": seconds,
+        }

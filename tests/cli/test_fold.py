@@ -1,0 +1,213 @@
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import Command
+
+from rnafm_cli.rna.pseudoknots import from_dot_bracket
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples" / "rnas.fa"
+FASTA = ">hairpin made up\nGGGGGAAAACCCCC\n>short\nACGU\n"
+
+
+def triples(text: str) -> list[tuple[str, str, str]]:
+    lines = text.splitlines()
+    assert len(lines) % 3 == 0
+    return [(lines[k], lines[k + 1], lines[k + 2]) for k in range(0, len(lines), 3)]
+
+
+@pytest.fixture(scope="module")
+def folded() -> str:
+    command = [sys.executable, "-m", "rnafm_cli", "fold", str(EXAMPLES)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def test_three_valid_lines_per_record(folded: str) -> None:
+    found = triples(folded)
+    assert [header.split()[0] for header, _, _ in found] == [">tRNA-Phe", ">5S_rRNA", ">let-7a-1", ">TAR"]
+    for _, sequence, structure in found:
+        assert set(sequence) <= set("ACGUN")
+        assert len(sequence) == len(structure)
+        for i, j in from_dot_bracket(structure):
+            assert j - i > 3
+            assert {sequence[i], sequence[j]} in ({"A", "U"}, {"C", "G"}, {"G", "U"})
+
+
+def test_the_tar_hairpin_is_found(folded: str) -> None:
+    structure = triples(folded)[3][2]
+    assert structure.startswith("((((")
+    assert structure.endswith("))))")
+
+
+def test_viennarna_reads_the_output(folded: str, tmp_path: Path) -> None:
+    RNA = pytest.importorskip("RNA")
+    path = tmp_path / "out.dbn"
+    path.write_text(folded)
+    energies = []
+    with path.open() as handle:
+        while True:
+            _, name, sequence, rest = RNA.file_fasta_read(handle)
+            if not name:
+                break
+            energies.append(RNA.fold_compound(sequence).eval_structure(rest[0].split()[0]))
+    assert len(energies) == 4
+    assert all(energy < 0 for energy in energies)
+
+
+@pytest.mark.forgi
+def test_forgi_reads_the_output(folded: str, tmp_path: Path) -> None:
+    pytest.importorskip("forgi")
+    path = tmp_path / "one.dbn"
+    path.write_text("\n".join(triples(folded)[0]) + "\n")
+    code = (
+        "import sys, forgi.graph.bulge_graph as g;"
+        "sys.stdout.write(str(g.BulgeGraph.from_dotbracket(open(sys.argv[1]).read().split('\\n')[2]).seq_length))"
+    )
+    result = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True)
+    assert result.stdout == "76", result.stderr
+
+
+def test_all_ways_in_give_the_same_bytes(rnafm: Command, tmp_path: Path) -> None:
+    plain = tmp_path / "x.fa"
+    plain.write_text(FASTA)
+    wanted = rnafm("fold", plain).stdout
+    assert len(triples(wanted)) == 2
+    for suffix, pack in ((".gz", gzip.compress), (".bz2", bz2.compress), (".xz", lzma.compress)):
+        packed = tmp_path / f"x{suffix}"
+        packed.write_bytes(pack(FASTA.encode()))
+        assert rnafm("fold", packed).stdout == wanted
+    assert rnafm("fold", stdin=FASTA).stdout == wanted
+    assert rnafm("fold", "-", stdin=FASTA.replace("\n", "\r\n")).stdout == wanted
+    raw = subprocess.run(
+        [sys.executable, "-m", "rnafm_cli", "fold"], input=gzip.compress(FASTA.encode()), capture_output=True
+    )
+    assert raw.stdout.decode() == wanted
+
+
+def test_results_do_not_depend_on_batches_or_threads(rnafm: Command) -> None:
+    wanted = rnafm("fold", EXAMPLES).stdout
+    assert rnafm("fold", EXAMPLES, "--batch-tokens", "100", "-j", "1").stdout == wanted
+    assert rnafm("fold", EXAMPLES, "-j", "2").stdout == wanted
+
+
+def test_without_the_prior(rnafm: Command) -> None:
+    result = rnafm("fold", EXAMPLES, "--no-prior")
+    assert result.returncode == 0
+    assert len(triples(result.stdout)) == 4
+
+
+def test_a_closed_pipe_is_quiet(tmp_path: Path) -> None:
+    many = tmp_path / "many.fa"
+    many.write_text("".join(f">r{k}\nGGGGGAAAACCCCC\n" for k in range(3000)))
+    script = f"{sys.executable} -m rnafm_cli fold {many} --batch-tokens 500 | head -3; echo ${{PIPESTATUS[0]}}"
+    result = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
+    assert result.stdout.splitlines()[0] == ">r0"
+    assert result.stdout.splitlines()[-1] == "141"
+    assert "Traceback" not in result.stderr
+    assert "error" not in result.stderr
+
+
+def test_a_full_disk_is_one_clear_line() -> None:
+    if not os.path.exists("/dev/full"):
+        pytest.skip("no /dev/full here")
+    with open("/dev/full", "w") as full:
+        result = subprocess.run(
+            [sys.executable, "-m", "rnafm_cli", "fold"], input=FASTA, stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert result.returncode == 1
+    assert "No space left" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_records_before_a_bad_one_are_not_lost(rnafm: Command, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.fa"
+    bad.write_text(FASTA + ">third\nAC*GU\n>fourth\nGGGG\n")
+    stopped = rnafm("fold", bad)
+    assert stopped.returncode == 3
+    assert [t[0] for t in triples(stopped.stdout)] == [">hairpin made up", ">short"]
+    assert "bad.fa:6" in stopped.stderr
+    assert "'third'" in stopped.stderr
+    skipped = rnafm("fold", bad, "--on-error", "skip")
+    assert skipped.returncode == 3
+    assert [t[0] for t in triples(skipped.stdout)] == [">hairpin made up", ">short", ">fourth"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\x00\x01\x02\xff" * 200, gzip.compress(FASTA.encode() * 50)[:-30], b">only\n"],
+    ids=["empty", "binary", "truncated gzip", "header only"],
+)
+def test_damaged_input_is_bad_data(rnafm: Command, tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "in.fa"
+    path.write_bytes(content)
+    result = rnafm("fold", path)
+    assert result.returncode == 3
+    assert "in.fa" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("name", ["nothing.fa", "."])
+def test_unreadable_paths_are_bad_data(rnafm: Command, tmp_path: Path, name: str) -> None:
+    result = rnafm("fold", tmp_path / name)
+    assert result.returncode == 3
+    assert result.stderr.count("\n") == 1
+
+
+def test_odd_records(rnafm: Command) -> None:
+    result = rnafm("fold", stdin=f">one\nA\n>unknown\n{'N' * 60}\n>codes\nGGGRYAAAACCCC\n")
+    assert result.returncode == 0, result.stderr
+    found = triples(result.stdout)
+    assert found[0][1:] == ("A", ".")
+    assert found[1][2] == "." * 60
+    assert found[2][1] == "GGGNNAAAACCCC"
+
+
+def test_many_short_records(rnafm: Command) -> None:
+    rnas = "".join(f">r{k}\nGGGGCAAAAGCUUUUCCCAU\n" for k in range(10_000))
+    result = rnafm("fold", "--no-prior", stdin=rnas)
+    assert result.returncode == 0, result.stderr
+    assert len(triples(result.stdout)) == 10_000
+
+
+@pytest.mark.parametrize("fmt", ["ct", "bpseq", "tsv"])
+def test_other_formats_hold_the_same_pairs(rnafm: Command, folded: str, tmp_path: Path, fmt: str) -> None:
+    from rnafm_cli.io.structures import read_structures
+
+    one = tmp_path / "one.fa"
+    one.write_text("\n".join(triples(folded)[0][:2]) + "\n")
+    out = tmp_path / f"out.{fmt}"
+    assert rnafm("fold", one, "--format", fmt, "-o", out).returncode == 0
+    (record,) = read_structures(out)
+    assert record.dot_bracket == triples(folded)[0][2]
+
+
+def test_codon_models_are_refused(rnafm: Command) -> None:
+    result = rnafm("fold", "--model", "mrna-fm", stdin=FASTA)
+    assert result.returncode in (2, 4)
+    assert "mrna-fm" in result.stderr
+
+
+def test_ctrl_c_ends_quietly(tmp_path: Path) -> None:
+    import signal
+    import time
+
+    process = subprocess.Popen(
+        [sys.executable, "-m", "rnafm_cli", "fold"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    time.sleep(2)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in errors

@@ -1,0 +1,128 @@
+"""``rnafm weights``: tables on stdout, words on stderr, and errors with their exit codes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from rnafm_cli.cli import weights
+from rnafm_cli.cli.console import console
+from rnafm_cli.errors import RnafmError, UsageError, WeightsError
+
+PARITY = Path(__file__).parents[1] / "data" / "parity"
+SMALL = PARITY / "rnafm_random_small.pth"
+TRAINLIKE = PARITY / "rnafm_random_small_trainlike.pth"
+
+program = typer.Typer()
+program.add_typer(weights.app, name="weights")
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("RNAFM_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("RNAFM_WEIGHTS_DIR", raising=False)
+    monkeypatch.setattr(console, "quiet", False)
+    return tmp_path / "home"
+
+
+def run(*arguments: str | Path) -> list[list[str]]:
+    """Cells of the lines that a successful command prints to stdout."""
+    result = CliRunner().invoke(program, ["weights", *map(str, arguments)])
+    assert result.exception is None, result.exception
+    return [line.split("\t") for line in result.stdout.splitlines()]
+
+
+def failure(*arguments: str | Path) -> RnafmError:
+    result = CliRunner().invoke(program, ["weights", *map(str, arguments)])
+    assert isinstance(result.exception, RnafmError), result.output
+    return result.exception
+
+
+def stderr(*arguments: str | Path) -> str:
+    return CliRunner().invoke(program, ["weights", *map(str, arguments)]).stderr
+
+
+def test_list_shows_known_and_imported_models(home: Path) -> None:
+    run("import", SMALL, "--name", "small")
+    header, *rows = run("list")
+    assert header == ["name", "component", "kind", "state", "size", "path"]
+    table = {(row[0], row[1]): row[2:] for row in rows}
+    assert table["rna-fm", "encoder"] == ["-", "missing", "-", "-"]
+    path = home / "small.safetensors"
+    assert table["small", "encoder"] == ["encoder", "installed", str(path.stat().st_size), str(path)]
+
+
+def test_where_tells_folders_and_files(home: Path, tmp_path: Path) -> None:
+    assert [row[0] for row in run("where")][:2] == [str(home), str(tmp_path / "cache" / "rnafm")]
+    given = tmp_path / "given"
+    assert run("where", "--weights-dir", given)[0] == [str(given), "not there"]
+    run("import", SMALL, "--name", "small", "--weights-dir", given)
+    assert run("where", "small", "--weights-dir", given) == [[str(given / "small.safetensors")]]
+    assert isinstance(failure("where", "small"), WeightsError)
+
+
+def test_import_prints_the_path_and_tells_choices(home: Path) -> None:
+    assert run("import", TRAINLIKE, "--name", "small") == [[str(home / "small.safetensors")]]
+    words = stderr("import", TRAINLIKE, "--name", "kept", "--mask-row", "keep")
+    assert "last_optimizer_state" in words
+    assert "contact_head.regression.weight" in words
+    assert "row of <mask>: as in the file (--mask-row keep)" in words
+    assert "--model kept" in words
+    assert stderr("import", TRAINLIKE, "--name", "quiet", "--quiet") == ""
+
+
+def test_import_options(home: Path) -> None:
+    resnet = PARITY / "rnafm_resnet_random_small.pth"
+    run("import", resnet, "--name", "part", "--kind", "encoder")
+    assert [row[1:3] for row in run("list") if row[0] == "part"] == [["encoder", "encoder"]]
+    run("import", resnet, "--name", "both")
+    assert [row[1:3] for row in run("list") if row[0] == "both"] == [
+        ["encoder", "fold-resnet"],
+        ["fold", "fold-resnet"],
+    ]
+    assert "is of kind encoder" in str(failure("import", SMALL, "--name", "x", "--kind", "fold-resnet"))
+    assert isinstance(failure("import", SMALL, "--name", "both"), UsageError)
+    run("import", SMALL, "--name", "both", "--force")
+    assert "has 4 attention heads, not 8" in str(failure("import", SMALL, "--name", "x", "--heads", "8"))
+
+
+def test_verify_finds_the_altered_file(home: Path) -> None:
+    run("import", SMALL, "--name", "first")
+    run("import", TRAINLIKE, "--name", "second")
+    assert [row[1] for row in run("verify", "first", "second")] == ["ok", "ok"]
+    path = home / "second.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    result = CliRunner().invoke(program, ["weights", "verify"])
+    states = dict(line.split("\t")[:2] for line in result.stdout.splitlines())
+    assert states[str(home / "first.safetensors")] == "ok"
+    assert states[str(path)] == "damaged"
+    assert "is altered" in result.stderr
+    assert isinstance(result.exception, WeightsError)
+    assert result.exception.exit_code == 4
+    assert run("verify", home / "first.safetensors")[0][1] == "ok"
+    assert "did you mean first" in str(failure("verify", "frist"))
+
+
+def test_pull_refuses_what_it_cannot_do() -> None:
+    assert isinstance(failure("pull", "rnafm-mini"), UsageError)
+    assert "did you mean rna-fm" in str(failure("pull", "rna-fmm"))
+
+
+@pytest.mark.parametrize(
+    "arguments", [["import", SMALL], ["import"], ["pull"], ["import", SMALL, "--mask-row", "maybe"]]
+)
+def test_wrong_usage_exits_2(arguments: list[str]) -> None:
+    assert CliRunner().invoke(program, ["weights", *map(str, arguments)]).exit_code == 2
+
+
+def test_every_subcommand_explains_itself() -> None:
+    for name in ("list", "where", "verify", "pull", "import"):
+        result = CliRunner().invoke(program, ["weights", name, "--help"])
+        assert result.exit_code == 0
+        assert len(result.stdout.splitlines()) > 8
