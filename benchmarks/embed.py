@@ -55,9 +55,7 @@ def main() -> None:
                 part = [(record.id, record.sequence) for record in records[first : first + batch]]
                 tokens = convert(part)[2]
                 hidden = theirs(tokens, repr_layers=[CONFIG.layers])["representations"][CONFIG.layers]
-                outputs += [
-                    row[1 : len(sequence) + 1].numpy() for row, (_, sequence) in zip(hidden, part, strict=True)
-                ]
+                outputs += [row[1 : len(sequence) + 1].numpy() for row, (_, sequence) in zip(hidden, part, strict=True)]
         return outputs
 
     def ours(precision: str) -> Embeddings:
@@ -112,7 +110,9 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5, help="times every way is run, in turn")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall", help="cpu with --threads 1 on a busy machine")
+    parser.add_argument(
+        "--clock", choices=("wall", "cpu"), default="wall", help="cpu with --threads 1 on a busy machine"
+    )
     parser.add_argument("--quick", action="store_true", help="24 RNAs, one round")
     options = parser.parse_args()
     if options.quick:

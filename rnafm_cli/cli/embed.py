@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -92,21 +92,32 @@ def embed(
 
     from rnafm_cli.tasks.model import load_model
 
-    loaded = load_model(
-        model, weights_dir=weights_dir, device=device.value, precision=precision.value, threads=threads
-    )
+    loaded = load_model(model, weights_dir=weights_dir, device=device.value, precision=precision.value, threads=threads)
     provenance = _provenance(loaded, layer, pool, precision)
     writer = _writer(h5, output_format, layout, provenance, half=half, force=force, resume=resume)
     reject = intake.skip if long is LongChoice.skip else intake.reject
-    with writer, console.progress(description="embedding") as bar:
-        records = _todo(intake.records(), writer, bar, rename_duplicates)
-        results = loaded.embed(
-            records, layer=layer, pool=pool.value, batch_tokens=batch_tokens, long=long.value, reject=reject
-        )
-        for record, array in results:
-            writer.add(record, array)
-            bar.advance()
-    console.info(f"wrote {h5}")
+    records: Iterable[SequenceRecord] = intake.records()
+    if rename_duplicates:
+        from rnafm_cli.io.names import rename_duplicates as renamed
+
+        records = renamed(records)
+    try:
+        with writer, console.progress(description="embedding") as bar:
+            results = loaded.embed(
+                _todo(records, writer, bar),
+                layer=layer,
+                pool=pool.value,
+                batch_tokens=batch_tokens,
+                long=long.value,
+                reject=reject,
+            )
+            for record, array in results:
+                writer.add(record, array)
+                bar.advance()
+    except KeyboardInterrupt:
+        console.warn(f"interrupted; {writer.count} records are kept, --resume goes on from there")
+        raise
+    console.info(f"wrote {writer.count} records to {h5}")
     intake.finish()
 
 
@@ -145,17 +156,8 @@ def _writer(
     return EmbeddingWriter(path, provenance=provenance, layout=layout.value, half=half, force=force, resume=resume)
 
 
-def _todo(
-    records: Iterator[SequenceRecord], writer: Any, bar: console.Progress, rename_duplicates: bool
-) -> Iterator[SequenceRecord]:
-    from dataclasses import replace
-
-    seen: dict[str, int] = {}
+def _todo(records: Iterable[SequenceRecord], writer: Any, bar: console.Progress) -> Iterator[SequenceRecord]:
     for record in records:
-        if rename_duplicates:
-            seen[record.id] = seen.get(record.id, 0) + 1
-            if seen[record.id] > 1:
-                record = replace(record, id=f"{record.id}_{seen[record.id]}")
         if writer.done(record):
             bar.advance()
         else:

@@ -81,6 +81,7 @@ def fold(
     from rnafm_cli.io.streams import open_output
     from rnafm_cli.io.structures import STRUCTURE_FORMATS, TSV_COLUMNS
     from rnafm_cli.rna.decode import DecodeOptions
+    from rnafm_cli.rna.pseudoknots import BRACKET_LAYERS, layers
     from rnafm_cli.tasks.model import load_model
 
     rules = DecodeOptions(
@@ -90,11 +91,10 @@ def fold(
         canonical=False if allow_noncanonical else None,
         pseudoknots=pseudoknots,
     )
-    loaded = load_model(
-        model, weights_dir=weights_dir, device=device.value, precision=precision.value, threads=threads
-    )
+    loaded = load_model(model, weights_dir=weights_dir, device=device.value, precision=precision.value, threads=threads)
     text_of = STRUCTURE_FORMATS[output_format.value].format
     assert text_of is not None
+    replaced = crowded = 0
     with open_output(output) as sink, console.progress(description="folding") as bar:
         if output_format is FormatChoice.tsv:
             sink.write("\t".join(TSV_COLUMNS) + "\n")
@@ -108,7 +108,15 @@ def fold(
             warn=console.warn,
         )
         for result in folds:
+            replaced += len(result.record.sequence) - sum(map(result.record.sequence.count, "ACGUN"))
+            crowded += len(layers(result.pairs)) > BRACKET_LAYERS
             sink.write(text_of(result.structure))
             sink.flush()
             bar.advance()
+    if replaced:
+        console.info(f"{replaced} ambiguity codes are written as N")
+    if crowded:
+        console.warn(
+            f"{crowded} structures need more than {BRACKET_LAYERS} kinds of brackets; only CT and BPSEQ hold all pairs"
+        )
     intake.finish()

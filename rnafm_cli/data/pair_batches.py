@@ -105,11 +105,12 @@ def target_partners(record: StructureRecord, *, noncanonical: str) -> np.ndarray
     """
     pairs = record.pairs
     partners = pairs_to_partners(pairs, len(record.sequence)).astype(np.int64)
-    if len(pairs) and noncanonical != "pair":
+    if not len(pairs):
+        return partners
+    if noncanonical != "pair":
         odd = pairs[~are_canonical(pairs, record.sequence)].ravel()
         partners[odd] = -1 if noncanonical == "unpaired" else _IGNORED
-    near = pairs[pairs[:, 1] - pairs[:, 0] < MIN_DISTANCE].ravel() if len(pairs) else []
-    partners[near] = _IGNORED
+    partners[pairs[pairs[:, 1] - pairs[:, 0] < MIN_DISTANCE].ravel()] = _IGNORED
     return partners
 
 

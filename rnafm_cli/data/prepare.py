@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -19,7 +19,7 @@ import numpy as np
 
 from rnafm_cli import __version__
 from rnafm_cli.data.clusters import ClusterTable
-from rnafm_cli.data.corpus import CleaningRules, attributes, clean, read_corpus
+from rnafm_cli.data.corpus import CleaningRules, RawRecord, attributes, clean, read_corpus
 from rnafm_cli.data.dedup import DigestSet
 from rnafm_cli.data.holdout import Holdout, HoldoutRules, choose_holdout
 from rnafm_cli.data.shards import FORMAT_VERSION, ShardWriter, Split, file_sha256, load_shard, write_json
@@ -30,6 +30,7 @@ __all__ = ["LENGTH_BINS", "PrepareOptions", "prepare_corpus"]
 
 LENGTH_BINS = (16, 30, 50, 100, 200, 500, 1024, 2048, 5000)
 _BATCH = 1 << 14
+_BATCH_BYTES = 1 << 23
 
 Report = Callable[[str], None]
 
@@ -152,7 +153,7 @@ def _write_shards(
     keys = (options.type_key, options.group_key)
     records = islice(read_corpus(sources), progress.records_read, None)
     writer: ShardWriter | None = None
-    while batch := list(islice(records, _BATCH)):
+    while batch := _batch(records, options.shard_tokens):
         progress.records_read += len(batch)
         kept: list[tuple[bytes, bytes]] = []
         for record in batch:
@@ -186,6 +187,18 @@ def _write_shards(
         _finish_shard(writer, folder, progress, list(type_numbers), list(group_numbers))
     progress.counts["without cluster"] = clusters.missing if clusters else 0
     tell(f"{progress.records_read:,} records read, {len(seen):,} kept")
+
+
+def _batch(records: Iterator[RawRecord], shard_tokens: int) -> list[RawRecord]:
+    """The next records, few enough that shards end near their size."""
+    batch: list[RawRecord] = []
+    room = min(_BATCH_BYTES, shard_tokens)
+    for record in islice(records, _BATCH):
+        batch.append(record)
+        room -= len(record.sequence)
+        if room <= 0:
+            break
+    return batch
 
 
 def _finish_shard(writer: ShardWriter, folder: Path, progress: _Progress, types: list[str], groups: list[str]) -> None:

@@ -100,7 +100,11 @@ def save_model_file(path: Path, tensors: Mapping[str, Tensor], card: Card) -> Ca
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     with _replacing(card_path(path)) as written_card, _replacing(path) as written:
+        written.touch()
+        mode = written.stat().st_mode
         save_file(stored, written, metadata={"format": FORMAT})
+        # safetensors makes it readable by its owner alone; a folder of weights may be shared.
+        written.chmod(mode)
         card = dataclasses.replace(card, weights_sha256=file_sha256(written), weights_bytes=written.stat().st_size)
         _write_card(written_card, card)
     return card

@@ -53,8 +53,11 @@ class PairConfig:
     def from_dict(cls, values: dict[str, Any]) -> PairConfig:
         """From a model card's plain values."""
         known = {field.name for field in dataclasses.fields(cls)}
-        kept = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-        return cls(**{key: value for key, value in kept.items() if key in known})
+        kept: dict[str, Any] = {}
+        for key, value in values.items():
+            if key in known:
+                kept[key] = tuple(value) if isinstance(value, list) else value
+        return cls(**kept)
 
 
 @dataclass

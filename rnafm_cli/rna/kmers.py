@@ -13,7 +13,16 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
-__all__ = ["K", "are_close", "close_pairs", "close_to_any", "greedy_clusters", "kmer_matrix", "kmer_set", "linked_groups"]
+__all__ = [
+    "K",
+    "are_close",
+    "close_pairs",
+    "close_to_any",
+    "greedy_clusters",
+    "kmer_matrix",
+    "kmer_set",
+    "linked_groups",
+]
 
 K = 8
 KMERS = 4**K

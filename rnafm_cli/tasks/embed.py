@@ -38,9 +38,7 @@ def embed(
         UsageError: when the layer does not exist.
     """
     number = resolve_layer(layer, encoder.config.layers)
-    for encoded in encode(
-        records, encoder, runtime, layer=number, batch_tokens=batch_tokens, long=long, reject=reject
-    ):
+    for encoded in encode(records, encoder, runtime, layer=number, batch_tokens=batch_tokens, long=long, reject=reject):
         yield encoded.record, _pooled(encoded, pool)
 
 

@@ -87,9 +87,7 @@ def encode(
         yield from _assemble(chunk, pieces, outputs, encoder)
 
 
-def _usable(
-    records: Iterable[SequenceRecord], encoder: Encoder, long: str, reject: Reject
-) -> Iterator[SequenceRecord]:
+def _usable(records: Iterable[SequenceRecord], encoder: Encoder, long: str, reject: Reject) -> Iterator[SequenceRecord]:
     config = encoder.config
     limit = config.max_length * config.alphabet.unit
     for record in records:

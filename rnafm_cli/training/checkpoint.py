@@ -19,6 +19,7 @@ from typing import Any
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch import nn
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
 from torch.optim import Optimizer
 
@@ -173,7 +174,8 @@ def _attempt(action: Callable[[], None]) -> str | None:
     """Why an action could not write, None if it could."""
     try:
         action()
-    except Exception as failure:
+    except (Exception, CheckpointException) as failure:
+        # The latter is no Exception but a BaseException.
         reasons = [_system_reason(cause) for cause in _causes(failure)]
         if not any(reasons):
             raise

@@ -88,7 +88,7 @@ def row_loss(logits: PairLogits, target_BL: Tensor, *, smoothing: float = 0.0) -
 
 
 class FoldTrainer:
-    """A run in a folder: ``checkpoint.pt``, ``metrics.csv``, ``scores.csv``, ``best.safetensors``, ``last.safetensors``.
+    """A run in a folder: a checkpoint, ``metrics.csv``, ``scores.csv``, ``best.safetensors`` and ``last.safetensors``.
 
     Args:
         encoder: frozen or trained as ``config.run.encoder`` says; None for a head without embeddings.
@@ -191,9 +191,7 @@ class FoldTrainer:
     def _batches(self) -> Iterator[tuple[list[StructureRecord], np.random.Generator]]:
         seed, draw = self.config.optim.seed, draw_rules(self.config)
         while True:
-            batches = draw_batches(
-                self._lengths, self.data.weights, draw, np.random.default_rng([seed, self._round])
-            )
+            batches = draw_batches(self._lengths, self.data.weights, draw, np.random.default_rng([seed, self._round]))
             while self._batch < len(batches):
                 rng = np.random.default_rng([seed, self._round, self._batch])
                 chosen = [self.data.train[k] for k in batches[self._batch]]
@@ -267,7 +265,8 @@ class FoldTrainer:
                 row = {key: getattr(summary, key) for key in _SCORES[5:]}
                 self._score_table.add(
                     {"step": self.step, "seconds": self._seconds, "set": name, "inputs": label}
-                    | {"records": summary.records} | row
+                    | {"records": summary.records}
+                    | row
                 )
                 self._report(f"step {self.step}: {name} {label} f1 {summary.f1:.4f} relaxed {summary.relaxed_f1:.4f}")
         score = float(np.mean(list(found.values())))
@@ -321,7 +320,9 @@ class FoldTrainer:
             os.replace(scratch, path)
         except (OSError, RuntimeError) as error:
             scratch.unlink(missing_ok=True)
-            raise RnafmError(f"{path}: cannot write the checkpoint: {error}", hint="free some space and resume") from error
+            raise RnafmError(
+                f"{path}: cannot write the checkpoint: {error}", hint="free some space and resume"
+            ) from error
 
     def _restore(self) -> None:
         path = self.folder / _CHECKPOINT

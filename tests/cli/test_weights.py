@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,8 @@ from typer.testing import CliRunner
 from rnafm_cli.cli import weights
 from rnafm_cli.cli.console import console
 from rnafm_cli.errors import RnafmError, UsageError, WeightsError
+from rnafm_cli.models.config import ENCODER_PRESETS, EncoderConfig
+from rnafm_cli.models.registry import MODELS, Download, ModelSpec
 
 PARITY = Path(__file__).parents[1] / "data" / "parity"
 SMALL = PARITY / "rnafm_random_small.pth"
@@ -107,6 +112,28 @@ def test_verify_finds_the_altered_file(home: Path) -> None:
     assert result.exception.exit_code == 4
     assert run("verify", home / "first.safetensors")[0][1] == "ok"
     assert "did you mean first" in str(failure("verify", "frist"))
+
+
+def test_pull_fetches_converts_and_prints_the_path(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.setitem(ENCODER_PRESETS, "small", EncoderConfig(layers=3, width=64, heads=4, ffn=128))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=PARITY))
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    address = f"http://127.0.0.1:{server.server_address[1]}/"
+    download = Download(file_name="weights.pth", urls=(address + "gone.pth",), size=SMALL.stat().st_size)
+    spec = ModelSpec(summary="", preset="small", components={"encoder": "small-fm"}, licence="MIT", download=download)
+    monkeypatch.setitem(MODELS, "small-fm", spec)
+    try:
+        refused = failure("pull", "small-fm")
+        assert "HTTP 404" in str(refused)
+        assert "rnafm weights import weights.pth --name small-fm" in str(refused)
+        assert run("pull", "small-fm", "--url", address + SMALL.name) == [[str(home / "small-fm.safetensors")]]
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    assert [row[3] for row in run("list") if row[0] == "small-fm"] == ["installed"]
 
 
 def test_pull_refuses_what_it_cannot_do() -> None:

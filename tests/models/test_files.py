@@ -34,6 +34,13 @@ def test_round_trip_keeps_tensors_and_card(tmp_path: Path, tensors: dict[str, Te
     assert sorted(p.name for p in path.parent.iterdir()) == ["some.json", "some.safetensors"]
 
 
+def test_others_may_read_what_they_may_read_elsewhere(tmp_path: Path, tensors: dict[str, Tensor]) -> None:
+    (tmp_path / "plain").touch()
+    save_model_file(tmp_path / "some.safetensors", tensors, CARD)
+    modes = {path.name: path.stat().st_mode for path in tmp_path.iterdir()}
+    assert modes["some.safetensors"] == modes["some.json"] == modes["plain"]
+
+
 def test_same_tensors_give_the_same_bytes(tmp_path: Path, tensors: dict[str, Tensor]) -> None:
     first = save_model_file(tmp_path / "a.safetensors", tensors, CARD)
     second = save_model_file(tmp_path / "b.safetensors", dict(reversed(tensors.items())), CARD)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -19,15 +20,15 @@ def test_a_printed_recipe_reads_back_the_same(name: str, tmp_path: Path) -> None
     path.write_text(text)
     assert load_config(path) == recipe(name)
     lines = text.splitlines()
-    keys = [k for k, line in enumerate(lines) if " =" in line]
+    keys = [k for k, line in enumerate(lines) if re.match(r"(# )?\w+ =", line)]
     # Every key, set or not, stands under a sentence about it.
     assert len(keys) >= 35
     assert all(lines[k - 1].startswith("# ") and lines[k - 1].rstrip(")").count(" ") > 2 for k in keys)
 
 
-@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.toml")), ids=lambda p: p.name)
-def test_shipped_configurations_are_the_recipes(path: Path) -> None:
-    assert path.read_text() == commented_toml(recipe(path.stem))
+@pytest.mark.parametrize("name", ["rna-fm", "rnafm-mini"])
+def test_shipped_configurations_are_the_recipes(name: str) -> None:
+    assert (CONFIGS / f"{name}.toml").read_text() == commented_toml(recipe(name))
 
 
 def test_the_papers_recipe() -> None:

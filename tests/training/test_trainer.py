@@ -179,7 +179,9 @@ def test_resume_never_refuses_an_old_run(tmp_path: Path, tiny: Tiny) -> None:
 
 def test_resume_from_a_named_checkpoint(tmp_path: Path, tiny: Tiny) -> None:
     Trainer(tiny("checkpoint.every_steps=3"), tmp_path / "a").train()
-    fork = Trainer(tiny("checkpoint.every_steps=3"), tmp_path / "b", resume=str(tmp_path / "a/checkpoints/step-00000003"))
+    fork = Trainer(
+        tiny("checkpoint.every_steps=3"), tmp_path / "b", resume=str(tmp_path / "a/checkpoints/step-00000003")
+    )
     assert fork.state.step == 3
     with pytest.raises(ConfigError, match="complete.json"):
         Trainer(tiny(), tmp_path / "c", resume=str(tmp_path))
