@@ -116,12 +116,14 @@ def rnafm(
 
 
 def _register() -> None:
-    from rnafm_cli.cli import embed, fold, pretrain, weights
+    from rnafm_cli.cli import embed, evaluate, finetune, fold, pretrain, weights
 
     app.command("embed")(embed.embed)
     app.command("fold")(fold.fold)
     app.add_typer(weights.app, name="weights")
     app.add_typer(pretrain.app, name="pretrain")
+    app.add_typer(finetune.app, name="finetune")
+    app.add_typer(evaluate.app, name="evaluate")
 
 
 _register()

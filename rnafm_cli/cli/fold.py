@@ -2,60 +2,55 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from rnafm_cli.cli import console, options
+from rnafm_cli.cli import fold_options as own
+from rnafm_cli.cli.fold_options import DecoderChoice, FormatChoice
 from rnafm_cli.cli.intake import Intake
 from rnafm_cli.cli.options import DeviceChoice, LongChoice, OnErrorChoice, PrecisionChoice
+from rnafm_cli.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from rnafm_cli.io.constraints import ConstraintLines
+    from rnafm_cli.io.pair_probabilities import PairProbabilityWriter
+    from rnafm_cli.io.shape import ReactivityProfiles
+    from rnafm_cli.io.structure_output import StructureOutput
+    from rnafm_cli.rna.decode import DecodeOptions
+    from rnafm_cli.rna.records import SequenceRecord
+    from rnafm_cli.tasks.evidence import Evidence
+    from rnafm_cli.tasks.fold import Fold
+    from rnafm_cli.tasks.model import Model
 
 __all__ = ["fold"]
-
-
-class FormatChoice(StrEnum):
-    dbn = "dbn"
-    ct = "ct"
-    bpseq = "bpseq"
-    tsv = "tsv"
-
-
-class DecoderChoice(StrEnum):
-    mea = "mea"
-    threshold = "threshold"
-    matching = "matching"
-    upstream = "upstream"
 
 
 def fold(
     inputs: options.Inputs = None,
     output: options.Output = Path("-"),
-    output_format: Annotated[
-        FormatChoice, typer.Option("--format", help="dbn: header, sequence, dot-bracket; or CT, BPSEQ, a table.")
-    ] = FormatChoice.dbn,
+    output_format: own.OutputFormat = FormatChoice.dbn,
+    out_dir: own.OutDir = None,
+    force: options.Force = False,
+    score: own.Score = False,
+    probs: own.Probs = None,
+    half: own.HalfProbs = False,
+    rename_duplicates: own.RenameDuplicates = False,
     model: options.Model = "rnafm-mini",
-    prior: Annotated[
-        bool, typer.Option("--prior/--no-prior", help="Let ViennaRNA's pair probabilities guide the network.")
-    ] = True,
-    decoder: Annotated[
-        DecoderChoice, typer.Option("--decoder", help="How probabilities become one structure.")
-    ] = DecoderChoice.mea,
-    threshold: Annotated[
-        float | None,
-        typer.Option("--threshold", metavar="P", help="Least pair probability.", show_default="the decoder's own"),
-    ] = None,
-    min_loop: Annotated[
-        int | None,
-        typer.Option("--min-loop", min=0, metavar="N", help="Fewest bases in a hairpin.", show_default="3"),
-    ] = None,
-    pseudoknots: Annotated[
-        bool, typer.Option("--pseudoknots/--no-pseudoknots", help="Allow pairs that cross, as [], {} and <>.")
-    ] = True,
-    allow_noncanonical: Annotated[
-        bool, typer.Option("--allow-noncanonical", help="Allow pairs other than AU, GC and GU.")
-    ] = False,
+    decoder: own.Decoder = None,
+    threshold: own.Threshold = None,
+    min_loop: own.MinLoop = None,
+    pseudoknots: own.Pseudoknots = True,
+    allow_noncanonical: own.AllowNoncanonical = False,
+    isolated: own.Isolated = True,
+    upstream_compat: own.UpstreamCompat = False,
+    prior: own.Prior = True,
+    constraints: own.Constraints = None,
+    shape: own.Shape = None,
+    max_memory: own.MaxMemory = None,
     long: options.Long = LongChoice.window,
     on_error: options.OnError = OnErrorChoice.fail,
     weights_dir: options.WeightsDir = None,
@@ -75,48 +70,194 @@ def fold(
       rnafm fold seqs.fa > out.dbn
 
       zcat seqs.fa.gz | rnafm fold | RNAeval
+
+      rnafm fold seqs.fa --format rosetta --out-dir models/
     """
+    if out_dir is not None and str(output) != "-":
+        raise UsageError("-o and --out-dir contradict each other", hint="give one of them")
     intake = Intake(inputs, on_error)
 
-    from rnafm_cli.io.streams import open_output
-    from rnafm_cli.io.structures import STRUCTURE_FORMATS, TSV_COLUMNS
-    from rnafm_cli.rna.decode import DecodeOptions
-    from rnafm_cli.rna.pseudoknots import BRACKET_LAYERS, layers
+    from rnafm_cli.io.names import rename_duplicates as renamed
+    from rnafm_cli.tasks.fold import fold as folds_of
     from rnafm_cli.tasks.model import load_model
+    from rnafm_cli.tasks.predictors import load_pair_predictor
 
-    rules = DecodeOptions(
-        decoder=decoder.value,
+    knowledge = _Knowledge(constraints, shape)
+    loaded = load_model(model, weights_dir=weights_dir, device=device.value, precision=precision.value, threads=threads)
+    rules = _rules(loaded, decoder, threshold, min_loop, allow_noncanonical, pseudoknots, isolated, upstream_compat)
+    predictor = load_pair_predictor(
+        loaded, prior=prior, warn=console.warn, max_bytes=round(max_memory * 1e9) if max_memory else None
+    )
+    if shape is not None and not predictor.takes_reactivities:
+        raise UsageError(
+            "--shape acts through the thermodynamic prior, which this run has not",
+            hint="use rnafm-mini with its prior (and ViennaRNA installed)",
+        )
+    with ExitStack() as stack:
+        structures = _structure_output(stack, output, out_dir, output_format, scored=score, force=force)
+        maps = _probability_output(stack, probs, loaded, prior=prior, half=half, force=force)
+        records: Iterable[SequenceRecord] = intake.records()
+        if rename_duplicates:
+            records = renamed(records)
+        results = folds_of(
+            _claimed(records, structures, maps, intake),
+            loaded.encoder,
+            predictor,
+            loaded.runtime,
+            options=rules,
+            evidence_of=knowledge.of,
+            batch_tokens=batch_tokens,
+            long=long.value,
+            reject=intake.skip if long is LongChoice.skip else intake.reject,
+            tell=console.info,
+        )
+        bar = stack.enter_context(console.progress(description="folding"))
+        _write(results, structures, maps, intake, bar, scored=score or output_format is FormatChoice.jsonl)
+    knowledge.report()
+    intake.finish()
+
+
+def _rules(
+    loaded: Model,
+    decoder: DecoderChoice | None,
+    threshold: float | None,
+    min_loop: int | None,
+    allow_noncanonical: bool,
+    pseudoknots: bool,
+    isolated: bool,
+    upstream_compat: bool,
+) -> DecodeOptions:
+    from rnafm_cli.rna.decode import DecodeOptions
+
+    if upstream_compat:
+        if decoder not in (None, DecoderChoice.upstream):
+            raise UsageError(f"--upstream-compat and --decoder {decoder} contradict each other")
+        decoder = DecoderChoice.upstream
+        threshold = _released_threshold(loaded) if threshold is None else threshold
+    return DecodeOptions(
+        decoder=(decoder or DecoderChoice.mea).value,
         threshold=threshold,
         min_loop=min_loop,
         canonical=False if allow_noncanonical else None,
         pseudoknots=pseudoknots,
+        isolated=isolated,
     )
-    loaded = load_model(model, weights_dir=weights_dir, device=device.value, precision=precision.value, threads=threads)
-    text_of = STRUCTURE_FORMATS[output_format.value].format
-    assert text_of is not None
-    replaced = crowded = 0
-    with open_output(output) as sink, console.progress(description="folding") as bar:
-        if output_format is FormatChoice.tsv:
-            sink.write("\t".join(TSV_COLUMNS) + "\n")
-        folds = loaded.fold(
-            intake.records(),
-            prior=prior,
-            options=rules,
-            batch_tokens=batch_tokens,
-            long=long.value,
-            reject=intake.skip if long is LongChoice.skip else intake.reject,
-            warn=console.warn,
+
+
+def _released_threshold(loaded: Model) -> float:
+    from rnafm_cli.models.resnet import RELEASED_THRESHOLDS
+
+    name = loaded.component("fold")[1].name
+    if name not in RELEASED_THRESHOLDS:
+        raise UsageError(
+            f"upstream has no threshold for the model '{name}'",
+            hint=f"--upstream-compat goes with {' and '.join(sorted(RELEASED_THRESHOLDS))}; else give --threshold",
         )
-        for result in folds:
-            replaced += len(result.record.sequence) - sum(map(result.record.sequence.count, "ACGUN"))
-            crowded += len(layers(result.pairs)) > BRACKET_LAYERS
-            sink.write(text_of(result.structure))
-            sink.flush()
-            bar.advance()
+    return RELEASED_THRESHOLDS[name]
+
+
+def _structure_output(
+    stack: ExitStack, output: Path, out_dir: Path | None, output_format: FormatChoice, *, scored: bool, force: bool
+) -> StructureOutput:
+    from rnafm_cli.io.streams import open_output
+    from rnafm_cli.io.structure_output import FolderOutput, StreamOutput, check_format
+
+    check_format(output_format.value, scored=scored, folder=out_dir is not None)
+    if out_dir is not None:
+        return FolderOutput(out_dir, output_format.value, scored=scored, force=force)
+    return StreamOutput(stack.enter_context(open_output(output)), output_format.value, scored=scored)
+
+
+def _probability_output(
+    stack: ExitStack, path: Path | None, loaded: Model, *, prior: bool, half: bool, force: bool
+) -> PairProbabilityWriter | None:
+    if path is None:
+        if half:
+            raise UsageError("--half is about --probs", hint="add --probs FILE.h5")
+        return None
+    from rnafm_cli.io.pair_probabilities import PairProbabilityWriter
+
+    provenance: dict[str, str | bool] = {
+        "model": loaded.name,
+        "weights_sha256": loaded.component("fold")[1].weights_sha256,
+        "encoder_sha256": loaded.encoder_card.weights_sha256,
+        "prior": prior,
+        "command": " ".join(["rnafm", *sys.argv[1:]]),
+    }
+    return stack.enter_context(PairProbabilityWriter(path, provenance=provenance, half=half, force=force))
+
+
+def _claimed(
+    records: Iterable[SequenceRecord], structures: StructureOutput, maps: PairProbabilityWriter | None, intake: Intake
+) -> Iterator[SequenceRecord]:
+    """The records whose names are still free in every output."""
+    for record in records:
+        try:
+            structures.claim(record)
+            if maps is not None:
+                maps.claim(record)
+        except InputError as error:
+            intake.reject(error)
+        else:
+            yield record
+
+
+def _write(
+    results: Iterator[Fold],
+    structures: StructureOutput,
+    maps: PairProbabilityWriter | None,
+    intake: Intake,
+    bar: console.Progress,
+    *,
+    scored: bool,
+) -> None:
+    from rnafm_cli.io.structure_output import StructureScore
+    from rnafm_cli.rna.pseudoknots import BRACKET_LAYERS, layers
+
+    replaced = crowded = 0
+    for result in results:
+        rating = StructureScore(result.expected_accuracy, result.pair_confidence) if scored else None
+        try:
+            structures.add(result.structure, rating)
+        except InputError as error:
+            intake.reject(error)
+            continue
+        if maps is not None:
+            maps.add(result.record, result.probs_LL)
+        replaced += len(result.record.sequence) - sum(map(result.record.sequence.count, "ACGUN"))
+        crowded += len(layers(result.pairs)) > BRACKET_LAYERS
+        bar.advance()
     if replaced:
         console.info(f"{replaced} ambiguity codes are written as N")
     if crowded:
         console.warn(
             f"{crowded} structures need more than {BRACKET_LAYERS} kinds of brackets; only CT and BPSEQ hold all pairs"
         )
-    intake.finish()
+
+
+class _Knowledge:
+    """The files of constraints and reactivities of a run."""
+
+    def __init__(self, constraints: Path | None, shape: Path | None) -> None:
+        from rnafm_cli.io.constraints import ConstraintLines
+        from rnafm_cli.io.shape import ReactivityProfiles
+
+        self._lines: ConstraintLines | None = ConstraintLines(constraints) if constraints else None
+        self._profiles: ReactivityProfiles | None = ReactivityProfiles(shape) if shape else None
+
+    def of(self, record: SequenceRecord) -> Evidence:
+        """What the files say of a record."""
+        from rnafm_cli.tasks.evidence import Evidence
+
+        return Evidence(
+            self._lines.of(record) if self._lines else None,
+            self._profiles.of(record) if self._profiles else None,
+        )
+
+    def report(self) -> None:
+        """Name what was in the files and not in the input."""
+        known: list[tuple[str, Any]] = [("constraints", self._lines), ("reactivities", self._profiles)]
+        for what, file in known:
+            if file is not None and (unused := file.unused()):
+                shown = ", ".join(unused[:5]) + (" ..." if len(unused) > 5 else "")
+                console.warn(f"{file.name}: {what} of RNAs that the input has not: {shown}")

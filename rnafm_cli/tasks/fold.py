@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 import numpy as np
 
 from rnafm_cli.data.buckets import buckets, read_ahead
+from rnafm_cli.errors import InputError
 from rnafm_cli.models.encoder import Encoder
 from rnafm_cli.rna.decode import DecodeOptions, decode
+from rnafm_cli.rna.mea import expected_accuracy
 from rnafm_cli.rna.records import SequenceRecord, StructureRecord
 from rnafm_cli.tasks.encode import DEFAULT_BATCH_TOKENS, Encoded, Reject, encode, raise_rejected
+from rnafm_cli.tasks.evidence import Evidence, EvidenceOf, no_evidence
+from rnafm_cli.tasks.pair_plan import GIGABYTE, PairPlan
 from rnafm_cli.tasks.runtime import Runtime
 
 __all__ = ["Fold", "PairPredictor", "fold"]
@@ -24,7 +29,19 @@ PAIRS_PER_BATCH = 1 << 18
 class PairPredictor(Protocol):
     """Turns encoded RNAs of similar length into base-pair probabilities."""
 
-    def __call__(self, batch: list[Encoded]) -> list[np.ndarray]:
+    max_bytes: int
+    """Memory that the process may take."""
+
+    @property
+    def takes_reactivities(self) -> bool:
+        """Whether SHAPE reactivities change its probabilities."""
+        ...
+
+    def plan(self, length: int, evidence: Evidence) -> PairPlan:
+        """Memory for one RNA, and whether it needs windows."""
+        ...
+
+    def __call__(self, batch: Sequence[Encoded], evidence: Sequence[Evidence]) -> list[np.ndarray]:
         """One (L, L) symmetric float32 array per RNA."""
         ...
 
@@ -38,6 +55,8 @@ class Fold:
     """(n, 2), 0-based, i < j."""
     probs_LL: np.ndarray
     """(L, L) float32 symmetric: probability that i and j pair."""
+    evidence: Evidence = field(default_factory=Evidence)
+    """What was known beforehand."""
 
     @property
     def structure(self) -> StructureRecord:
@@ -51,6 +70,18 @@ class Fold:
             line=self.record.line,
         )
 
+    @property
+    def expected_accuracy(self) -> float:
+        """Expected share of bases whose partner, or lack of one, is right, by the probabilities."""
+        return expected_accuracy(self.probs_LL, self.pairs)
+
+    @property
+    def pair_confidence(self) -> float | None:
+        """Mean probability of the pairs; None without pairs."""
+        if len(self.pairs) == 0:
+            return None
+        return float(self.probs_LL[self.pairs[:, 0], self.pairs[:, 1]].mean(dtype=np.float64))
+
 
 _UNKNOWN_TO_N = str.maketrans({letter: "N" for letter in "RYKMSWBDHV"})
 
@@ -62,28 +93,77 @@ def fold(
     runtime: Runtime,
     *,
     options: DecodeOptions | None = None,
+    evidence_of: EvidenceOf = no_evidence,
     batch_tokens: int = DEFAULT_BATCH_TOKENS,
     long: Literal["window", "error", "skip"] = "window",
     reject: Reject = raise_rejected,
+    tell: Callable[[str], None] | None = None,
 ) -> Iterator[Fold]:
     """Yield every record's structure in input order.
 
     The structure is valid by construction: each base has at most one partner, hairpins have at least three
-    bases and pairs are canonical unless the options say otherwise.
+    bases and pairs are canonical unless the options say otherwise. An RNA whose pair map would not fit into
+    the predictor's memory is folded in windows; one that would not even so is rejected before work begins.
 
     Args:
         records: clean sequences.
         predictor: gives the pair probabilities.
         options: decoding rules.
+        evidence_of: what is known of a record's structure.
         batch_tokens: tokens per batch of the encoder.
         long: what happens to records beyond the encoder's limit.
         reject: called with the error of a record that cannot be used.
+        tell: called with a message before an RNA is folded in windows.
     """
-    encoded = encode(records, encoder, runtime, batch_tokens=batch_tokens, long=long, reject=reject)
+    options = options or DecodeOptions()
+    waiting: deque[tuple[SequenceRecord, Evidence]] = deque()
+
+    def usable() -> Iterator[SequenceRecord]:
+        for record in records:
+            try:
+                evidence = evidence_of(record)
+                evidence.check(record, options)
+                _check_memory(record, predictor.plan(len(record.sequence), evidence), predictor.max_bytes, tell)
+            except InputError as error:
+                reject(error)
+                continue
+            waiting.append((record, evidence))
+            yield record
+
+    def evidence_for(record: SequenceRecord) -> Evidence:
+        # The encoder keeps the order but may leave records out.
+        while True:
+            candidate, evidence = waiting.popleft()
+            if candidate is record:
+                return evidence
+
+    encoded = encode(usable(), encoder, runtime, batch_tokens=batch_tokens, long=long, reject=reject)
     for chunk in read_ahead(encoded, lambda one: len(one.record.sequence) ** 2, PAIRS_PER_BATCH):
+        known = [evidence_for(one.record) for one in chunk]
         probabilities: list[np.ndarray] = [np.empty(0)] * len(chunk)
         for group in buckets([len(one.record.sequence) ** 2 for one in chunk], PAIRS_PER_BATCH):
-            for k, probs_LL in zip(group, predictor([chunk[k] for k in group]), strict=True):
+            found = predictor([chunk[k] for k in group], [known[k] for k in group])
+            for k, probs_LL in zip(group, found, strict=True):
                 probabilities[k] = probs_LL
-        for one, probs_LL in zip(chunk, probabilities, strict=True):
-            yield Fold(one.record, decode(probs_LL, one.record.sequence, options), probs_LL)
+        for one, evidence, probs_LL in zip(chunk, known, probabilities, strict=True):
+            pairs = decode(probs_LL, one.record.sequence, options, constraints=evidence.constraints)
+            yield Fold(one.record, pairs, probs_LL, evidence)
+
+
+def _check_memory(record: SequenceRecord, plan: PairPlan, max_bytes: int, tell: Callable[[str], None] | None) -> None:
+    length = len(record.sequence)
+    if plan.bytes > max_bytes:
+        raise InputError(
+            f"{record.where}: folding {length} nt takes about {plan.bytes / GIGABYTE:.1f} GB "
+            f"and the limit is {max_bytes / GIGABYTE:.1f} GB",
+            hint=f"--max-memory {_rounded_up(plan.bytes)} allows it, or fold parts of the sequence",
+        )
+    if plan.window is not None and tell is not None:
+        tell(
+            f"{record.where}: {length} nt would take about {plan.whole / GIGABYTE:.1f} GB at once; "
+            f"folding in windows of {plan.window} nt (about {plan.bytes / GIGABYTE:.1f} GB)"
+        )
+
+
+def _rounded_up(amount: int) -> int:
+    return -(-amount // GIGABYTE)

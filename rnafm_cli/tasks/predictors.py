@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from rnafm_cli.models.files import Card
 from rnafm_cli.models.pair import PairConfig, PairHead, pair_probabilities
 from rnafm_cli.models.resnet import PairResNet, PairResNetConfig
 from rnafm_cli.tasks.encode import Encoded
+from rnafm_cli.tasks.evidence import Evidence
+from rnafm_cli.tasks.pair_plan import PairPlan, default_max_memory, plan_pairs, stitch
 from rnafm_cli.tasks.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -24,43 +27,92 @@ if TYPE_CHECKING:
 
 __all__ = ["GuidedPredictor", "ResNetPredictor", "load_pair_predictor"]
 
+HEAD_CELL_BYTES = 450
+"""Working memory of our head for a pair of bases, measured at 1,000 and 1,400 nt in float32."""
+RESNET_CELL_BYTES = 40
+EXACT_PRIOR_CELL_BYTES = 100
+LOCAL_PRIOR_CELL_BYTES = 8
+LONGEST_SPAN = 800
+"""Pairs farther apart are left out of the prior of a long RNA."""
+
 
 class GuidedPredictor:
-    """Our pair head, with ViennaRNA's pair probabilities unless ``prior`` is off."""
+    """Our pair head, with ViennaRNA's pair probabilities unless ``prior`` is off.
 
-    def __init__(self, head: PairHead, runtime: Runtime, *, prior: bool) -> None:
+    Args:
+        max_bytes: memory that the process may take; beyond it pair maps are computed in windows.
+    """
+
+    def __init__(self, head: PairHead, runtime: Runtime, *, prior: bool, max_bytes: int | None = None) -> None:
         self._head, self._runtime, self._prior = head, runtime, prior
+        self.max_bytes = max_bytes or default_max_memory()
 
-    def __call__(self, batch: list[Encoded]) -> list[np.ndarray]:
+    @property
+    def takes_reactivities(self) -> bool:
+        """Whether SHAPE reactivities change anything: they enter through the prior."""
+        return self._prior
+
+    def plan(self, length: int, evidence: Evidence) -> PairPlan:
+        """Memory for one RNA, and whether it needs windows."""
+        exact = bool(evidence) or length <= thermo.LONGEST_EXACT
+        prior = (EXACT_PRIOR_CELL_BYTES if exact else LOCAL_PRIOR_CELL_BYTES) if self._prior else 0
+        return plan_pairs(length, self.max_bytes, cell_bytes=HEAD_CELL_BYTES, prior_cell_bytes=prior, windows=True)
+
+    def __call__(self, batch: Sequence[Encoded], evidence: Sequence[Evidence]) -> list[np.ndarray]:
         """Pair probabilities, (L, L) float32 symmetric, of RNAs of similar length."""
-        sequences = [one.record.sequence for one in batch]
+        priors: list[np.ndarray] | None = None
+        if self._prior:
+            priors = [_prior(one.record.sequence, known) for one, known in zip(batch, evidence, strict=True)]
+        if len(batch) == 1 and (window := self.plan(len(batch[0].record.sequence), evidence[0]).window):
+            return [self._in_windows(batch[0], priors[0] if priors else None, window)]
+        return self._run(batch, priors)
+
+    def _run(self, batch: Sequence[Encoded], priors: Sequence[np.ndarray] | None) -> list[np.ndarray]:
         return pair_probabilities(
             self._head,
-            sequences,
+            [one.record.sequence for one in batch],
             embeddings=[one.rows_LD for one in batch] if self._head.config.embedding else None,
-            priors=[_prior(sequence) for sequence in sequences] if self._prior else None,
+            priors=priors,
             bf16=self._runtime.dtype == torch.bfloat16,
         )
+
+    def _in_windows(self, one: Encoded, prior_LL: np.ndarray | None, window: int) -> np.ndarray:
+        def block(part: slice) -> np.ndarray:
+            record = dataclasses.replace(one.record, sequence=one.record.sequence[part])
+            piece = Encoded(record, one.rows_LD[part], one.cls_D)
+            return self._run([piece], None if prior_LL is None else [prior_LL[part, part]])[0]
+
+        return stitch(len(one.record.sequence), window, block, prior_LL)
 
 
 class ResNetPredictor:
     """The official structure head; every RNA goes through it alone, as upstream does."""
 
-    def __init__(self, head: PairResNet, runtime: Runtime) -> None:
-        self._head, self._runtime = head, runtime
+    takes_reactivities = False
 
-    def __call__(self, batch: list[Encoded]) -> list[np.ndarray]:
-        """Pair probabilities, (L, L) float32 symmetric."""
+    def __init__(self, head: PairResNet, runtime: Runtime, *, max_bytes: int | None = None) -> None:
+        self._head, self._runtime = head, runtime
+        self.max_bytes = max_bytes or default_max_memory()
+
+    def plan(self, length: int, evidence: Evidence) -> PairPlan:
+        """Memory for one RNA; the head works in strips of its own, so windows are never needed."""
+        return plan_pairs(length, self.max_bytes, cell_bytes=RESNET_CELL_BYTES, prior_cell_bytes=0, windows=False)
+
+    def __call__(self, batch: Sequence[Encoded], evidence: Sequence[Evidence]) -> list[np.ndarray]:
+        """Pair probabilities, (L, L) float32 symmetric; evidence acts in the decoder only."""
         features = [one.rows_LD.to(self._runtime.device, self._runtime.dtype) for one in batch]
         return [self._head(rows_LD).sigmoid().cpu().numpy() for rows_LD in features]
 
 
-def load_pair_predictor(model: Model, *, prior: bool, warn: Callable[[str], None]) -> PairPredictor:
+def load_pair_predictor(
+    model: Model, *, prior: bool, warn: Callable[[str], None], max_bytes: int | None = None
+) -> PairPredictor:
     """The pair predictor of a model.
 
     Args:
         prior: use the thermodynamic prior where the head takes one.
         warn: called once when the prior is wanted and ViennaRNA is missing.
+        max_bytes: memory that the process may take; see :func:`rnafm_cli.tasks.pair_plan.default_max_memory`.
 
     Raises:
         UsageError: for a codon model, which folds nothing.
@@ -72,14 +124,16 @@ def load_pair_predictor(model: Model, *, prior: bool, warn: Callable[[str], None
     if card.kind == "fold-resnet":
         resnet = PairResNet(PairResNetConfig(**card.config["head"]))
         _load(resnet, {k.removeprefix("head."): v for k, v in tensors.items() if k.startswith("head.")}, card)
-        return ResNetPredictor(resnet.to(model.runtime.device, model.runtime.dtype).eval(), model.runtime)
+        resnet = resnet.to(model.runtime.device, model.runtime.dtype).eval()
+        return ResNetPredictor(resnet, model.runtime, max_bytes=max_bytes)
     head = PairHead(PairConfig.from_dict(card.config))
     _load(head, {k: v for k, v in tensors.items() if not k.startswith("encoder.")}, card)
     takes_prior = "prior" in head.config.inputs
     if prior and takes_prior and not thermo.available():
         warn("ViennaRNA's Python package is missing: folding without the thermodynamic prior, less exactly")
         prior = False
-    return GuidedPredictor(head.to(model.runtime.device).eval(), model.runtime, prior=prior and takes_prior)
+    head = head.to(model.runtime.device).eval()
+    return GuidedPredictor(head, model.runtime, prior=prior and takes_prior, max_bytes=max_bytes)
 
 
 def _load(module: torch.nn.Module, tensors: dict[str, Tensor], card: Card) -> None:
@@ -90,7 +144,13 @@ def _load(module: torch.nn.Module, tensors: dict[str, Tensor], card: Card) -> No
         raise WeightsError(f"the weights of '{card.name}' ({card.kind}) do not fit its card: {problem}") from error
 
 
-def _prior(sequence: str) -> np.ndarray:
-    if len(sequence) > thermo.LONGEST_EXACT:
-        return thermo.local_pair_probabilities(sequence)
-    return thermo.pair_probabilities(sequence)
+def _prior(sequence: str, evidence: Evidence) -> np.ndarray:
+    long = len(sequence) > thermo.LONGEST_EXACT
+    if long and not evidence:
+        return thermo.local_pair_probabilities(sequence, max_span=LONGEST_SPAN)
+    return thermo.pair_probabilities(
+        sequence,
+        constraint=evidence.nested(sequence),
+        shape=evidence.reactivities,
+        max_span=LONGEST_SPAN if long else None,
+    )

@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
-import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,26 +23,20 @@ from torch.nn import functional as F
 from rnafm_cli.data.pair_batches import Dropouts, PairBatch, collate, draw_batches
 from rnafm_cli.data.prior_cache import PriorCache
 from rnafm_cli.data.shards import write_json
-from rnafm_cli.errors import ConfigError, RnafmError
+from rnafm_cli.errors import ConfigError
 from rnafm_cli.models.encoder import Encoder
 from rnafm_cli.models.files import Card, save_model_file
-from rnafm_cli.models.pair import PairConfig, PairHead, PairLogits
-from rnafm_cli.rna.metrics import summarise
+from rnafm_cli.models.pair import INPUTS, PairConfig, PairHead, PairLogits
 from rnafm_cli.rna.records import StructureRecord
 from rnafm_cli.training.fold_config import FoldConfig
 from rnafm_cli.training.fold_data import FoldData, draw_rules
-from rnafm_cli.training.fold_scores import ALL_INPUTS, embed_batch, score_head
+from rnafm_cli.training.fold_log import TrainingLog
+from rnafm_cli.training.fold_scores import DevScores, embed_batch
+from rnafm_cli.training.fold_state import CHECKPOINT, FoldState
 from rnafm_cli.training.masked_model import decay_groups
-from rnafm_cli.training.run_log import _Table
 from rnafm_cli.training.stop_signals import StopSignals
 
 __all__ = ["FoldOutcome", "FoldTrainer", "head_config", "row_loss"]
-
-_METRICS = ("step", "round", "loss", "rate", "grad_norm", "cells_per_s", "mean_length", "seconds")
-_SCORES = (
-    "step", "seconds", "set", "inputs", "records", "precision", "recall", "f1", "relaxed_f1", "micro_f1"
-)  # fmt: skip
-_CHECKPOINT = "checkpoint.pt"
 
 
 @dataclass
@@ -57,10 +50,12 @@ class FoldOutcome:
     best_file: Path
 
 
-def head_config(config: FoldConfig, embedding: int) -> PairConfig:
+def head_config(config: FoldConfig, embedding: int, *, prior: bool = True) -> PairConfig:
     """The pair head that a recipe describes, for an encoder of width ``embedding`` (0: none)."""
     section = config.head
+    absent = {name for name, given in (("embedding", embedding > 0), ("prior", prior)) if not given}
     return PairConfig(
+        inputs=tuple(name for name in INPUTS if name not in absent),
         embedding=embedding,
         width=section.width,
         channels=section.channels,
@@ -112,7 +107,7 @@ class FoldTrainer:
         self.config, self.data, self.folder = config, data, folder
         self.encoder, self.cache, self._card, self._report = encoder, cache, card, report
         torch.manual_seed(config.optim.seed)
-        self.head = PairHead(head_config(config, encoder.config.width if encoder else 0))
+        self.head = PairHead(head_config(config, encoder.config.width if encoder else 0, prior=cache is not None))
         if start is not None:
             self.head.load_state_dict(start)
         self._trained = nn.ModuleDict({"head": self.head})
@@ -137,48 +132,47 @@ class FoldTrainer:
         self._seconds = 0.0
         self._best, self._since_best = -math.inf, 0
         self._lengths = data.lengths
-        self._score_sets = {name: self._subset(records) for name, records in data.dev.items()}
+        self._dev = DevScores(data.dev, cache, config.run, report)
 
     def train(self, *, max_minutes: float | None = None) -> FoldOutcome:
         """Go on from the folder's checkpoint, if any, until the steps, the time or the patience are used up."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self._restore()
         write_json(self.folder / "config.json", self.config.to_dict())
-        metrics = _Table(self.folder / "metrics.csv", _METRICS, self.step)
-        self._score_table = _Table(self.folder / "scores.csv", _SCORES, self.step)
+        log = TrainingLog(self.folder / "metrics.csv", self.step)
+        self._dev.open(self.folder / "scores.csv", self.step)
         run = self.config.run
         started = saved = scored = time.monotonic()
         before = self._seconds
-        window = _Window()
-        stopped = False
+        finished = False
         with StopSignals() as signals:
             for records, rng in self._batches():
                 loss, norm, batch = self._advance(records, rng)
                 self._seconds = before + time.monotonic() - started
-                window.add(loss, norm, batch)
+                log.add(loss, norm, batch)
                 if self.step % run.log_steps == 0:
-                    metrics.add(window.row(self.step, self._round, self._rate(self.step - 1), self._seconds))
-                    window = _Window()
+                    log.write(self.step, self._round, self._rate(self.step - 1), self._seconds)
                 now = time.monotonic()
                 every = run.score_steps
                 if self.step % every == 0 if every else now - scored >= 60 * run.score_minutes:
                     self._score()
                     scored = time.monotonic()
-                out_of_time = max_minutes is not None and now - started >= 60 * max_minutes
                 out_of_patience = bool(run.patience) and self._since_best >= run.patience
-                stopped = out_of_time or signals.received is not None
-                if stopped or out_of_patience or self.step >= self.config.optim.steps:
+                finished = out_of_patience or self.step >= self.config.optim.steps
+                out_of_time = max_minutes is not None and now - started >= 60 * max_minutes
+                if finished or out_of_time or signals.received is not None:
                     break
                 if now - saved >= 60 * run.save_minutes:
                     self._save()
                     saved = time.monotonic()
-        if not stopped:
+        # Who asks by a signal wants the processor back soon.
+        if signals.received is None:
             self._score()
         self._save()
         self._export("last", {})
-        metrics.close()
-        self._score_table.close()
-        return FoldOutcome(self.step, not stopped, self._best, self.folder / "best.safetensors")
+        log.close()
+        self._dev.close()
+        return FoldOutcome(self.step, finished, self._best, self.folder / "best.safetensors")
 
     def mean_head(self) -> tuple[PairHead, Encoder | None]:
         """Head and encoder with the running mean of their weights, in evaluation mode."""
@@ -245,40 +239,19 @@ class FoldTrainer:
     def _rate(self, step: int) -> float:
         return self.config.optim.rate * self.config.rate_factor(step)
 
-    def _subset(self, records: list[StructureRecord]) -> list[StructureRecord]:
-        run = self.config.run
-        short = [record for record in records if len(record.sequence) <= run.score_longest]
-        chosen = np.random.default_rng(0).permutation(len(short))[: run.score_records]
-        return [short[k] for k in sorted(chosen)]
-
     def _score(self) -> None:
-        head, encoder = self.mean_head()
-        found: dict[str, float] = {}
-        without = ALL_INPUTS - {"prior"}
-        for name, records in self._score_sets.items():
-            for inputs in (ALL_INPUTS, without) if self.cache is not None else (without,):
-                summary = summarise(
-                    score_head(head, encoder, records, self.cache, inputs=inputs, bf16=self.config.run.bf16)
-                )
-                label = "+".join(sorted(inputs))
-                found.setdefault(f"{name} f1", summary.f1)
-                row = {key: getattr(summary, key) for key in _SCORES[5:]}
-                self._score_table.add(
-                    {"step": self.step, "seconds": self._seconds, "set": name, "inputs": label}
-                    | {"records": summary.records}
-                    | row
-                )
-                self._report(f"step {self.step}: {name} {label} f1 {summary.f1:.4f} relaxed {summary.relaxed_f1:.4f}")
-        score = float(np.mean(list(found.values())))
+        found = self._dev.measure(*self.mean_head(), step=self.step, seconds=self._seconds)
         self._since_best += 1
-        if score > self._best:
-            self._best, self._since_best = score, 0
-            self._export("best", found)
+        if found.score > self._best:
+            self._best, self._since_best = found.score, 0
+            self._export("best", found.metrics)
 
     def _export(self, name: str, metrics: dict[str, Any]) -> None:
         head, encoder = self.mean_head()
         tensors: dict[str, Tensor] = dict(head.state_dict())
         settings = dataclasses.asdict(head.config)
+        if "gamma" in metrics:
+            settings["gamma"] = metrics["gamma"]
         card = self._card
         if "encoder" in self._trained and encoder is not None:
             tensors = {f"head.{key}": value for key, value in tensors.items()}
@@ -299,75 +272,32 @@ class FoldTrainer:
         )
 
     def _save(self) -> None:
-        path = self.folder / _CHECKPOINT
-        scratch = path.with_name(path.name + ".tmp")
-        state = {
-            "trained": self._trained.state_dict(),
-            "mean": self._mean,
-            "optimizer": self._optimizer.state_dict(),
-            "numbers": {
-                "step": self.step, "round": self._round, "batch": self._batch, "seconds": self._seconds,
-                "best": self._best, "since_best": self._since_best,
-            },
-            "head": dataclasses.asdict(self.config.head),
-            "records": len(self.data.train),
-        }  # fmt: skip
-        try:
-            with open(scratch, "wb") as handle:
-                torch.save(state, handle)
-                handle.flush()
-                os.fsync(handle.fileno())
-            os.replace(scratch, path)
-        except (OSError, RuntimeError) as error:
-            scratch.unlink(missing_ok=True)
-            raise RnafmError(
-                f"{path}: cannot write the checkpoint: {error}", hint="free some space and resume"
-            ) from error
+        state = FoldState(
+            trained=self._trained.state_dict(),
+            mean=self._mean,
+            optimizer=self._optimizer.state_dict(),
+            step=self.step,
+            round=self._round,
+            batch=self._batch,
+            seconds=self._seconds,
+            best=self._best,
+            since_best=self._since_best,
+            head=dataclasses.asdict(self.config.head),
+            records=len(self.data.train),
+        )
+        state.save(self.folder / CHECKPOINT)
 
     def _restore(self) -> None:
-        path = self.folder / _CHECKPOINT
+        path = self.folder / CHECKPOINT
         if not path.exists():
             return
-        state = torch.load(path, weights_only=True)
-        if state["head"] != dataclasses.asdict(self.config.head) or state["records"] != len(self.data.train):
-            raise ConfigError(
-                f"{path}: belongs to a run with another head or other training records",
-                hint="start a new run in another folder",
-            )
-        self._trained.load_state_dict(state["trained"])
-        self._mean = state["mean"]
-        self._optimizer.load_state_dict(state["optimizer"])
-        numbers = state["numbers"]
-        self.step, self._round, self._batch = numbers["step"], numbers["round"], numbers["batch"]
-        self._seconds, self._best, self._since_best = numbers["seconds"], numbers["best"], numbers["since_best"]
+        state = FoldState.load(path)
+        if state.head != dataclasses.asdict(self.config.head) or state.records != len(self.data.train):
+            problem = f"{path}: belongs to a run with another head or other training records"
+            raise ConfigError(problem, hint="start a new run in another folder")
+        self._trained.load_state_dict(state.trained)
+        self._mean = state.mean
+        self._optimizer.load_state_dict(state.optimizer)
+        self.step, self._round, self._batch = state.step, state.round, state.batch
+        self._seconds, self._best, self._since_best = state.seconds, state.best, state.since_best
         self._report(f"resuming at step {self.step}")
-
-
-class _Window:
-    """Means over the steps since the last row of the metrics file."""
-
-    def __init__(self) -> None:
-        self._losses: list[float] = []
-        self._norms: list[float] = []
-        self._cells = self._bases = self._count = 0
-        self._start = time.monotonic()
-
-    def add(self, loss: float, norm: float, batch: PairBatch) -> None:
-        self._losses.append(loss)
-        self._norms.append(norm)
-        count, width = batch.inputs.letters_BL.shape
-        self._cells += count * width * width
-        self._bases += int(batch.inputs.lengths_B.sum())
-        self._count += count
-
-    def row(self, step: int, number: int, rate: float, seconds: float) -> dict[str, Any]:
-        return {
-            "step": step,
-            "round": number,
-            "loss": float(np.mean(self._losses)),
-            "rate": rate,
-            "grad_norm": float(np.mean(self._norms)),
-            "cells_per_s": self._cells / (time.monotonic() - self._start),
-            "mean_length": self._bases / max(1, self._count),
-            "seconds": seconds,
-        }

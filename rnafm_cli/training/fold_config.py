@@ -46,7 +46,7 @@ class DataSection:
 class SamplingSection:
     """How often each RNA is drawn, and how batches are cut."""
 
-    pair_budget: int = 100_000
+    pair_budget: int = 30_000
     most: int = 64
     group_power: float = 0.5
     length_power: float = 1.0
@@ -73,18 +73,18 @@ class VariationSection:
 class OptimSection:
     """AdamW, a warm-up, a constant rate, a linear end, and a running mean of the weights."""
 
-    rate: float = 1e-3
+    rate: float = 2e-3
     encoder_rate: float = 3e-5
     """Rate of the encoder's weights when they are trained too."""
     steps: int = 10_000
-    warmup: int = 200
+    warmup: int = 300
     cooldown: float = 0.3
     """Share of the steps over which the rate falls to ``final_rate`` times itself."""
     final_rate: float = 0.02
     weight_decay: float = 0.01
     beta2: float = 0.98
     clip: float = 1.0
-    average: float = 0.999
+    average: float = 0.9995
     """Decay of the running mean; what is measured and saved is the mean."""
     label_smoothing: float = 0.0
     seed: int = 0

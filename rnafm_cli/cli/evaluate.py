@@ -1,0 +1,174 @@
+"""``rnafm evaluate TASK``: predictions measured against the truth."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rnafm_cli.cli import console, options
+from rnafm_cli.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from rnafm_cli.rna.comparison import Comparison
+    from rnafm_cli.rna.reliability import ReliabilityCurve
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    help="Measure predictions against the truth.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+class ReportFormat(StrEnum):
+    tsv = "tsv"
+    json = "json"
+    table = "table"
+
+
+class MissingChoice(StrEnum):
+    error = "error"
+    unpaired = "unpaired"
+    skip = "skip"
+
+
+class PictureChoice(StrEnum):
+    svg = "svg"
+    png = "png"
+    pdf = "pdf"
+
+
+@app.callback()
+def evaluate() -> None:
+    """Keep ``fold`` a subcommand while it is the only one."""
+
+
+@app.command(epilog="Example: rnafm fold seqs.fa | rnafm evaluate fold truth.tsv - --format table")
+def fold(
+    truth: Annotated[Path, typer.Argument(metavar="TRUTH", help="True structures: any format, file or folder.")],
+    prediction: Annotated[
+        Path, typer.Argument(metavar="PRED", help="Predicted structures of the same RNAs, matched by id; '-' is stdin.")
+    ],
+    against: Annotated[
+        Path | None, typer.Option("--against", metavar="PRED2", help="Compare with a second predictor, RNA by RNA.")
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", help="What to call PRED.", show_default="file name")] = None,
+    against_name: Annotated[
+        str | None, typer.Option("--against-name", help="What to call PRED2.", show_default="file name")
+    ] = None,
+    output: options.Output = Path("-"),
+    report_format: Annotated[
+        ReportFormat, typer.Option("--format", help="One row a metric, one document, or text for people.")
+    ] = ReportFormat.tsv,
+    by_family: Annotated[bool, typer.Option("--by-family", help="Also by the truth's families.")] = False,
+    per_record: Annotated[
+        Path | None, typer.Option("--per-record", metavar="FILE", help="Write the scores of every RNA here.")
+    ] = None,
+    probs: Annotated[
+        Path | None,
+        typer.Option("--probs", metavar="FILE.h5", help="PRED's pair probabilities: measure their calibration."),
+    ] = None,
+    plot: Annotated[Path | None, typer.Option("--plot", metavar="DIR", help="Draw figures into this folder.")] = None,
+    plot_format: Annotated[PictureChoice, typer.Option("--plot-format", help="Kind of figures.")] = PictureChoice.svg,
+    missing: Annotated[
+        MissingChoice,
+        typer.Option("--missing", help="RNAs without prediction: stop, count as unpaired, or leave out."),
+    ] = MissingChoice.error,
+    allow_extra: Annotated[
+        bool, typer.Option("--allow-extra", help="Ignore predictions of RNAs that are not in TRUTH.")
+    ] = False,
+    resamples: Annotated[int, typer.Option(min=100, metavar="N", help="Bootstrap resamples of RNAs.")] = 2000,
+    confidence: Annotated[float, typer.Option(min=0.5, max=0.999, metavar="P", help="Width of the intervals.")] = 0.95,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the resamples.")] = 0,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Score predicted secondary structures.
+
+    Precision, recall and F1 over base pairs: means over RNAs, exact and with one base's slack, pooled over all pairs,
+    for pseudoknotted pairs alone, and by length, all with bootstrap intervals. Every pair of the truth counts.
+    """
+    from rnafm_cli.io.fold_tables import write_records, write_report
+    from rnafm_cli.io.streams import open_output
+    from rnafm_cli.rna.fold_report import report_folds
+
+    comparison = _compare(truth, {prediction: name, against: against_name}, missing, allow_extra)
+    if by_family and not any(record.family for record in comparison.truth):
+        raise InputError(f"{truth}: names no families", hint="only the TSV format has them, in the column 'family'")
+    curve = _calibration(probs, comparison) if probs else None
+    report = report_folds(
+        comparison.scores, by_family=by_family, seed=seed, resamples=resamples, confidence=confidence
+    )
+    if per_record:
+        with open_output(per_record) as sink:
+            write_records(sink, comparison.scores)
+    if plot:
+        _draw(comparison, curve, plot, f".{plot_format.value}", seed)
+    with open_output(output) as sink:
+        write_report(sink, report, format=report_format.value, calibration=curve)
+
+
+def _compare(
+    truth: Path, predictions: dict[Path | None, str | None], missing: MissingChoice, allow_extra: bool
+) -> Comparison:
+    """Read and match the structures, and say what had no counterpart."""
+    from rnafm_cli.io.structures import read_structures
+    from rnafm_cli.rna.comparison import compare, index_by_id
+
+    paths = {path: name for path, name in predictions.items() if path is not None}
+    if [truth, *paths].count(Path("-")) > 1:
+        raise UsageError("only one of the inputs can be standard input")
+    true = index_by_id(read_structures(truth))
+    found = {}
+    for path, name in paths.items():
+        label = name or ("stdin" if str(path) == "-" else path.name)
+        if label in found:
+            raise UsageError(f"both predictors are called '{label}'", hint="tell them apart by --name and --against-name")
+        found[label] = index_by_id(read_structures(path))
+    comparison = compare(true, found, missing=missing.value, allow_extra=allow_extra)
+    for label, ids in comparison.missing.items():
+        if ids:
+            done = "left out" if missing is MissingChoice.skip else "scored as unpaired"
+            console.warn(f"{label}: {len(ids)} of {len(true)} RNAs have no prediction and are {done}")
+        if comparison.extra[label]:
+            console.info(f"{label}: {comparison.extra[label]} predictions ignored, their RNAs are not in the truth")
+    return comparison
+
+
+def _calibration(path: Path, comparison: Comparison) -> ReliabilityCurve:
+    from rnafm_cli.io.pair_probs import read_pair_probs
+    from rnafm_cli.rna.reliability import Reliability
+
+    reliability, absent = Reliability(), []
+    for record, probs_LL in read_pair_probs(path, comparison.truth):
+        if probs_LL is None:
+            absent.append(record.id)
+        else:
+            reliability.add(probs_LL, record.pairs)
+    if len(absent) == len(comparison.truth):
+        raise InputError(f"{path}: holds none of the RNAs of the truth", hint="data sets are named by id")
+    if absent:
+        console.warn(f"{path}: {len(absent)} RNAs have no probabilities, '{absent[0]}' for one; calibration is without")
+    return reliability.curve()
+
+
+def _draw(comparison: Comparison, curve: ReliabilityCurve | None, folder: Path, suffix: str, seed: int) -> None:
+    """The figures, and beside the calibration its numbers."""
+    from rnafm_cli.io.fold_tables import write_calibration
+    from rnafm_cli.io.streams import open_output
+    from rnafm_cli.viz.fold_figures import draw_calibration, draw_f1_by_length, draw_f1_scatter
+
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder}: is no folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    draw_f1_by_length(comparison.scores, folder / f"f1_by_length{suffix}", seed=seed)
+    if len(comparison.scores) > 1:
+        draw_f1_scatter(comparison.scores, folder / f"f1_scatter{suffix}", seed=seed)
+    if curve is not None:
+        draw_calibration(curve, folder / f"calibration{suffix}", name=next(iter(comparison.scores)))
+        with open_output(folder / "calibration.tsv") as sink:
+            write_calibration(sink, curve)

@@ -1,0 +1,153 @@
+"""HDF5 files of base-pair probabilities: one (L, L) data set per record."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import h5py
+import numpy as np
+
+from rnafm_cli.errors import InputError, UsageError
+from rnafm_cli.io.names import DistinctNames, hdf5_key
+from rnafm_cli.io.provenance import Provenance, stamped
+from rnafm_cli.io.streams import STDIO, write_error
+from rnafm_cli.rna.records import SequenceRecord
+
+__all__ = ["PairProbabilityWriter", "read_pair_probabilities"]
+
+FORMAT = "rnafm-pair-probabilities"
+FORMAT_VERSION = 1
+
+
+class PairProbabilityWriter:
+    """Writes pair probabilities to an HDF5 file that takes its name when it is complete.
+
+    Use as a context manager; left by an exception it leaves nothing behind. Data sets ``/<id>`` are (L, L),
+    symmetric, compressed, row i for nucleotide i + 1; their attributes hold id, description and sequence.
+
+    Args:
+        provenance: what made the probabilities; file attributes.
+        half: store float16 instead of float32.
+        force: replace an existing file.
+
+    Raises:
+        UsageError: for stdout, a folder, or a file that exists.
+    """
+
+    def __init__(self, path: str | Path, *, provenance: Provenance, half: bool = False, force: bool = False) -> None:
+        if str(path) == STDIO:
+            raise UsageError("HDF5 cannot be written to stdout", hint="name a file, --probs FILE.h5")
+        self.path = Path(os.path.realpath(path))
+        if self.path.is_dir():
+            raise UsageError(f"{path}: is a folder", hint="name a file")
+        if not self.path.parent.is_dir():
+            raise UsageError(f"{path}: there is no folder {self.path.parent}", hint="make it first")
+        if self.path.exists() and not force:
+            raise UsageError(f"{path}: exists", hint="--force replaces it")
+        self._partial = self.path.with_name(self.path.name + ".tmp")
+        self._dtype = np.dtype(np.float16 if half else np.float32)
+        self._attributes = {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            **stamped(provenance),
+            "dtype": self._dtype.name,
+        }
+        self._names = DistinctNames(hdf5_key, kind="data set name")
+        self._file: h5py.File | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            self._file = h5py.File(self._partial, "w", track_order=True)
+            self._file.attrs.update(self._attributes)
+        except OSError as error:
+            raise write_error(self.path, error) from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._close()
+            if error is None:
+                with self._partial.open("rb") as handle:
+                    os.fsync(handle.fileno())
+                os.replace(self._partial, self.path)
+        except (OSError, RuntimeError) as failure:
+            if error is None:
+                cause = failure if isinstance(failure, OSError) else OSError(str(failure))
+                raise write_error(self.path, cause) from failure
+        finally:
+            with contextlib.suppress(OSError):
+                self._partial.unlink(missing_ok=True)
+
+    def claim(self, record: SequenceRecord) -> None:
+        """Reserve a record's name, before anything is computed for it.
+
+        Raises:
+            InputError: when an earlier record has that name.
+        """
+        self._names.claim(record)
+
+    def add(self, record: SequenceRecord, probs_LL: np.ndarray) -> None:
+        """Store one record's probabilities, (L, L) symmetric.
+
+        Raises:
+            InputError: when an earlier record has its name and it was not claimed.
+            RnafmError: when the disk is full.
+        """
+        if self._file is None:
+            raise ValueError("a PairProbabilityWriter is used inside its with block")
+        key = self._names.name(record)
+        if key not in self._names:
+            self._names.claim(record)
+        try:
+            made = self._file.create_dataset(
+                key, data=probs_LL.astype(self._dtype), compression="gzip", compression_opts=1, shuffle=True
+            )
+            made.attrs.update(
+                {
+                    "id": record.id,
+                    "description": record.description,
+                    "length": len(record.sequence),
+                }
+            )
+            # Attributes of HDF5 end at 64 kB.
+            if len(record.sequence) < 60_000:
+                made.attrs["sequence"] = record.sequence
+        except (OSError, RuntimeError) as error:
+            cause = error if isinstance(error, OSError) else OSError(str(error))
+            raise write_error(self.path, cause) from error
+
+    def _close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def read_pair_probabilities(path: str | Path) -> Iterator[tuple[SequenceRecord, np.ndarray]]:
+    """Yield (record, (L, L) float32) of a file of pair probabilities, in the order written.
+
+    Raises:
+        InputError: for a file that is none.
+    """
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise InputError(f"{path}: is no readable HDF5 file") from error
+    with file:
+        if file.attrs.get("format") != FORMAT:
+            raise InputError(f"{path}: holds no pair probabilities of rnafm")
+        for data in file.values():
+            attributes = data.attrs
+            record = SequenceRecord(
+                str(attributes["id"]),
+                str(attributes.get("sequence", "")),
+                description=str(attributes["description"]),
+                source=str(path),
+            )
+            yield record, data[()].astype(np.float32)

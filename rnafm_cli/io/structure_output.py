@@ -1,0 +1,228 @@
+"""Where predicted structures go: one text for all, or a folder with a file for each record."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from rnafm_cli.errors import RnafmError, UsageError
+from rnafm_cli.io.elements import format_elements
+from rnafm_cli.io.modelling import format_3drna, rosetta_files
+from rnafm_cli.io.names import DistinctNames, file_stem
+from rnafm_cli.io.streams import TextSink, open_output
+from rnafm_cli.io.structures import STRUCTURE_FORMATS, TSV_COLUMNS
+from rnafm_cli.rna.pseudoknots import to_dot_bracket
+from rnafm_cli.rna.records import SequenceRecord, StructureRecord
+
+__all__ = [
+    "OUTPUT_FORMATS",
+    "FolderOutput",
+    "OutputFormat",
+    "StreamOutput",
+    "StructureOutput",
+    "StructureScore",
+    "check_format",
+]
+
+
+@dataclass(frozen=True)
+class StructureScore:
+    """How sure a structure is."""
+
+    expected_accuracy: float
+    """Expected share of bases whose partner, or lack of one, is right."""
+    pair_confidence: float | None
+    """Mean probability of the structure's pairs; None without pairs."""
+
+    @property
+    def remark(self) -> str:
+        """The line that follows a structure; RNAeval, RNAplot and forgi skip it."""
+        confidence = "" if self.pair_confidence is None else f" pair_confidence={self.pair_confidence:.4f}"
+        return f"# expected_accuracy={self.expected_accuracy:.4f}{confidence}\n"
+
+
+@dataclass(frozen=True)
+class OutputFormat:
+    """A text format of structures.
+
+    Args:
+        suffix: of a record's own file.
+        text: a record's text, score included where one is given.
+        header: what comes once before the records.
+        scored_header: the same when scores are written; None when the format has no place for scores.
+        files: a record's files by suffix, for formats of several files; such need a folder.
+    """
+
+    suffix: str
+    text: Callable[[StructureRecord, StructureScore | None], str] | None = None
+    header: str = ""
+    scored_header: str | None = None
+    files: Callable[[StructureRecord], dict[str, str]] | None = None
+
+
+def _remarked(write: Callable[[StructureRecord], str]) -> Callable[[StructureRecord, StructureScore | None], str]:
+    return lambda record, score: write(record) + (score.remark if score else "")
+
+
+def _bare(write: Callable[[StructureRecord], str]) -> Callable[[StructureRecord, StructureScore | None], str]:
+    return lambda record, score: write(record)
+
+
+def _tsv(record: StructureRecord, score: StructureScore | None) -> str:
+    row = _text_of("tsv")(record)
+    if score is None:
+        return row
+    confidence = "" if score.pair_confidence is None else f"{score.pair_confidence:.4f}"
+    return f"{row[:-1]}\t{score.expected_accuracy:.4f}\t{confidence}\n"
+
+
+def _jsonl(record: StructureRecord, score: StructureScore | None) -> str:
+    row = {
+        "id": record.id,
+        "description": record.description,
+        "length": len(record),
+        "sequence": record.sequence,
+        "structure": to_dot_bracket(record.pairs, len(record), letters=True),
+        "pairs": (record.pairs + 1).tolist(),
+        "expected_accuracy": round(score.expected_accuracy, 4) if score else None,
+        "pair_confidence": round(score.pair_confidence, 4) if score and score.pair_confidence is not None else None,
+    }
+    return json.dumps(row, ensure_ascii=False) + "\n"
+
+
+def _text_of(name: str) -> Callable[[StructureRecord], str]:
+    write = STRUCTURE_FORMATS[name].format
+    assert write is not None
+    return write
+
+
+_TSV_HEADER = "\t".join(TSV_COLUMNS)
+
+OUTPUT_FORMATS: dict[str, OutputFormat] = {
+    "dbn": OutputFormat(".dbn", _remarked(_text_of("dbn")), scored_header=""),
+    "ct": OutputFormat(".ct", _bare(_text_of("ct"))),
+    "bpseq": OutputFormat(".bpseq", _bare(_text_of("bpseq"))),
+    "tsv": OutputFormat(
+        ".tsv", _tsv, f"{_TSV_HEADER}\n", scored_header=f"{_TSV_HEADER}\texpected_accuracy\tpair_confidence\n"
+    ),
+    "jsonl": OutputFormat(".jsonl", _jsonl, scored_header=""),
+    "3drna": OutputFormat(".3drna", _bare(format_3drna)),
+    "rosetta": OutputFormat("", files=rosetta_files),
+    "elements": OutputFormat(".elements", _remarked(format_elements), scored_header=""),
+}
+
+
+class StructureOutput(Protocol):
+    """Takes structures one by one."""
+
+    def claim(self, record: SequenceRecord) -> None:
+        """Make sure that a record can be written, before it is folded."""
+        ...
+
+    def add(self, record: StructureRecord, score: StructureScore | None = None) -> None:
+        """Write one structure.
+
+        Raises:
+            InputError: when the format cannot hold the record.
+        """
+        ...
+
+
+class StreamOutput:
+    """All records in one text, flushed after each so that a reader down the pipe sees it."""
+
+    def __init__(self, sink: TextSink, format: str, *, scored: bool = False) -> None:
+        entry = check_format(format, scored=scored, folder=False)
+        assert entry.text is not None
+        self._sink, self._text = sink, entry.text
+        header = entry.scored_header if scored else entry.header
+        if header:
+            sink.write(header)
+
+    def claim(self, record: SequenceRecord) -> None:
+        """Nothing can be in the way."""
+
+    def add(self, record: StructureRecord, score: StructureScore | None = None) -> None:
+        """Write one structure.
+
+        Raises:
+            InputError: when the format cannot hold the record.
+        """
+        self._sink.write(self._text(record, score))
+        self._sink.flush()
+
+
+class FolderOutput:
+    """A file (for ``rosetta`` two) for each record, named by its id; each appears whole or not at all.
+
+    Args:
+        folder: made if need be.
+        force: replace files that exist.
+
+    Raises:
+        UsageError: when the folder is a file, or the format has no place for scores.
+    """
+
+    def __init__(self, folder: str | Path, format: str, *, scored: bool = False, force: bool = False) -> None:
+        self._format = check_format(format, scored=scored, folder=True)
+        self._scored, self._force = scored, force
+        self.folder = Path(folder)
+        if self.folder.exists() and not self.folder.is_dir():
+            raise UsageError(f"{folder}: is no folder", hint="name a folder, or write to one file with -o")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RnafmError(f"{folder}: cannot be made ({error.strerror or error})") from error
+        self._names = DistinctNames(lambda name: file_stem(name).casefold(), kind="file name")
+
+    def claim(self, record: SequenceRecord) -> None:
+        """Reserve a record's file names.
+
+        Raises:
+            InputError: when an earlier record has them.
+            UsageError: when a file is there and ``force`` is off.
+        """
+        self._names.claim(record)
+        if self._force:
+            return
+        suffixes = (".secstruct", ".fasta") if self._format.files else (self._format.suffix,)
+        for suffix in suffixes:
+            path = self.folder / (file_stem(record.id) + suffix)
+            if path.exists():
+                raise UsageError(f"{path}: exists", hint="--force replaces it")
+
+    def add(self, record: StructureRecord, score: StructureScore | None = None) -> None:
+        """Write one structure.
+
+        Raises:
+            InputError: when the format cannot hold the record.
+            RnafmError: when writing fails.
+        """
+        for name, text in self._texts(record, score).items():
+            with open_output(self.folder / name) as sink:
+                sink.write(text)
+
+    def _texts(self, record: StructureRecord, score: StructureScore | None) -> dict[str, str]:
+        if self._format.files is not None:
+            return self._format.files(record)
+        assert self._format.text is not None
+        header = self._format.scored_header if self._scored else self._format.header
+        return {file_stem(record.id) + self._format.suffix: (header or "") + self._format.text(record, score)}
+
+
+def check_format(name: str, *, scored: bool, folder: bool) -> OutputFormat:
+    """The entry of a format that can be written as wanted.
+
+    Raises:
+        UsageError: when the format has no place for scores, or needs a folder.
+    """
+    entry = OUTPUT_FORMATS[name]
+    if scored and entry.scored_header is None:
+        have = ", ".join(key for key, value in OUTPUT_FORMATS.items() if value.scored_header is not None)
+        raise UsageError(f"the format {name} has no place for scores", hint=f"--score goes with {have}")
+    if entry.files is not None and not folder:
+        raise UsageError(f"the format {name} has several files for each record", hint="add --out-dir DIR")
+    return entry

@@ -1,0 +1,181 @@
+"""Every figure by which an encoder is judged: masked-token loss held out, transfer of RNA type, linear probe."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from rnafm_cli.data.masking import MaskRule
+from rnafm_cli.data.shards import Corpus, Split
+from rnafm_cli.errors import InputError
+from rnafm_cli.io.fasta import read_fasta
+from rnafm_cli.io.streams import open_text
+from rnafm_cli.models.encoder import Encoder
+from rnafm_cli.training.baselines import MarkovChain, score_markov
+from rnafm_cli.training.masked_model import MaskedTokenModel
+from rnafm_cli.training.pooled import kmer_frequencies, mean_pooled, one_hot
+from rnafm_cli.training.transfer import Transfer, knn_transfer, linear_probe, separate_folds
+from rnafm_cli.training.validation import HeldOutPart, Score, held_out_plan
+
+__all__ = ["held_out_figures", "probe_figures", "transfer_figures", "untrained"]
+
+Report = Callable[[str], None]
+
+
+def untrained(encoder: Encoder, *, seed: int = 0) -> Encoder:
+    """An encoder of the same shape with random weights: what the architecture alone is worth."""
+    torch.manual_seed(seed)
+    return Encoder(encoder.config).to(encoder.embed.weight.device).eval()
+
+
+def held_out_figures(
+    encoder: Encoder, folder: Path, *, sequences: int = 0, crop: int = 256, seed: int = 1, report: Report
+) -> dict[str, Any]:
+    """Masked-token loss (nats) and accuracy on both held-out parts, beside unigram and order-5 Markov.
+
+    Args:
+        folder: prepared corpus.
+        sequences: of each part; 0 takes all.
+        crop: longest window in tokens; the same windows and masks for every model with the same seed.
+    """
+    if encoder.token_head is None:
+        raise InputError("this model has no masked-token head", hint="leave out --corpus, or evaluate another model")
+    corpus = Corpus(folder)
+    rule = MaskRule()
+    report("counting letters and 6-mers of the training part")
+    chain = MarkovChain(corpus)
+    model = MaskedTokenModel(encoder).eval()
+    figures: dict[str, Any] = {"crop": crop, "seed": seed, "corpus": corpus.fingerprint}
+    for split in (Split.RANDOM, Split.GROUP):
+        if not len(corpus.members(split)):
+            continue
+        plan = held_out_plan(corpus, split, sequences=sequences, window=crop - 2, seed=seed)
+        part = HeldOutPart(
+            corpus,
+            split,
+            sequences=sequences,
+            seed=seed,
+            rule=rule,
+            layout="bucket",
+            budget=8192,
+            row_tokens=crop,
+        )
+        report(f"masked tokens of {len(plan):,} sequences of the {part.name} hold-out")
+        score = part.score(model, encoder.embed.weight.device, bf16=False)
+        figures[part.name] = {
+            "sequences": len(plan),
+            "model": _score(score),
+            "unigram": _score(score_markov(chain, corpus, plan, rule, order=0)),
+            "markov_5": _score(score_markov(chain, corpus, plan, rule, order=5)),
+        }
+    return figures
+
+
+def transfer_figures(
+    encoder: Encoder, fasta: Path, *, per_type: int = 0, seed: int = 0, batch_tokens: int = 8192, report: Report
+) -> dict[str, Any]:
+    """Nearest-neighbour transfer of the ``type=`` of FASTA records, beside 4-mers, one-hot and random weights.
+
+    Args:
+        per_type: at most this many records of each type, a seeded choice; 0 takes all.
+    """
+    sequences, labels = _typed(fasta, per_type, seed)
+    report(f"{len(sequences):,} sequences of {len(set(labels))} types: folds without near copies")
+    fold = separate_folds(sequences, seed=seed)
+    figures: dict[str, Any] = {
+        "file": fasta.name,
+        "sequences": len(sequences),
+        "types": len(set(labels)),
+        "per_type": per_type,
+        "seed": seed,
+    }
+
+    def vectors(which: Encoder, name: str) -> np.ndarray:
+        return mean_pooled(
+            which,
+            sequences,
+            batch_tokens=batch_tokens,
+            report=lambda done: report(f"{name}: {done:,} of {len(sequences):,} embedded"),
+        )
+
+    figures["model"] = _transfer(knn_transfer(vectors(encoder, "model"), labels, fold))
+    figures["random_encoder"] = _transfer(knn_transfer(vectors(untrained(encoder), "random weights"), labels, fold))
+    report("4-mers and one-hot")
+    figures["kmer_4"] = _transfer(knn_transfer(kmer_frequencies(sequences), labels, fold))
+    figures["one_hot"] = _transfer(knn_transfer(one_hot(sequences), labels, fold))
+    return figures
+
+
+def probe_figures(encoder: Encoder, table: Path, *, batch_tokens: int = 8192, report: Report) -> dict[str, Any]:
+    """Linear probe on a TSV with columns ``sequence``, ``label``, ``split`` (train, dev), beside 4-mers and random."""
+    rows = _table(table)
+    train = [(sequence, label) for sequence, label, split in rows if split == "train"]
+    dev = [(sequence, label) for sequence, label, split in rows if split == "dev"]
+    if not train or not dev:
+        raise InputError(f"{table}: needs rows of split train and of split dev")
+    report(f"linear probe: {len(train):,} training and {len(dev):,} dev rows")
+
+    def fitted(features: Callable[[Sequence[str]], np.ndarray]) -> dict[str, Any]:
+        values = features([sequence for sequence, _ in train + dev])
+        labels = [label for _, label in train]
+        return _transfer(linear_probe(values[: len(train)], labels, values[len(train) :], [label for _, label in dev]))
+
+    blank = untrained(encoder)
+    return {
+        "file": table.name,
+        "train": len(train),
+        "dev": len(dev),
+        "model": fitted(lambda sequences: mean_pooled(encoder, sequences, batch_tokens=batch_tokens)),
+        "random_encoder": fitted(lambda sequences: mean_pooled(blank, sequences, batch_tokens=batch_tokens)),
+        "kmer_4": fitted(kmer_frequencies),
+    }
+
+
+def _typed(fasta: Path, per_type: int, seed: int) -> tuple[list[str], list[str]]:
+    sequences: list[str] = []
+    labels: list[str] = []
+    for record in read_fasta([fasta]):
+        values = dict(word.partition("=")[::2] for word in record.description.split())
+        if "type" in values:
+            sequences.append(record.sequence)
+            labels.append(values["type"])
+    if not sequences:
+        raise InputError(f"{fasta}: no record has type= in its header")
+    if per_type:
+        order = np.random.default_rng(seed).permutation(len(sequences))
+        taken: dict[str, int] = {}
+        keep = []
+        for k in order:
+            taken[labels[k]] = taken.get(labels[k], 0) + 1
+            if taken[labels[k]] <= per_type:
+                keep.append(int(k))
+        sequences, labels = [sequences[k] for k in sorted(keep)], [labels[k] for k in sorted(keep)]
+    return sequences, labels
+
+
+def _table(path: Path) -> list[tuple[str, str, str]]:
+    with open_text(path) as handle:
+        header = handle.readline().rstrip("\n").split("\t")
+        try:
+            columns = [header.index(name) for name in ("sequence", "label", "split")]
+        except ValueError as failure:
+            raise InputError(f"{path}:1: needs columns sequence, label and split") from failure
+        rows = [line.rstrip("\n").split("\t") for line in handle if line.strip()]
+    return [(row[columns[0]], row[columns[1]], row[columns[2]]) for row in rows]
+
+
+def _score(score: Score | None) -> dict[str, float]:
+    return {} if score is None else {key: round(value, 6) for key, value in dataclasses.asdict(score).items()}
+
+
+def _transfer(transfer: Transfer) -> dict[str, Any]:
+    return {
+        "macro_accuracy": round(transfer.macro_accuracy, 6),
+        "accuracy": round(transfer.accuracy, 6),
+        "by_type": {name: round(value, 4) for name, value in transfer.by_type.items()},
+    }

@@ -1,0 +1,70 @@
+"""The checkpoint of a fold run: one file, complete or not there."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rnafm_cli.errors import InputError, RnafmError
+
+__all__ = ["CHECKPOINT", "FoldState"]
+
+CHECKPOINT = "checkpoint.pt"
+
+
+@dataclass
+class FoldState:
+    """Everything that a run needs to go on to the same end."""
+
+    trained: dict[str, Tensor]
+    mean: dict[str, Tensor]
+    """The running mean of ``trained``."""
+    optimizer: dict[str, Any]
+    step: int
+    round: int
+    batch: int
+    """Batches of the round that are done."""
+    seconds: float
+    best: float
+    since_best: int
+    head: dict[str, Any]
+    """The recipe's head section."""
+    records: int
+    """How many training records there are."""
+
+    def save(self, path: Path) -> None:
+        """Write the file; the one before stays until the new one is on disk.
+
+        Raises:
+            RnafmError: when the disk is full or not writable.
+        """
+        scratch = path.with_name(path.name + ".tmp")
+        try:
+            with open(scratch, "wb") as handle:
+                torch.save(vars(self), handle)
+                handle.flush()
+                os.fsync(handle.fileno())
+            os.replace(scratch, path)
+        except (OSError, RuntimeError) as error:
+            scratch.unlink(missing_ok=True)
+            raise RnafmError(
+                f"{path}: cannot write the checkpoint: {error}", hint="free some space and run the same command again"
+            ) from error
+
+    @classmethod
+    def load(cls, path: Path) -> FoldState:
+        """Read a checkpoint.
+
+        Raises:
+            InputError: when the file is no checkpoint of a fold run.
+        """
+        try:
+            return cls(**torch.load(path, weights_only=True))
+        except (OSError, RuntimeError, TypeError, EOFError, pickle.UnpicklingError) as error:
+            raise InputError(f"{path}: not a checkpoint of a fold run ({error})") from error

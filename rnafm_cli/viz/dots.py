@@ -1,0 +1,117 @@
+"""Dot plot: pair probabilities above the diagonal, the structure below."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import numpy as np
+
+from rnafm_cli.viz.canvas import Boxes, Canvas, Line, Text
+from rnafm_cli.viz.legend import add_caption
+from rnafm_cli.viz.palette import BASE_COLOURS, INK, MUTED, PALE, base_colour, layer_colour
+from rnafm_cli.viz.subject import Subject
+from rnafm_cli.viz.ticks import labelled_positions, tick_step
+
+__all__ = ["draw_dots"]
+
+_SIZE = 620.0
+_WIDEST_CELL = 14.0
+_LETTER_CELL = 6.0
+_STRIP_CELL = 1.6
+_LEAST_PROBABILITY = 0.005
+_SHADES = 8
+_LEAST_DOT = 1.8
+"""Side below which a dot is kept at this size and shaded instead."""
+_EDGE = 46.0
+_HEAD = 86.0
+_DOT = "#0072b2"
+
+
+def draw_dots(subject: Subject) -> Canvas:
+    """Squares whose area is the probability of the pair (row i, column j > i); the structure at (j, i)."""
+    length = len(subject)
+    cell = min(_WIDEST_CELL, _SIZE / length)
+    side = cell * length
+    width = max(side + 2 * _EDGE, 320.0)
+    left, top = (width - side) / 2, _HEAD
+    canvas = Canvas(subject.caption, width=width, height=top + side + 48.0)
+    add_caption(canvas, subject, (14.0, 20.0), size=14.0, room=width - 28.0)
+    _add_frame(canvas, subject, left, top, cell)
+    if subject.probs_LL is not None:
+        _add_probabilities(canvas, subject.probs_LL, left, top, cell)
+    for layer, pairs in enumerate(subject.layers):
+        dot = max(0.86 * cell, min(_LEAST_DOT, 3 * cell))
+        boxes = [(*_corner(left, top, cell, dot, int(j), int(i)), dot, dot) for i, j in pairs]
+        canvas.add(Boxes(boxes=boxes, fill=layer_colour(layer)))
+    _add_legend(canvas, subject, left, top + side + 36.0)
+    return canvas
+
+
+def _corner(left: float, top: float, cell: float, dot: float, row: int, column: int) -> tuple[float, float]:
+    return left + (column + 0.5) * cell - dot / 2, top + (row + 0.5) * cell - dot / 2
+
+
+def _add_probabilities(canvas: Canvas, probs_LL: np.ndarray, left: float, top: float, cell: float) -> None:
+    """Dots by area; where even a certain pair's dot is tiny, all are as large and shades tell them apart."""
+    rows, columns = np.nonzero(np.triu(probs_LL >= _LEAST_PROBABILITY, 1))
+    probs = np.clip(probs_LL[rows, columns].astype(np.float64), 0.0, 1.0)
+    least = min(_LEAST_DOT, 3 * cell)
+    shaded: dict[int, list[tuple[float, float, float, float]]] = defaultdict(list)
+    for row, column, p in zip(rows.tolist(), columns.tolist(), probs.tolist(), strict=True):
+        exact = 0.96 * cell * p**0.5
+        dot = max(exact, least)
+        # A dot drawn larger than its area allows becomes paler by as much.
+        shade = min(1 + round((_SHADES - 1) * min((exact / dot) ** 1.5, 1.0)), _SHADES)
+        shaded[shade].append((*_corner(left, top, cell, dot, row, column), dot, dot))
+    for shade in sorted(shaded):
+        canvas.add(Boxes(boxes=shaded[shade], fill=_DOT, opacity=shade / _SHADES))
+
+
+def _add_frame(canvas: Canvas, subject: Subject, left: float, top: float, cell: float) -> None:
+    length, side = len(subject), cell * len(subject)
+    right, bottom = left + side, top + side
+    letters, strip = cell >= _LETTER_CELL, cell >= _STRIP_CELL
+    gap = cell if letters else 4.0 if strip else 0.0
+    for position in labelled_positions(length, tick_step(cell)):
+        x, y = left + (position - 0.5) * cell, top + (position - 0.5) * cell
+        grid = {"colour": PALE, "width": 0.5}
+        canvas.add(Line(points=[(x, top), (x, bottom)], **grid), Line(points=[(left, y), (right, y)], **grid))
+        text = {"text": str(position), "size": 9.0, "colour": MUTED}
+        canvas.add(Text(at=(x, top - gap - 8), **text), Text(at=(x, bottom + gap + 8), **text))
+        canvas.add(
+            Text(at=(left - gap - 5, y), anchor="end", **text), Text(at=(right + gap + 5, y), anchor="start", **text)
+        )
+    if strip:
+        for letter in sorted(set(subject.sequence)):
+            at = [k * cell for k, c in enumerate(subject.sequence) if c == letter]
+            boxes = [(left + d, y, cell, gap) for d in at for y in (top - gap, bottom)]
+            boxes += [(x, top + d, gap, cell) for d in at for x in (left - gap, right)]
+            canvas.add(Boxes(boxes=boxes, fill=base_colour(letter)))
+    if letters:
+        for k, letter in enumerate(subject.sequence):
+            d = (k + 0.5) * cell
+            spots = [(left + d, top - gap / 2), (left + d, bottom + gap / 2)]
+            spots += [(left - gap / 2, top + d), (right + gap / 2, top + d)]
+            canvas.add(*(Text(at=at, text=letter, size=0.86 * cell, colour=INK) for at in spots))
+    corners = [(left, top), (right, top), (right, bottom), (left, bottom), (left, top)]
+    canvas.add(Line(points=corners, colour=MUTED, width=0.9), Line(points=corners[::2], colour=MUTED, width=0.9))
+
+
+def _add_legend(canvas: Canvas, subject: Subject, left: float, y: float) -> None:
+    """What the two triangles show."""
+    note = {"size": 10.0, "colour": MUTED, "anchor": "start"}
+    above = "above: pair probability" if subject.probs_LL is not None else "above: no probabilities given"
+    canvas.add(Text(at=(14.0, 42.0), text=above, **note))
+    x = 14.0 + 5.4 * len(above) + 8
+    if subject.probs_LL is not None:
+        for p in (0.1, 0.5, 1.0):
+            dot = 11.0 * p**0.5
+            canvas.add(Boxes(boxes=[(x + 5.5 - dot / 2, 42.0 - dot / 2, dot, dot)], fill=_DOT))
+            canvas.add(Text(at=(x + 14, 42.0), text=f"{p:g}", **note))
+            x += 38
+    canvas.add(Text(at=(x + 6, 42.0), text="below: structure", **note))
+    x += 92
+    for layer in range(1, len(subject.layers)):
+        canvas.add(Boxes(boxes=[(x, 37.0, 10, 10)], fill=layer_colour(layer)))
+        canvas.add(Text(at=(x + 14, 42.0), text="crossing" if layer == 1 else str(layer), **note))
+        x += 66 if layer == 1 else 30

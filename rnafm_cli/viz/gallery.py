@@ -1,0 +1,67 @@
+"""Picture files of many structures: a folder with one for each, or a single named file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnafm_cli.errors import UsageError
+from rnafm_cli.io.names import file_stem
+from rnafm_cli.rna.pairs import Pairs
+from rnafm_cli.viz.pictures import PICTURE_SUFFIXES, write_picture
+from rnafm_cli.viz.structure import STYLES, Style, structure_canvas
+
+__all__ = ["Gallery"]
+
+
+class Gallery:
+    """Writes a picture for each RNA it is given.
+
+    Args:
+        target: a file named ``.svg``, ``.png`` or ``.pdf``, for one RNA; else a folder, made if it does not
+            exist, which gets ``ID.svg`` for each RNA (``ID_2.svg`` for an id that comes again).
+        style: see ``structure.draw_structure``.
+
+    Raises:
+        UsageError: for an unknown style or a folder that is a file.
+    """
+
+    def __init__(self, target: str | Path, *, style: Style = "arc") -> None:
+        self._target = Path(target)
+        self._single = self._target.suffix.lower() in PICTURE_SUFFIXES and not self._target.is_dir()
+        self._style = style
+        self._used: set[str] = set()
+        self.count = 0
+        if style not in STYLES:
+            raise UsageError(f"unknown drawing style '{style}'", hint=f"known are {', '.join(STYLES)}")
+        if not self._single:
+            if self._target.exists() and not self._target.is_dir():
+                raise UsageError(
+                    f"{target}: is no folder", hint=f"a single picture's name ends in {', '.join(PICTURE_SUFFIXES)}"
+                )
+            self._target.mkdir(parents=True, exist_ok=True)
+
+    def add(self, name: str, sequence: str, pairs: Pairs, probs_LL: NDArray[np.floating] | None = None) -> Path:
+        """Draw one RNA and return the file.
+
+        Raises:
+            UsageError: for a second RNA where the target is one file.
+        """
+        if self._single and self.count:
+            raise UsageError(f"{self._target}: holds one picture and there are more RNAs", hint="name a folder")
+        path = self._target if self._single else self._target / f"{self._free(file_stem(name))}.svg"
+        write_picture(structure_canvas(name, sequence, pairs, probs_LL, style=self._style), path)
+        self.count += 1
+        return path
+
+    def _free(self, stem: str) -> str:
+        """The stem, numbered if this gallery used it before."""
+        name, number = stem, 1
+        # Some file systems take names that differ only in case for the same.
+        while name.lower() in self._used:
+            number += 1
+            name = f"{stem}_{number}"
+        self._used.add(name.lower())
+        return name
