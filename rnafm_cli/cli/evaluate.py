@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
 
@@ -12,10 +12,19 @@ from rnafm_cli.cli import console, options
 from rnafm_cli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
+    from rnafm_cli.rna.calibration import Calibration
     from rnafm_cli.rna.comparison import Comparison
-    from rnafm_cli.rna.reliability import ReliabilityCurve
 
 __all__ = ["app"]
+
+
+class Settings(TypedDict):
+    """How bootstrap intervals are made."""
+
+    seed: int
+    resamples: int
+    confidence: float
+
 
 app = typer.Typer(
     help="Measure predictions against the truth.",
@@ -96,38 +105,39 @@ def fold(
     from rnafm_cli.io.streams import open_output
     from rnafm_cli.rna.fold_report import report_folds
 
-    comparison = _compare(truth, {prediction: name, against: against_name}, missing, allow_extra)
+    comparison = _compare(truth, [(prediction, name), (against, against_name)], missing, allow_extra)
     if by_family and not any(record.family for record in comparison.truth):
         raise InputError(f"{truth}: names no families", hint="only the TSV format has them, in the column 'family'")
-    curve = _calibration(probs, comparison) if probs else None
-    report = report_folds(
-        comparison.scores, by_family=by_family, seed=seed, resamples=resamples, confidence=confidence
-    )
+    settings: Settings = {"seed": seed, "resamples": resamples, "confidence": confidence}
+    calibration = _calibration(probs, comparison, settings) if probs else None
+    report = report_folds(comparison.scores, by_family=by_family, **settings)
     if per_record:
         with open_output(per_record) as sink:
             write_records(sink, comparison.scores)
     if plot:
-        _draw(comparison, curve, plot, f".{plot_format.value}", seed)
+        _draw(comparison, calibration, plot, f".{plot_format.value}", seed)
     with open_output(output) as sink:
-        write_report(sink, report, format=report_format.value, calibration=curve)
+        write_report(sink, report, format=report_format.value, calibration=calibration)
 
 
 def _compare(
-    truth: Path, predictions: dict[Path | None, str | None], missing: MissingChoice, allow_extra: bool
+    truth: Path, predictions: list[tuple[Path | None, str | None]], missing: MissingChoice, allow_extra: bool
 ) -> Comparison:
     """Read and match the structures, and say what had no counterpart."""
     from rnafm_cli.io.structures import read_structures
     from rnafm_cli.rna.comparison import compare, index_by_id
 
-    paths = {path: name for path, name in predictions.items() if path is not None}
-    if [truth, *paths].count(Path("-")) > 1:
+    paths = [(path, name) for path, name in predictions if path is not None]
+    if [truth, *(path for path, _ in paths)].count(Path("-")) > 1:
         raise UsageError("only one of the inputs can be standard input")
     true = index_by_id(read_structures(truth))
     found = {}
-    for path, name in paths.items():
-        label = name or ("stdin" if str(path) == "-" else path.name)
+    for path, name in paths:
+        label = name or ("stdin" if str(path) == "-" else path.name.removesuffix(".gz").rsplit(".", 1)[0])
         if label in found:
-            raise UsageError(f"both predictors are called '{label}'", hint="tell them apart by --name and --against-name")
+            raise UsageError(
+                f"both predictors are called '{label}'", hint="tell them apart by --name and --against-name"
+            )
         found[label] = index_by_id(read_structures(path))
     comparison = compare(true, found, missing=missing.value, allow_extra=allow_extra)
     for label, ids in comparison.missing.items():
@@ -139,24 +149,24 @@ def _compare(
     return comparison
 
 
-def _calibration(path: Path, comparison: Comparison) -> ReliabilityCurve:
-    from rnafm_cli.io.pair_probs import read_pair_probs
-    from rnafm_cli.rna.reliability import Reliability
+def _calibration(path: Path, comparison: Comparison, settings: Settings) -> Calibration:
+    from rnafm_cli.io.matched_probabilities import read_matched_probabilities
+    from rnafm_cli.rna.calibration import CalibrationCounts
 
-    reliability, absent = Reliability(), []
-    for record, probs_LL in read_pair_probs(path, comparison.truth):
+    counts, absent = CalibrationCounts(), []
+    for record, probs_LL in read_matched_probabilities(path, comparison.truth):
         if probs_LL is None:
             absent.append(record.id)
         else:
-            reliability.add(probs_LL, record.pairs)
+            counts.add(probs_LL, record.pairs)
     if len(absent) == len(comparison.truth):
         raise InputError(f"{path}: holds none of the RNAs of the truth", hint="data sets are named by id")
     if absent:
         console.warn(f"{path}: {len(absent)} RNAs have no probabilities, '{absent[0]}' for one; calibration is without")
-    return reliability.curve()
+    return counts.result(**settings)
 
 
-def _draw(comparison: Comparison, curve: ReliabilityCurve | None, folder: Path, suffix: str, seed: int) -> None:
+def _draw(comparison: Comparison, calibration: Calibration | None, folder: Path, suffix: str, seed: int) -> None:
     """The figures, and beside the calibration its numbers."""
     from rnafm_cli.io.fold_tables import write_calibration
     from rnafm_cli.io.streams import open_output
@@ -168,7 +178,7 @@ def _draw(comparison: Comparison, curve: ReliabilityCurve | None, folder: Path, 
     draw_f1_by_length(comparison.scores, folder / f"f1_by_length{suffix}", seed=seed)
     if len(comparison.scores) > 1:
         draw_f1_scatter(comparison.scores, folder / f"f1_scatter{suffix}", seed=seed)
-    if curve is not None:
-        draw_calibration(curve, folder / f"calibration{suffix}", name=next(iter(comparison.scores)))
+    if calibration is not None:
+        draw_calibration(calibration, folder / f"calibration{suffix}", name=next(iter(comparison.scores)))
         with open_output(folder / "calibration.tsv") as sink:
-            write_calibration(sink, curve)
+            write_calibration(sink, calibration)

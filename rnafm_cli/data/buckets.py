@@ -9,6 +9,10 @@ __all__ = ["buckets", "read_ahead"]
 
 T = TypeVar("T")
 
+MOST_PADDING = 0.05
+SMALL_BATCH = 256
+"""Up to this padded size, filling a batch gains more than its padding costs."""
+
 
 def read_ahead(items: Iterable[T], size_of: Callable[[T], int], budget: int, *, cap: int = 16) -> Iterator[list[T]]:
     """Cut a stream into chunks of about ``budget``, 2x, 4x ... ``cap``x ``budget`` summed size.
@@ -42,13 +46,21 @@ def read_ahead(items: Iterable[T], size_of: Callable[[T], int], budget: int, *, 
 def buckets(sizes: Sequence[int], budget: int) -> list[list[int]]:
     """Group items of similar size so that count x largest size stays within the budget.
 
+    Padding costs as much as content, so beyond a small batch no more than a twentieth of it is padding.
+
     Returns:
         Lists of indices into ``sizes``; an item over the budget stands alone.
     """
     groups: list[list[int]] = []
+    content = 0
     for index in sorted(range(len(sizes)), key=lambda k: sizes[k]):
-        if groups and (len(groups[-1]) + 1) * sizes[index] <= budget:
+        size = sizes[index]
+        padded = (len(groups[-1]) + 1) * size if groups else 0
+        snug = padded <= SMALL_BATCH or padded - content - size <= MOST_PADDING * padded
+        if groups and padded <= budget and snug:
             groups[-1].append(index)
+            content += size
         else:
             groups.append([index])
+            content = size
     return groups

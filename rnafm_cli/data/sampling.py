@@ -59,16 +59,16 @@ class TypeSampler:
             self._pools.append((int(kind), np.repeat(own.astype(np.int32), repeats)))
         tokens = np.asarray([corpus.lengths[members[kinds == kind]].sum() for kind, _ in self._pools], dtype=np.float64)
         windows = np.asarray([len(pool) for _, pool in self._pools])
+        # A sequence a little longer than a window is drawn as two full ones.
+        self._means = np.asarray([np.minimum(corpus.lengths[pool], window).mean() for _, pool in self._pools])
         weights = tokens**exponent
-        wanted = weights / weights.sum() * tokens.sum() / (tokens / windows)
+        wanted = weights / weights.sum() * tokens.sum() / self._means
         self._draws = np.maximum(1, np.minimum(np.rint(wanted), np.floor(max_repeats * windows))).astype(np.int64)
 
     def shares(self) -> dict[int, float]:
         """Type number -> share of an epoch's tokens."""
-        tokens = {}
-        for (kind, pool), draws in zip(self._pools, self._draws, strict=True):
-            tokens[kind] = float(draws) * float(np.minimum(self._lengths[pool], self._window).mean())
-        return {kind: value / sum(tokens.values()) for kind, value in tokens.items()}
+        tokens = self._draws * self._means
+        return {kind: float(share) for (kind, _), share in zip(self._pools, tokens / tokens.sum(), strict=True)}
 
     def epoch(self, number: int) -> EpochPlan:
         """The plan of epoch ``number`` (from 0)."""

@@ -10,9 +10,9 @@ from typing import Any
 from rnafm_cli.io.streams import TextSink
 from rnafm_cli.io.tables import TableWriter
 from rnafm_cli.rna.bootstrap import Difference, Interval
+from rnafm_cli.rna.calibration import Calibration
 from rnafm_cli.rna.fold_report import METRICS, FoldReport, Group
 from rnafm_cli.rna.metrics import FoldScore
-from rnafm_cli.rna.reliability import ReliabilityCurve
 
 __all__ = ["REPORT_FORMATS", "write_calibration", "write_records", "write_report"]
 
@@ -39,9 +39,7 @@ _PER_RECORD = (
 )
 
 
-def write_report(
-    sink: TextSink, report: FoldReport, *, format: str, calibration: ReliabilityCurve | None = None
-) -> None:
+def write_report(sink: TextSink, report: FoldReport, *, format: str, calibration: Calibration | None = None) -> None:
     """Write a report in one of ``REPORT_FORMATS``; the calibration is that of the first predictor."""
     REPORT_FORMATS[format](sink, report, calibration)
 
@@ -55,16 +53,17 @@ def write_records(sink: TextSink, scores: Mapping[str, Sequence[FoldScore]]) -> 
     writer.flush()
 
 
-def write_calibration(sink: TextSink, curve: ReliabilityCurve) -> None:
+def write_calibration(sink: TextSink, calibration: Calibration) -> None:
     """Write the bins of a reliability curve; empty bins have no frequencies."""
-    writer = TableWriter(sink, ("low", "high", "pairs", "predicted", "observed"))
+    curve = calibration.curve
+    writer = TableWriter(sink, ("from", "to", "pairs", "predicted", "observed", "low", "high"))
     for k, count in enumerate(curve.counts):
-        means = (float(curve.predicted[k]), float(curve.observed[k])) if count else (None, None)
+        means = [float(curve.predicted[k]), *_rounded(calibration.observed[k])] if count else [None] * 4
         writer.write([float(curve.edges[k]), float(curve.edges[k + 1]), int(count), *means])
     writer.flush()
 
 
-def _write_tsv(sink: TextSink, report: FoldReport, calibration: ReliabilityCurve | None) -> None:
+def _write_tsv(sink: TextSink, report: FoldReport, calibration: Calibration | None) -> None:
     writer = TableWriter(sink, _COLUMNS)
     for predictor, groups in report.groups.items():
         for group in groups:
@@ -75,16 +74,16 @@ def _write_tsv(sink: TextSink, report: FoldReport, calibration: ReliabilityCurve
                     writer.write([*row, *_rounded(interval), None])
     if calibration is not None:
         first = next(iter(report.groups))
-        row = [first, "all", "all", report.records, "calibration_error", round(calibration.ece, 6)]
-        writer.write([*row, None, None, None])
+        row = [first, "all", "all", report.records, "calibration_error"]
+        writer.write([*row, *_rounded(calibration.ece), None])
     sizes = _sizes(report)
     for (scope, name, metric), difference in report.differences.items():
         row = [_difference_name(report), scope, name, sizes[scope, name], metric]
-        writer.write([*row, *_rounded(difference), difference.p_value])
+        writer.write([*row, *_rounded(difference), _number(difference.p_value)])
     writer.flush()
 
 
-def _write_json(sink: TextSink, report: FoldReport, calibration: ReliabilityCurve | None) -> None:
+def _write_json(sink: TextSink, report: FoldReport, calibration: Calibration | None) -> None:
     predictors: dict[str, Any] = {}
     for predictor, groups in report.groups.items():
         scopes = predictors.setdefault(predictor, {})
@@ -102,20 +101,22 @@ def _write_json(sink: TextSink, report: FoldReport, calibration: ReliabilityCurv
     if report.differences:
         found: dict[str, Any] = {}
         for (scope, name, metric), difference in report.differences.items():
-            entry = _interval_object(difference) | {"p_value": round(difference.p_value, 6)}
+            entry = _interval_object(difference) | {"p_value": _number(difference.p_value)}
             found.setdefault(scope, {}).setdefault(name, {})[metric] = entry
         document["difference"] = {"of": list(report.groups)[:2]} | found
     if calibration is not None:
-        document["calibration_error"] = _number(calibration.ece)
+        document["calibration_error"] = _interval_object(calibration.ece)
     sink.write(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def _write_text(sink: TextSink, report: FoldReport, calibration: ReliabilityCurve | None) -> None:
+def _write_text(sink: TextSink, report: FoldReport, calibration: Calibration | None) -> None:
     for predictor, groups in report.groups.items():
         head = [predictor, "records", "F1", "", "P", "R", "relaxed F1", "", "micro F1", "knot P", "knot R"]
         sink.write(_aligned([head, *map(_text_row, groups)]) + "\n")
     if calibration is not None:
-        sink.write(f"calibration error of the pair probabilities {calibration.ece:.4f}\n\n")
+        sink.write(
+            f"calibration error of the pair probabilities: {calibration.ece.estimate:.3f} {_range(calibration.ece)}\n\n"
+        )
     if report.differences:
         sizes = _sizes(report)
         rows = [[_difference_name(report), "records", "F1", "", "p", "relaxed F1", "", "p"]]
@@ -123,13 +124,12 @@ def _write_text(sink: TextSink, report: FoldReport, calibration: ReliabilityCurv
             strict, relaxed = (report.differences[scope, name, metric] for metric in ("f1", "relaxed_f1"))
             cells = [_shown_group(scope, name), str(sizes[scope, name])]
             for difference in (strict, relaxed):
-                cells += [f"{difference.estimate:+.3f}", _range(difference, sign="+"), f"{difference.p_value:.2g}"]
+                cells += [f"{difference.estimate:+.3f}", _range(difference, sign="+"), _text(difference.p_value, ".2g")]
             rows.append(cells)
         sink.write(_aligned(rows) + "\n")
     percent = f"{100 * report.confidence:g} %"
-    sink.write(
-        f"F1, P, R: means over records. Ranges: {percent} of {report.resamples} bootstrap resamples, seed {report.seed}.\n"
-    )
+    resamples = f"{percent} of {report.resamples} bootstrap resamples, seed {report.seed}"
+    sink.write(f"F1, P, R: means over records. Ranges: {resamples}.\n")
 
 
 def _text_row(group: Group) -> list[str]:
@@ -139,7 +139,7 @@ def _text_row(group: Group) -> list[str]:
     cells += [f"{found[metric].estimate:.3f}" for metric in ("precision", "recall")]
     cells += [f"{found['relaxed_f1'].estimate:.3f}", _range(found["relaxed_f1"])]
     rest = (found[metric].estimate for metric in ("micro_f1", "knot_precision", "knot_recall"))
-    return cells + ["-" if math.isnan(value) else f"{value:.3f}" for value in rest]
+    return cells + [_text(value, ".3f") for value in rest]
 
 
 def _aligned(rows: Iterable[Sequence[str]]) -> str:
@@ -167,11 +167,17 @@ def _difference_name(report: FoldReport) -> str:
 
 
 def _range(interval: Interval | Difference, *, sign: str = "") -> str:
+    if math.isnan(interval.low):
+        return "-"
     return f"[{interval.low:{sign}.3f}, {interval.high:{sign}.3f}]"
 
 
-def _rounded(interval: Interval | Difference) -> list[float]:
-    return [round(value, 6) for value in (interval.estimate, interval.low, interval.high)]
+def _text(value: float, spec: str) -> str:
+    return "-" if math.isnan(value) else f"{value:{spec}}"
+
+
+def _rounded(interval: Interval | Difference) -> list[float | None]:
+    return [_number(value) for value in (interval.estimate, interval.low, interval.high)]
 
 
 def _interval_object(interval: Interval | Difference) -> dict[str, float | None]:

@@ -68,7 +68,7 @@ def compare(
             )
         if extra[name] and not allow_extra:
             raise InputError(
-                f"{name}: {len(extra[name])} predictions are of RNAs that the truth does not hold: {_some(extra[name])}",
+                f"{name}: {len(extra[name])} predictions are of RNAs missing from the truth: {_some(extra[name])}",
                 hint="--allow-extra ignores them",
             )
     dropped = {id for ids in lacking.values() for id in ids} if missing == "skip" else set()

@@ -10,7 +10,7 @@ import numpy as np
 from rnafm_cli.rna.bootstrap import Difference, Interval, fold_intervals, paired_difference
 from rnafm_cli.rna.metrics import LENGTH_BINS, FoldScore, FoldSummary, length_bin, summarise
 
-__all__ = ["DIFFERENCE_METRICS", "METRICS", "FoldReport", "Group", "report_folds"]
+__all__ = ["DIFFERENCE_METRICS", "FEWEST", "METRICS", "FoldReport", "Group", "report_folds"]
 
 METRICS = (
     "f1",
@@ -28,6 +28,12 @@ METRICS = (
 DIFFERENCE_METRICS = METRICS[:6]
 """Means over records, which can be compared record by record."""
 
+FEWEST = 10
+"""Records below which a group gets no intervals: resampling a handful tells nothing, and of one it gives 0 width."""
+
+
+_NAN = float("nan")
+
 
 @dataclass(frozen=True, slots=True)
 class Group:
@@ -37,7 +43,7 @@ class Group:
         scope: what the records have in common: ``all``, ``length`` or ``family``.
         name: the bin or family, ``all`` for all records.
         summary: plain values and counts.
-        intervals: each of ``METRICS`` with its bootstrap interval.
+        intervals: each of ``METRICS`` with its bootstrap interval, NaN in a group of fewer than ``FEWEST`` records.
     """
 
     scope: str
@@ -83,18 +89,21 @@ def report_folds(
         groups[name] = []
         for (scope, group), rows in members.items():
             chosen = [all_scores[k] for k in rows]
-            intervals = fold_intervals(
-                chosen, rng=np.random.default_rng(seed), resamples=resamples, confidence=confidence
-            )
+            rng = np.random.default_rng(seed)
+            intervals = fold_intervals(chosen, rng=rng, resamples=resamples, confidence=confidence)
+            if len(rows) < FEWEST:
+                intervals = {key: Interval(one.estimate, _NAN, _NAN) for key, one in intervals.items()}
             groups[name].append(Group(scope, group, summarise(chosen), intervals))
     differences: dict[tuple[str, str, str], Difference] = {}
     if len(names) > 1:
         for (scope, group), rows in members.items():
             for metric in DIFFERENCE_METRICS:
                 a_N, b_N = ([getattr(scores[name][k], metric) for k in rows] for name in names[:2])
-                differences[scope, group, metric] = paired_difference(
-                    a_N, b_N, rng=np.random.default_rng(seed), resamples=resamples, confidence=confidence
-                )
+                rng = np.random.default_rng(seed)
+                gain = paired_difference(a_N, b_N, rng=rng, resamples=resamples, confidence=confidence)
+                if len(rows) < FEWEST:
+                    gain = Difference(gain.estimate, _NAN, _NAN, _NAN)
+                differences[scope, group, metric] = gain
     return FoldReport(groups, differences, len(scores[names[0]]), confidence, resamples, seed)
 
 

@@ -28,7 +28,7 @@ class Transfer:
 
 
 def separate_folds(sequences: Sequence[str], *, folds: int = 5, share: float = 0.5, seed: int = 0) -> np.ndarray:
-    """(n,) fold of each sequence; two that share more than ``share`` of the smaller set's 8-mers are never split.
+    """(n,) fold of each sequence; two that share more than ``share`` of both their 8-mer sets stay together.
 
     Linked groups are spread over the folds largest first, each into the smallest fold so far.
     """
@@ -38,7 +38,7 @@ def separate_folds(sequences: Sequence[str], *, folds: int = 5, share: float = 0
     rows, columns = [], []
     for start in range(0, len(sequences), _ROWS):
         shared = (matrix[start : start + _ROWS] @ table).tocoo()
-        linked = shared.data > share * np.minimum(sizes[shared.row + start], sizes[shared.col])
+        linked = shared.data > share * np.maximum(sizes[shared.row + start], sizes[shared.col])
         rows.append((shared.row[linked] + start).astype(np.int32))
         columns.append(shared.col[linked].astype(np.int32))
     row, column = np.concatenate(rows), np.concatenate(columns)

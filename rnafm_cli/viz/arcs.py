@@ -42,7 +42,7 @@ def draw_arcs(subject: Subject) -> Canvas:
     used = add_pair_legend(canvas, subject, (14.0, 42.0), size=10.0)
     if step >= _STRIP_STEP and step < _LETTER_STEP:
         add_base_legend(canvas, (14.0 + used + (14.0 if used else 0.0), 42.0), size=10.0, round=False)
-    stroke = min(max(step * 0.16, 0.9), 1.6)
+    stroke = min(max(step * 0.16, min(step * 0.35, 0.9), 0.35), 1.6)
     for pair in pairs:
         left, right = start + pair.i * step, start + pair.j * step
         height = highest * ((right - left) / widest) ** _GROWTH
@@ -71,7 +71,9 @@ def _add_sequence(canvas: Canvas, subject: Subject, start: float, base: float, s
         strip = step if letters else 5.0
         for letter in sorted(set(subject.sequence)):
             boxes = [
-                (start + (k - 0.5) * step, base + 1.5, step, strip) for k, c in enumerate(subject.sequence) if c == letter
+                (start + (k - 0.5) * step, base + 1.5, step, strip)
+                for k, c in enumerate(subject.sequence)
+                if c == letter
             ]
             canvas.add(Boxes(boxes=boxes, fill=base_colour(letter)))
         below = base + 1.5 + strip

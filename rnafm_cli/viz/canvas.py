@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 from xml.sax.saxutils import escape
 
-__all__ = ["FONTS", "Boxes", "Canvas", "Curve", "Disc", "Line", "Point", "Shape", "Text"]
+__all__ = ["FONTS", "Anchor", "Boxes", "Canvas", "Curve", "Disc", "Line", "Point", "Shape", "Text"]
 
 FONTS = ("Arial", "Helvetica", "Liberation Sans", "DejaVu Sans")
 Point: TypeAlias = tuple[float, float]

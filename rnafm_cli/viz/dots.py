@@ -6,9 +6,9 @@ from collections import defaultdict
 
 import numpy as np
 
-from rnafm_cli.viz.canvas import Boxes, Canvas, Line, Text
+from rnafm_cli.viz.canvas import Anchor, Boxes, Canvas, Line, Point, Text
 from rnafm_cli.viz.legend import add_caption
-from rnafm_cli.viz.palette import BASE_COLOURS, INK, MUTED, PALE, base_colour, layer_colour
+from rnafm_cli.viz.palette import INK, MUTED, PALE, base_colour, layer_colour
 from rnafm_cli.viz.subject import Subject
 from rnafm_cli.viz.ticks import labelled_positions, tick_step
 
@@ -32,9 +32,9 @@ def draw_dots(subject: Subject) -> Canvas:
     length = len(subject)
     cell = min(_WIDEST_CELL, _SIZE / length)
     side = cell * length
-    width = max(side + 2 * _EDGE, 320.0)
+    width = max(side + 2 * _EDGE, 400.0 if len(subject.layers) > 1 else 330.0)
     left, top = (width - side) / 2, _HEAD
-    canvas = Canvas(subject.caption, width=width, height=top + side + 48.0)
+    canvas = Canvas(subject.caption, width=width, height=top + side + 40.0)
     add_caption(canvas, subject, (14.0, 20.0), size=14.0, room=width - 28.0)
     _add_frame(canvas, subject, left, top, cell)
     if subject.probs_LL is not None:
@@ -43,7 +43,7 @@ def draw_dots(subject: Subject) -> Canvas:
         dot = max(0.86 * cell, min(_LEAST_DOT, 3 * cell))
         boxes = [(*_corner(left, top, cell, dot, int(j), int(i)), dot, dot) for i, j in pairs]
         canvas.add(Boxes(boxes=boxes, fill=layer_colour(layer)))
-    _add_legend(canvas, subject, left, top + side + 36.0)
+    _add_legend(canvas, subject)
     return canvas
 
 
@@ -74,13 +74,10 @@ def _add_frame(canvas: Canvas, subject: Subject, left: float, top: float, cell: 
     gap = cell if letters else 4.0 if strip else 0.0
     for position in labelled_positions(length, tick_step(cell)):
         x, y = left + (position - 0.5) * cell, top + (position - 0.5) * cell
-        grid = {"colour": PALE, "width": 0.5}
-        canvas.add(Line(points=[(x, top), (x, bottom)], **grid), Line(points=[(left, y), (right, y)], **grid))
-        text = {"text": str(position), "size": 9.0, "colour": MUTED}
-        canvas.add(Text(at=(x, top - gap - 8), **text), Text(at=(x, bottom + gap + 8), **text))
-        canvas.add(
-            Text(at=(left - gap - 5, y), anchor="end", **text), Text(at=(right + gap + 5, y), anchor="start", **text)
-        )
+        canvas.add(_grid_line((x, top), (x, bottom)), _grid_line((left, y), (right, y)))
+        text = str(position)
+        canvas.add(_note((x, top - gap - 8), text, "middle"), _note((x, bottom + gap + 8), text, "middle"))
+        canvas.add(_note((left - gap - 5, y), text, "end"), _note((right + gap + 5, y), text, "start"))
     if strip:
         for letter in sorted(set(subject.sequence)):
             at = [k * cell for k, c in enumerate(subject.sequence) if c == letter]
@@ -97,21 +94,28 @@ def _add_frame(canvas: Canvas, subject: Subject, left: float, top: float, cell: 
     canvas.add(Line(points=corners, colour=MUTED, width=0.9), Line(points=corners[::2], colour=MUTED, width=0.9))
 
 
-def _add_legend(canvas: Canvas, subject: Subject, left: float, y: float) -> None:
+def _add_legend(canvas: Canvas, subject: Subject) -> None:
     """What the two triangles show."""
-    note = {"size": 10.0, "colour": MUTED, "anchor": "start"}
+    y, size = 42.0, 10.0
     above = "above: pair probability" if subject.probs_LL is not None else "above: no probabilities given"
-    canvas.add(Text(at=(14.0, 42.0), text=above, **note))
+    canvas.add(_note((14.0, y), above, "start", size))
     x = 14.0 + 5.4 * len(above) + 8
-    if subject.probs_LL is not None:
-        for p in (0.1, 0.5, 1.0):
-            dot = 11.0 * p**0.5
-            canvas.add(Boxes(boxes=[(x + 5.5 - dot / 2, 42.0 - dot / 2, dot, dot)], fill=_DOT))
-            canvas.add(Text(at=(x + 14, 42.0), text=f"{p:g}", **note))
-            x += 38
-    canvas.add(Text(at=(x + 6, 42.0), text="below: structure", **note))
+    for p in (0.1, 0.5, 1.0) if subject.probs_LL is not None else ():
+        dot = 11.0 * p**0.5
+        canvas.add(Boxes(boxes=[(x + 5.5 - dot / 2, y - dot / 2, dot, dot)], fill=_DOT))
+        canvas.add(_note((x + 14, y), f"{p:g}", "start", size))
+        x += 38
+    canvas.add(_note((x + 6, y), "below: structure", "start", size))
     x += 92
     for layer in range(1, len(subject.layers)):
-        canvas.add(Boxes(boxes=[(x, 37.0, 10, 10)], fill=layer_colour(layer)))
-        canvas.add(Text(at=(x + 14, 42.0), text="crossing" if layer == 1 else str(layer), **note))
+        canvas.add(Boxes(boxes=[(x, y - 5, 10, 10)], fill=layer_colour(layer)))
+        canvas.add(_note((x + 14, y), "crossing" if layer == 1 else str(layer), "start", size))
         x += 66 if layer == 1 else 30
+
+
+def _grid_line(start: Point, end: Point) -> Line:
+    return Line(points=[start, end], colour=PALE, width=0.5)
+
+
+def _note(at: Point, text: str, anchor: Anchor, size: float = 9.0) -> Text:
+    return Text(at=at, text=text, size=size, colour=MUTED, anchor=anchor)

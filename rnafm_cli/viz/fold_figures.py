@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from rnafm_cli.rna.bootstrap import mean_interval, paired_difference
+from rnafm_cli.rna.calibration import Calibration
 from rnafm_cli.rna.metrics import FoldScore
-from rnafm_cli.rna.reliability import ReliabilityCurve
 from rnafm_cli.viz.palette import INK, MUTED, PALE, PREDICTORS
 from rnafm_cli.viz.pictures import save_figure
 
@@ -53,7 +53,9 @@ def draw_f1_by_length(scores: Mapping[str, Sequence[FoldScore]], path: Path, *, 
         bins = _equal_bins(length_N)
         found = [mean_interval(f1_N[chosen], rng=np.random.default_rng(seed)) for chosen in bins]
         middle_K = np.array([np.exp(np.log(length_N[chosen]).mean()) for chosen in bins]) * shift
-        mean_K, low_K, high_K = (np.array([getattr(one, part) for one in found]) for part in ("estimate", "low", "high"))
+        mean_K, low_K, high_K = (
+            np.array([getattr(one, part) for one in found]) for part in ("estimate", "low", "high")
+        )
         axes.errorbar(
             middle_K,
             mean_K,
@@ -77,24 +79,40 @@ def draw_f1_by_length(scores: Mapping[str, Sequence[FoldScore]], path: Path, *, 
     save_figure(figure, path)
 
 
-def draw_calibration(curve: ReliabilityCurve, path: Path, *, name: str = "") -> None:
+def draw_calibration(calibration: Calibration, path: Path, *, name: str = "") -> None:
     """Share of true pairs against predicted probability, and how many pairs each bin holds."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(4.4, 5.2), facecolor="white", layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    curve, ece = calibration.curve, calibration.ece
     filled_K = curve.counts > 0
     predicted_K, observed_K = curve.predicted[filled_K], curve.observed[filled_K]
-    error_K = 1.96 * np.sqrt(observed_K * (1 - observed_K) / curve.counts[filled_K])
+    low_K, high_K = (
+        np.array([getattr(one, part) for one in calibration.observed])[filled_K] for part in ("low", "high")
+    )
+    error_2K = [np.maximum(observed_K - low_K, 0.0), np.maximum(high_K - observed_K, 0.0)]
     above.plot([0, 1], [0, 1], color=MUTED, linewidth=0.8)
     above.errorbar(
-        predicted_K, observed_K, yerr=error_K, color=PREDICTORS[0], marker="o", markersize=5, linewidth=1.6, capsize=2.5
+        predicted_K,
+        observed_K,
+        yerr=error_2K,
+        color=PREDICTORS[0],
+        marker="o",
+        markersize=5,
+        linewidth=1.6,
+        capsize=2.5,
     )
-    title = f"calibration error {curve.ece:.3f}"
+    title = f"calibration error {ece.estimate:.3f} [{ece.low:.3f}, {ece.high:.3f}]"
     above.set_title(f"{name}: {title}" if name else title, fontsize=9, color=INK)
     above.set(xlim=(0, 1), ylim=(0, 1), ylabel="share of true pairs")
     below.bar(curve.edges[:-1], curve.counts, width=np.diff(curve.edges), align="edge", color=PALE, edgecolor="white")
-    below.set(yscale="log", xlabel="predicted pair probability", ylabel="pairs")
+    below.set(
+        yscale="log",
+        xlabel="predicted pair probability",
+        ylabel="pairs",
+        ylim=(0.5 * curve.counts[filled_K].min(initial=10**9), None),
+    )
     for axes in (above, below):
         _plain_frame(axes)
     save_figure(figure, path)
@@ -129,7 +147,7 @@ def _points(
         y_N,
         s=9 if faint else 14,
         color=colour,
-        alpha=0.16 if faint else 0.45,
+        alpha=0.24 if faint else 0.45,
         linewidths=0,
         label=label or None,
         rasterized=len(x_N) > _RASTER_FROM,

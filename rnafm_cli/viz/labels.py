@@ -40,7 +40,8 @@ class LabelPlacer:
         candidates_K2 = origin_2 + distance * self._directions_K2
         gaps_KN = np.linalg.norm(candidates_K2[:, None] - self._taken_N2[None], axis=2)
         # What lies farther than two label distances is in nobody's way.
-        room_K = np.minimum(np.sort(gaps_KN, axis=1)[:, :3], 2 * distance) @ np.array([1.0, 0.5, 0.25])
+        nearest_K3 = np.minimum(np.sort(gaps_KN, axis=1)[:, :3], 2 * distance)
+        room_K = nearest_K3 @ np.array([1.0, 0.5, 0.25])[: nearest_K3.shape[1]]
         if away is not None and (norm := math.hypot(*away)) > 0:
             room_K = room_K + 0.25 * distance * (self._directions_K2 @ (np.array(away) / norm))
         best_2 = candidates_K2[int(np.argmax(np.round(room_K, 6)))]

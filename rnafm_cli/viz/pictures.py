@@ -54,7 +54,7 @@ def save_figure(figure: Any, path: Path) -> None:
     import matplotlib
 
     suffix = check_suffix(path)
-    settings: dict[str, Any] = {"svg.hashsalt": _HASH_SALT, "svg.fonttype": "none", "pdf.fonttype": 42}
+    settings: Any = {"svg.hashsalt": _HASH_SALT, "svg.fonttype": "none", "pdf.fonttype": 42}
     with matplotlib.rc_context(settings), atomic_path(path) as written:
         figure.savefig(written, format=suffix[1:], dpi=_DPI, metadata=_METADATA[suffix])
 

@@ -50,7 +50,9 @@ def draw_radial(subject: Subject) -> Canvas:
     canvas.add(*(mark for pair in rungs for mark in _rung_mark(pair, points, subject)))
     _add_bases(canvas, subject, points)
     for at, base, text in numbers:
-        canvas.add(Line(points=[_towards(base, at, _RADIUS + 1), _towards(at, base, 0.7 * size)], colour=MUTED, width=1))
+        canvas.add(
+            Line(points=[_towards(base, at, _RADIUS + 1), _towards(at, base, 0.7 * size)], colour=MUTED, width=1)
+        )
         canvas.add(Text(at=at, text=text, size=size, colour=MUTED))
     canvas.add(*(Text(at=at, text=text, size=1.25 * size, colour=INK, bold=True) for at, text in ends))
     return canvas
@@ -127,7 +129,16 @@ def _rung_mark(pair: DrawnPair, points: list[Point], subject: Subject) -> list[D
         return []
     (x, y), (u, v) = points[pair.i], points[pair.j]
     fill = layer_colour(0) if canonical else "#ffffff"
-    return [Disc(centre=((x + u) / 2, (y + v) / 2), radius=3.0, fill=fill, colour=layer_colour(0), width=1.2, opacity=_opacity(pair))]
+    return [
+        Disc(
+            centre=((x + u) / 2, (y + v) / 2),
+            radius=3.0,
+            fill=fill,
+            colour=layer_colour(0),
+            width=1.2,
+            opacity=_opacity(pair),
+        )
+    ]
 
 
 def _bow(pair: DrawnPair, points: list[Point], centre: Point, stroke: float) -> Curve:
@@ -140,13 +151,22 @@ def _bow(pair: DrawnPair, points: list[Point], centre: Point, stroke: float) -> 
     shift = (across[0] * bend, across[1] * bend)
     bent = [(x + (u - x) * t + shift[0], y + (v - y) * t + shift[1]) for t in (0.25, 0.75)]
     colour = layer_colour(pair.layer)
-    return Curve(points=[(x, y), *bent, (u, v)], colour=colour, width=2.0 * stroke, opacity=_opacity(pair), title=pair.title)
+    return Curve(
+        points=[(x, y), *bent, (u, v)], colour=colour, width=2.0 * stroke, opacity=_opacity(pair), title=pair.title
+    )
 
 
 def _add_bases(canvas: Canvas, subject: Subject, points: list[Point]) -> None:
     for k, (letter, at) in enumerate(zip(subject.sequence, points, strict=True)):
         canvas.add(
-            Disc(centre=at, radius=_RADIUS, fill=base_colour(letter), colour="#ffffff", width=1.0, title=f"{letter}{k + 1}")
+            Disc(
+                centre=at,
+                radius=_RADIUS,
+                fill=base_colour(letter),
+                colour="#ffffff",
+                width=1.0,
+                title=f"{letter}{k + 1}",
+            )
         )
     if len(points) <= _LETTERS_UP_TO:
         canvas.add(

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import json
 import lzma
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -177,7 +179,7 @@ def test_many_short_records(rnafm: Command) -> None:
     assert len(triples(result.stdout)) == 10_000
 
 
-@pytest.mark.parametrize("fmt", ["ct", "bpseq", "tsv"])
+@pytest.mark.parametrize("fmt", ["dbn", "ct", "bpseq", "tsv"])
 def test_other_formats_hold_the_same_pairs(rnafm: Command, folded: str, tmp_path: Path, fmt: str) -> None:
     from rnafm_cli.io.structures import read_structures
 
@@ -211,3 +213,193 @@ def test_ctrl_c_ends_quietly(tmp_path: Path) -> None:
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in errors
+
+
+KNOT = "GCGCGAGGCCACGCGCAAGGCCAAAA"
+KNOT_FASTA = f">knot/1 made up\n{KNOT}\n>hairpin\nGGGGGAAAACCCCC\n"
+KNOT_STRUCTURE = "(((((.[[[[.)))))..]]]]...."
+
+
+@pytest.fixture
+def knotted(tmp_path: Path) -> Path:
+    """A constraint file that forces a pseudoknot."""
+    path = tmp_path / "knot.con"
+    path.write_text(f">knot/1\n{KNOT}\n{KNOT_STRUCTURE}\n>gone\nACGU\n....\n")
+    return path
+
+
+def test_constraints_are_kept(rnafm: Command, knotted: Path) -> None:
+    result = rnafm("fold", "-C", knotted, stdin=KNOT_FASTA)
+    assert result.returncode == 0, result.stderr
+    assert triples(result.stdout)[0][2] == KNOT_STRUCTURE
+    assert "gone" in result.stderr
+    nested = rnafm("fold", "-C", knotted, "--no-pseudoknots", stdin=KNOT_FASTA)
+    assert nested.returncode == 3
+    assert "knot/1" in nested.stderr
+
+
+def test_scores_leave_the_output_readable(rnafm: Command, knotted: Path, tmp_path: Path) -> None:
+    RNA = pytest.importorskip("RNA")
+    path = tmp_path / "out.dbn"
+    assert rnafm("fold", "-C", knotted, "--score", "-o", path, stdin=KNOT_FASTA).returncode == 0
+    lines = path.read_text().splitlines()
+    assert len(lines) == 8
+    assert lines[3].startswith("# expected_accuracy=0.")
+    with path.open() as handle:
+        for name in (">knot/1 made up", ">hairpin"):
+            _, header, sequence, rest = RNA.file_fasta_read(handle)
+            assert f">{header}".replace(">>", ">") == name
+            assert len(rest[0].split()[0]) == len(sequence)
+
+
+@pytest.mark.forgi
+def test_forgi_reads_scored_output(rnafm: Command, knotted: Path, tmp_path: Path) -> None:
+    pytest.importorskip("forgi")
+    path = tmp_path / "out.dbn"
+    assert rnafm("fold", "-C", knotted, "--score", "-o", path, stdin=KNOT_FASTA).returncode == 0
+    code = "import sys, forgi; print([len(g.seq) for g in forgi.load_rna(sys.argv[1])])"
+    result = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True)
+    assert result.stdout == "[26, 14]\n", result.stderr
+
+
+def test_json_lines(rnafm: Command, knotted: Path) -> None:
+    rows = rnafm("fold", "-C", knotted, "--format", "jsonl", stdin=KNOT_FASTA).stdout.splitlines()
+    knot = json.loads(rows[0])
+    assert (knot["id"], knot["description"], knot["structure"]) == ("knot/1", "made up", KNOT_STRUCTURE)
+    assert [1, 16] in knot["pairs"]
+    assert 0 < knot["expected_accuracy"] <= 1
+
+
+def test_a_folder_of_rosetta_inputs(rnafm: Command, knotted: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "models"
+    command = ("fold", "-C", knotted, "--format", "rosetta", "--out-dir", folder)
+    assert rnafm(*command, stdin=KNOT_FASTA).stdout == ""
+    names = {"knot_1.fasta", "knot_1.secstruct", "hairpin.fasta", "hairpin.secstruct"}
+    assert {path.name for path in folder.iterdir()} == names
+    assert (folder / "knot_1.secstruct").read_text() == f"{KNOT_STRUCTURE}\n{KNOT.lower()}\n"
+    assert (folder / "knot_1.fasta").read_text() == f">knot_1\n{KNOT.lower()}\n"
+    again = rnafm(*command, stdin=KNOT_FASTA)
+    assert again.returncode == 2
+    assert "--force" in again.stderr
+    assert rnafm(*command, "--force", stdin=KNOT_FASTA).returncode == 0
+
+
+def test_modelling_inputs_hold_four_letters(rnafm: Command, knotted: Path, tmp_path: Path) -> None:
+    rnas = KNOT_FASTA + ">odd\nACGNACGU\n>last\nACGU\n"
+    stopped = rnafm("fold", "--format", "3drna", "-C", knotted, stdin=rnas)
+    assert stopped.returncode == 3
+    assert stopped.stdout.splitlines()[:2] == [KNOT, KNOT_STRUCTURE]
+    assert "'odd'" in stopped.stderr
+    skipped = rnafm("fold", "--format", "3drna", "--on-error", "skip", "--out-dir", tmp_path / "m", stdin=rnas)
+    assert skipped.returncode == 3
+    assert {path.stem for path in (tmp_path / "m").iterdir()} == {"knot_1", "hairpin", "last"}
+
+
+def test_pair_probabilities_beside_the_structures(rnafm: Command, tmp_path: Path) -> None:
+    from rnafm_cli.io.pair_probabilities import read_pair_probabilities
+
+    path = tmp_path / "p.h5"
+    result = rnafm("fold", "--probs", path, stdin=KNOT_FASTA)
+    assert result.returncode == 0, result.stderr
+    assert len(triples(result.stdout)) == 2
+    for (record, probs_LL), (header, sequence, structure) in zip(
+        read_pair_probabilities(path), triples(result.stdout), strict=True
+    ):
+        assert (f">{record.header}", record.sequence) == (header, sequence)
+        assert probs_LL.shape == (len(sequence),) * 2
+        for i, j in from_dot_bracket(structure):
+            assert probs_LL[i, j] > 0.1
+    refused = rnafm("fold", "--probs", path, stdin=KNOT_FASTA)
+    assert (refused.returncode, refused.stdout) == (2, "")
+
+
+def test_reactivities_change_the_fold(rnafm: Command, tmp_path: Path) -> None:
+    pytest.importorskip("RNA")
+    path = tmp_path / "x.shape"
+    path.write_text(">hairpin\n" + "".join(f"{k} 4\n" for k in range(1, 15)))
+    free, probed = (triples(rnafm("fold", *more, stdin=FASTA).stdout) for more in ((), ("--shape", path)))
+    assert free[0][2] == "(((((....)))))"
+    assert probed[0][2] == "." * 14
+    useless = rnafm("fold", "--shape", path, "--no-prior", stdin=FASTA)
+    assert useless.returncode == 2
+
+
+def test_repeated_ids_need_names_of_their_own(rnafm: Command, tmp_path: Path) -> None:
+    twice = ">a\nGGGGAAAACCCC\n>a\nACGU\n"
+    assert len(triples(rnafm("fold", stdin=twice).stdout)) == 2
+    refused = rnafm("fold", "--out-dir", tmp_path / "x", stdin=twice)
+    assert refused.returncode == 3
+    assert "twice" in refused.stderr
+    assert rnafm("fold", "--out-dir", tmp_path / "y", "--rename-duplicates", stdin=twice).returncode == 0
+    assert {path.name for path in (tmp_path / "y").iterdir()} == {"a.dbn", "a_2.dbn"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (("--format", "rosetta"), "--out-dir"),
+        (("--format", "ct", "--score"), "--score"),
+        (("--out-dir", "x", "-o", "y"), "--out-dir"),
+        (("--upstream-compat",), "rna-fm-ss-bprna"),
+        (("--upstream-compat", "--decoder", "mea"), "contradict"),
+        (("--threshold", "2"), "threshold"),
+        (("--half",), "--probs"),
+    ],
+)
+def test_options_that_do_not_fit(rnafm: Command, arguments: tuple[str, ...], hint: str) -> None:
+    result = rnafm("fold", *arguments, stdin=FASTA)
+    assert result.returncode == 2
+    assert hint in result.stderr
+    assert result.stdout == ""
+
+
+def test_lonely_pairs_can_be_left_out(rnafm: Command) -> None:
+    rnas = "".join(f">r{k}\n{'GACU' * k}GGAAAACC\n" for k in range(1, 12))
+    for _, _, structure in triples(rnafm("fold", "--no-isolated", stdin=rnas).stdout):
+        pairs = set(map(tuple, from_dot_bracket(structure).tolist()))
+        assert all((i + 1, j - 1) in pairs or (i - 1, j + 1) in pairs for i, j in pairs)
+
+
+def test_memory_is_predicted(rnafm: Command) -> None:
+    refused = rnafm("fold", stdin=FASTA + f">huge\n{'A' * 100_000}\n")
+    assert refused.returncode == 3
+    assert len(triples(refused.stdout)) == 2
+    assert "'huge'" in refused.stderr
+    assert "--max-memory" in refused.stderr
+
+
+def test_a_pipe_sees_results_before_the_end_of_input() -> None:
+    command = [sys.executable, "-m", "rnafm_cli", "fold", "--no-prior", "--batch-tokens", "256"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write("".join(f">r{k}\n{'GGGGGAAAACCCCC' * 10}\n" for k in range(60)))
+        process.stdin.flush()
+        assert process.stdout.readline() == ">r0\n"
+        process.communicate("")
+    assert process.returncode == 0
+
+
+def piped(rnafm: Command, tmp_path: Path, *program: str) -> str:
+    """What a program of ViennaRNA makes of our output."""
+    if shutil.which(program[0]) is None:
+        pytest.skip(f"no {program[0]} here")
+    folded = rnafm("fold", EXAMPLES, "--score").stdout
+    result = subprocess.run(program, input=folded, capture_output=True, text=True, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_rnaeval_takes_it(rnafm: Command, tmp_path: Path) -> None:
+    energies = piped(rnafm, tmp_path, "RNAeval").splitlines()[2::3]
+    assert len(energies) == 4
+    assert all(float(line.split(None, 1)[1].strip("() ")) < 0 for line in energies)
+
+
+def test_rnaplot_takes_it(rnafm: Command, tmp_path: Path) -> None:
+    piped(rnafm, tmp_path, "RNAplot", "--output-format=svg")
+    assert len(list(tmp_path.glob("*.svg"))) == 4
+
+
+def test_rnafold_takes_it_as_constraint(rnafm: Command, tmp_path: Path) -> None:
+    assert len(piped(rnafm, tmp_path, "RNAfold", "-C", "--noPS").splitlines()) == 12

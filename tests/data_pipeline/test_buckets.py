@@ -38,3 +38,10 @@ def test_what_came_before_a_failure_is_yielded_first() -> None:
     assert next(chunks) == [1, 2, 3]
     with pytest.raises(ValueError, match="bad record"):
         next(chunks)
+
+
+def test_little_is_padding() -> None:
+    lengths = [30, 31, 73, 90, 106, 132, 167, 230, 334, 537, 1000] * 5
+    groups = buckets(lengths, 4096)
+    padded = sum(len(group) * max(lengths[k] for k in group) for group in groups)
+    assert padded < 1.1 * sum(lengths)

@@ -14,7 +14,7 @@ from rnafm_cli.rna.pseudoknots import from_dot_bracket
 from rnafm_cli.rna.records import SequenceRecord, StructureRecord
 
 KNOT = StructureRecord(
-    "knot/1", "CGCGGCACCGUCCGCGGAACAAACGG", from_dot_bracket("(((((.[[[[.)))))..]]]]...."), "made up"
+    "knot/1", "GCGCGAGGCCACGCGCAAGGCCAAAA", from_dot_bracket("(((((.[[[[.)))))..]]]]...."), "made up"
 )
 OPEN = StructureRecord("open", "ACGU", np.empty((0, 2), dtype=np.int64))
 SCORE = StructureScore(0.75, 0.5)

@@ -1,4 +1,4 @@
-"""Base-pair probabilities in HDF5: an (L, L) data set per RNA at the root of the file, named by its id."""
+"""Base-pair probabilities of given records from any HDF5 file with an (L, L) data set per id at its root."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from rnafm_cli.errors import InputError
 from rnafm_cli.io.names import hdf5_key
 from rnafm_cli.rna.records import StructureRecord
 
-__all__ = ["read_pair_probs"]
+__all__ = ["read_matched_probabilities"]
 
 
-def read_pair_probs(
+def read_matched_probabilities(
     path: str | Path, records: Iterable[StructureRecord]
 ) -> Iterator[tuple[StructureRecord, NDArray[np.float32] | None]]:
     """Yield the records with their probabilities, None where the file holds no data set of that id.
