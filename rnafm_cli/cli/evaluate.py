@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
 
-from rnafm_cli.cli import console, options
+from rnafm_cli.cli import console, evaluate_encoder, options
 from rnafm_cli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -51,9 +51,7 @@ class PictureChoice(StrEnum):
     pdf = "pdf"
 
 
-@app.callback()
-def evaluate() -> None:
-    """Keep ``fold`` a subcommand while it is the only one."""
+app.command("encoder", epilog=evaluate_encoder.EPILOG)(evaluate_encoder.encoder)
 
 
 @app.command(epilog="Example: rnafm fold seqs.fa | rnafm evaluate fold truth.tsv - --format table")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rnafm_cli.cli import console, options
 from rnafm_cli.cli import fold_options as own
-from rnafm_cli.cli.fold_options import DecoderChoice, FormatChoice
+from rnafm_cli.cli.fold_options import DecoderChoice, FormatChoice, PlotStyleChoice
 from rnafm_cli.cli.intake import Intake
 from rnafm_cli.cli.options import DeviceChoice, LongChoice, OnErrorChoice, PrecisionChoice
 from rnafm_cli.errors import InputError, UsageError
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from rnafm_cli.tasks.evidence import Evidence
     from rnafm_cli.tasks.fold import Fold
     from rnafm_cli.tasks.model import Model
+    from rnafm_cli.viz.gallery import Gallery
 
 __all__ = ["fold"]
 
@@ -38,10 +40,13 @@ def fold(
     score: own.Score = False,
     probs: own.Probs = None,
     half: own.HalfProbs = False,
+    plot: own.Plot = None,
+    plot_style: own.PlotStyle = PlotStyleChoice.arc,
     rename_duplicates: own.RenameDuplicates = False,
     model: options.Model = "rnafm-mini",
     decoder: own.Decoder = None,
     threshold: own.Threshold = None,
+    gamma: own.Gamma = None,
     min_loop: own.MinLoop = None,
     pseudoknots: own.Pseudoknots = True,
     allow_noncanonical: own.AllowNoncanonical = False,
@@ -82,9 +87,13 @@ def fold(
     from rnafm_cli.tasks.model import load_model
     from rnafm_cli.tasks.predictors import load_pair_predictor
 
+    gallery = _gallery(plot, plot_style)
     knowledge = _Knowledge(constraints, shape)
     loaded = load_model(model, weights_dir=weights_dir, device=device.value, precision=precision.value, threads=threads)
-    rules = _rules(loaded, decoder, threshold, min_loop, allow_noncanonical, pseudoknots, isolated, upstream_compat)
+    rules = dataclasses.replace(
+        _rules(loaded, decoder, threshold, min_loop, allow_noncanonical, pseudoknots, isolated, upstream_compat),
+        gamma=gamma,
+    )
     predictor = load_pair_predictor(
         loaded, prior=prior, warn=console.warn, max_bytes=round(max_memory * 1e9) if max_memory else None
     )
@@ -112,9 +121,18 @@ def fold(
             tell=console.info,
         )
         bar = stack.enter_context(console.progress(description="folding"))
-        _write(results, structures, maps, intake, bar, scored=score or output_format is FormatChoice.jsonl)
+        scored = score or output_format is FormatChoice.jsonl
+        _write(results, structures, maps, gallery, intake, bar, scored=scored)
     knowledge.report()
     intake.finish()
+
+
+def _gallery(target: Path | None, style: PlotStyleChoice) -> Gallery | None:
+    if target is None:
+        return None
+    from rnafm_cli.viz.gallery import Gallery
+
+    return Gallery(target, style=style.value)
 
 
 def _rules(
@@ -206,6 +224,7 @@ def _write(
     results: Iterator[Fold],
     structures: StructureOutput,
     maps: PairProbabilityWriter | None,
+    gallery: Gallery | None,
     intake: Intake,
     bar: console.Progress,
     *,
@@ -224,6 +243,8 @@ def _write(
             continue
         if maps is not None:
             maps.add(result.record, result.probs_LL)
+        if gallery is not None:
+            gallery.add(result.record.id, result.structure.sequence, result.pairs, result.probs_LL)
         replaced += len(result.record.sequence) - sum(map(result.record.sequence.count, "ACGUN"))
         crowded += len(layers(result.pairs)) > BRACKET_LAYERS
         bar.advance()

@@ -14,12 +14,16 @@ __all__ = [
     "Decoder",
     "DecoderChoice",
     "FormatChoice",
+    "Gamma",
     "HalfProbs",
     "Isolated",
     "MaxMemory",
     "MinLoop",
     "OutDir",
     "OutputFormat",
+    "Plot",
+    "PlotStyle",
+    "PlotStyleChoice",
     "Prior",
     "Probs",
     "Pseudoknots",
@@ -40,6 +44,12 @@ class FormatChoice(StrEnum):
     threedrna = "3drna"
     rosetta = "rosetta"
     elements = "elements"
+
+
+class PlotStyleChoice(StrEnum):
+    arc = "arc"
+    radial = "radial"
+    dots = "dots"
 
 
 class DecoderChoice(StrEnum):
@@ -67,6 +77,34 @@ OutDir = Annotated[
         help="One file per RNA, named by its id.",
         show_default=False,
         rich_help_panel=_OUTPUT,
+    ),
+]
+Plot = Annotated[
+    Path | None,
+    typer.Option(
+        "--plot",
+        metavar="DIR|FILE.svg",
+        help="Draw each RNA: ID.svg in a folder, or one file (.svg, .png, .pdf) for a single RNA.",
+        show_default=False,
+        rich_help_panel=_OUTPUT,
+    ),
+]
+PlotStyle = Annotated[
+    PlotStyleChoice,
+    typer.Option(
+        "--plot-style",
+        help="Arcs with confidence, a radial layout, or a dot plot: probabilities above, structure below.",
+        rich_help_panel=_OUTPUT,
+    ),
+]
+Gamma = Annotated[
+    float | None,
+    typer.Option(
+        "--gamma",
+        metavar="G",
+        help="Weight of pairs in mea and matching; higher gives more pairs.",
+        show_default="what suits the model",
+        rich_help_panel=_DECODING,
     ),
 ]
 Probs = Annotated[

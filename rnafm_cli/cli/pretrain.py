@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rnafm_cli.cli import console
 from rnafm_cli.cli.options import Force, Quiet, Verbose
 from rnafm_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from rnafm_cli.training.config import PretrainConfig
 
 __all__ = ["app"]
 
@@ -130,24 +133,26 @@ def run(
     Ctrl-C, SIGTERM and SIGUSR1 save first; the same command then goes on from there, also after a crash. With --nproc
     or --nnodes torchrun starts the processes; under torchrun or srun the command is one of them.
     """
+    from rnafm_cli.training.config import load_config
     from rnafm_cli.training.launch import Launch, is_worker, launch
-    from rnafm_cli.training.worker import train
 
+    overrides = overrides or []
     options = ["--config", str(config), "-o", str(output), "--resume", resume]
-    options += [word for text in overrides or [] for word in ("--set", text)]
+    options += [word for text in overrides for word in ("--set", text)]
     options += ["--max-minutes", str(max_minutes)] if max_minutes is not None else []
     plan = Launch(nproc=nproc, nnodes=nnodes, rdzv=rdzv, max_restarts=max_restarts)
     if nnodes != "1" and rdzv is None:
         raise UsageError(f"--nnodes {nnodes} needs --rdzv", hint="give HOST:PORT of one of the machines")
+    # Mistakes are told once and at once, before torch loads in every process.
+    _check(load_config(config, overrides), nproc, nnodes)
     if dry_run:
-        _show_plan(config, overrides or [], plan.command(options), nproc, nnodes)
+        _show_plan(config, overrides, plan.command(options), nproc, nnodes)
         return
     if plan.alone or is_worker():
-        code = train(
-            config, output, overrides=overrides or [], resume=resume, max_minutes=max_minutes, report=console.info
-        )
+        from rnafm_cli.training.worker import train
+
+        code = train(config, output, overrides=overrides, resume=resume, max_minutes=max_minutes, report=console.info)
     else:
-        _check(config, overrides or [], nproc, nnodes)
         code = launch(plan.command(options))
     if code:
         raise typer.Exit(code)
@@ -165,19 +170,16 @@ def _show_plan(config: Path, overrides: list[str], command: list[str], nproc: in
         sys.stdout.write(line + "\n")
 
 
-def _check(config: Path, overrides: list[str], nproc: int, nnodes: str) -> None:
-    """Tell of mistakes once, before several processes do."""
+def _check(config: PretrainConfig, nproc: int, nnodes: str) -> None:
     from rnafm_cli.data.shards import Corpus
-    from rnafm_cli.training.config import load_config
 
-    checked = load_config(config, overrides)
     world = _world(nproc, nnodes)
-    if checked.batch.micro_batches % world:
+    if config.batch.micro_batches % world:
         raise UsageError(
-            f"batch.micro_batches {checked.batch.micro_batches} is not a multiple of the {world} processes",
+            f"batch.micro_batches {config.batch.micro_batches} is not a multiple of the {world} processes",
             hint="micro_batches = processes x accumulation steps",
         )
-    Corpus(Path(checked.data.corpus), verify=False)
+    Corpus(Path(config.data.corpus), verify=False)
 
 
 def _world(nproc: int, nnodes: str) -> int:

@@ -43,10 +43,10 @@ def read_ahead(items: Iterable[T], size_of: Callable[[T], int], budget: int, *, 
         raise failure
 
 
-def buckets(sizes: Sequence[int], budget: int) -> list[list[int]]:
+def buckets(sizes: Sequence[int], budget: int, *, small: int = SMALL_BATCH) -> list[list[int]]:
     """Group items of similar size so that count x largest size stays within the budget.
 
-    Padding costs as much as content, so beyond a small batch no more than a twentieth of it is padding.
+    Padding costs as much as content, so no more than a twentieth of a batch is padding, unless the batch is ``small``.
 
     Returns:
         Lists of indices into ``sizes``; an item over the budget stands alone.
@@ -56,7 +56,7 @@ def buckets(sizes: Sequence[int], budget: int) -> list[list[int]]:
     for index in sorted(range(len(sizes)), key=lambda k: sizes[k]):
         size = sizes[index]
         padded = (len(groups[-1]) + 1) * size if groups else 0
-        snug = padded <= SMALL_BATCH or padded - content - size <= MOST_PADDING * padded
+        snug = padded <= small or padded - content - size <= MOST_PADDING * padded
         if groups and padded <= budget and snug:
             groups[-1].append(index)
             content += size

@@ -19,6 +19,9 @@ __all__ = ["LONGEST_EXACT", "available", "local_pair_probabilities", "pair_proba
 LONGEST_EXACT = 2500
 """Up to this length the whole ensemble is summed by default; beyond it pairs are confined to windows."""
 
+LONGEST_UNSCALED = 200
+"""Up to this length no energy is low enough to overflow: a pure GC hairpin folds exactly at 300 nt."""
+
 _SHAPE_SLOPE, _SHAPE_INTERCEPT = 1.8, -0.6
 _MISSING_REACTIVITY = -999.0
 _TO_ACGU = {ord(letter): "N" for letter in "RYKMSWBDHV-"} | {ord("T"): "U"}
@@ -71,13 +74,14 @@ def pair_probabilities(
     compound = library.fold_compound(sequence.translate(_TO_ACGU), model)
     if constraint is not None:
         _check_length("constraint", len(constraint), length)
-        compound.hc_add_from_db(constraint)
+        compound.hc_add_from_db(constraint, library.CONSTRAINT_DB_DEFAULT | library.CONSTRAINT_DB_ENFORCE_BP)
     if shape is not None:
         _check_length("SHAPE profile", len(shape), length)
         reactivity = np.where(np.isfinite(shape), shape, _MISSING_REACTIVITY)
         compound.sc_add_SHAPE_deigan([_MISSING_REACTIVITY, *map(float, reactivity)], _SHAPE_SLOPE, _SHAPE_INTERCEPT)
-    # Boltzmann factors are scaled by the ensemble's energy: without this, 500 nt overflow.
-    compound.exp_params_rescale(compound.mfe()[1])
+    # Boltzmann factors of a long RNA overflow unless they are scaled by the energy of its best structure.
+    if length > LONGEST_UNSCALED or shape is not None or temperature < 37.0:
+        compound.exp_params_rescale(compound.mfe()[1])
     compound.pf()
     upper_LL = np.asarray(compound.bpp(), dtype=np.float32)[1:, 1:]
     return upper_LL + upper_LL.T

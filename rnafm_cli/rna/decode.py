@@ -40,7 +40,8 @@ class DecodeOptions:
         canonical: AU, GC and GU only; true, upstream false.
         pseudoknots: allow pairs that cross.
         isolated: allow pairs that stack on no other.
-        gamma: weight of a pair against two unpaired bases in the expected accuracy; higher gives more pairs.
+        gamma: weight of a pair against two unpaired bases in the expected accuracy; higher gives more pairs; by default 1,
+            and in ``fold`` what suits the model.
         knot_threshold: probability above which ``mea`` considers a pair for a pseudoknot.
         knot_stem: fewest stacked pairs that ``mea`` adds as a pseudoknot.
         max_layers: kinds of brackets that must hold the result; 4 for the text ``()[]{}<>``, upstream no limit.
@@ -55,7 +56,7 @@ class DecodeOptions:
     canonical: bool | None = None
     pseudoknots: bool = True
     isolated: bool = True
-    gamma: float = 1.0
+    gamma: float | None = None
     knot_threshold: float = 0.3
     knot_stem: int = 3
     max_layers: int | None = None
@@ -66,7 +67,7 @@ class DecodeOptions:
         for name, value in (("threshold", self.threshold or 0.0), ("knot threshold", self.knot_threshold)):
             if not 0.0 <= value <= 1.0:
                 raise UsageError(f"{name} {value} is no probability", hint="give a value from 0 to 1")
-        if not self.gamma > 0.0:
+        if not self.pair_weight > 0.0:
             raise UsageError(f"gamma {self.gamma} is not positive")
         for name, count, least in (
             ("min_loop", self.min_loop, 0),
@@ -95,6 +96,11 @@ class DecodeOptions:
     def floor(self) -> float:
         """Probability that a pair must exceed, the decoder's rule filled in."""
         return self.threshold if self.threshold is not None else _THRESHOLDS[self.decoder]
+
+    @property
+    def pair_weight(self) -> float:
+        """Weight of a pair in the expected accuracy, the default filled in."""
+        return self.gamma if self.gamma is not None else 1.0
 
     @property
     def most_layers(self) -> int | None:
@@ -150,10 +156,10 @@ def _accurate(probs_LL: NDArray[np.floating], sequence: str, options: DecodeOpti
     unpaired_L = unpaired_probability(probs_LL)
     if constraints.forced_paired is not None:
         # More than all probabilities of an RNA together, so no gain elsewhere can make up for it.
-        unpaired_L[constraints.forced_paired] = -4.0 * options.gamma * len(sequence)
+        unpaired_L[constraints.forced_paired] = -4.0 * options.pair_weight * len(sequence)
     forced = constraints.forced_pairs
     found, probs_C = _candidates(probs_LL, sequence, options, constraints, unpaired_L=unpaired_L)
-    gains_C = 2.0 * options.gamma * probs_C - unpaired_L[found].sum(axis=1)
+    gains_C = 2.0 * options.pair_weight * probs_C - unpaired_L[found].sum(axis=1)
     if options.decoder == "matching" and options.pseudoknots:
         return as_pairs(np.concatenate([heaviest_matching(found, gains_C), forced]))
     region_L = _regions(layers(forced)[0] if len(forced) else forced, len(sequence))
@@ -200,7 +206,7 @@ def _candidates(
         wanted = block > floor
         if unpaired_L is not None:
             needed = unpaired_L[start : start + len(block), None] + unpaired_L
-            wanted &= 2.0 * options.gamma * block > needed
+            wanted &= 2.0 * options.pair_weight * block > needed
         i, j = np.nonzero(wanted)
         near = j - i - start > options.least_loop
         blocks.append(np.stack([i[near] + start, j[near]], axis=1))

@@ -12,7 +12,6 @@ from rnafm_cli.errors import InputError
 from rnafm_cli.rna.constraints import Constraints, parse_constraints
 from rnafm_cli.rna.decode import DecodeOptions
 from rnafm_cli.rna.pairs import are_canonical
-from rnafm_cli.rna.pseudoknots import layers
 from rnafm_cli.rna.records import SequenceRecord
 
 __all__ = ["Evidence", "EvidenceOf", "no_evidence"]
@@ -41,15 +40,15 @@ class Evidence:
     def nested(self, sequence: str) -> str | None:
         """The constraint as far as a nested ensemble of canonical pairs can meet it, for the prior.
 
-        Pairs of the layers above the first, and non-canonical ones, keep their bases unpaired instead.
+        Pairs in ``[]`` and ``{}``, which are there to cross others, and non-canonical ones keep their bases
+        unpaired instead: those pairs are the decoder's.
         """
-        constraints = self.constraints
-        if constraints is None or self.constraint is None:
+        if self.constraint is None:
             return None
-        symbols = ["." if symbol in "()[]{}" else symbol for symbol in self.constraint]
-        for number, layer in enumerate(layers(constraints.forced_pairs)):
-            for (i, j), canonical in zip(layer.tolist(), are_canonical(layer, sequence), strict=True):
-                symbols[i], symbols[j] = ("(", ")") if number == 0 and canonical else ("x", "x")
+        symbols = ["x" if symbol in "[]{}" else symbol for symbol in self.constraint]
+        pairs = parse_constraints(self.constraint).forced_pairs
+        for i, j in pairs[~are_canonical(pairs, sequence)].tolist():
+            symbols[i] = symbols[j] = "x"
         return "".join(symbols)
 
     def check(self, record: SequenceRecord, options: DecodeOptions) -> None:

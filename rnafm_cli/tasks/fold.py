@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +25,8 @@ __all__ = ["Fold", "PairPredictor", "fold"]
 
 PAIRS_PER_BATCH = 1 << 18
 """Cells of the pair maps that go through the network together."""
+FEW_PAIRS = 1 << 14
+"""Cells up to which a batch may be filled without regard to padding."""
 
 
 class PairPredictor(Protocol):
@@ -31,6 +34,8 @@ class PairPredictor(Protocol):
 
     max_bytes: int
     """Memory that the process may take."""
+    gamma: float
+    """The decoder's weight of pairs that suits its probabilities."""
 
     @property
     def takes_reactivities(self) -> bool:
@@ -116,6 +121,8 @@ def fold(
         tell: called with a message before an RNA is folded in windows.
     """
     options = options or DecodeOptions()
+    if options.gamma is None:
+        options = dataclasses.replace(options, gamma=predictor.gamma)
     waiting: deque[tuple[SequenceRecord, Evidence]] = deque()
 
     def usable() -> Iterator[SequenceRecord]:
@@ -141,7 +148,7 @@ def fold(
     for chunk in read_ahead(encoded, lambda one: len(one.record.sequence) ** 2, PAIRS_PER_BATCH):
         known = [evidence_for(one.record) for one in chunk]
         probabilities: list[np.ndarray] = [np.empty(0)] * len(chunk)
-        for group in buckets([len(one.record.sequence) ** 2 for one in chunk], PAIRS_PER_BATCH):
+        for group in buckets([len(one.record.sequence) ** 2 for one in chunk], PAIRS_PER_BATCH, small=FEW_PAIRS):
             found = predictor([chunk[k] for k in group], [known[k] for k in group])
             for k, probs_LL in zip(group, found, strict=True):
                 probabilities[k] = probs_LL

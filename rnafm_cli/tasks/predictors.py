@@ -11,6 +11,7 @@ import torch
 
 from rnafm_cli.data import thermo
 from rnafm_cli.errors import UsageError, WeightsError
+from rnafm_cli.models.blank import NoInitialValues
 from rnafm_cli.models.files import Card
 from rnafm_cli.models.pair import PairConfig, PairHead, pair_probabilities
 from rnafm_cli.models.resnet import PairResNet, PairResNetConfig
@@ -40,11 +41,15 @@ class GuidedPredictor:
     """Our pair head, with ViennaRNA's pair probabilities unless ``prior`` is off.
 
     Args:
+        gamma: the decoder's weight of pairs that suits the head, found on its development sets.
         max_bytes: memory that the process may take; beyond it pair maps are computed in windows.
     """
 
-    def __init__(self, head: PairHead, runtime: Runtime, *, prior: bool, max_bytes: int | None = None) -> None:
+    def __init__(
+        self, head: PairHead, runtime: Runtime, *, prior: bool, gamma: float = 1.0, max_bytes: int | None = None
+    ) -> None:
         self._head, self._runtime, self._prior = head, runtime, prior
+        self.gamma = gamma
         self.max_bytes = max_bytes or default_max_memory()
 
     @property
@@ -89,6 +94,7 @@ class ResNetPredictor:
     """The official structure head; every RNA goes through it alone, as upstream does."""
 
     takes_reactivities = False
+    gamma = 1.0
 
     def __init__(self, head: PairResNet, runtime: Runtime, *, max_bytes: int | None = None) -> None:
         self._head, self._runtime = head, runtime
@@ -122,18 +128,21 @@ def load_pair_predictor(
         raise UsageError(f"model '{model.name}' reads codons", hint="use rnafm-mini or another nucleotide model")
     tensors, card = model.component("fold")
     if card.kind == "fold-resnet":
-        resnet = PairResNet(PairResNetConfig(**card.config["head"]))
-        _load(resnet, {k.removeprefix("head."): v for k, v in tensors.items() if k.startswith("head.")}, card)
+        with NoInitialValues():
+            resnet = PairResNet(PairResNetConfig(**card.config["head"]))
+        _load(resnet, tensors, card)
         resnet = resnet.to(model.runtime.device, model.runtime.dtype).eval()
         return ResNetPredictor(resnet, model.runtime, max_bytes=max_bytes)
-    head = PairHead(PairConfig.from_dict(card.config))
-    _load(head, {k: v for k, v in tensors.items() if not k.startswith("encoder.")}, card)
+    with NoInitialValues():
+        head = PairHead(PairConfig.from_dict(card.config))
+    _load(head, tensors, card)
     takes_prior = "prior" in head.config.inputs
     if prior and takes_prior and not thermo.available():
         warn("ViennaRNA's Python package is missing: folding without the thermodynamic prior, less exactly")
         prior = False
     head = head.to(model.runtime.device).eval()
-    return GuidedPredictor(head, model.runtime, prior=prior and takes_prior, max_bytes=max_bytes)
+    gamma = float(card.config.get("gamma", 1.0))
+    return GuidedPredictor(head, model.runtime, prior=prior and takes_prior, gamma=gamma, max_bytes=max_bytes)
 
 
 def _load(module: torch.nn.Module, tensors: dict[str, Tensor], card: Card) -> None:

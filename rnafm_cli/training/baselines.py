@@ -22,8 +22,8 @@ class MarkovChain:
     """Letter probabilities given up to ``order`` true letters to the left, from a training part.
 
     Types are weighted as in training (share proportional to size ** exponent), which suits the chain better than the
-    raw corpus when a few types dominate it. Contexts are A, C, G, U; a position whose context is cut short by the window's
-    start or by another letter falls back to a shorter one, down to plain letter frequencies (order 0).
+    raw corpus when a few types dominate it. Contexts are A, C, G, U; a position whose context is cut short by the
+    window's start or by another letter falls back to a shorter one, down to plain letter frequencies (order 0).
 
     Args:
         order: longest context.

@@ -125,7 +125,7 @@ def test_a_full_disk_is_one_clear_line() -> None:
             [sys.executable, "-m", "rnafm_cli", "fold"], input=FASTA, stdout=full, stderr=subprocess.PIPE, text=True
         )
     assert result.returncode == 1
-    assert "No space left" in result.stderr
+    assert "disk is full" in result.stderr
     assert "Traceback" not in result.stderr
 
 

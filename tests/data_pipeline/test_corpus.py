@@ -29,7 +29,8 @@ def test_clean_letters_become_the_alphabets_tokens(sequence: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sequence", "reason"), [("ACG", "too short"), ("ACGXU", "foreign letters"), ("ACNN", "mostly N"), ("", "too short")]
+    ("sequence", "reason"),
+    [("ACG", "too short"), ("ACGXU", "foreign letters"), ("ACNN", "mostly N"), ("", "too short")],
 )
 def test_reasons_to_drop_a_record(sequence: str, reason: str) -> None:
     assert clean(sequence.encode(), RULES) == reason

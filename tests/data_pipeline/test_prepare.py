@@ -115,9 +115,7 @@ def test_the_same_request_gives_the_same_corpus(tmp_path: Path, fasta: Path) -> 
     assert prepare_corpus([fasta], tmp_path / "d", other)["fingerprint"] != first["fingerprint"]
 
 
-def test_an_interrupted_preparation_goes_on(
-    tmp_path: Path, fasta: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_preparation_goes_on(tmp_path: Path, fasta: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = prepare_corpus([fasta], tmp_path / "whole", OPTIONS)
     monkeypatch.setattr(prepare, "_BATCH", 8)
     said: list[str] = []

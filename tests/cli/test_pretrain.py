@@ -1,0 +1,79 @@
+"""From FASTA to a model in the shell, and the mistakes on the way."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def fasta(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    rng = np.random.default_rng(0)
+    path = tmp_path_factory.mktemp("pretrain") / "in.fa"
+    lines = [
+        f">s{k} type={'tRNA' if k % 2 else 'lncRNA'}\n{''.join('ACGT'[c] for c in rng.integers(0, 4, size=90))}"
+        for k in range(120)
+    ]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_from_a_corpus_to_a_model(rnafm: Command, fasta: Path, tmp_path: Path) -> None:
+    prepared = rnafm("pretrain", "prepare", fasta, "-o", tmp_path / "corpus", "--holdout", "10")
+    assert prepared.returncode == 0, prepared.stderr
+    assert prepared.stdout == ""
+    assert "with T: 120" in prepared.stderr and "train:" in prepared.stderr
+    printed = rnafm("pretrain", "config", "--preset", "rnafm-tiny")
+    assert printed.returncode == 0 and printed.stderr == ""
+    config = tmp_path / "c.toml"
+    config.write_text(printed.stdout)
+    settings = ["--set", f"data.corpus={tmp_path / 'corpus'}", "--set", "optim.steps=6", "--set", "optim.warmup=2"]
+    settings += ["--set", "batch.tokens=512", "--set", "run.threads=1", "--set", "validation.every=3"]
+    plan = rnafm("pretrain", "run", "--config", config, "-o", tmp_path / "run", *settings, "--dry-run", "--nproc", "2")
+    assert plan.returncode == 0, plan.stderr
+    assert "parameters: " in plan.stdout and "tokens per step: 1,024 = 512 per micro-batch x 1" in plan.stdout
+    assert "torch.distributed.run" in plan.stdout and not (tmp_path / "run").exists()
+    run = rnafm("pretrain", "run", "--config", config, "-o", tmp_path / "run", *settings)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout == "" and "held-out random loss" in run.stderr
+    output = tmp_path / "mine.safetensors"
+    exported = rnafm("pretrain", "export", tmp_path / "run", "-o", output)
+    assert exported.returncode == 0, exported.stderr
+    again = rnafm("pretrain", "export", tmp_path / "run", "-o", output)
+    assert again.returncode == 2 and "--force" in again.stderr
+    vectors = rnafm("embed", "--model", output, fasta, "-o", tmp_path / "x.h5")
+    assert vectors.returncode == 0, vectors.stderr
+    report = rnafm("evaluate", "encoder", "--model", output, "--corpus", tmp_path / "corpus", "--crop", "64")
+    assert report.returncode == 0, report.stderr
+    figures = json.loads(report.stdout)
+    assert figures["held_out"]["random"]["model"]["masked"] > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["run", "--config", "none.toml", "-o", "r"], 2, "none.toml: No such file"),
+        (["run", "--config", "c.toml", "-o", "r", "--set", "optim.rat=1"], 2, "did you mean 'optim.rate'"),
+        (["run", "--config", "c.toml", "-o", "r", "--nnodes", "2"], 2, "needs --rdzv"),
+        (["run", "--config", "c.toml", "-o", "r", "--nproc", "3"], 2, "not a multiple of the 3 processes"),
+        (["run", "--config", "c.toml", "-o", "r"], 3, "no manifest.json"),
+        (["prepare", "none.fa", "-o", "c"], 3, "none.fa"),
+        (["export", "nowhere", "-o", "x.safetensors"], 3, "no complete checkpoint"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(
+    rnafm: Command, tmp_path: Path, arguments: list[str], code: int, message: str
+) -> None:
+    (tmp_path / "c.toml").write_text('[model]\npreset = "rnafm-tiny"\n')
+    files = {"none.toml", "c.toml", "r", "none.fa", "c", "nowhere", "x.safetensors"}
+    done = rnafm("pretrain", *(tmp_path / word if word in files else word for word in arguments))
+    assert done.returncode == code, done.stderr
+    assert message in done.stderr and "Traceback" not in done.stderr
+    assert done.stdout == ""
