@@ -35,10 +35,10 @@ def subcommands(text: str) -> list[str]:
     for line in text.splitlines():
         if line.startswith("Commands:"):
             inside = True
-        elif inside and line.startswith("  ") and not line.startswith("   "):
-            names.append(line.split()[0])
-        elif inside and line.strip() and not line.startswith(" "):
+        elif inside and not line.strip():
             break
+        elif inside and not line.startswith("   "):
+            names.append(line.split()[0])
     return names
 
 

@@ -40,8 +40,8 @@ class DecodeOptions:
         canonical: AU, GC and GU only; true, upstream false.
         pseudoknots: allow pairs that cross.
         isolated: allow pairs that stack on no other.
-        gamma: weight of a pair against two unpaired bases in the expected accuracy; higher gives more pairs; by default 1,
-            and in ``fold`` what suits the model.
+        gamma: weight of a pair against two unpaired bases in the expected accuracy; higher gives more pairs; by
+            default 1, and in ``fold`` what suits the model.
         knot_threshold: probability above which ``mea`` considers a pair for a pseudoknot.
         knot_stem: fewest stacked pairs that ``mea`` adds as a pseudoknot.
         max_layers: kinds of brackets that must hold the result; 4 for the text ``()[]{}<>``, upstream no limit.

@@ -116,7 +116,7 @@ def linear_probe(
 
 
 def _unit_rows(vectors: np.ndarray | sparse.csr_matrix) -> np.ndarray | sparse.csr_matrix:
-    if sparse.issparse(vectors):
+    if isinstance(vectors, sparse.csr_matrix):
         norm = np.sqrt(np.asarray(vectors.multiply(vectors).sum(axis=1)).ravel())
         return sparse.diags(1 / np.maximum(norm, 1e-12)) @ vectors
     norm = np.linalg.norm(vectors, axis=1, keepdims=True)

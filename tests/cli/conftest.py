@@ -1,34 +1,11 @@
-"""Runs the command as a user does, in a process of its own."""
-
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-Command = Callable[..., subprocess.CompletedProcess[str]]
+from support.command import Command, command_in
 
 
 @pytest.fixture
 def rnafm(tmp_path: Path) -> Command:
-    """``rnafm(*arguments, stdin=None)`` in an empty home; text in, text out."""
-
-    def run(
-        *arguments: str | Path, stdin: str | None = "", env: dict[str, str] | None = None
-    ) -> subprocess.CompletedProcess[str]:
-        environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1", **(env or {})}
-        environment.pop("RNAFM_HOME", None)
-        return subprocess.run(
-            [sys.executable, "-m", "rnafm_cli", *map(str, arguments)],
-            input=stdin,
-            capture_output=True,
-            text=True,
-            env=environment,
-            timeout=300,
-        )
-
-    return run
+    return command_in(tmp_path)

@@ -5,7 +5,7 @@ import sys
 import time
 
 import pytest
-from conftest import Command
+from support.command import Command
 
 from rnafm_cli import __version__
 

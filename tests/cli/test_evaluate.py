@@ -8,7 +8,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from conftest import Command
+from support.command import Command
 
 SEQUENCE = "GGGGGAAAACCCCC"
 TRUE, CLOSE, NONE = "(((((....)))))", "((((......))))", "." * 14

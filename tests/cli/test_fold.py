@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import Command
+from support.command import Command
 
 from rnafm_cli.rna.pseudoknots import from_dot_bracket
 
