@@ -12,6 +12,7 @@ from types import FrameType
 __all__ = ["Launch", "is_worker", "launch"]
 
 WORKER = "rnafm_cli.training.worker"
+_FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +78,7 @@ def launch(command: list[str]) -> int:
         received.append(number)
         process.send_signal(signal.SIGTERM)
 
-    before = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
+    before = {number: signal.signal(number, forward) for number in _FORWARDED}
     try:
         code = process.wait()
     finally:
