@@ -283,9 +283,13 @@ def _close_pairs(
     rows: sparse.csr_matrix, table: sparse.csr_matrix, sizes: np.ndarray, floors: np.ndarray
 ) -> np.ndarray:
     """(n, 2) row and column numbers of the close pairs."""
-    shared = (rows @ table).tocoo()
-    own = np.diff(rows.indptr)[shared.row].astype(np.float64)
-    other = sizes[shared.col].astype(np.float64)
-    needed = np.maximum(0.2 * np.minimum(own, other), floors[shared.col] - 1)
-    is_close = shared.data > needed + own * other / KMERS
-    return np.stack([shared.row[is_close], shared.col[is_close]], axis=1).astype(np.int64)
+    shared = rows @ table
+    # Nearly all pairs share a k-mer or two by chance: leave those out before anything is computed for them.
+    kept = np.flatnonzero(shared.data >= np.maximum(floors, 1)[shared.indices])
+    row = np.searchsorted(shared.indptr, kept, side="right") - 1
+    column, count = shared.indices[kept], shared.data[kept]
+    own = np.diff(rows.indptr)[row].astype(np.float64)
+    other = sizes[column].astype(np.float64)
+    needed = np.maximum(0.2 * np.minimum(own, other), floors[column] - 1)
+    is_close = count > needed + own * other / KMERS
+    return np.stack([row[is_close], column[is_close]], axis=1).astype(np.int64)
