@@ -211,7 +211,8 @@ def test_ctrl_c_ends_quietly(tmp_path: Path) -> None:
     time.sleep(2)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
+    # Interrupted within an import, Python dies of the signal itself, which a shell reports as 130 too.
+    assert process.returncode in (130, -signal.SIGINT)
     assert "Traceback" not in errors
 
 
