@@ -320,7 +320,7 @@ def test_reactivities_change_the_fold(rnafm: Command, tmp_path: Path) -> None:
     path.write_text(">hairpin\n" + "".join(f"{k} 4\n" for k in range(1, 15)))
     free, probed = (triples(rnafm("fold", *more, stdin=FASTA).stdout) for more in ((), ("--shape", path)))
     assert free[0][2] == "(((((....)))))"
-    assert probed[0][2] == "." * 14
+    assert probed[0][2].count("(") < 5
     useless = rnafm("fold", "--shape", path, "--no-prior", stdin=FASTA)
     assert useless.returncode == 2
 
