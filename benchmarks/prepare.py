@@ -94,7 +94,7 @@ def main() -> None:
             )
     if len(rows) > 1:
         slope = (rows[-1]["shards_mb"] - rows[0]["shards_mb"]) / (rows[-1]["records"] - rows[0]["records"])
-        print(f"{slope * 1e6:.0f} bytes a record; 27 million records: about {27 * slope * 1e3 + 300:,.0f} MB")
+        print(f"{slope * 1e6:.0f} bytes a record; 27 million records: about {27e6 * slope + 300:,.0f} MB")
 
 
 if __name__ == "__main__":
