@@ -59,19 +59,7 @@ def curve(run: Path) -> dict[int, float]:
         return {int(row["step"]): float(row["loss"]) for row in csv.DictReader(handle)}
 
 
-@pytest.mark.parametrize(
-    "kill",
-    [
-        False,
-        pytest.param(
-            True,
-            marks=pytest.mark.skipif(
-                not os.environ.get("RNAFM_TEST_RESTART"),
-                reason="gloo may hang when torchrun starts the group again; RNAFM_TEST_RESTART=1 runs it",
-            ),
-        ),
-    ],
-)
+@pytest.mark.parametrize("kill", [False, True])
 def test_two_processes_give_the_curve_of_one(tmp_path: Path, corpus_folder: Path, kill: bool) -> None:
     path = config(tmp_path, corpus_folder, 60)
     alone = subprocess.run(
