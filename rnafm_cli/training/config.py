@@ -267,19 +267,19 @@ def config_from_dict(values: dict[str, Any], *, where: str = "configuration") ->
     built: dict[str, Any] = {}
     for section, keys in values.items():
         if section not in sections:
-            raise _unknown(where, "section", section, list(sections))
+            raise unknown_name(where, "section", section, list(sections))
         if not isinstance(keys, dict):
             raise ConfigError(f"{where}: {section} must be a section", hint=f"write [{section}] and its keys below")
-        built[section] = _section(hints[section], section, keys, where)
+        built[section] = section_from_dict(hints[section], section, keys, where)
     return PretrainConfig(**built)
 
 
-def _section(kind: Any, section: str, keys: dict[str, Any], where: str) -> Any:
+def section_from_dict(kind: Any, section: str, keys: dict[str, Any], where: str) -> Any:
     hints = typing.get_type_hints(kind)
     checked = {}
     for key, value in keys.items():
         if key not in hints:
-            raise _unknown(where, "key", f"{section}.{key}", [f"{section}.{name}" for name in hints])
+            raise unknown_name(where, "key", f"{section}.{key}", [f"{section}.{name}" for name in hints])
         checked[key] = _typed(value, hints[key], f"{where}: {section}.{key}")
     return kind(**checked)
 
@@ -300,7 +300,7 @@ def _typed(value: Any, hint: Any, name: str) -> Any:
     raise ConfigError(f"{name}: {value!r} is not of type {' or '.join(option.__name__ for option in expected)}")
 
 
-def _unknown(where: str, what: str, name: str, known: list[str]) -> ConfigError:
+def unknown_name(where: str, what: str, name: str, known: list[str]) -> ConfigError:
     near = get_close_matches(name, known, n=1, cutoff=0.5)
     return ConfigError(
         f"{where}: unknown {what} {name!r}",

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rnafm_cli.errors import ConfigError
-from rnafm_cli.training.config import _section, _unknown, with_overrides
+from rnafm_cli.training.config import section_from_dict, unknown_name, with_overrides
 
 __all__ = ["FoldConfig", "load_fold_config"]
 
@@ -130,10 +130,10 @@ class FoldConfig:
         built: dict[str, Any] = {}
         for section, keys in values.items():
             if section not in hints:
-                raise _unknown(where, "section", section, list(hints))
+                raise unknown_name(where, "section", section, list(hints))
             if not isinstance(keys, dict):
                 raise ConfigError(f"{where}: {section} must be a section", hint=f"write [{section}] and its keys below")
-            built[section] = _section(hints[section], section, keys, where)
+            built[section] = section_from_dict(hints[section], section, keys, where)
         return cls(**built)
 
     def rate_factor(self, step: int) -> float:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from rnafm_cli.data.pair_batches import PairBatch
-from rnafm_cli.training.run_log import _Table
+from rnafm_cli.training.run_log import CsvLog
 
 __all__ = ["TrainingLog"]
 
@@ -23,7 +23,7 @@ class TrainingLog:
     """
 
     def __init__(self, path: Path, step: int) -> None:
-        self._table = _Table(path, _COLUMNS, step)
+        self._table = CsvLog(path, _COLUMNS, step)
         self._clear()
 
     def add(self, loss: float, norm: float, batch: PairBatch) -> None:

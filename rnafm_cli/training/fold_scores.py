@@ -18,7 +18,7 @@ from rnafm_cli.rna.decode import DecodeOptions, decode
 from rnafm_cli.rna.metrics import FoldScore, FoldSummary, score_fold, summarise
 from rnafm_cli.rna.records import StructureRecord
 from rnafm_cli.training.fold_config import RunSection
-from rnafm_cli.training.run_log import _Table
+from rnafm_cli.training.run_log import CsvLog
 
 __all__ = ["ALL_INPUTS", "GAMMAS", "DevScores", "Measurement", "embed_batch", "prior_scores", "score_head"]
 
@@ -53,7 +53,7 @@ class DevScores:
         report: Callable[[str], None],
     ) -> None:
         self._cache, self._bf16, self._report = cache, run.bf16, report
-        self._table: _Table | None = None
+        self._table: CsvLog | None = None
         self.sets: dict[str, list[StructureRecord]] = {}
         for name, records in sets.items():
             short = [record for record in records if len(record.sequence) <= run.score_longest]
@@ -62,7 +62,7 @@ class DevScores:
 
     def open(self, path: Path, step: int) -> None:
         """Go on with the table at ``path``; rows after ``step`` are dropped."""
-        self._table = _Table(path, _COLUMNS, step)
+        self._table = CsvLog(path, _COLUMNS, step)
 
     def close(self) -> None:
         """Flush and close the table."""

@@ -38,8 +38,8 @@ class RunLog:
     """
 
     def __init__(self, folder: Path, *, step: int, tensorboard: bool) -> None:
-        self._metrics = _Table(folder / "metrics.csv", METRICS, step)
-        self._validation = _Table(folder / "validation.csv", VALIDATION, step)
+        self._metrics = CsvLog(folder / "metrics.csv", METRICS, step)
+        self._validation = CsvLog(folder / "validation.csv", VALIDATION, step)
         self._writer: Any = None
         if tensorboard and importlib.util.find_spec("tensorboard"):
             from torch.utils.tensorboard import SummaryWriter
@@ -70,7 +70,7 @@ class RunLog:
                     self._writer.add_scalar(f"{prefix}/{key}", value, row["step"])
 
 
-class _Table:
+class CsvLog:
     def __init__(self, path: Path, columns: tuple[str, ...], step: int) -> None:
         kept: list[dict[str, str]] = []
         if path.exists():
