@@ -16,7 +16,8 @@ import torch
 
 from rnafm_cli.models.config import ENCODER_PRESETS, EncoderConfig
 from rnafm_cli.models.encoder import Encoder
-from rnafm_cli.training.masked_model import MaskedTokenModel, decay_groups
+from rnafm_cli.training.masked_model import MaskedTokenModel
+from rnafm_cli.training.optimizers import decay_groups
 
 Clock = Callable[[], float]
 

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 from rnafm_cli.errors import InputError, UsageError
 from rnafm_cli.io.names import DistinctNames, hdf5_key
 from rnafm_cli.io.provenance import Provenance, stamped
 from rnafm_cli.io.streams import STDIO, write_error
-from rnafm_cli.rna.records import SequenceRecord
+from rnafm_cli.rna.records import SequenceRecord, StructureRecord
 
-__all__ = ["PairProbabilityWriter", "read_pair_probabilities"]
+__all__ = ["PairProbabilityWriter", "read_matched_probabilities", "read_pair_probabilities"]
 
 FORMAT = "rnafm-pair-probabilities"
 FORMAT_VERSION = 1
@@ -135,11 +136,7 @@ def read_pair_probabilities(path: str | Path) -> Iterator[tuple[SequenceRecord, 
     Raises:
         InputError: for a file that is none.
     """
-    try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        raise InputError(f"{path}: is no readable HDF5 file") from error
-    with file:
+    with _opened(path) as file:
         if file.attrs.get("format") != FORMAT:
             raise InputError(f"{path}: holds no pair probabilities of rnafm")
         for data in file.values():
@@ -151,3 +148,38 @@ def read_pair_probabilities(path: str | Path) -> Iterator[tuple[SequenceRecord, 
                 source=str(path),
             )
             yield record, data[()].astype(np.float32)
+
+
+def read_matched_probabilities(
+    path: str | Path, records: Iterable[StructureRecord]
+) -> Iterator[tuple[StructureRecord, NDArray[np.float32] | None]]:
+    """Yield given records with their probabilities, from any HDF5 file with an (L, L) data set per id at its root.
+
+    The probabilities are None where the file holds no data set of that id.
+
+    Raises:
+        InputError: when the file is no HDF5 file, or a data set is not (L, L) with values between 0 and 1.
+    """
+    with _opened(path) as file:
+        for record in records:
+            key = hdf5_key(record.id)
+            if key not in file:
+                yield record, None
+                continue
+            stored = file[key]
+            if not isinstance(stored, h5py.Dataset) or stored.shape != (len(record), len(record)):
+                shape = getattr(stored, "shape", "a group")
+                raise InputError(f"{path}: '{key}' is {shape}, the RNA has {len(record)} bases")
+            probs_LL = np.asarray(stored, dtype=np.float32)
+            # Half precision and sums in float32 leave the interval by a hair.
+            if not (np.isfinite(probs_LL).all() and probs_LL.min() >= -1e-3 and probs_LL.max() <= 1.001):
+                raise InputError(f"{path}: '{key}' holds values that are no probabilities")
+            yield record, probs_LL
+
+
+def _opened(path: str | Path) -> h5py.File:
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        reason = "no such file" if not Path(path).exists() else "is no readable HDF5 file"
+        raise InputError(f"{path}: {reason}", hint="'rnafm fold --probs' writes one") from error

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rnafm_cli.models.files import Card
     from rnafm_cli.rna.decode import DecodeOptions
     from rnafm_cli.tasks.embed import Pooling
+    from rnafm_cli.tasks.evidence import EvidenceOf
     from rnafm_cli.tasks.fold import Fold
 
 __all__ = ["Model", "Records", "load_model"]
@@ -84,6 +85,8 @@ class Model:
         *,
         prior: bool = True,
         options: DecodeOptions | None = None,
+        evidence_of: EvidenceOf | None = None,
+        max_bytes: int | None = None,
         batch_tokens: int = DEFAULT_BATCH_TOKENS,
         long: Literal["window", "error", "skip"] = "window",
         reject: Reject = raise_rejected,
@@ -93,18 +96,22 @@ class Model:
 
         Args:
             prior: guide the pair head by ViennaRNA's pair probabilities, if it takes them.
+            evidence_of: gives a record's constraint and SHAPE reactivities.
+            max_bytes: memory that the process may take; longer RNAs are folded in windows.
             warn: called once when the prior is wanted and ViennaRNA is missing.
         """
+        from rnafm_cli.tasks.evidence import no_evidence
         from rnafm_cli.tasks.fold import fold
         from rnafm_cli.tasks.predictors import load_pair_predictor
 
-        predictor = load_pair_predictor(self, prior=prior, warn=warn)
+        predictor = load_pair_predictor(self, prior=prior, warn=warn, max_bytes=max_bytes)
         return fold(
             as_records(records),
             self.encoder,
             predictor,
             self.runtime,
             options=options,
+            evidence_of=evidence_of or no_evidence,
             batch_tokens=batch_tokens,
             long=long,
             reject=reject,

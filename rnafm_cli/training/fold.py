@@ -33,7 +33,7 @@ from rnafm_cli.training.fold_data import FoldData, draw_rules
 from rnafm_cli.training.fold_log import TrainingLog
 from rnafm_cli.training.fold_scores import DevScores, embed_batch
 from rnafm_cli.training.fold_state import CHECKPOINT, FoldState
-from rnafm_cli.training.masked_model import decay_groups
+from rnafm_cli.training.optimizers import decay_groups
 from rnafm_cli.training.stop_signals import StopSignals
 
 __all__ = ["FoldOutcome", "FoldTrainer", "head_config", "row_loss"]

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from rnafm_cli.models.encoder import Encoder
 
-__all__ = ["MaskedTokenModel", "decay_groups"]
+__all__ = ["MaskedTokenModel"]
 
 
 class MaskedTokenModel(nn.Module):
@@ -41,13 +41,3 @@ class MaskedTokenModel(nn.Module):
         with torch.no_grad():
             right = (logits_NV.argmax(dim=-1) == truth_N).sum()
         return loss, right
-
-
-def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Parameter groups for AdamW: matrices decay; norms, biases and embedding tables do not."""
-    decayed: list[nn.Parameter] = []
-    free: list[nn.Parameter] = []
-    for name, parameter in model.named_parameters():
-        table = ".embed." in name or ".positions." in name
-        (decayed if parameter.ndim >= 2 and not table else free).append(parameter)
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]

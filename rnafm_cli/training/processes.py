@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TypeVar, cast
 
 import torch
@@ -49,12 +50,16 @@ class Processes:
         device = _device(run, local)
         if device.type == "cuda":
             torch.cuda.set_device(device)
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        # Without a limit of its own, a group that fails to connect after a restart would wait for half an hour.
+        patience = timedelta(minutes=run.timeout_minutes)
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=patience)
         return cls(rank, world, device)
 
-    def leave(self) -> None:
-        """Leave the run."""
+    def leave(self, *, together: bool) -> None:
+        """Leave the run; ``together`` waits for the others first, so that none tears down connections in use."""
         if dist.is_initialized():
+            if together:
+                dist.barrier()
             dist.destroy_process_group()
 
     def distribute(self, model: MaskedTokenModel, *, fsdp: bool) -> nn.Module:

@@ -11,13 +11,15 @@ from typing import Any
 
 import torch
 
+from rnafm_cli.data.masking import MaskRule
 from rnafm_cli.data.shards import Corpus, Split, write_json
 from rnafm_cli.errors import RnafmError
 from rnafm_cli.models.encoder import Encoder
 from rnafm_cli.training.checkpoint import CheckpointFolder, RunState, restore
 from rnafm_cli.training.config import PretrainConfig
 from rnafm_cli.training.feed import Feed, StepBatches
-from rnafm_cli.training.masked_model import MaskedTokenModel, decay_groups
+from rnafm_cli.training.masked_model import MaskedTokenModel
+from rnafm_cli.training.optimizers import build_optimizers
 from rnafm_cli.training.processes import Processes
 from rnafm_cli.training.resumption import check_same_run, resume_path
 from rnafm_cli.training.run_log import RunLog, write_run_json
@@ -82,13 +84,10 @@ class Trainer:
         self.encoder = Encoder(config.model.encoder())
         self.model = MaskedTokenModel(self.encoder)
         self._shared = self._processes.distribute(self.model, fsdp=config.run.fsdp)
-        optim = config.optim
-        groups = decay_groups(self.model, optim.weight_decay)
-        betas = (optim.beta1, optim.beta2)
-        self.optimizer = torch.optim.AdamW(groups, lr=optim.rate, betas=betas, eps=optim.eps, fused=True)
+        self.optimizers = build_optimizers(self.model, config.optim)
         self.state, self._tally = RunState(), Tally()
         if start is not None:
-            self.state, extra = restore(start, self.model, self.optimizer)
+            self.state, extra = restore(start, self.model, self.optimizers)
             self._tally = Tally.unpack(extra["window"])
             self._report(f"resuming from {start} at step {self.state.step:,}")
         if config.run.compile:
@@ -159,8 +158,9 @@ class Trainer:
         ]
         masked, tokens = self._processes.total(counts)
         rate = rate_at(state.step, config.optim)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
         loss_sum = torch.zeros((), device=device)
         right = torch.zeros((), device=device, dtype=torch.int64)
         bf16 = config.run.precision == "bf16"
@@ -179,11 +179,13 @@ class Trainer:
         )
         total_loss, total_right = self._processes.total([float(loss_sum), float(right)])
         if math.isfinite(total_loss) and math.isfinite(norm):
-            self.optimizer.step()
+            for optimizer in self.optimizers:
+                optimizer.step()
             state.bad_steps = 0
         else:
             state.bad_steps += 1
-        self.optimizer.zero_grad(set_to_none=True)
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
         state.step, state.epoch, state.batch = state.step + 1, step.epoch, step.done
         state.tokens += int(tokens)
         if state.bad_steps:
@@ -228,7 +230,7 @@ class Trainer:
                 split,
                 sequences=config.validation.sequences,
                 seed=config.validation.seed,
-                rule=config.mask,
+                rule=MaskRule(),
                 layout=config.batch.layout,
                 budget=config.batch.tokens,
                 row_tokens=config.data.crop,
@@ -273,7 +275,7 @@ class Trainer:
             "shape": asdict(self.encoder.config),
             "fingerprint": self._fingerprint,
         }
-        self._checkpoints.save(self.model, self.optimizer, self.state, extra)
+        self._checkpoints.save(self.model, self.optimizers, self.state, extra)
         self._tally.started += time.monotonic() - began
 
     def _facts(self, corpus: Corpus) -> dict[str, Any]:

@@ -32,12 +32,14 @@ def train(
     """
     loaded = load_config(config, overrides)
     processes = Processes.joined(loaded.run)
+    finished = False
     try:
         outcome = Trainer(
             loaded, output, resume=resume, processes=processes, report=report, max_minutes=max_minutes
         ).train()
+        finished = True
     finally:
-        processes.leave()
+        processes.leave(together=finished)
     # torchrun takes any other code for a crash and starts the processes again.
     return 0 if outcome.stopped_by is None or "TORCHELASTIC_RUN_ID" in os.environ else 128 + outcome.stopped_by
 

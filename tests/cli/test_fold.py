@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from support.command import Command
+from support.vienna import vienna_records
 
 from rnafm_cli.rna.pseudoknots import from_dot_bracket
 
@@ -50,16 +51,9 @@ def test_the_tar_hairpin_is_found(folded: str) -> None:
 
 
 def test_viennarna_reads_the_output(folded: str, tmp_path: Path) -> None:
-    RNA = pytest.importorskip("RNA")
     path = tmp_path / "out.dbn"
     path.write_text(folded)
-    energies = []
-    with path.open() as handle:
-        while True:
-            _, name, sequence, rest = RNA.file_fasta_read(handle)
-            if not name:
-                break
-            energies.append(RNA.fold_compound(sequence).eval_structure(rest[0].split()[0]))
+    energies = [record.energy for record in vienna_records(path)]
     assert len(energies) == 4
     assert all(energy < 0 for energy in energies)
 
@@ -240,17 +234,14 @@ def test_constraints_are_kept(rnafm: Command, knotted: Path) -> None:
 
 
 def test_scores_leave_the_output_readable(rnafm: Command, knotted: Path, tmp_path: Path) -> None:
-    RNA = pytest.importorskip("RNA")
     path = tmp_path / "out.dbn"
     assert rnafm("fold", "-C", knotted, "--score", "-o", path, stdin=KNOT_FASTA).returncode == 0
     lines = path.read_text().splitlines()
     assert len(lines) == 8
     assert lines[3].startswith("# expected_accuracy=0.")
-    with path.open() as handle:
-        for name in (">knot/1 made up", ">hairpin"):
-            _, header, sequence, rest = RNA.file_fasta_read(handle)
-            assert f">{header}".replace(">>", ">") == name
-            assert len(rest[0].split()[0]) == len(sequence)
+    records = vienna_records(path)
+    assert [record.header for record in records] == ["knot/1 made up", "hairpin"]
+    assert all(len(record.rest[0].split()[0]) == len(record.sequence) for record in records)
 
 
 @pytest.mark.forgi

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.vienna import vienna_records
 
 from rnafm_cli.errors import InputError, UsageError
 from rnafm_cli.io.bpseq import read_bpseq
@@ -323,15 +324,11 @@ def test_format_may_be_named(tmp_path: Path) -> None:
 
 def test_viennarna_reads_our_records(tmp_path: Path) -> None:
     """RNAeval's own record reader, through ViennaRNA's Python package."""
-    vienna = pytest.importorskip("RNA")
     records = [HAIRPIN, StructureRecord("knot", "GGGAAACCCUUU", from_dot_bracket("((([[[)))]]]"), "two words")]
     (tmp_path / "x.dbn").write_text("".join(map(format_dotbracket, records)))
-    with (tmp_path / "x.dbn").open() as handle:
-        for record in records:
-            _, header, sequence, rest = vienna.file_fasta_read(handle)
-            assert header.lstrip(">") == record.header and sequence == record.sequence
-            assert list(rest) == [record.dot_bracket]
-            assert vienna.fold_compound(sequence).eval_structure(rest[0]) < 100
+    read = vienna_records(tmp_path / "x.dbn")
+    assert [(r.header, r.sequence, r.rest) for r in read] == [(r.header, r.sequence, [r.dot_bracket]) for r in records]
+    assert all(record.energy < 100 for record in read)
 
 
 def test_viennarna_reads_our_ct(tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ tensorboard = false
 device = "cpu"
 threads = 1
 precision = "fp32"
+timeout_minutes = 0.5
 """
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 

@@ -68,9 +68,9 @@ def test_a_run_learns_and_leaves_its_files(tmp_path: Path, tiny: Tiny) -> None:
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["step-00000040"]
 
 
-@pytest.mark.parametrize("layout", ["pack", "bucket"])
-def test_a_run_stopped_by_a_signal_goes_on_bit_for_bit(tmp_path: Path, tiny: Tiny, layout: str) -> None:
-    settings = f"batch.layout={layout}", "optim.steps=10"
+@pytest.mark.parametrize(("layout", "method"), [("pack", "adamw"), ("bucket", "adamw"), ("pack", "muon")])
+def test_a_run_stopped_by_a_signal_goes_on_bit_for_bit(tmp_path: Path, tiny: Tiny, layout: str, method: str) -> None:
+    settings = f"batch.layout={layout}", f"optim.method={method}", "optim.steps=10"
     whole = Trainer(tiny(*settings), tmp_path / "whole")
     whole.train()
     first = Trainer(tiny(*settings), tmp_path / "parts")
