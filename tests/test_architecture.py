@@ -12,18 +12,20 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "rnafm_cli"
 ALLOWED = {
-    "cli": {"cli", "tasks", "training", "viz", "models", "data", "io", "rna"},
-    "tasks": {"tasks", "models", "data", "io", "rna"},
-    "training": {"training", "models", "data", "io", "rna"},
+    "cli": {"cli", "tasks", "training", "viz", "models", "data", "io", "rna", "geometry"},
+    "tasks": {"tasks", "models", "data", "io", "rna", "geometry"},
+    "training": {"training", "models", "data", "io", "rna", "geometry"},
     "models": {"models", "rna"},
     "data": {"data", "models", "rna", "io"},
-    "viz": {"viz", "rna", "io"},
+    "viz": {"viz", "rna", "io", "geometry"},
     "io": {"io", "rna"},
     "rna": {"rna"},
+    "geometry": {"geometry"},
 }
 FORBIDDEN_LIBRARIES = {
     "io": {"torch", "typer", "rich"},
     "rna": {"torch", "typer", "rich", "h5py", "pandas"},
+    "geometry": {"torch", "typer", "rich", "h5py", "pandas", "umap", "sklearn", "numba"},
     "tasks": {"typer", "rich"},
     "training": {"typer", "rich"},
     "models": {"typer", "rich"},
@@ -76,14 +78,17 @@ def test_files_have_one_noun(path: Path) -> None:
     assert ast.get_docstring(ast.parse(path.read_text()))
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["fold", "--no-such-option"], ["embed", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], ["fold", "--no-such-option"], ["embed", "--help"], ["atlas", "--help"]]
+)
 def test_start_up_loads_no_heavy_library(arguments: list[str]) -> None:
     code = (
         "import sys\n"
         f"sys.argv = ['rnafm', *{arguments!r}]\n"
         "from rnafm_cli.cli.app import main\n"
         "try:\n    main()\nexcept SystemExit:\n    pass\n"
-        "heavy = {'torch', 'numpy', 'pandas', 'h5py', 'scipy', 'rich.progress', 'RNA', 'forgi'} & set(sys.modules)\n"
+        "heavy = {'torch', 'numpy', 'pandas', 'h5py', 'scipy', 'rich.progress', 'RNA', 'forgi', 'umap', 'numba', "
+        "'matplotlib'} & set(sys.modules)\n"
         "sys.stderr.write('heavy:' + ','.join(sorted(heavy)))\n"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

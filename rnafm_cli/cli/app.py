@@ -116,10 +116,15 @@ def rnafm(
 
 
 def _register() -> None:
-    from rnafm_cli.cli import embed, evaluate, finetune, fold, pretrain, weights
+    from rnafm_cli.cli import atlas, contact, distance, embed, evaluate, finetune, fold, mrl, pretrain, rbp, weights
 
     app.command("embed")(embed.embed)
     app.command("fold")(fold.fold)
+    app.command("contact")(contact.contact)
+    app.command("distance")(distance.distance)
+    app.command("rbp")(rbp.rbp)
+    app.command("mrl")(mrl.mrl)
+    app.command("atlas")(atlas.atlas)
     app.add_typer(weights.app, name="weights")
     app.add_typer(pretrain.app, name="pretrain")
     app.add_typer(finetune.app, name="finetune")

@@ -112,4 +112,12 @@ class _PlainProgress:
             self._shown = now
             rate = self._done / (now - self._started)
             share = f" of {self._total}" if self._total else ""
-            info(f"{self._description} {self._done}{share} {self._unit}, {rate:.1f}/s")
+            left = f", {_duration((self._total - self._done) / rate)} left" if self._total else ""
+            info(f"{self._description} {self._done}{share} {self._unit}, {rate:.1f}/s{left}")
+
+
+def _duration(seconds: float) -> str:
+    """Hours and minutes, or minutes and seconds."""
+    minutes, rest = divmod(round(max(seconds, 0.0)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}"

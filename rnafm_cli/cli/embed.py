@@ -17,7 +17,6 @@ from rnafm_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from rnafm_cli.rna.records import SequenceRecord
-    from rnafm_cli.tasks.model import Model
 
 __all__ = ["embed"]
 
@@ -90,10 +89,17 @@ def embed(
         raise UsageError("--layout matrix holds one vector per RNA", hint="add --pool mean, max or cls")
     intake = Intake(inputs, on_error)
 
+    from rnafm_cli.tasks.embed import embedding_provenance
     from rnafm_cli.tasks.model import load_model
 
     loaded = load_model(model, weights_dir=weights_dir, device=device.value, precision=precision.value, threads=threads)
-    provenance = _provenance(loaded, layer, pool, precision)
+    provenance = embedding_provenance(
+        loaded,
+        layer=layer,
+        pool=pool.value,
+        precision=precision.value,
+        command=" ".join(["rnafm", *sys.argv[1:]]),
+    )
     writer = _writer(h5, output_format, layout, provenance, half=half, force=force, resume=resume)
     reject = intake.skip if long is LongChoice.skip else intake.reject
     records: Iterable[SequenceRecord] = intake.records()
@@ -119,24 +125,6 @@ def embed(
         raise
     console.info(f"wrote {writer.count} records to {h5}")
     intake.finish()
-
-
-def _provenance(loaded: Model, layer: int, pool: PoolChoice, precision: PrecisionChoice) -> dict[str, Any]:
-    from rnafm_cli import __version__
-    from rnafm_cli.tasks.embed import resolve_layer
-
-    config = loaded.encoder.config
-    return {
-        "rnafm_version": __version__,
-        "model": loaded.name,
-        "weights_sha256": loaded.encoder_card.weights_sha256,
-        "layer": resolve_layer(layer, config.layers),
-        "pooling": pool.value,
-        "precision": precision.value,
-        "unit": "codon" if config.alphabet.unit == 3 else "nucleotide",
-        "dim": config.width,
-        "command": " ".join(["rnafm", *sys.argv[1:]]),
-    }
 
 
 def _writer(

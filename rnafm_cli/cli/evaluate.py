@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
 
-from rnafm_cli.cli import console, evaluate_encoder, options
+from rnafm_cli.cli import console, evaluate_encoder, evaluate_function, evaluate_tertiary, options
 from rnafm_cli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -52,6 +52,10 @@ class PictureChoice(StrEnum):
 
 
 app.command("encoder", epilog=evaluate_encoder.EPILOG)(evaluate_encoder.encoder)
+app.command("contact", epilog=evaluate_tertiary.CONTACT_EPILOG)(evaluate_tertiary.contact)
+app.command("distance", epilog=evaluate_tertiary.DISTANCE_EPILOG)(evaluate_tertiary.distance)
+app.command("rbp", epilog=evaluate_function.RBP_EPILOG)(evaluate_function.rbp)
+app.command("mrl", epilog=evaluate_function.MRL_EPILOG)(evaluate_function.mrl)
 
 
 @app.command(epilog="Example: rnafm fold seqs.fa | rnafm evaluate fold truth.tsv - --format table")

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from rnafm_cli.cli import console, options
+from rnafm_cli.cli import console, finetune_function, finetune_tertiary, options
 
 __all__ = ["app"]
 
@@ -26,6 +26,12 @@ class EncoderChoice(StrEnum):
 @app.callback()
 def finetune() -> None:
     """Keep ``fold`` a subcommand while it is the only one."""
+
+
+app.command("contact", epilog=finetune_tertiary.CONTACT_EPILOG)(finetune_tertiary.contact)
+app.command("distance", epilog=finetune_tertiary.DISTANCE_EPILOG)(finetune_tertiary.distance)
+app.command("rbp", epilog=finetune_function.RBP_EPILOG)(finetune_function.rbp)
+app.command("mrl", epilog=finetune_function.MRL_EPILOG)(finetune_function.mrl)
 
 
 @app.command(

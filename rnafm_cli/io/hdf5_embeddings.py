@@ -51,6 +51,7 @@ class EmbeddingWriter:
         half: store float16 instead of float32.
         force: replace the file or the rest of an interrupted run.
         resume: continue the rest of an interrupted run, or add to a complete file.
+        advice: what an error tells the user to do about the records that are safe.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class EmbeddingWriter:
         half: bool = False,
         force: bool = False,
         resume: bool = False,
+        advice: str = "add --resume to go on from there",
     ) -> None:
         if str(path) == STDIO:
             raise UsageError("HDF5 cannot be written to stdout", hint="name a file with -o FILE.h5")
@@ -76,7 +78,7 @@ class EmbeddingWriter:
             "layout": layout,
             "dtype": self._dtype.name,
         }
-        self._force, self._resume = force, resume
+        self._force, self._resume, self._advice = force, resume, advice
         self._names = DistinctNames(LAYOUTS[layout].key, kind="data set name")
         self._raw: JournaledFile | None = None
         self._file: h5py.File | None = None
@@ -298,5 +300,5 @@ class EmbeddingWriter:
             self.partial.unlink(missing_ok=True)
         elif self._kept and isinstance(error, RnafmError):
             number = f"{self._kept} record{'s are' if self._kept > 1 else ' is'}"
-            safe = f"{number} safe in {self.partial}: add --resume to go on from there"
+            safe = f"{number} safe in {self.partial}: {self._advice}"
             error.hint = f"{error.hint}; {safe}" if error.hint else safe

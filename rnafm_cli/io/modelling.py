@@ -6,9 +6,9 @@ from rnafm_cli.errors import InputError
 from rnafm_cli.io.names import file_stem
 from rnafm_cli.rna.pairs import are_canonical
 from rnafm_cli.rna.pseudoknots import to_dot_bracket
-from rnafm_cli.rna.records import StructureRecord
+from rnafm_cli.rna.records import SequenceRecord, StructureRecord
 
-__all__ = ["format_3drna", "format_secstruct", "rosetta_files"]
+__all__ = ["check_bases", "format_3drna", "format_secstruct", "rosetta_files"]
 
 _BASES = frozenset("ACGU")
 
@@ -21,7 +21,7 @@ def format_3drna(record: StructureRecord) -> str:
     Raises:
         InputError: when the sequence has another letter, which 3dRNA cannot build.
     """
-    _check_bases(record, "3dRNA")
+    check_bases(record, "3dRNA")
     return f"{record.sequence}\n{to_dot_bracket(record.pairs, len(record), max_layers=2)}\n"
 
 
@@ -34,7 +34,7 @@ def format_secstruct(record: StructureRecord) -> str:
     Raises:
         InputError: when the sequence has letters other than A, C, G, U.
     """
-    _check_bases(record, "Rosetta")
+    check_bases(record, "Rosetta")
     pairs = record.pairs[are_canonical(record.pairs, record.sequence)]
     return f"{to_dot_bracket(pairs, len(record), max_layers=3)}\n{record.sequence.lower()}\n"
 
@@ -52,7 +52,12 @@ def rosetta_files(record: StructureRecord) -> dict[str, str]:
     }
 
 
-def _check_bases(record: StructureRecord, program: str) -> None:
+def check_bases(record: SequenceRecord | StructureRecord, program: str) -> None:
+    """Make sure that a program can build a sequence.
+
+    Raises:
+        InputError: when it has letters other than A, C, G, U.
+    """
     for position, letter in enumerate(record.sequence, start=1):
         if letter not in _BASES:
             raise InputError(

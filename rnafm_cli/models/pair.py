@@ -19,7 +19,18 @@ from torch.nn import functional as F
 
 from rnafm_cli.models.pair_map import PAIR_FEATURES, CoarseMap, base_mask, pair_features, refine
 
-__all__ = ["INPUTS", "PairConfig", "PairHead", "PairInputs", "PairLogits", "letter_codes", "pair_probabilities"]
+__all__ = [
+    "INPUTS",
+    "PairConfig",
+    "PairHead",
+    "PairInputs",
+    "PairLogits",
+    "PairView",
+    "letter_codes",
+    "padded",
+    "pair_inputs",
+    "pair_probabilities",
+]
 
 INPUTS = ("embedding", "sequence", "prior")
 MIN_DISTANCE = 4
@@ -80,6 +91,13 @@ class PairInputs:
     has_embedding_B: Tensor | None = None
     has_prior_B: Tensor | None = None
 
+    def to(self, device: torch.device) -> PairInputs:
+        """The same batch on another device."""
+        moved: dict[str, Any] = {
+            name: None if value is None else value.to(device) for name, value in vars(self).items()
+        }
+        return PairInputs(**moved)
+
 
 @dataclass
 class PairLogits:
@@ -96,6 +114,21 @@ class PairLogits:
         """(B, L, L) symmetric: mean of the probabilities with which the two bases choose each other."""
         choice_BLL = self.log_choices()[..., :-1].exp()
         return 0.5 * (choice_BLL + choice_BLL.transpose(1, 2))
+
+
+@dataclass
+class PairView:
+    """What a pair head makes of a batch.
+
+    Args:
+        logits: without the base that makes the length even.
+        map_BHHC: the coarse map behind them.
+        features_BLLF: the features of pairs that went in.
+    """
+
+    logits: PairLogits
+    map_BHHC: Tensor
+    features_BLLF: Tensor
 
 
 class PairHead(nn.Module):
@@ -138,8 +171,12 @@ class PairHead(nn.Module):
 
     def forward(self, inputs: PairInputs) -> PairLogits:
         """Logits of a batch; results of one RNA do not depend on the others or on padding."""
+        return self.explore(inputs).logits
+
+    def explore(self, inputs: PairInputs) -> PairView:
+        """Logits and the maps behind them, for heads that build on this one."""
         full = inputs.letters_BL.shape[1]
-        inputs = _even(inputs)
+        inputs = padded(inputs, 2)
         lengths_B, letters_BL = inputs.lengths_B, inputs.letters_BL
         batch, length = letters_BL.shape
         present = [
@@ -186,7 +223,8 @@ class PairHead(nn.Module):
         count_B = lengths_B[:, None, None].to(masked.dtype)
         row = torch.cat([masked.sum(dim=2) / count_B, masked.amax(dim=2)], dim=-1)
         free_BL = self.unpaired_out(self.unpaired_norm(x_BLW)) + self.unpaired_row(row)
-        return PairLogits(pair_BLL[:, :full, :full], (base_BL + free_BL[..., 0].float())[:, :full])
+        logits = PairLogits(pair_BLL[:, :full, :full], (base_BL + free_BL[..., 0].float())[:, :full])
+        return PairView(logits, map_BHHC, features_BLLF)
 
     def _bases(
         self,
@@ -214,6 +252,42 @@ def letter_codes(sequence: str) -> np.ndarray:
     return _CODES[np.frombuffer(sequence.encode("latin-1", "replace"), dtype=np.uint8)]
 
 
+def pair_inputs(
+    sequences: Sequence[str],
+    *,
+    embeddings: Sequence[Tensor] | None,
+    priors: Sequence[np.ndarray] | None,
+    width: int,
+    use_sequence: bool = True,
+) -> PairInputs:
+    """A padded batch of RNAs.
+
+    Args:
+        embeddings: per RNA (L, D), special tokens stripped; None to do without.
+        priors: per RNA (L, L), symmetric; None to do without.
+        width: D.
+        use_sequence: show the letters.
+    """
+    lengths = [len(sequence) for sequence in sequences]
+    widest = max(lengths, default=0)
+    letters_BL = torch.zeros(len(sequences), widest, dtype=torch.long)
+    prior_BLL = torch.zeros(len(sequences), widest, widest) if priors is not None else None
+    embedding_BLD = torch.zeros(len(sequences), widest, width) if embeddings is not None else None
+    for k, (sequence, length) in enumerate(zip(sequences, lengths, strict=True)):
+        letters_BL[k, :length] = torch.from_numpy(letter_codes(sequence))
+        if priors is not None and prior_BLL is not None:
+            prior_BLL[k, :length, :length] = torch.from_numpy(np.ascontiguousarray(priors[k], dtype=np.float32))
+        if embeddings is not None and embedding_BLD is not None:
+            embedding_BLD[k, :length] = embeddings[k]
+    return PairInputs(
+        torch.tensor(lengths),
+        letters_BL,
+        embedding_BLD,
+        prior_BLL,
+        has_sequence_B=torch.full((len(sequences),), use_sequence),
+    )
+
+
 @torch.inference_mode()
 def pair_probabilities(
     head: PairHead,
@@ -238,38 +312,25 @@ def pair_probabilities(
         per RNA (L, L) float32, symmetric.
     """
     device = head.no_letter.device
-    lengths = [len(sequence) for sequence in sequences]
-    widest = max(lengths, default=0)
-    letters_BL = torch.zeros(len(sequences), widest, dtype=torch.long)
-    prior_BLL = torch.zeros(len(sequences), widest, widest) if priors is not None else None
-    embedding_BLD = torch.zeros(len(sequences), widest, head.config.embedding) if embeddings is not None else None
-    for k, (sequence, length) in enumerate(zip(sequences, lengths, strict=True)):
-        letters_BL[k, :length] = torch.from_numpy(letter_codes(sequence))
-        if priors is not None and prior_BLL is not None:
-            prior_BLL[k, :length, :length] = torch.from_numpy(np.ascontiguousarray(priors[k], dtype=np.float32))
-        if embeddings is not None and embedding_BLD is not None:
-            embedding_BLD[k, :length] = embeddings[k]
-    inputs = PairInputs(
-        torch.tensor(lengths, device=device),
-        letters_BL.to(device),
-        None if embedding_BLD is None else embedding_BLD.to(device),
-        None if prior_BLL is None else prior_BLL.to(device),
-        has_sequence_B=torch.full((len(sequences),), use_sequence, device=device),
-    )
+    inputs = pair_inputs(
+        sequences, embeddings=embeddings, priors=priors, width=head.config.embedding, use_sequence=use_sequence
+    ).to(device)
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
         p_BLL = head(inputs).probabilities().float().cpu().numpy()
-    return [p_BLL[k, :length, :length].copy() for k, length in enumerate(lengths)]
+    return [p_BLL[k, : len(sequence), : len(sequence)].copy() for k, sequence in enumerate(sequences)]
 
 
-def _even(inputs: PairInputs) -> PairInputs:
-    if inputs.letters_BL.shape[1] % 2 == 0:
+def padded(inputs: PairInputs, multiple: int) -> PairInputs:
+    """The same batch with its width padded to a multiple."""
+    extra = -inputs.letters_BL.shape[1] % multiple
+    if not extra:
         return inputs
     prior, embedding = inputs.prior_BLL, inputs.embedding_BLD
     return dataclasses.replace(
         inputs,
-        letters_BL=F.pad(inputs.letters_BL, (0, 1)),
-        prior_BLL=None if prior is None else F.pad(prior, (0, 1, 0, 1)),
-        embedding_BLD=None if embedding is None else F.pad(embedding, (0, 0, 0, 1)),
+        letters_BL=F.pad(inputs.letters_BL, (0, extra)),
+        prior_BLL=None if prior is None else F.pad(prior, (0, extra, 0, extra)),
+        embedding_BLD=None if embedding is None else F.pad(embedding, (0, 0, 0, extra)),
     )
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["PAIR_FEATURES", "CoarseMap", "base_mask", "coarsen", "pair_features", "refine"]
+__all__ = ["PAIR_FEATURES", "CoarseMap", "ResidualBlock", "base_mask", "coarsen", "map_mask", "pair_features", "refine"]
 
 PAIR_FEATURES = 8
 _EPSILON = 1e-4
@@ -21,6 +21,14 @@ _EPSILON = 1e-4
 def base_mask(lengths_B: Tensor, length: int) -> Tensor:
     """(B, L) bool: which positions are bases and not padding."""
     return torch.arange(length, device=lengths_B.device) < lengths_B[:, None]
+
+
+def map_mask(lengths_B: Tensor, length: int, dtype: torch.dtype) -> Tensor:
+    """(B, L, L, 1): 1 where both sides are bases, 0 in padding; of autocast's type where that is on."""
+    device = lengths_B.device.type
+    real_BL = base_mask(lengths_B, length)
+    mask = (real_BL[:, :, None] & real_BL[:, None, :])[..., None]
+    return mask.to(torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else dtype)
 
 
 def pair_features(letters_BL: Tensor, prior_BLL: Tensor | None, has_sequence_B: Tensor, has_prior_B: Tensor) -> Tensor:
@@ -90,7 +98,7 @@ class CoarseMap(nn.Module):
         self.query = nn.Linear(2 * width, 8 * heads)
         self.key = nn.Linear(2 * width, 8 * heads)
         self.enter = nn.Linear(4 * PAIR_FEATURES + heads, channels)
-        self.blocks = nn.ModuleList(_Block(channels, dilation, dropout) for dilation in dilations)
+        self.blocks = nn.ModuleList(ResidualBlock(channels, dilation, dropout) for dilation in dilations)
         places = [k for k in range(len(dilations)) if axial_every and (k + 1) % axial_every == 0]
         self.axial = nn.ModuleDict({str(k): _RowPool(channels) for k in places})
         self.norm = nn.LayerNorm(channels, bias=False)
@@ -99,10 +107,7 @@ class CoarseMap(nn.Module):
         """(B, H, H, C), zero where either side is padding."""
         batch, length, width = x_BLW.shape
         half = length // 2
-        real_BH = base_mask((lengths_B + 1) // 2, half)
-        mask = (real_BH[:, :, None] & real_BH[:, None, :])[..., None].to(torch.get_autocast_dtype(x_BLW.device.type))
-        if not torch.is_autocast_enabled(x_BLW.device.type):
-            mask = mask.to(x_BLW.dtype)
+        mask = map_mask((lengths_B + 1) // 2, half, x_BLW.dtype)
         two_BHW = x_BLW.reshape(batch, half, 2 * width)
         query_BGHK = self.query(two_BHW).view(batch, half, self.heads, 8).transpose(1, 2)
         key_BGKH = self.key(two_BHW).view(batch, half, self.heads, 8).permute(0, 2, 3, 1)
@@ -117,7 +122,7 @@ class CoarseMap(nn.Module):
         return self.norm(x).to(mask.dtype)
 
 
-class _Block(nn.Module):
+class ResidualBlock(nn.Module):
     """x + conv(relu(conv(norm(x)))), masked so that padding stays zero."""
 
     def __init__(self, channels: int, dilation: int, dropout: float) -> None:

@@ -45,7 +45,14 @@ MODELS: dict[str, ModelSpec] = {
     "rnafm-mini": ModelSpec(
         summary="small encoder and heads trained by this project, shipped with it",
         preset="rnafm-mini",
-        components={ENCODER: "rnafm-mini", "fold": "rnafm-mini-fold"},
+        components={
+            ENCODER: "rnafm-mini",
+            "fold": "rnafm-mini-fold",
+            "contact": "rnafm-mini-contact",
+            "distance": "rnafm-mini-distance",
+            "rbp": "rnafm-mini-rbp",
+            "mrl": "rnafm-mini-mrl",
+        },
         licence="MIT",
     ),
     "rna-fm": ModelSpec(

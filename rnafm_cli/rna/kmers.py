@@ -22,6 +22,7 @@ __all__ = [
     "kmer_matrix",
     "kmer_set",
     "linked_groups",
+    "separate_folds",
 ]
 
 K = 8
@@ -121,3 +122,32 @@ def greedy_clusters(sequences: Sequence[str]) -> NDArray[np.int64]:
     result = np.empty(len(sequences), dtype=np.int64)
     result[order] = cluster
     return result
+
+
+def separate_folds(sequences: Sequence[str], *, folds: int = 5, share: float = 0.5, seed: int = 0) -> np.ndarray:
+    """(n,) fold of each sequence; two that share more than ``share`` of both their 8-mer sets stay together.
+
+    Linked groups are spread over the folds largest first, each into the smallest fold so far.
+    """
+    matrix = kmer_matrix(sequences)
+    table = matrix.T.tocsr()
+    sizes = np.diff(matrix.indptr)
+    rows, columns = [], []
+    for start in range(0, len(sequences), _ROWS_AT_ONCE):
+        shared = (matrix[start : start + _ROWS_AT_ONCE] @ table).tocoo()
+        linked = shared.data > share * np.maximum(sizes[shared.row + start], sizes[shared.col])
+        rows.append((shared.row[linked] + start).astype(np.int32))
+        columns.append(shared.col[linked].astype(np.int32))
+    row, column = np.concatenate(rows), np.concatenate(columns)
+    links = sparse.csr_matrix((np.ones(len(row), dtype=np.bool_), (row, column)), shape=(len(sequences),) * 2)
+    _, group = connected_components(links, directed=False)
+    group_sizes = np.bincount(group)
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(group_sizes))
+    order = order[np.argsort(-group_sizes[order], kind="stable")]
+    load = np.zeros(folds, dtype=np.int64)
+    fold_of_group = np.zeros(len(group_sizes), dtype=np.int64)
+    for number in order:
+        fold_of_group[number] = load.argmin()
+        load[fold_of_group[number]] += group_sizes[number]
+    return fold_of_group[group]

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from rnafm_cli import __version__
 from rnafm_cli.errors import UsageError
 from rnafm_cli.models.encoder import Encoder
 from rnafm_cli.rna.records import SequenceRecord
 from rnafm_cli.tasks.encode import DEFAULT_BATCH_TOKENS, Encoded, Reject, encode, raise_rejected
 from rnafm_cli.tasks.runtime import Runtime
 
-__all__ = ["Pooling", "embed", "resolve_layer"]
+if TYPE_CHECKING:
+    from rnafm_cli.tasks.model import Model
+
+__all__ = ["Pooling", "embed", "embedding_provenance", "resolve_layer"]
 
 Pooling = Literal["none", "mean", "max", "cls"]
 
@@ -48,6 +52,28 @@ def resolve_layer(layer: int, layers: int) -> int:
     if not 0 <= number <= layers:
         raise UsageError(f"layer {layer} does not exist", hint=f"this encoder has 0 (embedding) to {layers}")
     return number
+
+
+def embedding_provenance(
+    model: Model, *, layer: int, pool: Pooling, precision: str, command: str = ""
+) -> dict[str, str | int]:
+    """What a file of embeddings says about how they were made.
+
+    Raises:
+        UsageError: when the layer does not exist.
+    """
+    config = model.encoder.config
+    return {
+        "rnafm_version": __version__,
+        "model": model.name,
+        "weights_sha256": model.encoder_card.weights_sha256,
+        "layer": resolve_layer(layer, config.layers),
+        "pooling": pool,
+        "precision": precision,
+        "unit": "codon" if config.alphabet.unit == 3 else "nucleotide",
+        "dim": config.width,
+        "command": command,
+    }
 
 
 def _pooled(encoded: Encoded, pool: Pooling) -> np.ndarray:

@@ -18,7 +18,7 @@ from rnafm_cli.rna.mea import expected_accuracy
 from rnafm_cli.rna.records import SequenceRecord, StructureRecord
 from rnafm_cli.tasks.encode import DEFAULT_BATCH_TOKENS, Encoded, Reject, encode, raise_rejected
 from rnafm_cli.tasks.evidence import Evidence, EvidenceOf, no_evidence
-from rnafm_cli.tasks.pair_plan import GIGABYTE, PairPlan
+from rnafm_cli.tasks.pair_plan import PairPlan, check_memory
 from rnafm_cli.tasks.runtime import Runtime
 
 __all__ = ["Fold", "PairPredictor", "fold"]
@@ -130,7 +130,7 @@ def fold(
             try:
                 evidence = evidence_of(record)
                 evidence.check(record, options)
-                _check_memory(record, predictor.plan(len(record.sequence), evidence), predictor.max_bytes, tell)
+                check_memory(record, predictor.plan(len(record.sequence), evidence), predictor.max_bytes, tell)
             except InputError as error:
                 reject(error)
                 continue
@@ -155,22 +155,3 @@ def fold(
         for one, evidence, probs_LL in zip(chunk, known, probabilities, strict=True):
             pairs = decode(probs_LL, one.record.sequence, options, constraints=evidence.constraints)
             yield Fold(one.record, pairs, probs_LL, evidence)
-
-
-def _check_memory(record: SequenceRecord, plan: PairPlan, max_bytes: int, tell: Callable[[str], None] | None) -> None:
-    length = len(record.sequence)
-    if plan.bytes > max_bytes:
-        raise InputError(
-            f"{record.where}: folding {length} nt takes about {plan.bytes / GIGABYTE:.1f} GB "
-            f"and the limit is {max_bytes / GIGABYTE:.1f} GB",
-            hint=f"--max-memory {_rounded_up(plan.bytes)} allows it, or fold parts of the sequence",
-        )
-    if plan.window is not None and tell is not None:
-        tell(
-            f"{record.where}: {length} nt would take about {plan.whole / GIGABYTE:.1f} GB at once; "
-            f"folding in windows of {plan.window} nt (about {plan.bytes / GIGABYTE:.1f} GB)"
-        )
-
-
-def _rounded_up(amount: int) -> int:
-    return -(-amount // GIGABYTE)

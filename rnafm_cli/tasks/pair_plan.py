@@ -12,8 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from rnafm_cli.data.windows import blend_weights, window_starts
+from rnafm_cli.errors import InputError
+from rnafm_cli.rna.records import SequenceRecord
 
-__all__ = ["GIGABYTE", "PairPlan", "default_max_memory", "plan_pairs", "stitch"]
+__all__ = ["GIGABYTE", "PairPlan", "check_memory", "default_max_memory", "plan_pairs", "stitch"]
 
 GIGABYTE = 10**9
 DEFAULT_GIGABYTES = 4
@@ -69,18 +71,56 @@ def plan_pairs(length: int, max_bytes: int, *, cell_bytes: int, prior_cell_bytes
     return PairPlan(size, peak(size), whole)
 
 
-def stitch(length: int, window: int, block: Callable[[slice], np.ndarray], outside_LL: np.ndarray | None) -> np.ndarray:
-    """Pair probabilities of a long RNA from those of its windows.
-
-    Windows overlap by half. A pair within several gets their mean, weighted by how far from a cut its bases
-    lie; a pair within none gets ``outside_LL``. Rows that then sum to more than 1 are scaled down.
+def check_memory(
+    record: SequenceRecord,
+    plan: PairPlan,
+    max_bytes: int,
+    tell: Callable[[str], None] | None,
+    *,
+    doing: str = "folding",
+) -> None:
+    """Refuse an RNA that would not fit, and tell of one that goes in windows, before work on it begins.
 
     Args:
-        block: gives the (W, W) symmetric probabilities of a slice of bases.
-        outside_LL: (L, L) probabilities for pairs too far apart for a window; 0 if None.
+        doing: what is about to be done, for the messages.
+
+    Raises:
+        InputError: when not even windows fit.
+    """
+    length = len(record.sequence)
+    if plan.bytes > max_bytes:
+        raise InputError(
+            f"{record.where}: {doing} {length} nt takes about {plan.bytes / GIGABYTE:.1f} GB "
+            f"and the limit is {max_bytes / GIGABYTE:.1f} GB",
+            hint=f"--max-memory {-(-plan.bytes // GIGABYTE)} allows it, or cut the sequence into overlapping parts",
+        )
+    if plan.window is not None and tell is not None:
+        tell(
+            f"{record.where}: {length} nt would take about {plan.whole / GIGABYTE:.1f} GB at once; "
+            f"{doing} in windows of {plan.window} nt (about {plan.bytes / GIGABYTE:.1f} GB)"
+        )
+
+
+def stitch(
+    length: int,
+    window: int,
+    block: Callable[[slice], np.ndarray],
+    outside_LL: np.ndarray | None,
+    *,
+    one_partner: bool = True,
+) -> np.ndarray:
+    """A map of a long RNA, pair probabilities say, from those of its windows.
+
+    Windows overlap by half. A pair within several gets their mean, weighted by how far from a cut its bases
+    lie; a pair within none gets ``outside_LL``.
+
+    Args:
+        block: gives the (W, W) symmetric map of a slice of bases.
+        outside_LL: (L, L) values for pairs too far apart for a window; 0 if None.
+        one_partner: whether a base has one partner at most: rows that sum to more than 1 are then scaled down.
 
     Returns:
-        (L, L) float32, symmetric, rows sum to at most 1.
+        (L, L) float32, symmetric.
     """
     overlap = window // 2
     starts = window_starts(length, window, overlap)
@@ -99,6 +139,8 @@ def stitch(length: int, window: int, block: Callable[[slice], np.ndarray], outsi
         mine_WW = weights[number][:, None] * weights[number]
         part = slice(start, start + window)
         p_LL[part, part] += block(part) * (mine_WW / total_WW)
+    if not one_partner:
+        return p_LL
     most_L = np.maximum(p_LL.sum(axis=1, dtype=np.float64), 1.0).astype(np.float32)
     if (most_L > 1.0).any():
         for i in range(length):

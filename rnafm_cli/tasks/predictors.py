@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from rnafm_cli.tasks.fold import PairPredictor
     from rnafm_cli.tasks.model import Model
 
-__all__ = ["GuidedPredictor", "ResNetPredictor", "load_pair_predictor"]
+__all__ = ["GuidedPredictor", "ResNetPredictor", "load_pair_predictor", "load_tensors", "prior_probabilities"]
 
 HEAD_CELL_BYTES = 450
 """Working memory of our head for a pair of bases, measured at 1,000 and 1,400 nt in float32."""
@@ -67,7 +67,9 @@ class GuidedPredictor:
         """Pair probabilities, (L, L) float32 symmetric, of RNAs of similar length."""
         priors: list[np.ndarray] | None = None
         if self._prior:
-            priors = [_prior(one.record.sequence, known) for one, known in zip(batch, evidence, strict=True)]
+            priors = [
+                prior_probabilities(one.record.sequence, known) for one, known in zip(batch, evidence, strict=True)
+            ]
         if len(batch) == 1 and (window := self.plan(len(batch[0].record.sequence), evidence[0]).window):
             return [self._in_windows(batch[0], priors[0] if priors else None, window)]
         return self._run(batch, priors)
@@ -130,12 +132,12 @@ def load_pair_predictor(
     if card.kind == "fold-resnet":
         with NoInitialValues():
             resnet = PairResNet(PairResNetConfig(**card.config["head"]))
-        _load(resnet, tensors, card)
+        load_tensors(resnet, tensors, card)
         resnet = resnet.to(model.runtime.device, model.runtime.dtype).eval()
         return ResNetPredictor(resnet, model.runtime, max_bytes=max_bytes)
     with NoInitialValues():
         head = PairHead(PairConfig.from_dict(card.config))
-    _load(head, tensors, card)
+    load_tensors(head, tensors, card)
     takes_prior = "prior" in head.config.inputs
     if prior and takes_prior and not thermo.available():
         warn("ViennaRNA's Python package is missing: folding without the thermodynamic prior, less exactly")
@@ -145,7 +147,12 @@ def load_pair_predictor(
     return GuidedPredictor(head, model.runtime, prior=prior and takes_prior, gamma=gamma, max_bytes=max_bytes)
 
 
-def _load(module: torch.nn.Module, tensors: dict[str, Tensor], card: Card) -> None:
+def load_tensors(module: torch.nn.Module, tensors: dict[str, Tensor], card: Card) -> None:
+    """Fill a network.
+
+    Raises:
+        WeightsError: when the tensors do not fit.
+    """
     try:
         module.load_state_dict(tensors)
     except RuntimeError as error:
@@ -153,7 +160,8 @@ def _load(module: torch.nn.Module, tensors: dict[str, Tensor], card: Card) -> No
         raise WeightsError(f"the weights of '{card.name}' ({card.kind}) do not fit its card: {problem}") from error
 
 
-def _prior(sequence: str, evidence: Evidence) -> np.ndarray:
+def prior_probabilities(sequence: str, evidence: Evidence) -> np.ndarray:
+    """ViennaRNA's pair probabilities, (L, L) symmetric; of a long RNA without evidence, local ones."""
     long = len(sequence) > thermo.LONGEST_EXACT
     if long and not evidence:
         return thermo.local_pair_probabilities(sequence, max_span=LONGEST_SPAN)

@@ -8,29 +8,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from rnafm_cli.data.masking import MaskRule
 from rnafm_cli.data.shards import Corpus, Split
 from rnafm_cli.errors import InputError
+from rnafm_cli.geometry.transfer import Transfer, knn_transfer
 from rnafm_cli.io.fasta import read_fasta
 from rnafm_cli.io.streams import open_text
 from rnafm_cli.models.encoder import Encoder
+from rnafm_cli.models.untrained import untrained
+from rnafm_cli.rna.composition import kmer_frequencies, one_hot
+from rnafm_cli.rna.kmers import separate_folds
 from rnafm_cli.training.baselines import MarkovChain, score_markov
 from rnafm_cli.training.masked_model import MaskedTokenModel
-from rnafm_cli.training.pooled import kmer_frequencies, mean_pooled, one_hot
-from rnafm_cli.training.transfer import Transfer, knn_transfer, linear_probe, separate_folds
+from rnafm_cli.training.pooled import mean_pooled
+from rnafm_cli.training.probe import linear_probe
 from rnafm_cli.training.validation import HeldOutPart, Score, held_out_plan
 
-__all__ = ["held_out_figures", "probe_figures", "transfer_figures", "untrained"]
+__all__ = ["held_out_figures", "probe_figures", "transfer_figures"]
 
 Report = Callable[[str], None]
-
-
-def untrained(encoder: Encoder, *, seed: int = 0) -> Encoder:
-    """An encoder of the same shape with random weights: what the architecture alone is worth."""
-    torch.manual_seed(seed)
-    return Encoder(encoder.config).to(encoder.embed.weight.device).eval()
 
 
 def held_out_figures(

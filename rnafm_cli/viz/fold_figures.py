@@ -7,34 +7,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from rnafm_cli.rna.bootstrap import mean_interval, paired_difference
 from rnafm_cli.rna.calibration import Calibration
 from rnafm_cli.rna.metrics import FoldScore
+from rnafm_cli.viz.axes import equal_bins, figure_and_axes, plain_frame, plain_lengths, points
 from rnafm_cli.viz.palette import INK, MUTED, PALE, PREDICTORS
 from rnafm_cli.viz.pictures import save_figure
 
 __all__ = ["draw_calibration", "draw_f1_by_length", "draw_f1_scatter"]
-
-_MEMBERS_PER_BIN = 40
-_MOST_BINS = 10
-_RASTER_FROM = 5000
-"""Points beyond which an SVG holds them as a picture instead of one by one."""
 
 
 def draw_f1_scatter(scores: Mapping[str, Sequence[FoldScore]], path: Path, *, seed: int = 0) -> None:
     """Strict F1 of two predictors record by record; points above the diagonal are RNAs that the first does better."""
     (name, ours), (other, theirs) = list(scores.items())[:2]
     y_N, x_N = _f1(ours), _f1(theirs)
-    figure, axes = _figure(4.6, 4.75)
+    figure, axes = figure_and_axes(4.6, 4.75)
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=0.8, zorder=1)
     better = [("equal", y_N == x_N, "#9ca3af"), (name, y_N > x_N, PREDICTORS[0]), (other, y_N < x_N, PREDICTORS[1])]
     for label, chosen_N, colour in better:
         share = f"{label}{'' if label == 'equal' else ' better'}: {int(chosen_N.sum())}"
-        _points(axes, x_N[chosen_N], y_N[chosen_N], colour, label=share, zorder=2 if label == "equal" else 3)
+        points(axes, x_N[chosen_N], y_N[chosen_N], colour, label=share, zorder=2 if label == "equal" else 3)
     gain = paired_difference(y_N, x_N, rng=np.random.default_rng(seed))
     mean = f"mean difference {gain.estimate:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]"
     axes.set_title(f"{len(y_N)} RNAs, {mean}", fontsize=8, color=INK)
@@ -45,12 +40,12 @@ def draw_f1_scatter(scores: Mapping[str, Sequence[FoldScore]], path: Path, *, se
 
 def draw_f1_by_length(scores: Mapping[str, Sequence[FoldScore]], path: Path, *, seed: int = 0) -> None:
     """Strict F1 of each record against its length, with means and 95 % intervals over bins of equal size."""
-    figure, axes = _figure(6.4, 3.8)
+    figure, axes = figure_and_axes(6.4, 3.8)
     shift = 1.0
     for (name, rows), colour in zip(scores.items(), PREDICTORS, strict=False):
         length_N, f1_N = np.array([score.length for score in rows], dtype=np.float64), _f1(rows)
-        _points(axes, length_N, f1_N, colour, faint=True)
-        bins = _equal_bins(length_N)
+        points(axes, length_N, f1_N, colour, faint=True)
+        bins = equal_bins(length_N)
         found = [mean_interval(f1_N[chosen], rng=np.random.default_rng(seed)) for chosen in bins]
         middle_K = np.array([np.exp(np.log(length_N[chosen]).mean()) for chosen in bins]) * shift
         mean_K, low_K, high_K = (
@@ -73,7 +68,7 @@ def draw_f1_by_length(scores: Mapping[str, Sequence[FoldScore]], path: Path, *, 
         # A second predictor's bars would hide the first's.
         shift = 1.025
     axes.set_xscale("log")
-    _plain_lengths(axes, [score.length for rows in scores.values() for score in rows])
+    plain_lengths(axes, [score.length for rows in scores.values() for score in rows])
     axes.set(ylim=(-0.03, 1.03), xlabel="length (nt)", ylabel="F1")
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.12), ncols=2, fontsize=8, frameon=False)
     save_figure(figure, path)
@@ -114,63 +109,9 @@ def draw_calibration(calibration: Calibration, path: Path, *, name: str = "") ->
         ylim=(0.5 * curve.counts[filled_K].min(initial=10**9), None),
     )
     for axes in (above, below):
-        _plain_frame(axes)
+        plain_frame(axes)
     save_figure(figure, path)
 
 
 def _f1(rows: Sequence[FoldScore]) -> np.ndarray:
     return np.array([score.f1 for score in rows], dtype=np.float64)
-
-
-def _figure(width: float, height: float) -> tuple[Any, Any]:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), facecolor="white", layout="constrained")
-    axes = figure.subplots()
-    _plain_frame(axes)
-    return figure, axes
-
-
-def _plain_frame(axes: Any) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(labelsize=8)
-    axes.xaxis.label.set_size(9)
-    axes.yaxis.label.set_size(9)
-
-
-def _points(
-    axes: Any, x_N: np.ndarray, y_N: np.ndarray, colour: str, *, label: str = "", faint: bool = False, zorder: int = 2
-) -> None:
-    """Dots that darken where they lie on each other."""
-    axes.scatter(
-        x_N,
-        y_N,
-        s=9 if faint else 14,
-        color=colour,
-        alpha=0.24 if faint else 0.45,
-        linewidths=0,
-        label=label or None,
-        rasterized=len(x_N) > _RASTER_FROM,
-        zorder=zorder,
-    )
-
-
-def _equal_bins(length_N: np.ndarray) -> list[np.ndarray]:
-    """Row numbers of bins from short to long with about equally many records; equal lengths stay together."""
-    count = int(np.clip(len(length_N) // _MEMBERS_PER_BIN, 1, _MOST_BINS))
-    edges = np.unique(np.quantile(length_N, np.linspace(0, 1, count + 1)[1:-1]))
-    bin_N = np.searchsorted(edges, length_N, side="right")
-    return [np.flatnonzero(bin_N == k) for k in np.unique(bin_N)]
-
-
-def _plain_lengths(axes: Any, lengths: Sequence[int]) -> None:
-    """Round lengths as ticks instead of powers of ten."""
-    from matplotlib.ticker import FixedLocator, NullLocator
-
-    low, high = min(lengths), max(lengths)
-    axes.set_xlim(low / 1.08, high * 1.08)
-    round_lengths = [n * 10**power for power in range(6) for n in (1, 2, 5)]
-    shown = [n for n in round_lengths if low / 1.08 <= n <= high * 1.08] or [low]
-    axes.xaxis.set_major_locator(FixedLocator(shown))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xticklabels([str(n) for n in shown])

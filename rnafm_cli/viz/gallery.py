@@ -49,12 +49,20 @@ class Gallery:
         Raises:
             UsageError: for a second RNA where the target is one file.
         """
+        path = self.place(name)
+        write_picture(structure_canvas(name, sequence, pairs, probs_LL, style=self._style), path)
+        return path
+
+    def place(self, name: str) -> Path:
+        """Where the picture of the next RNA goes.
+
+        Raises:
+            UsageError: for a second RNA where the target is one file.
+        """
         if self._single and self.count:
             raise UsageError(f"{self._target}: holds one picture and there are more RNAs", hint="name a folder")
-        path = self._target if self._single else self._target / f"{self._free(file_stem(name))}.svg"
-        write_picture(structure_canvas(name, sequence, pairs, probs_LL, style=self._style), path)
         self.count += 1
-        return path
+        return self._target if self._single else self._target / f"{self._free(file_stem(name))}.svg"
 
     def _free(self, stem: str) -> str:
         """The stem, numbered if this gallery used it before."""

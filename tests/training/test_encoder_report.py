@@ -9,13 +9,15 @@ from scipy import sparse
 
 from rnafm_cli.data.masking import MaskRule
 from rnafm_cli.data.shards import Corpus, Split
+from rnafm_cli.geometry.transfer import knn_transfer
 from rnafm_cli.models.config import ENCODER_PRESETS
 from rnafm_cli.models.encoder import Encoder
-from rnafm_cli.rna.kmers import kmer_set
+from rnafm_cli.rna.composition import kmer_frequencies, one_hot
+from rnafm_cli.rna.kmers import kmer_set, separate_folds
 from rnafm_cli.training.baselines import MarkovChain, score_markov
 from rnafm_cli.training.encoder_report import held_out_figures, probe_figures, transfer_figures
-from rnafm_cli.training.pooled import kmer_frequencies, mean_pooled, one_hot
-from rnafm_cli.training.transfer import knn_transfer, linear_probe, separate_folds
+from rnafm_cli.training.pooled import mean_pooled
+from rnafm_cli.training.probe import linear_probe
 from rnafm_cli.training.validation import held_out_plan
 
 

@@ -1,0 +1,39 @@
+"""Draw the committed folds of the project's chains: ``python benchmarks/chain_folds.py train.h5 train_contacts.h5``.
+
+Prints how the folds turn out; with ``--write`` it replaces ``rnafm_cli/data/chain_folds.tsv``.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from pathlib import Path
+
+from rnafm_cli.data.chain_folds import FOLDS, draw_folds, shipped_families, write_folds
+from rnafm_cli.io.chain_files import read_hdf5_chains
+from rnafm_cli.io.streams import open_output
+
+TARGET = Path(__file__).parents[1] / "rnafm_cli" / "data" / "chain_folds.tsv"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("files", nargs="+", type=Path)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--write", action="store_true")
+    options = parser.parse_args()
+    chains = [chain for path in options.files for chain in read_hdf5_chains(path)]
+    rows = draw_folds(chains, shipped_families(), seed=options.seed)
+    for fold in range(FOLDS):
+        mine = [row for row in rows if row.fold == fold]
+        measured, groups = sum(row.distances for row in mine), len({row.group for row in mine})
+        residues = sum(row.length for row in mine)
+        print(f"fold {fold}: {len(mine)} chains in {groups} groups, {measured} with distances, {residues} residues")
+    print("largest groups:", Counter(row.group for row in rows).most_common(5))
+    if options.write:
+        with open_output(TARGET) as sink:
+            write_folds(rows, sink)
+
+
+if __name__ == "__main__":
+    main()

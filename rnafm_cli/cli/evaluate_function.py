@@ -1,0 +1,275 @@
+"""``rnafm evaluate rbp`` and ``rnafm evaluate mrl``: heads, baselines or tables of predictions on labelled rows."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rnafm_cli.cli import console, options
+from rnafm_cli.cli.options import DeviceChoice, PrecisionChoice
+from rnafm_cli.cli.rbp_options import Structure
+from rnafm_cli.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from rnafm_cli.data.labelled_rows import LabelledRows
+    from rnafm_cli.tasks.model import Model
+
+    Scores = dict[str, dict[str, np.ndarray]]
+
+__all__ = ["MRL_EPILOG", "RBP_EPILOG", "mrl", "rbp"]
+
+RBP_EPILOG = "Example: rnafm evaluate rbp rbp/*.tsv.gz --baseline --format table"
+MRL_EPILOG = "Example: rnafm evaluate mrl mrl/*.tsv.gz --baseline --against runs/onehot/best.safetensors"
+
+_BINDING_COLUMNS = (
+    "predictor", "set", "rows", "positives", "auprc", "auprc_low", "auprc_high", "auroc", "auroc_low", "auroc_high",
+    "calibration_error",
+)  # fmt: skip
+_LOAD_COLUMNS = (
+    "predictor", "assay", "context", "rows", "r2", "r2_low", "r2_high", "determination", "mae", "mse",
+)  # fmt: skip
+
+
+class ReportFormat(StrEnum):
+    tsv = "tsv"
+    json = "json"
+    table = "table"
+
+
+Sets = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="TABLE...", help="Tables with the columns of the training data, named by protein or assay; or folders."
+    ),
+]
+Predicted = Annotated[
+    Path | None,
+    typer.Option(
+        "--predictions", metavar="TSV", help="Measure this output of the command instead of a model; matched by 'id'."
+    ),
+]
+Against = Annotated[
+    list[str] | None,
+    typer.Option("--against", metavar="NAME|FILE", help="Another head to measure on the same rows; may be repeated."),
+]
+Split = Annotated[str, typer.Option("--split", metavar="NAME", help="Rows to measure on; 'all' for all of them.")]
+Limit = Annotated[
+    int, typer.Option("--limit", min=0, metavar="N", help="At most N rows of each table, drawn with the seed; 0: all.")
+]
+Format = Annotated[ReportFormat, typer.Option("--format", help="One row a figure, a document, or text for people.")]
+Resamples = Annotated[int, typer.Option(min=0, metavar="N", help="Bootstrap resamples of rows; 0 for no intervals.")]
+Confidence = Annotated[float, typer.Option(min=0.5, max=0.999, metavar="P", help="Width of the intervals.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of the resamples and of --limit.")]
+
+
+def rbp(
+    tables: Sets,
+    predictions: Predicted = None,
+    against: Against = None,
+    baseline: Annotated[
+        bool,
+        typer.Option("--baseline", help="Also a logistic regression on 5-mers, fitted on the tables' training rows."),
+    ] = False,
+    split: Split = "dev",
+    limit: Limit = 0,
+    structure: Structure = None,
+    output: options.Output = Path("-"),
+    report_format: Format = ReportFormat.tsv,
+    resamples: Resamples = 1000,
+    confidence: Confidence = 0.95,
+    seed: Seed = 0,
+    model: options.Model = "rnafm-mini",
+    weights_dir: options.WeightsDir = None,
+    device: options.Device = DeviceChoice.auto,
+    threads: options.Threads = None,
+    precision: options.Precision = PrecisionChoice.fp32,
+    batch_tokens: options.BatchTokens = 8192,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Measure an RBP head: AUPRC and AUROC for each protein, their means, and the calibration of probabilities.
+
+    Tables have the columns sequence, label and split. The 5-mer baseline is fitted on training rows that share no
+    30-mer with a row that is measured on.
+    """
+    from rnafm_cli.data.function_baselines import kmer_logistic
+    from rnafm_cli.io.figure_tables import write_figures
+    from rnafm_cli.io.predictions import read_predictions
+    from rnafm_cli.io.streams import open_output
+    from rnafm_cli.tasks.function_evaluation import Resampling, binding_probabilities, binding_table
+    from rnafm_cli.tasks.rbp import BindingPredictor
+    from rnafm_cli.tasks.unpaired import structure_source
+
+    measured, trained = _rows(tables, "label", split, limit, seed, baseline)
+    scores: Scores = {}
+    if predictions is not None:
+        found = read_predictions(predictions, "probability", by="protein")
+        scores[found.name] = {rows.name: found.of(rows.name, rows.ids, table=rows.name) for rows in measured}
+    for name in _heads(model, against, predictions):
+        loaded = _loaded(name, weights_dir, device, precision, threads)
+        predictor = BindingPredictor(loaded)
+        source = structure_source(structure, loaded) if structure and predictor.takes_structure else None
+        scores[name] = {}
+        for rows in measured:
+            console.debug(f"{name}: {rows.name}, {len(rows)} rows")
+            scores[name][rows.name] = binding_probabilities(
+                predictor, loaded, rows, structure_of=source, batch_tokens=batch_tokens
+            )
+    calibrated = list(scores)
+    if baseline:
+        scores["5-mer logistic regression"] = {
+            rows.name: kmer_logistic(part.sequences, part.values, rows.sequences)
+            for rows, part in zip(measured, trained, strict=True)
+        }
+    settings = Resampling(resamples=resamples, confidence=confidence, seed=seed)
+    table = binding_table(scores, measured, settings, probabilities=calibrated)
+    with open_output(output) as sink:
+        write_figures(
+            sink,
+            table,
+            _BINDING_COLUMNS,
+            format=report_format.value,
+            split=split,
+            resamples=resamples,
+            confidence=confidence,
+            seed=seed,
+        )
+
+
+def mrl(
+    tables: Sets,
+    predictions: Predicted = None,
+    against: Against = None,
+    baseline: Annotated[
+        bool,
+        typer.Option(
+            "--baseline", help="Also a ridge regression on upstream starts, k-mers and the start's surroundings."
+        ),
+    ] = False,
+    assay: Annotated[
+        str | None,
+        typer.Option("--assay", metavar="NAME", help="Predict this assay for all tables.", show_default="the table's"),
+    ] = None,
+    split: Split = "dev",
+    limit: Limit = 0,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", metavar="DIR", help="Draw measured against predicted load of each assay.")
+    ] = None,
+    output: options.Output = Path("-"),
+    report_format: Format = ReportFormat.tsv,
+    resamples: Resamples = 1000,
+    confidence: Confidence = 0.95,
+    seed: Seed = 0,
+    model: options.Model = "rnafm-mini",
+    weights_dir: options.WeightsDir = None,
+    device: options.Device = DeviceChoice.auto,
+    threads: options.Threads = None,
+    precision: options.Precision = PrecisionChoice.fp32,
+    batch_tokens: options.BatchTokens = 8192,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Measure an MRL head: R2 (squared Pearson), coefficient of determination, MAE and MSE of unscaled ribosome load.
+
+    Tables have the columns sequence, mrl and split. Each figure stands for all UTRs and by upstream start codons: none,
+    in-frame, out-of-frame (reaching into the coding sequence), uORF (out of frame, closed by a stop codon).
+    """
+    from rnafm_cli.data.function_baselines import utr_ridge
+    from rnafm_cli.io.figure_tables import write_figures
+    from rnafm_cli.io.predictions import read_predictions
+    from rnafm_cli.io.streams import open_output
+    from rnafm_cli.tasks.function_evaluation import Resampling, load_table, ribosome_loads
+
+    measured, trained = _rows(tables, "mrl", split, limit, seed, baseline)
+    scores: Scores = {}
+    if predictions is not None:
+        found = read_predictions(predictions, "mrl")
+        scores[found.name] = {rows.name: found.of("", rows.ids, table=rows.name) for rows in measured}
+    for name in _heads(model, against, predictions):
+        loaded = _loaded(name, weights_dir, device, precision, threads)
+        scores[name] = {
+            rows.name: ribosome_loads(loaded, rows, assay=assay, batch_tokens=batch_tokens) for rows in measured
+        }
+    if baseline:
+        scores["ridge regression"] = {
+            rows.name: utr_ridge(part.sequences, part.values, rows.sequences)
+            for rows, part in zip(measured, trained, strict=True)
+        }
+    settings = Resampling(resamples=resamples, confidence=confidence, seed=seed)
+    table = load_table(scores, measured, settings)
+    if plot is not None:
+        _draw(plot, scores, measured)
+    with open_output(output) as sink:
+        write_figures(
+            sink,
+            table,
+            _LOAD_COLUMNS,
+            format=report_format.value,
+            split=split,
+            resamples=resamples,
+            confidence=confidence,
+            seed=seed,
+        )
+
+
+def _rows(
+    tables: list[Path], column: str, split: str, limit: int, seed: int, baseline: bool
+) -> tuple[list[LabelledRows], list[LabelledRows]]:
+    """The rows to measure on, and for a baseline the training rows of each table that share no 30-mer with them."""
+    import numpy as np
+
+    from rnafm_cli.data.labelled_rows import without_leaks
+    from rnafm_cli.data.labelled_sets import read_sets
+
+    sets = read_sets(tables, column, binary=column == "label")
+    measured = []
+    for rows in sets:
+        part = rows if split == "all" else rows.part(split)
+        if not len(part):
+            raise InputError(f"{rows.name}: has no rows of the split '{split}'", hint="--split all takes all rows")
+        if limit and len(part) > limit:
+            part = part.take(np.sort(np.random.default_rng(seed).permutation(len(part))[:limit]))
+        measured.append(part)
+    if not baseline:
+        return measured, []
+    if split in ("all", "train"):
+        raise UsageError("--baseline is fitted on the training rows", hint="measure on another split")
+    trained = without_leaks([rows.part("train") for rows in sets], measured)
+    for rows in trained:
+        if not len(rows):
+            raise InputError(f"{rows.name}: has no training rows for the baseline")
+    return measured, trained
+
+
+def _heads(model: str, against: list[str] | None, predictions: Path | None) -> list[str]:
+    names = [*([] if predictions is not None else [model]), *(against or [])]
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(f"'{name}' is given twice")
+    return names
+
+
+def _loaded(
+    name: str, weights_dir: Path | None, device: DeviceChoice, precision: PrecisionChoice, threads: int | None
+) -> Model:
+    from rnafm_cli.tasks.model import load_model
+
+    return load_model(name, weights_dir=weights_dir, device=device.value, precision=precision.value, threads=threads)
+
+
+def _draw(folder: Path, scores: Scores, measured: list[LabelledRows]) -> None:
+    from rnafm_cli.rna.upstream_starts import start_context
+    from rnafm_cli.viz.load_figures import draw_loads
+
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder}: is no folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    name, by_set = next(iter(scores.items()))
+    for rows in measured:
+        contexts = [start_context(sequence) for sequence in rows.sequences]
+        draw_loads(rows.values, by_set[rows.name], contexts, folder / f"{rows.name}.svg", title=f"{rows.name}, {name}")

@@ -1,0 +1,231 @@
+"""``rnafm rbp``: sequences in, probabilities of being bound by each protein out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rnafm_cli.cli import console, options
+from rnafm_cli.cli import rbp_options as own
+from rnafm_cli.cli.intake import Intake
+from rnafm_cli.cli.options import DeviceChoice, LongChoice, OnErrorChoice, PrecisionChoice
+from rnafm_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from rnafm_cli.rna.records import SequenceRecord
+    from rnafm_cli.tasks.model import Model
+    from rnafm_cli.tasks.rbp import Binding, BindingPredictor, StructureOf
+    from rnafm_cli.viz.saliency_gallery import SaliencyGallery
+
+__all__ = ["rbp"]
+
+
+def rbp(
+    inputs: options.Inputs = None,
+    output: options.Output = Path("-"),
+    output_format: own.OutputFormat = None,
+    protein: own.Proteins = None,
+    list_proteins: own.ListProteins = False,
+    windows: own.Windows = False,
+    step: own.Step = 20,
+    threshold: own.Threshold = None,
+    saliency: own.Saliency = None,
+    structure: own.Structure = None,
+    force: options.Force = False,
+    model: options.Model = "rnafm-mini",
+    long: options.Long = LongChoice.window,
+    on_error: options.OnError = OnErrorChoice.fail,
+    weights_dir: options.WeightsDir = None,
+    device: options.Device = DeviceChoice.auto,
+    threads: options.Threads = None,
+    precision: options.Precision = PrecisionChoice.fp32,
+    batch_tokens: options.BatchTokens = 4096,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Predict which proteins bind.
+
+    One row per RNA and protein: the probability that the most probable 101-nt window is bound, and the call.
+
+    Examples:
+
+      rnafm rbp seqs.fa --protein PUM2 > pum2.tsv
+
+      rnafm rbp utr.fa --windows | awk '$6 == "bound"'
+
+      rnafm rbp site.fa --protein QKI --saliency why/
+    """
+    intake = None if list_proteins else Intake(inputs, on_error)
+
+    from rnafm_cli.io.table_output import output_format as format_of
+    from rnafm_cli.io.table_output import table_output
+    from rnafm_cli.tasks.model import load_model
+    from rnafm_cli.tasks.rbp import BindingPredictor, bind
+
+    chosen_format = format_of(output, output_format.value if output_format else None)
+    loaded = load_model(model, weights_dir=weights_dir, device=device.value, precision=precision.value, threads=threads)
+    predictor = BindingPredictor(loaded)
+    chosen = _chosen(predictor, protein)
+    if intake is None:
+        _list(predictor, chosen, output, chosen_format)
+        return
+    source = _structure(structure, predictor, loaded)
+    gallery = _gallery(saliency, force)
+    columns: dict[str, type] = {"id": str}
+    columns |= {"start": int, "end": int} if windows else {}
+    columns |= {"protein": str, "probability": float, "call": str}
+    table = table_output(
+        output, columns, format=chosen_format, provenance=_provenance(predictor, loaded, step), force=force
+    )
+    short = 0
+    with table as sink, console.progress(description="scoring") as bar:
+        results = bind(
+            intake.records(),
+            predictor,
+            loaded,
+            step=step,
+            structure_of=source,
+            batch_tokens=batch_tokens,
+            long=long.value,
+            reject=intake.skip if long is LongChoice.skip else intake.reject,
+        )
+        for result in results:
+            for row in _rows(result, chosen, threshold, windows):
+                sink.write(row)
+            sink.flush()
+            short += len(result.record.sequence) < predictor.window
+            if gallery is not None:
+                _explain(gallery, result, chosen, predictor, loaded, source, protein, threshold, step, batch_tokens)
+            bar.advance()
+        if gallery is not None:
+            gallery.close()
+    if short:
+        console.info(
+            f"{short} RNA{'s are' if short > 1 else ' is'} shorter than the {predictor.window} nt of the windows that "
+            "the model knows, and less certain"
+        )
+    intake.finish()
+
+
+def _chosen(predictor: BindingPredictor, wanted: list[str] | None) -> list[int]:
+    """Numbers of the outputs to report, in the model's order."""
+    from rnafm_cli.models.binding import matching, protein_of
+    from rnafm_cli.models.registry import nearest_name
+
+    names = predictor.proteins
+    if not wanted:
+        return list(range(len(names)))
+    found: set[str] = set()
+    for name in wanted:
+        matched = matching(names, name)
+        if not matched:
+            bare = sorted({protein_of(known) for known in names})
+            close = nearest_name(name.upper(), bare) or nearest_name(name, names)
+            raise UsageError(
+                f"there is no protein '{name}'",
+                hint=f"did you mean {close}? 'rnafm rbp --list' prints all" if close else "see 'rnafm rbp --list'",
+            )
+        found.update(matched)
+    return [number for number, name in enumerate(names) if name in found]
+
+
+def _list(predictor: BindingPredictor, chosen: list[int], output: Path, chosen_format: Any) -> None:
+    from rnafm_cli.data.reported_binding import REPORTED
+    from rnafm_cli.io.table_output import table_output
+    from rnafm_cli.tasks.rbp import dev_figures
+
+    figures = dev_figures(predictor.card)
+    columns: dict[str, type] = {"protein": str}
+    columns |= dict.fromkeys(("auprc", "auroc", "calibration_error", "prevalence", "threshold"), float)
+    columns |= {"reported": str, "reported_by": str}
+    with table_output(output, columns, format=chosen_format, force=True) as sink:
+        for number in chosen:
+            name = predictor.proteins[number]
+            mine, curve, others = figures.get(name, {}), predictor.curves[number], REPORTED.get(name)
+            measured = [mine.get(key) for key in ("auprc", "auroc", "calibration_error")]
+            told = [f"{others.measure} {others.value:g}", others.by] if others else ["", ""]
+            sink.write([name, *measured, curve.prevalence, curve.threshold, *told])
+
+
+def _structure(structure: str | None, predictor: BindingPredictor, loaded: Model) -> StructureOf | None:
+    if structure is None:
+        return None
+    from rnafm_cli.tasks.unpaired import structure_source
+
+    if not predictor.takes_structure:
+        raise UsageError(
+            f"the head '{predictor.card.name}' was trained without structure",
+            hint="leave --structure out, or train a head with data.structured above 0",
+        )
+    return structure_source(structure, loaded)
+
+
+def _gallery(folder: Path | None, force: bool) -> SaliencyGallery | None:
+    if folder is None:
+        return None
+    from rnafm_cli.viz.saliency_gallery import SaliencyGallery
+
+    return SaliencyGallery(folder, force=force)
+
+
+def _rows(result: Binding, chosen: list[int], threshold: float | None, windows: bool) -> Iterator[list[Any]]:
+    limits = [result.thresholds_P[k] if threshold is None else threshold for k in chosen]
+    name = result.record.id
+    if not windows:
+        best = result.probabilities_P
+        for k, limit in zip(chosen, limits, strict=True):
+            yield [name, result.proteins[k], float(best[k]), _call(best[k], limit)]
+        return
+    for start, end, probabilities in zip(result.starts_W, result.ends_W, result.probabilities_WP, strict=True):
+        for k, limit in zip(chosen, limits, strict=True):
+            call = _call(probabilities[k], limit)
+            yield [name, int(start), int(end), result.proteins[k], float(probabilities[k]), call]
+
+
+def _call(probability: float, limit: float) -> str:
+    return "bound" if probability >= limit else "unbound"
+
+
+def _explain(
+    gallery: SaliencyGallery,
+    result: Binding,
+    chosen: list[int],
+    predictor: BindingPredictor,
+    loaded: Model,
+    source: StructureOf | None,
+    named: Iterable[str] | None,
+    threshold: float | None,
+    step: int,
+    batch_tokens: int,
+) -> None:
+    """Saliency of the chosen proteins; pictures of all that were named, else of those called, or of the likeliest."""
+    from rnafm_cli.tasks.saliency import saliency
+
+    record: SequenceRecord = result.record
+    best = result.probabilities_P
+    limits = [result.thresholds_P[k] if threshold is None else threshold for k in chosen]
+    drawn = chosen if named else [k for k, limit in zip(chosen, limits, strict=True) if best[k] >= limit]
+    drawn = drawn or [max(chosen, key=lambda k: best[k])]
+    found = saliency(record, predictor, loaded, step=step, structure_of=source, batch_tokens=batch_tokens)
+    importance_PL = found.importance_PL
+    for k in chosen:
+        gallery.add(
+            record.id,
+            result.proteins[k],
+            record.sequence,
+            importance_PL[k],
+            found.effects_PL4[k],
+            probability=float(best[k]) if k in drawn else None,
+        )
+
+
+def _provenance(predictor: BindingPredictor, loaded: Model, step: int) -> dict[str, Any]:
+    return {
+        "model": loaded.name,
+        "weights_sha256": predictor.card.weights_sha256,
+        "encoder_sha256": predictor.card.encoder_sha256,
+        "step": step,
+        "command": " ".join(["rnafm", *sys.argv[1:]]),
+    }

@@ -1,0 +1,245 @@
+"""What ``rnafm contact`` and ``rnafm distance`` do alike: read, predict, choose pairs, write."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rnafm_cli.cli import console
+from rnafm_cli.cli.intake import Intake
+from rnafm_cli.cli.options import LongChoice
+from rnafm_cli.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from rnafm_cli.io.tertiary_maps import TertiaryMapWriter
+    from rnafm_cli.io.tertiary_output import MapOutput
+    from rnafm_cli.rna.chains import Chain
+    from rnafm_cli.rna.pair_choice import PairChoice
+    from rnafm_cli.rna.records import SequenceRecord
+    from rnafm_cli.tasks.model import Model
+    from rnafm_cli.tasks.tertiary import TertiaryMaps
+    from rnafm_cli.tasks.tertiary_predictor import Readout
+    from rnafm_cli.viz.gallery import Gallery
+
+__all__ = ["Request", "run"]
+
+_RESTRAINTS = ("3drna", "rosetta")
+_LEAST_PROBABILITY = {"tsv": 0.01, "jsonl": 0.01, "casprr": 0.01, "3drna": 0.3, "rosetta": 0.3}
+_FARTHEST_RESTRAINT = 15.0
+_LEAST_SEPARATION = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """The options of a run."""
+
+    task: str
+    output: Path
+    format: str
+    out_dir: Path | None
+    force: bool
+    h5: Path | None
+    half: bool
+    plot: Path | None
+    truth: Path | None
+    rename_duplicates: bool
+    model: str
+    prior: bool
+    with_distance: bool = False
+    min_prob: float | None = None
+    max_distance: float | None = None
+    min_separation: int | None = None
+    top: str | None = None
+    readout: Readout | None = None
+    max_memory: float | None
+    long: LongChoice
+    weights_dir: Path | None
+    device: str
+    threads: int | None
+    precision: str
+    batch_tokens: int
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The heads that are needed."""
+        return ("contact", "distance") if self.with_distance else (self.task,)
+
+
+def run(request: Request, intake: Intake) -> None:
+    """Predict and write."""
+    _check(request)
+    choice = _choice(request)
+
+    from rnafm_cli.io.names import rename_duplicates as renamed
+    from rnafm_cli.tasks.model import load_model
+    from rnafm_cli.tasks.tertiary import predict_tertiary
+    from rnafm_cli.tasks.tertiary_predictor import load_tertiary_predictor
+
+    pictures = _Pictures(request) if request.plot is not None else None
+    loaded = load_model(
+        request.model,
+        weights_dir=request.weights_dir,
+        device=request.device,
+        precision=request.precision,
+        threads=request.threads,
+    )
+    predictor = load_tertiary_predictor(
+        loaded,
+        request.tasks,
+        prior=request.prior,
+        warn=console.warn,
+        readout=request.readout,
+        max_bytes=round(request.max_memory * 1e9) if request.max_memory else None,
+    )
+    with ExitStack() as stack:
+        text = _text_output(stack, request)
+        maps = _map_output(stack, request, loaded)
+        records: Iterable[SequenceRecord] = intake.records()
+        if request.rename_duplicates:
+            records = renamed(records)
+        results = predict_tertiary(
+            _claimed(records, text, maps, intake),
+            loaded.encoder,
+            predictor,
+            loaded.runtime,
+            batch_tokens=request.batch_tokens,
+            long=request.long.value,
+            reject=intake.skip if request.long is LongChoice.skip else intake.reject,
+            tell=console.info,
+        )
+        bar = stack.enter_context(console.progress(description="predicting"))
+        _write(results, choice, text, maps, pictures, intake, bar)
+    intake.finish()
+
+
+def _check(request: Request) -> None:
+    if request.out_dir is not None and str(request.output) != "-":
+        raise UsageError("-o and --out-dir contradict each other", hint="give one of them")
+    if request.half and request.h5 is None:
+        raise UsageError("--half is about --h5", hint="add --h5 FILE.h5")
+    if request.truth is not None and request.plot is None:
+        raise UsageError("--truth is about --plot", hint="add --plot DIR")
+
+
+def _choice(request: Request) -> PairChoice:
+    from rnafm_cli.rna.pair_choice import PairChoice, parse_top
+
+    least, farthest, separation = request.min_prob, request.max_distance, request.min_separation
+    if request.task == "contact" and least is None:
+        least = _LEAST_PROBABILITY[request.format]
+    if request.task == "distance" and farthest is None and request.format in _RESTRAINTS:
+        farthest = _FARTHEST_RESTRAINT
+    if separation is None:
+        plain = request.format in ("tsv", "jsonl") and request.top is None
+        separation = 1 if plain else _LEAST_SEPARATION
+    top = parse_top(request.top) if request.top is not None else None
+    return PairChoice(least=least, farthest=farthest, separation=separation, top=top)
+
+
+def _text_output(stack: ExitStack, request: Request) -> MapOutput:
+    from rnafm_cli.io.streams import open_output
+    from rnafm_cli.io.tertiary_output import MapFolder, MapStream, columns_of, map_format
+
+    format = map_format(request.task, request.format)
+    columns = columns_of(request.task, with_distance=request.with_distance)
+    if request.out_dir is not None:
+        return MapFolder(request.out_dir, format, columns, force=request.force)
+    return MapStream(stack.enter_context(open_output(request.output)), format, columns)
+
+
+def _map_output(stack: ExitStack, request: Request, loaded: Model) -> TertiaryMapWriter | None:
+    if request.h5 is None:
+        return None
+    from rnafm_cli.io.tertiary_maps import TertiaryMapWriter
+
+    provenance: dict[str, str | bool] = {
+        "model": loaded.name,
+        "encoder_sha256": loaded.encoder_card.weights_sha256,
+        "prior": request.prior,
+        "command": " ".join(["rnafm", *sys.argv[1:]]),
+    }
+    for task in request.tasks:
+        provenance[f"{task}_sha256"] = loaded.component(task)[1].weights_sha256
+    writer = TertiaryMapWriter(request.h5, provenance=provenance, half=request.half, force=request.force)
+    stack.enter_context(writer)
+    return writer
+
+
+def _claimed(
+    records: Iterable[SequenceRecord], text: MapOutput, maps: TertiaryMapWriter | None, intake: Intake
+) -> Iterator[SequenceRecord]:
+    """The records whose names are still free in every output."""
+    for record in records:
+        try:
+            text.claim(record)
+            if maps is not None:
+                maps.claim(record)
+        except InputError as error:
+            intake.reject(error)
+        else:
+            yield record
+
+
+def _write(
+    results: Iterator[TertiaryMaps],
+    choice: PairChoice,
+    text: MapOutput,
+    maps: TertiaryMapWriter | None,
+    pictures: _Pictures | None,
+    intake: Intake,
+    bar: console.Progress,
+) -> None:
+    from rnafm_cli.io.pair_rows import pair_rows
+
+    for result in results:
+        pairs = choice.pairs(result.contact_LL, result.distance_LL)
+        try:
+            text.add(result.record, pair_rows(result.record, pairs, result.named()))
+        except InputError as error:
+            intake.reject(error)
+            continue
+        if maps is not None:
+            maps.add_maps(result.record, result.named())
+        if pictures is not None:
+            pictures.add(result)
+        bar.advance()
+
+
+class _Pictures:
+    """Heat maps, with the known chains of a file below the diagonal."""
+
+    def __init__(self, request: Request) -> None:
+        from rnafm_cli.viz.gallery import Gallery
+
+        assert request.plot is not None
+        self._task = request.task
+        self._gallery: Gallery = Gallery(request.plot)
+        self._known: dict[str, Chain] = {}
+        if request.truth is not None:
+            from rnafm_cli.io.chain_files import read_chains
+
+            for chain in read_chains(request.truth):
+                self._known[chain.id] = chain
+                self._known.setdefault(f"={chain.sequence}", chain)
+
+    def add(self, result: TertiaryMaps) -> None:
+        from rnafm_cli.viz.tertiary_picture import draw_contacts, draw_distances
+
+        name = result.record.id
+        truth = self._known.get(name) or self._known.get(f"={result.record.sequence}")
+        if truth is not None and len(truth) != len(result.record):
+            raise InputError(
+                f"{truth.where}: has {len(truth)} residues, and {result.record.where} {len(result.record)}",
+                hint="predict the whole chain, unobserved residues included",
+            )
+        path = self._gallery.place(name)
+        if self._task == "contact":
+            assert result.contact_LL is not None
+            draw_contacts(name, result.contact_LL, path, truth=truth)
+        else:
+            assert result.distance_LL is not None
+            draw_distances(name, result.distance_LL, path, truth=truth)

@@ -1,0 +1,160 @@
+"""Tables of sequences with a measured value: read, split, and kept apart from what they are scored on."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnafm_cli.errors import InputError
+from rnafm_cli.io.streams import input_name, open_text
+from rnafm_cli.rna.alphabet import IUPAC_LETTERS
+from rnafm_cli.rna.words import groups_by_words, shares_word
+
+__all__ = ["LEAK_WORD", "LabelledRows", "cluster_split", "read_labelled", "set_name", "without_leaks"]
+
+LEAK_WORD = 30
+"""A training row that shares a word of this length with a development row of any set is left out."""
+CLUSTER_WORD = 20
+"""Rows of a table without a split that share a word of this length stay on one side."""
+
+_CLEAN = str.maketrans("acgutrykmswbdhvnT", "ACGUURYKMSWBDHVNU")
+_REST = str.maketrans(dict.fromkeys(IUPAC_LETTERS))
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledRows:
+    """The rows of one set.
+
+    Args:
+        name: of the set: its file's stem.
+        sequences: clean upper-case RNA.
+        values: (n,) float: label 0 or 1, or a measured number.
+        splits: (n,) ``train``, ``dev`` or another word; empty where the table has no such column.
+        ids: names of the rows, or empty strings.
+    """
+
+    name: str
+    sequences: list[str]
+    values: NDArray[np.float64]
+    splits: NDArray[np.str_]
+    ids: list[str]
+
+    def __len__(self) -> int:
+        return len(self.sequences)
+
+    def part(self, split: str) -> LabelledRows:
+        """The rows of one split."""
+        return self.take(np.flatnonzero(self.splits == split))
+
+    def take(self, rows: NDArray[np.integer]) -> LabelledRows:
+        """Some rows, by number."""
+        return LabelledRows(
+            self.name,
+            [self.sequences[k] for k in rows],
+            self.values[rows],
+            self.splits[rows],
+            [self.ids[k] for k in rows],
+        )
+
+
+def set_name(path: Path) -> str:
+    """What a set is called: its file's name without suffixes."""
+    return path.name.split(".")[0]
+
+
+def read_labelled(path: Path, column: str, *, binary: bool = False) -> LabelledRows:
+    """Read a TSV with the columns ``sequence`` and ``column``; ``split`` and ``id`` may be there.
+
+    Args:
+        binary: values must be 0 or 1.
+
+    Raises:
+        InputError: for a missing column or an unusable row, naming its line.
+    """
+    where = input_name(path)
+    sequences: list[str] = []
+    values: list[float] = []
+    splits: list[str] = []
+    ids: list[str] = []
+    with open_text(path) as lines:
+        table = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
+        header = next(table, [])
+        for needed in ("sequence", column):
+            if needed not in header:
+                raise InputError(
+                    f"{where}: has no column '{needed}'",
+                    hint=f"a header line names them: sequence, {column} and, if rows are split, split (train, dev)",
+                )
+        at = {name: place for place, name in enumerate(header)}
+        for number, cells in enumerate(table, start=2):
+            if not cells:
+                continue
+            if len(cells) != len(header):
+                raise InputError(f"{where}:{number}: {len(cells)} cells under {len(header)} columns")
+            sequences.append(_sequence(cells[at["sequence"]], f"{where}:{number}"))
+            values.append(_value(cells[at[column]], f"{where}:{number}", column, binary))
+            splits.append(cells[at["split"]] if "split" in at else "")
+            ids.append(cells[at["id"]] if "id" in at else "")
+    if not sequences:
+        raise InputError(f"{where}: holds no rows")
+    return LabelledRows(set_name(path), sequences, np.asarray(values), np.asarray(splits), ids)
+
+
+def cluster_split(rows: LabelledRows, *, share: float, seed: int) -> LabelledRows:
+    """The same rows split into ``train`` and ``dev``; rows that share a long word stay on one side.
+
+    Groups of linked rows are drawn at random into ``dev`` until it holds ``share`` of the rows; a group too large for
+    what is missing stays in ``train``.
+
+    Raises:
+        InputError: when all rows hang together.
+    """
+    groups = groups_by_words(rows.sequences, length=CLUSTER_WORD)
+    sizes = np.bincount(groups)
+    wanted, taken = max(1, round(share * len(rows))), 0
+    chosen = np.zeros(len(sizes), dtype=np.bool_)
+    for group in np.random.default_rng(seed).permutation(len(sizes)):
+        if taken + sizes[group] <= wanted:
+            chosen[group] = True
+            taken += int(sizes[group])
+    if not taken or taken == len(rows):
+        raise InputError(
+            f"{rows.name}: its rows cannot be split, they share words of {CLUSTER_WORD} nt with one another",
+            hint="add a column 'split' with train and dev",
+        )
+    return dataclasses.replace(rows, splits=np.where(chosen[groups], "dev", "train"))
+
+
+def without_leaks(train: Sequence[LabelledRows], dev: Sequence[LabelledRows]) -> list[LabelledRows]:
+    """The training sets without rows that share a 30-mer with a row of any development set, or equal one."""
+    held_out = [sequence for rows in dev for sequence in rows.sequences]
+    sequences = [sequence for rows in train for sequence in rows.sequences]
+    leaks = shares_word(sequences, held_out, length=LEAK_WORD)
+    ends = np.cumsum([len(rows) for rows in train])
+    parts = np.split(leaks, ends[:-1]) if len(train) else []
+    return [rows.take(np.flatnonzero(~part)) for rows, part in zip(train, parts, strict=True)]
+
+
+def _sequence(text: str, where: str) -> str:
+    sequence = text.strip().translate(_CLEAN)
+    if not sequence:
+        raise InputError(f"{where}: an empty sequence")
+    if rest := sequence.translate(_REST):
+        raise InputError(f"{where}: '{rest[0]}' is no nucleotide")
+    return sequence
+
+
+def _value(text: str, where: str, column: str, binary: bool) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = np.nan
+    if not np.isfinite(value) or (binary and value not in (0.0, 1.0)):
+        raise InputError(f"{where}: {column} '{text}' is not {'0 or 1' if binary else 'a number'}")
+    return value

@@ -1,0 +1,77 @@
+"""The type of a point by its labelled neighbours, and how often such a call is right.
+
+Shape suffixes: N points, K neighbours, L labels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from rnafm_cli.geometry.neighbours import Neighbours
+
+__all__ = ["Calibration", "Votes", "calibrate", "vote_by_distance"]
+
+
+@dataclass(frozen=True, eq=False)
+class Votes:
+    """Weighted shares of the labels among a point's neighbours."""
+
+    share_NL: np.ndarray
+
+    @property
+    def winner_N(self) -> np.ndarray:
+        """The label with the largest share."""
+        return self.share_NL.argmax(axis=1)
+
+    @property
+    def top_N(self) -> np.ndarray:
+        """The winner's share."""
+        return self.share_NL.max(axis=1)
+
+
+def vote_by_distance(neighbours: Neighbours, label_N: np.ndarray, labels: int) -> Votes:
+    """Shares of each label among the neighbours; a near one weighs up to eleven times as much as the farthest."""
+    far = neighbours.distance_NK / np.maximum(neighbours.distance_NK[:, -1:], 1e-12)
+    weight = 1 / (0.1 + far)
+    share = np.zeros((len(far), labels))
+    for rank in range(far.shape[1]):
+        share[np.arange(len(far)), label_N[neighbours.index_NK[:, rank]]] += weight[:, rank]
+    return Votes(share / share.sum(axis=1, keepdims=True))
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """A rising curve from the winner's share to the chance that the call is right."""
+
+    share_P: np.ndarray
+    accuracy_P: np.ndarray
+
+    def confidence(self, share_N: np.ndarray) -> np.ndarray:
+        """Chance of a right call, 0 to 1, between the curve's points by straight lines."""
+        if not len(self.share_P):
+            return np.asarray(share_N, dtype=np.float64)
+        return np.interp(share_N, self.share_P, self.accuracy_P)
+
+
+def calibrate(share_N: np.ndarray, right_N: np.ndarray, *, weight_N: np.ndarray | None = None) -> Calibration:
+    """Isotonic regression of right calls on shares, as one point for each step of the curve.
+
+    Args:
+        right_N: whether each call was right, known from points whose label was hidden.
+        weight_N: what each call counts; equal if None.
+    """
+    order = np.argsort(share_N, kind="stable")
+    weight_N = np.ones(len(share_N)) if weight_N is None else weight_N
+    blocks: list[list[float]] = []
+    for share, right, weight in zip(share_N[order], right_N[order], weight_N[order], strict=True):
+        blocks.append([share * weight, right * weight, weight])
+        while len(blocks) > 1 and blocks[-2][1] * blocks[-1][2] >= blocks[-1][1] * blocks[-2][2]:
+            last = blocks.pop()
+            blocks[-1] = [a + b for a, b in zip(blocks[-1], last, strict=True)]
+    table = np.asarray(blocks).reshape(-1, 3)
+    # One call beyond doubt proves no certainty: each step is drawn towards a half by one call on each side.
+    mean = weight_N.mean() if len(weight_N) else 1.0
+    accuracy = (table[:, 1] + mean) / (table[:, 2] + 2 * mean)
+    return Calibration(table[:, 0] / table[:, 2], np.maximum.accumulate(accuracy))

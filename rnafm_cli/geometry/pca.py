@@ -1,0 +1,94 @@
+"""Principal axes of dense or sparse points.
+
+Shape suffixes: N points, D dimensions, K axes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from scipy import sparse
+from scipy.sparse.linalg import LinearOperator, eigsh
+
+__all__ = ["PCA", "Points", "fit_pca"]
+
+Points: TypeAlias = np.ndarray | sparse.csr_matrix
+"""(N, D), dense or sparse."""
+
+_ROWS = 4096
+_DENSE_WIDTH = 1500
+"""Dimensions up to which the covariance is solved as a whole."""
+
+
+@dataclass(frozen=True, eq=False)
+class PCA:
+    """An affine map to the axes along which points vary most."""
+
+    mean_D: np.ndarray
+    axes_KD: np.ndarray
+    """Orthonormal rows, the largest entry of each positive."""
+    share_K: np.ndarray
+    """Each axis's share of the variance."""
+
+    def project(self, points_ND: Points) -> np.ndarray:
+        """(N, K) float32 coordinates."""
+        shift_K = self.mean_D @ self.axes_KD.T
+        result = np.empty((points_ND.shape[0], len(self.axes_KD)), dtype=np.float32)
+        for start in range(0, points_ND.shape[0], _ROWS):
+            rows = slice(start, start + _ROWS)
+            result[rows] = np.asarray(points_ND[rows] @ self.axes_KD.T) - shift_K
+        return result
+
+
+def fit_pca(points_ND: Points, components: int) -> PCA:
+    """The ``components`` principal axes, or as many as there are; the same points give the same axes."""
+    size, width = points_ND.shape
+    components = max(1, min(components, size - 1, width))
+    mean_D = np.asarray(points_ND.mean(axis=0, dtype=np.float64)).ravel()
+    if width <= _DENSE_WIDTH:
+        covariance_DD = _covariance(points_ND, mean_D)
+        total = float(np.trace(covariance_DD))
+        value_D, vector_DD = np.linalg.eigh(covariance_DD)
+        value_K, axes_KD = value_D[::-1][:components], vector_DD.T[::-1][:components]
+    else:
+        total = _total_variance(points_ND, mean_D)
+        value_K, axes_KD = _leading(points_ND, mean_D, components)
+    largest_K = np.abs(axes_KD).argmax(axis=1)
+    sign_K = np.where(axes_KD[np.arange(len(axes_KD)), largest_K] < 0, -1.0, 1.0)
+    share_K = np.maximum(value_K, 0.0) / total if total > 0 else np.zeros(len(value_K))
+    return PCA(mean_D, axes_KD * sign_K[:, None], share_K)
+
+
+def _block(points_ND: Points, start: int) -> np.ndarray:
+    block: Any = points_ND[start : start + _ROWS]
+    return np.asarray(block.toarray() if sparse.issparse(block) else block, dtype=np.float64)
+
+
+def _covariance(points_ND: Points, mean_D: np.ndarray) -> np.ndarray:
+    result = np.zeros((len(mean_D), len(mean_D)))
+    for start in range(0, points_ND.shape[0], _ROWS):
+        centred = _block(points_ND, start) - mean_D
+        result += centred.T @ centred
+    return result / max(1, points_ND.shape[0] - 1)
+
+
+def _total_variance(points_ND: Points, mean_D: np.ndarray) -> float:
+    squares = sum(float((_block(points_ND, start) ** 2).sum()) for start in range(0, points_ND.shape[0], _ROWS))
+    return max(0.0, squares - points_ND.shape[0] * float(mean_D @ mean_D)) / max(1, points_ND.shape[0] - 1)
+
+
+def _leading(points_ND: Points, mean_D: np.ndarray, components: int) -> tuple[np.ndarray, np.ndarray]:
+    """Largest eigenvalues (K,) and eigenvectors (K, D) of the covariance, without forming it."""
+    size = points_ND.shape[0]
+
+    def apply(vector_D: np.ndarray) -> np.ndarray:
+        shown_N = points_ND @ vector_D - mean_D @ vector_D
+        return (points_ND.T @ shown_N - mean_D * shown_N.sum()) / (size - 1)
+
+    width = len(mean_D)
+    operator = LinearOperator((width, width), matvec=apply, dtype=np.float64)
+    start = np.random.default_rng(0).normal(size=width)
+    value_K, vector_DK = eigsh(operator, k=min(components, width - 1), which="LA", v0=start, tol=1e-6)
+    return value_K[::-1], vector_DK.T[::-1]

@@ -1,0 +1,199 @@
+"""New sequences on an existing map: places, nearest labelled neighbours, and a type with its confidence.
+
+Shape suffixes: M new points, N points of the map, D width, K principal axes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rnafm_cli.errors import InputError, WeightsError
+from rnafm_cli.geometry.calls import Calibration, calibrate, vote_by_distance
+from rnafm_cli.geometry.neighbours import Neighbours, nearest
+from rnafm_cli.geometry.pca import PCA
+from rnafm_cli.geometry.placement import Curve, place
+from rnafm_cli.io.atlas_file import AtlasFile, read_atlas_file
+from rnafm_cli.models.folders import search_dirs
+from rnafm_cli.tasks.atlas_labels import UNLABELLED
+from rnafm_cli.tasks.atlas_layout import Layout
+from rnafm_cli.tasks.atlas_points import AtlasPoints
+
+__all__ = ["REFERENCE", "TypeCall", "atlas_file_of", "check_vectors", "find_atlas", "map_onto"]
+
+REFERENCE = "reference"
+REFERENCE_FILE = "atlas-mini.h5"
+STARTS = 40
+NEIGHBOURS = 10
+_FAR_QUANTILE = 0.99
+
+
+@dataclass(frozen=True)
+class TypeCall:
+    """What one sequence is, by its neighbours on the map."""
+
+    x: float
+    y: float
+    label: str
+    confidence: float
+    """Chance that the label is right, as measured on the map's own points with near copies hidden."""
+    runner_up: str
+    """The label with the second most votes; ``""`` if there is none."""
+    far: bool
+    """Farther from its nearest neighbour than 99 % of the map's own points from theirs: likely of no type there."""
+    neighbours: list[tuple[str, str, float]]
+    """Id, label and distance of the nearest labelled points, nearest first."""
+
+
+def find_atlas(name_or_file: str, *, weights_dir: Path | None = None) -> AtlasFile:
+    """The atlas in a file or folder of results, or the one shipped as ``reference``.
+
+    Raises:
+        WeightsError: when the reference atlas is not there.
+        InputError: for a file that is no atlas.
+    """
+    if name_or_file == REFERENCE:
+        for folder in search_dirs(weights_dir):
+            if (folder / REFERENCE_FILE).is_file():
+                return read_atlas_file(folder / REFERENCE_FILE)
+        raise WeightsError(
+            f"the reference atlas {REFERENCE_FILE} is not on this machine",
+            hint="make an atlas with 'rnafm atlas seqs.fa -o DIR' and give DIR/atlas.h5",
+        )
+    path = Path(name_or_file)
+    return read_atlas_file(path / "atlas.h5" if path.is_dir() else path)
+
+
+def check_vectors(atlas: AtlasFile, provenance: Any, width: int) -> None:
+    """Refuse vectors that another model made than the map's.
+
+    Raises:
+        WeightsError: naming both models.
+    """
+    wanted, found = atlas.settings.get("weights_sha256"), provenance.get("weights_sha256")
+    layer_wanted, layer_found = atlas.settings.get("layer"), provenance.get("layer")
+    same = wanted == found or not (wanted and found)
+    if same and (layer_wanted == layer_found or None in (layer_wanted, layer_found)) and width == len(atlas.mean_D):
+        return
+    name = atlas.settings.get("model", "an unknown model")
+    raise WeightsError(
+        f"the atlas was made with {name}, layer {layer_wanted} (sha256 {str(wanted)[:12]}...), the sequences are "
+        f"embedded with {provenance.get('model', 'another')}, layer {layer_found} (sha256 {str(found)[:12]}...)",
+        hint="give that model with --model, or make the atlas anew",
+    )
+
+
+def atlas_file_of(
+    points: AtlasPoints,
+    layout: Layout,
+    labels: Sequence[str],
+    roles: Sequence[str],
+    *,
+    fold_N: np.ndarray | None = None,
+) -> AtlasFile:
+    """What a run keeps for later mapping, with calls calibrated on its own points.
+
+    Args:
+        fold_N: folds that hold near copies together, -1 for points to leave out; each fold's points are called by
+            the others'. Random folds are less strict, and taken if None.
+    """
+    calibration, far = _calibrated(layout.reduced_NK, labels, fold_N)
+    curve = layout.curve
+    made = {key: points.provenance.get(key) for key in ("model", "weights_sha256", "layer", "pooling")}
+    made |= {"a": curve.a, "b": curve.b} if curve else {}
+    return AtlasFile(
+        ids=points.ids,
+        labels=list(labels),
+        roles=list(roles),
+        starts=[s[:STARTS] for s in points.sequences] if points.sequences else [""] * len(points),
+        lengths_N=points.lengths_N,
+        cluster_N=layout.cluster_N,
+        place_N2=layout.place_N2,
+        reduced_NK=layout.reduced_NK,
+        mean_D=layout.pca.mean_D,
+        axes_KD=layout.pca.axes_KD,
+        share_P=calibration.share_P,
+        accuracy_P=calibration.accuracy_P,
+        settings={key: value for key, value in made.items() if value is not None}
+        | {"method": layout.method, "neighbours": layout.neighbours.index_NK.shape[1], "far": far},
+    )
+
+
+def _calibrated(reduced_NK: np.ndarray, labels: Sequence[str], fold_N: np.ndarray | None) -> tuple[Calibration, float]:
+    label_N = np.asarray(labels)
+    kept = np.flatnonzero((label_N != UNLABELLED) & (True if fold_N is None else fold_N >= 0))
+    names, number_N = np.unique(label_N[kept], return_inverse=True)
+    points_NK = reduced_NK[kept].astype(np.float16).astype(np.float32)
+    if len(kept) < 2:
+        return Calibration(np.zeros(0), np.zeros(0)), float("inf")
+    fold = np.random.default_rng(0).integers(0, 5, size=len(kept)) if fold_N is None else fold_N[kept]
+    share, right = np.zeros(len(kept)), np.zeros(len(kept))
+    away: list[np.ndarray] = []
+    for hidden in np.unique(fold):
+        test, known = np.flatnonzero(fold == hidden), np.flatnonzero(fold != hidden)
+        if not len(known):
+            continue
+        found = nearest(points_NK[test], NEIGHBOURS, among_MD=points_NK[known])
+        votes = vote_by_distance(found, number_N[known], len(names))
+        share[test], right[test] = votes.top_N, votes.winner_N == number_N[test]
+        away.append(found.distance_NK[:, 0])
+    if not away:
+        return Calibration(np.zeros(0), np.zeros(0)), float("inf")
+    # Each label counts the same, so that the confidence does not lean on how many of each the atlas holds.
+    weight = 1 / np.bincount(number_N)[number_N]
+    return calibrate(share, right, weight_N=weight), float(np.quantile(np.concatenate(away), _FAR_QUANTILE))
+
+
+def map_onto(atlas: AtlasFile, vectors_MD: np.ndarray, *, seed: int = 0) -> list[TypeCall]:
+    """Place new vectors on the map and call their type.
+
+    Raises:
+        InputError: when the map has no labelled point.
+    """
+    label_N = np.asarray(atlas.labels)
+    known = np.flatnonzero(label_N != UNLABELLED)
+    if not len(known):
+        raise InputError("the atlas has no labels, so it can call no type", hint="make it with --labels or type=")
+    names, number_N = np.unique(label_N[known], return_inverse=True)
+    reduced_MK = PCA(atlas.mean_D, atlas.axes_KD, np.zeros(0)).project(vectors_MD)
+    curve = Curve(float(atlas.settings["a"]), float(atlas.settings["b"])) if "a" in atlas.settings else None
+    every = nearest(reduced_MK, int(atlas.settings["neighbours"]) + 1, among_MD=atlas.reduced_NK)
+    if atlas.settings.get("method") == "pca":
+        place_M2 = np.zeros((len(reduced_MK), 2), dtype=np.float32)
+        place_M2[:, : min(2, reduced_MK.shape[1])] = reduced_MK[:, :2]
+    else:
+        place_M2 = place(every, atlas.place_N2, curve, seed=seed)
+    found = nearest(reduced_MK, NEIGHBOURS, among_MD=atlas.reduced_NK[known])
+    votes = vote_by_distance(found, number_N, len(names))
+    confidence = Calibration(atlas.share_P, atlas.accuracy_P).confidence(votes.top_N)
+    limit = float(atlas.settings.get("far", np.inf))
+    return [
+        _call(atlas, found, k, known, names, votes.share_NL[k], place_M2[k], float(confidence[k]), limit)
+        for k in range(len(reduced_MK))
+    ]
+
+
+def _call(
+    atlas: AtlasFile,
+    found: Neighbours,
+    row: int,
+    known: np.ndarray,
+    names: np.ndarray,
+    share_L: np.ndarray,
+    place_2: np.ndarray,
+    confidence: float,
+    limit: float,
+) -> TypeCall:
+    order = np.argsort(-share_L, kind="stable")
+    second = str(names[order[1]]) if len(order) > 1 and share_L[order[1]] > 0 else ""
+    near = [
+        (atlas.ids[known[k]], atlas.labels[known[k]], float(far))
+        for k, far in zip(found.index_NK[row], found.distance_NK[row], strict=True)
+    ]
+    return TypeCall(
+        float(place_2[0]), float(place_2[1]), str(names[order[0]]), confidence, second, near[0][2] > limit, near
+    )

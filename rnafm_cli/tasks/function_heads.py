@@ -1,0 +1,88 @@
+"""The heads behind ``rbp`` and ``mrl``: found, checked and made into networks, with or without an encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import torch
+from torch import Tensor
+
+from rnafm_cli.errors import UsageError, WeightsError
+from rnafm_cli.models.binding import BindingConfig, BindingHead
+from rnafm_cli.models.files import WEIGHTS_SUFFIX, Card, load_model_file, read_card, task_of
+from rnafm_cli.models.ribosome_load import LoadConfig, LoadHead
+from rnafm_cli.rna.records import SequenceRecord
+from rnafm_cli.tasks.encode import Encoded, Reject, encode, raise_rejected
+from rnafm_cli.tasks.model import Model
+from rnafm_cli.tasks.predictors import load_tensors
+
+__all__ = ["encoded_for", "load_binding_head", "load_load_head"]
+
+Head = TypeVar("Head", BindingHead, LoadHead)
+
+
+def load_binding_head(model: Model) -> tuple[BindingHead, Card]:
+    """The RBP head of a model, in evaluation mode on its device.
+
+    Raises:
+        WeightsError: when the model has no such head, or it does not fit its card or the model's encoder.
+    """
+    tensors, card = _component(model, "rbp")
+    head = BindingHead(BindingConfig.from_dict(card.config))
+    return _ready(head, tensors, card, model), card
+
+
+def load_load_head(model: Model) -> tuple[LoadHead, Card]:
+    """The MRL head of a model, in evaluation mode on its device.
+
+    Raises:
+        WeightsError: when the model has no such head, or it does not fit its card or the model's encoder.
+    """
+    tensors, card = _component(model, "mrl")
+    head = LoadHead(LoadConfig.from_dict(card.config))
+    return _ready(head, tensors, card, model), card
+
+
+def encoded_for(
+    head: BindingHead | LoadHead,
+    model: Model,
+    records: Iterable[SequenceRecord],
+    *,
+    batch_tokens: int,
+    long: Literal["window", "error", "skip"] = "window",
+    reject: Reject = raise_rejected,
+) -> Iterator[tuple[SequenceRecord, Tensor | None]]:
+    """Yield (record, (L, K) reduced embeddings) in input order; None in their place for a head without embeddings."""
+    if head.reduction is None:
+        for record in records:
+            yield record, None
+        return
+    found: Iterator[Encoded] = encode(
+        records, model.encoder, model.runtime, batch_tokens=batch_tokens, long=long, reject=reject
+    )
+    device = model.runtime.device
+    with torch.inference_mode():
+        for one in found:
+            yield one.record, head.reduction(one.rows_LD.to(device)).cpu()
+
+
+def _component(model: Model, task: str) -> tuple[dict[str, Tensor], Card]:
+    path = Path(model.name)
+    # A head that was trained without an encoder has none to be checked against.
+    if path.suffix == WEIGHTS_SUFFIX and path.is_file():
+        card = read_card(path)
+        if task_of(card) == task and card.encoder_sha256 is None and not card.config.get("embedding"):
+            return load_model_file(path)
+    tensors, card = model.component(task)
+    if card.config.get("embedding") and model.encoder.config.alphabet.unit != 1:
+        raise UsageError(f"model '{model.name}' reads codons", hint="use rnafm-mini or another nucleotide model")
+    return tensors, card
+
+
+def _ready(head: Head, tensors: dict[str, Tensor], card: Card, model: Model) -> Head:
+    if not getattr(head.config, "proteins", ()) and not getattr(head.config, "assays", ()):
+        raise WeightsError(f"the card of '{card.name}' names no outputs")
+    load_tensors(head, tensors, card)
+    return head.to(model.runtime.device).eval()

@@ -1,0 +1,193 @@
+"""The predictor behind ``contact`` and ``distance``: their heads on the same representations and pair features.
+
+Shape suffixes: L bases, W bases of a window.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from rnafm_cli.data import thermo
+from rnafm_cli.data.map_baselines import spread_probabilities
+from rnafm_cli.errors import UsageError, WeightsError
+from rnafm_cli.models.blank import NoInitialValues
+from rnafm_cli.models.pair import PairInputs, pair_inputs
+from rnafm_cli.models.tertiary import Readout, TertiaryConfig, TertiaryHead
+from rnafm_cli.rna.chains import FARTHEST
+from rnafm_cli.tasks.encode import Encoded
+from rnafm_cli.tasks.evidence import Evidence
+from rnafm_cli.tasks.pair_plan import PairPlan, default_max_memory, plan_pairs, stitch
+from rnafm_cli.tasks.predictors import (
+    EXACT_PRIOR_CELL_BYTES,
+    LOCAL_PRIOR_CELL_BYTES,
+    load_tensors,
+    prior_probabilities,
+)
+from rnafm_cli.tasks.runtime import Runtime
+
+if TYPE_CHECKING:
+    from rnafm_cli.tasks.model import Model
+
+__all__ = ["TASKS", "Maps", "TertiaryPredictor", "load_tertiary_predictor"]
+
+TASKS = ("contact", "distance")
+HEAD_CELL_BYTES = 1250
+"""Working memory of a head for a pair of bases, distances included, measured at 1,000 nt in float32."""
+Task = Literal["contact", "distance"]
+Maps = tuple[NDArray[np.float32] | None, NDArray[np.float32] | None, NDArray[np.float32] | None]
+"""Contact probabilities, distances and their deviation (Å), each (L, L) or None."""
+
+
+class TertiaryPredictor:
+    """One head or two, with ViennaRNA's pair probabilities unless ``prior`` is off.
+
+    Args:
+        heads: by task, in evaluation mode.
+        readout: where distances are read; what the head's card says if None.
+        max_bytes: memory that the process may take; beyond it maps are computed in windows.
+    """
+
+    def __init__(
+        self,
+        heads: dict[str, TertiaryHead],
+        runtime: Runtime,
+        *,
+        prior: bool,
+        readout: Readout | None = None,
+        max_bytes: int | None = None,
+    ) -> None:
+        self._heads, self._runtime, self._prior, self._readout = heads, runtime, prior, readout
+        self.max_bytes = max_bytes or default_max_memory()
+
+    def plan(self, length: int) -> PairPlan:
+        """Memory for one RNA, and whether it needs windows."""
+        exact = length <= thermo.LONGEST_EXACT
+        prior = (EXACT_PRIOR_CELL_BYTES if exact else LOCAL_PRIOR_CELL_BYTES) if self._prior else 0
+        return plan_pairs(length, self.max_bytes, cell_bytes=HEAD_CELL_BYTES, prior_cell_bytes=prior, windows=True)
+
+    def __call__(self, batch: Sequence[Encoded]) -> list[Maps]:
+        """Maps of RNAs of similar length."""
+        priors = [prior_probabilities(one.record.sequence, Evidence()) for one in batch] if self._prior else None
+        if len(batch) == 1 and (window := self.plan(len(batch[0].record.sequence)).window):
+            return [self._in_windows(batch[0], priors[0] if priors else None, window)]
+        return self._run(batch, priors)
+
+    @torch.inference_mode()
+    def _run(self, batch: Sequence[Encoded], priors: Sequence[np.ndarray] | None) -> list[Maps]:
+        device = self._runtime.device
+        sequences = [one.record.sequence for one in batch]
+        embeddings = [one.rows_LD for one in batch]
+        inputs = pair_inputs(sequences, embeddings=embeddings, priors=priors, width=embeddings[0].shape[1]).to(device)
+        contact = distance = sd = None
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self._runtime.dtype == torch.bfloat16):
+            for task, head in self._heads.items():
+                logits = head(_for_head(inputs, head), distances=task == "distance")
+                if task == "contact":
+                    contact = logits.contacts().float().cpu().numpy()
+                else:
+                    maps = logits.distances(self._readout or head.config.readout)
+                    distance, sd = (values.float().cpu().numpy() for values in maps)
+                del logits
+        for values in (distance, sd):
+            if values is not None:
+                # The head also has an opinion on the distance of a base from itself.
+                np.einsum("bii->bi", values)[:] = 0.0
+        if contact is not None:
+            np.einsum("bii->bi", contact)[:] = 1.0
+        return [
+            tuple(None if m is None else m[k, : len(s), : len(s)].copy() for m in (contact, distance, sd))  # type: ignore[misc]
+            for k, s in enumerate(sequences)
+        ]
+
+    def _in_windows(self, one: Encoded, prior_LL: np.ndarray | None, window: int) -> Maps:
+        length = len(one.record.sequence)
+        # Every window is run once and gives all maps; stitching goes map by map.
+        kept: dict[int, Maps] = {}
+
+        def run(part: slice) -> Maps:
+            if part.start not in kept:
+                record = dataclasses.replace(one.record, sequence=one.record.sequence[part])
+                piece = Encoded(record, one.rows_LD[part], one.cls_D)
+                kept[part.start] = self._run([piece], None if prior_LL is None else [prior_LL[part, part]])[0]
+            return kept[part.start]
+
+        def stitched(number: int, outside_LL: np.ndarray) -> NDArray[np.float32]:
+            def block(part: slice) -> np.ndarray:
+                map_WW = run(part)[number]
+                assert map_WW is not None
+                return map_WW
+
+            return stitch(length, window, block, outside_LL, one_partner=False)
+
+        contact = distance = sd = None
+        square = (length, length)
+        if "contact" in self._heads:
+            far_LL = np.zeros(square, dtype=np.float32) if prior_LL is None else spread_probabilities(prior_LL)
+            contact = stitched(0, far_LL)
+        if "distance" in self._heads:
+            distance = stitched(1, np.full(square, FARTHEST, dtype=np.float32))
+            sd = stitched(2, np.zeros(square, dtype=np.float32))
+        return contact, distance, sd
+
+
+def load_tertiary_predictor(
+    model: Model,
+    tasks: Sequence[str],
+    *,
+    prior: bool,
+    warn: Callable[[str], None],
+    readout: Readout | None = None,
+    max_bytes: int | None = None,
+) -> TertiaryPredictor:
+    """The predictor of a model for ``contact``, ``distance``, or both.
+
+    Args:
+        prior: use the thermodynamic prior where a head takes one.
+        warn: called once when the prior is wanted and ViennaRNA is missing.
+        readout: where distances are read; what the head's card says if None.
+        max_bytes: memory that the process may take.
+
+    Raises:
+        UsageError: for a codon model.
+        WeightsError: when the model lacks a head, or the head belongs to another encoder.
+    """
+    if model.encoder.config.alphabet.unit != 1:
+        raise UsageError(f"model '{model.name}' reads codons", hint="use rnafm-mini or another nucleotide model")
+    heads = {task: _load_head(model, task) for task in tasks}
+    takes_prior = any("prior" in head.config.pair.inputs for head in heads.values())
+    if prior and takes_prior and not thermo.available():
+        warn("ViennaRNA's Python package is missing: predicting without the thermodynamic prior, less exactly")
+        prior = False
+    return TertiaryPredictor(heads, model.runtime, prior=prior and takes_prior, readout=readout, max_bytes=max_bytes)
+
+
+def _for_head(inputs: PairInputs, head: TertiaryHead) -> PairInputs:
+    """Without the inputs that the head was trained without, which another head may need."""
+    known = head.config.pair.inputs
+    shown = torch.full_like(inputs.lengths_B, "sequence" in known, dtype=torch.bool)
+    return dataclasses.replace(
+        inputs,
+        embedding_BLD=inputs.embedding_BLD if "embedding" in known else None,
+        prior_BLL=inputs.prior_BLL if "prior" in known else None,
+        has_sequence_B=shown,
+    )
+
+
+def _load_head(model: Model, task: str) -> TertiaryHead:
+    tensors, card = model.component(task)
+    if card.kind != task:
+        raise WeightsError(f"'{card.name}' is a model of kind {card.kind}, not {task}")
+    try:
+        config = TertiaryConfig.from_dict(card.config)
+    except (KeyError, TypeError) as error:
+        raise WeightsError(f"the card of '{card.name}' ({card.kind}) holds no usable configuration") from error
+    with NoInitialValues():
+        head = TertiaryHead(config)
+    load_tensors(head, tensors, card)
+    return head.to(model.runtime.device).eval()

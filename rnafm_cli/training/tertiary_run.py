@@ -1,0 +1,297 @@
+"""Contact and distance heads from files: free guesses first, then cross-validation, then the head to keep.
+
+The folder of a run holds ``baseline/scores.tsv``, ``folds/ROW/K`` with a head, its metrics and its held-out scores and
+maps, ``table.tsv`` with the means, ``held_out.h5``, and ``final/head.safetensors``. What is there is not made again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from rnafm_cli.data import thermo
+from rnafm_cli.data.shards import write_json
+from rnafm_cli.errors import ConfigError, InputError, UsageError, WeightsError
+from rnafm_cli.models.files import Card, load_model_file
+from rnafm_cli.models.pair import PairConfig
+from rnafm_cli.models.store import load_component, load_encoder
+from rnafm_cli.models.tertiary import TertiaryConfig, TertiaryHead
+from rnafm_cli.rna.map_metrics import CONTACT_METRICS
+from rnafm_cli.training.tertiary import HEAD_FILE, Start, TertiaryTrainer
+from rnafm_cli.training.tertiary_config import TertiaryRecipe
+from rnafm_cli.training.tertiary_data import ChainSet, load_chains, prepare_examples
+from rnafm_cli.training.tertiary_folder import (
+    BASELINE,
+    held_out_maps,
+    join_maps,
+    read_scores,
+    write_scores,
+    write_table,
+)
+from rnafm_cli.training.tertiary_rows import Row, main_row, named_rows, rows_for
+from rnafm_cli.training.tertiary_scores import baseline_maps, mean_values, predict_chains, score_maps, soft_maps
+
+__all__ = ["TertiaryOutcome", "TertiaryRun", "run_tertiary"]
+
+SCORES, MAPS, TABLE = "scores.tsv", "held_out.h5", "table.tsv"
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TertiaryRun:
+    """What ``rnafm finetune contact`` or ``distance`` was asked to do.
+
+    Args:
+        files: HDF5 files of chains, structure files or folders of them.
+        model: name or file of the encoder; None for heads without one.
+        init_from: a fold head's file, or the name of a model that has one; None to start at random.
+        prior_cache: file of pair probabilities, completed as needed; in the run's folder if None.
+        rows: rows of the feature table to make; the main one alone if empty.
+        folds: folds to hold out; all if empty.
+        final: train the head to keep.
+    """
+
+    task: Literal["contact", "distance"]
+    files: tuple[Path, ...]
+    recipe: TertiaryRecipe
+    output: Path
+    name: str
+    model: str | None = "rnafm-mini"
+    weights_dir: Path | None = None
+    init_from: str | None = None
+    prior: bool = True
+    prior_cache: Path | None = None
+    rows: tuple[str, ...] = ()
+    folds: tuple[int, ...] = ()
+    final: bool = True
+    max_minutes: float | None = None
+    threads: int | None = None
+
+
+@dataclass(frozen=True)
+class TertiaryOutcome:
+    """How a run ended: ``finished`` is False when time ran out or a signal came, ``means`` those of the main row."""
+
+    finished: bool
+    means: dict[str, float]
+    head: Path | None
+
+
+def run_tertiary(
+    run: TertiaryRun,
+    *,
+    report: Report,
+    reject: Callable[[InputError], None],
+    progress: Callable[[int, int], None] | None = None,
+) -> TertiaryOutcome:
+    """Validate and train, or go on with, the heads in ``run.output``.
+
+    Args:
+        reject: called with the error of a structure file that cannot be used.
+        progress: called with (done, total) while pair probabilities are computed.
+
+    Raises:
+        UsageError: when the prior is wanted and ViennaRNA is missing; for unknown rows or folds.
+        WeightsError: when the encoder or the starting head cannot be used.
+        InputError: when no chain can be used.
+    """
+    return _Work(run, report, reject, progress).do()
+
+
+class _Work:
+    def __init__(
+        self,
+        run: TertiaryRun,
+        report: Report,
+        reject: Callable[[InputError], None],
+        progress: Callable[[int, int], None] | None,
+    ) -> None:
+        self._run, self._report, self._reject, self._progress = run, report, reject, progress
+        self._started = time.monotonic()
+        if run.prior and not thermo.available():
+            raise UsageError(
+                "the prior needs ViennaRNA's Python package", hint="pip install ViennaRNA, or train with --no-prior"
+            )
+        if run.threads is not None:
+            torch.set_num_threads(run.threads)
+        count = run.recipe.data.folds
+        if any(not 0 <= fold < count for fold in run.folds):
+            raise UsageError(f"--folds {','.join(map(str, run.folds))}: there are folds 0 to {count - 1}")
+        self._every = rows_for(embedding=run.model is not None, prior=run.prior, start=run.init_from is not None)
+        self._main = main_row(self._every)
+        self._rows = named_rows(self._every, run.rows) if run.rows else [self._main]
+        self._folds = run.folds or tuple(range(count))
+
+    def do(self) -> TertiaryOutcome:
+        """Everything that is not there yet."""
+        run = self._run
+        encoder, self._encoder_sha256 = None, None
+        if run.model is not None:
+            encoder, encoder_card = load_encoder(run.model, weights_dir=run.weights_dir)
+            self._encoder_sha256 = encoder_card.weights_sha256
+        self._start = self._load_start()
+        chains, counts = load_chains(run.files, run.recipe, reject=self._reject, report=self._report)
+        if run.task == "distance" and not counts["with distances"]:
+            raise InputError("no chain has distances, only contacts", hint="give structures, or HDF5 with 'distance'")
+        run.output.mkdir(parents=True, exist_ok=True)
+        write_json(run.output / "config.json", run.recipe.to_dict())
+        prior_file = (run.prior_cache or run.output / "prior.h5") if run.prior else None
+        data = prepare_examples(
+            chains, counts, run.recipe, encoder=encoder, prior_file=prior_file, progress=self._progress
+        )
+        self._baseline(data)
+        finished = all(self._fold(data, row, fold) for row in self._rows for fold in self._folds)
+        means = self._summary()
+        head: Path | None = None
+        if finished and run.final:
+            finished, head = self._final(data, means)
+        return TertiaryOutcome(finished, means, head)
+
+    def _load_start(self) -> Start | None:
+        run = self._run
+        self._start_sha256: str | None = None
+        if run.init_from is None:
+            return None
+        tensors, card = load_component(run.init_from, "fold", weights_dir=run.weights_dir)
+        if card.kind != "fold":
+            raise WeightsError(f"{run.init_from}: is a model of kind '{card.kind}', not a fold head")
+        if card.encoder_sha256 != self._encoder_sha256:
+            raise WeightsError(
+                f"{run.init_from}: its fold head was trained on another encoder than {run.model or 'none'}",
+                hint="give its own encoder with --model",
+            )
+        self._start_sha256 = card.weights_sha256
+        return Start(PairConfig.from_dict(card.config), tensors)
+
+    def _baseline(self, data: ChainSet) -> None:
+        """Scores of the free guess on the same folds, before anything is trained."""
+        path = self._run.output / BASELINE / SCORES
+        if not self._run.prior:
+            return
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            scores = []
+            for fold in range(self._run.recipe.data.folds):
+                train = [data.examples[k] for k in data.outside(fold)]
+                scores += score_maps(baseline_maps(train, [data.examples[k] for k in data.inside(fold)]))
+            write_scores(path, scores)
+        self._tell(BASELINE, mean_values(read_scores(path)))
+
+    def _fold(self, data: ChainSet, row: Row, fold: int) -> bool:
+        folder = self._folder(row, fold)
+        if (folder / SCORES).exists():
+            return True
+        trainer = self._trainer(data, row, fold, folder)
+        if not trainer.train(max_minutes=self._minutes_left()):
+            return False
+        held_out = [data.examples[k] for k in data.inside(fold)]
+        maps = predict_chains(trainer.mean_head(), held_out, shown=row.shown, bf16=self._run.recipe.run.bf16)
+        held_out_maps(folder / MAPS, maps, provenance={"row": row.name, "fold": fold, "name": self._run.name})
+        scores = score_maps(maps)
+        write_scores(folder / SCORES, scores)
+        self._tell(f"{row.name}, fold {fold} held out", mean_values(scores))
+        return True
+
+    def _trainer(
+        self, data: ChainSet, row: Row, fold: int | None, folder: Path, *, soft: bool = False
+    ) -> TertiaryTrainer:
+        run, members = self._run, data.outside(fold)
+        start = self._start if row.shape_of_start else None
+        if start is not None and not row.transferred:
+            start = Start(start.config, None)
+        source = {
+            "files": [path.name for path in run.files],
+            "chains": data.counts,
+            "held out": fold,
+            "fold head": self._start_sha256 if row.transferred else None,
+            "inputs": sorted(row.shown),
+        }
+        return TertiaryTrainer(
+            run.recipe,
+            [data.examples[k] for k in members],
+            data.weights(members, run.recipe),
+            folder,
+            shown=row.shown,
+            card=Card(name=run.name, kind=run.task, config={}, encoder_sha256=self._encoder_sha256, source=source),
+            start=start,
+            soft=run.recipe.loss.soft if soft else 0.0,
+        )
+
+    def _summary(self) -> dict[str, float]:
+        """The table of all rows whose folds are there, and the maps of the main row in one file."""
+        output, folds = self._run.output, range(self._run.recipe.data.folds)
+        table = []
+        if (output / BASELINE / SCORES).exists():
+            table.append((BASELINE, read_scores(output / BASELINE / SCORES)))
+        means: dict[str, float] = {}
+        for row in self._every:
+            parts = [self._folder(row, fold) for fold in folds]
+            if all((part / SCORES).exists() for part in parts):
+                scores = [score for part in parts for score in read_scores(part / SCORES)]
+                table.append((row.name, scores))
+                if row == self._main:
+                    means = mean_values(scores)
+                    provenance: dict[str, str | int] = {"row": row.name, "name": self._run.name, "folds": len(folds)}
+                    join_maps(output / MAPS, [part / MAPS for part in parts], provenance=provenance)
+        if table:
+            write_table(output / TABLE, table)
+        if means:
+            self._tell(f"{self._main.name}, cross-validated", means)
+        return means
+
+    def _final(self, data: ChainSet, means: dict[str, float]) -> tuple[bool, Path]:
+        """Train on all chains, in part towards what the heads of cross-validation say together."""
+        folder = self._run.output / "final"
+        if (folder / HEAD_FILE).exists():
+            return True, folder / HEAD_FILE
+        soft = self._run.recipe.loss.soft > 0
+        if soft:
+            data = self._with_soft_maps(data)
+        trainer = self._trainer(data, self._main, None, folder, soft=soft)
+        if not trainer.train(max_minutes=self._minutes_left()):
+            return False, folder / HEAD_FILE
+        trainer.export({"cross_validated": means})
+        return True, folder / HEAD_FILE
+
+    def _with_soft_maps(self, data: ChainSet) -> ChainSet:
+        heads = []
+        for fold in range(self._run.recipe.data.folds):
+            path = self._folder(self._main, fold) / HEAD_FILE
+            if not path.exists():
+                raise ConfigError(
+                    f"{path}: is missing, and the final head learns from all folds (loss.soft)",
+                    hint="run the other folds first, or set loss.soft=0",
+                )
+            tensors, card = load_model_file(path)
+            head = TertiaryHead(TertiaryConfig.from_dict(card.config))
+            head.load_state_dict(tensors)
+            heads.append(head.eval())
+        shown, bf16 = self._main.shown, self._run.recipe.run.bf16
+        examples = tuple(
+            dataclasses.replace(one, soft=soft_maps(heads, one, shown=shown, bf16=bf16)) for one in data.examples
+        )
+        return dataclasses.replace(data, examples=examples)
+
+    def _folder(self, row: Row, fold: int) -> Path:
+        return self._run.output / "folds" / row.name / str(fold)
+
+    def _minutes_left(self) -> float | None:
+        limit = self._run.max_minutes
+        return None if limit is None else max(0.0, limit - (time.monotonic() - self._started) / 60)
+
+    def _tell(self, what: str, means: dict[str, float]) -> None:
+        parts = []
+        if "top_l1" in means:
+            tops = " ".join(f"{means[name]:.3f}" for name in CONTACT_METRICS)
+            parts.append(f"long-range L/10 L/5 L/2 L {tops}")
+        if "mse" in means:
+            parts.append(
+                f"distance MSE {means['mse']:.4f} R2 {means['r2']:.3f} PA {means['pa']:.3f} PMCC {means['pmcc']:.3f}"
+            )
+        self._report(f"{what}: {'; '.join(parts)}")

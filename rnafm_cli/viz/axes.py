@@ -1,0 +1,74 @@
+"""Plain axes that the figures of scores share.
+
+Shapes: N records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+__all__ = ["equal_bins", "figure_and_axes", "plain_frame", "plain_lengths", "points"]
+
+_MEMBERS_PER_BIN = 40
+_MOST_BINS = 10
+_RASTER_FROM = 5000
+"""Points beyond which an SVG holds them as a picture instead of one by one."""
+
+
+def figure_and_axes(width: float, height: float) -> tuple[Any, Any]:
+    """An empty white figure of so many inches, and its axes."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), facecolor="white", layout="constrained")
+    axes = figure.subplots()
+    plain_frame(axes)
+    return figure, axes
+
+
+def plain_frame(axes: Any) -> None:
+    """Axes without the upper and right line, with small letters."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=8)
+    axes.xaxis.label.set_size(9)
+    axes.yaxis.label.set_size(9)
+
+
+def points(
+    axes: Any, x_N: np.ndarray, y_N: np.ndarray, colour: str, *, label: str = "", faint: bool = False, zorder: int = 2
+) -> None:
+    """Dots that darken where they lie on each other."""
+    axes.scatter(
+        x_N,
+        y_N,
+        s=9 if faint else 14,
+        color=colour,
+        alpha=0.24 if faint else 0.45,
+        linewidths=0,
+        label=label or None,
+        rasterized=len(x_N) > _RASTER_FROM,
+        zorder=zorder,
+    )
+
+
+def equal_bins(length_N: np.ndarray) -> list[np.ndarray]:
+    """Row numbers of bins from short to long with about equally many records; equal lengths stay together."""
+    count = int(np.clip(len(length_N) // _MEMBERS_PER_BIN, 1, _MOST_BINS))
+    edges = np.unique(np.quantile(length_N, np.linspace(0, 1, count + 1)[1:-1]))
+    bin_N = np.searchsorted(edges, length_N, side="right")
+    return [np.flatnonzero(bin_N == k) for k in np.unique(bin_N)]
+
+
+def plain_lengths(axes: Any, lengths: Sequence[int]) -> None:
+    """Round lengths as ticks instead of powers of ten."""
+    from matplotlib.ticker import FixedLocator, NullLocator
+
+    low, high = min(lengths), max(lengths)
+    axes.set_xlim(low / 1.08, high * 1.08)
+    round_lengths = [n * 10**power for power in range(6) for n in (1, 2, 5)]
+    shown = [n for n in round_lengths if low / 1.08 <= n <= high * 1.08] or [low]
+    axes.xaxis.set_major_locator(FixedLocator(shown))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xticklabels([str(n) for n in shown])

@@ -1,0 +1,173 @@
+"""Chains of structure files: sequence, what is known, and complaints about what cannot be used."""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.structure_files import Placed, hairpin, mmcif_text, pdb_text
+
+from rnafm_cli.errors import InputError
+from rnafm_cli.io.coordinates import read_coordinates
+
+SEQUENCE = "GGCACUUCGGUGCC"
+pytest.importorskip("Bio")
+
+
+def written(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+def test_a_plain_hairpin(tmp_path: Path) -> None:
+    path = written(tmp_path / "1abc.pdb", pdb_text({"A": hairpin(SEQUENCE)}))
+    (chain,) = read_coordinates(path)
+    assert (chain.id, chain.sequence) == ("1abc_A", SEQUENCE)
+    distance_LL = chain.distance_LL
+    assert distance_LL is not None
+    assert np.array_equal(distance_LL, distance_LL.T)
+    assert (np.diag(distance_LL) == 0).all()
+    # O3' of the first is 2.2 Å on its way, P of the next 1.8 Å before it, and they are 5.5 Å apart.
+    assert distance_LL[0, 1] == pytest.approx(1.5, abs=0.01)
+    assert distance_LL[0, 13] < 8 < distance_LL[0, 6]
+    assert chain.contacts()[0, 13] == 1
+    assert chain.contacts()[0, 6] == 0
+
+
+def test_distances_are_those_of_the_nearest_heavy_atoms(tmp_path: Path) -> None:
+    from Bio.PDB.PDBParser import PDBParser
+
+    path = written(tmp_path / "x.pdb", pdb_text({"A": hairpin(SEQUENCE)}))
+    (chain,) = read_coordinates(path)
+    residues = list(PDBParser(QUIET=True).get_structure("x", str(path))[0]["A"])
+    assert chain.distance_LL is not None
+    for i, j in ((0, 13), (2, 9), (5, 7)):
+        heavy = [[a.coord for a in residues[k] if a.element != "H"] for k in (i, j)]
+        nearest = min(float(np.linalg.norm(a - b)) for a in heavy[0] for b in heavy[1])
+        assert chain.distance_LL[i, j] == pytest.approx(nearest, abs=1e-3)
+
+
+def test_modified_and_missing_residues(tmp_path: Path) -> None:
+    names = list(SEQUENCE)
+    names[3], names[5] = "PSU", "XYZ"
+    residues = hairpin(names)
+    residues[3] = dataclasses.replace(residues[3], hetero=True)
+    seen = residues[:7] + residues[9:]
+    text = pdb_text({"A": seen}, seqres={"A": names}, modres={"XYZ": "U"})
+    (chain,) = read_coordinates(written(tmp_path / "x.pdb", text))
+    assert chain.sequence == SEQUENCE[:3] + "U" + SEQUENCE[4:5] + "U" + SEQUENCE[6:]
+    assert chain.distance_LL is not None
+    known = ~np.isnan(chain.distance_LL)
+    assert not known[7].any()
+    assert not known[:, 8].any()
+    assert known[6, 9]
+    assert (chain.contacts()[7] == -1).all()
+
+
+def test_without_a_list_gaps_are_read_from_numbers(tmp_path: Path) -> None:
+    residues = hairpin(SEQUENCE, first=20)
+    (chain,) = read_coordinates(written(tmp_path / "x.pdb", pdb_text({"A": residues[:4] + residues[6:]})))
+    assert chain.sequence == SEQUENCE[:4] + "NN" + SEQUENCE[6:]
+
+
+def test_numbers_that_jump_within_one_backbone_are_no_gap(tmp_path: Path) -> None:
+    residues = hairpin(SEQUENCE)
+    jumping = [dataclasses.replace(r, number=r.number + 30 * (k >= 3)) for k, r in enumerate(residues)]
+    (chain,) = read_coordinates(written(tmp_path / "x.pdb", pdb_text({"A": jumping})))
+    assert chain.sequence == SEQUENCE
+
+
+def test_the_first_of_alternate_locations_counts(tmp_path: Path) -> None:
+    residues = hairpin(SEQUENCE)
+    plain = read_coordinates(written(tmp_path / "a.pdb", pdb_text({"A": residues})))[0]
+    residues[4] = dataclasses.replace(residues[4], shifted_altloc=True)
+    twofold = read_coordinates(written(tmp_path / "b.pdb", pdb_text({"A": residues})))[0]
+    assert plain.distance_LL is not None and twofold.distance_LL is not None
+    assert np.array_equal(plain.distance_LL, twofold.distance_LL)
+
+
+def test_several_chains_and_only_the_first_model(tmp_path: Path) -> None:
+    body = pdb_text({"A": hairpin(SEQUENCE), "B": hairpin(SEQUENCE[::-1])}).removesuffix("END\n")
+    text = f"MODEL        1\n{body}ENDMDL\nMODEL        2\n{body}ENDMDL\nEND\n"
+    found = read_coordinates(written(tmp_path / "two.pdb", text))
+    assert [(chain.id, chain.sequence) for chain in found] == [("two_A", SEQUENCE), ("two_B", SEQUENCE[::-1])]
+
+
+def test_free_ligands_and_protein_chains_are_passed_over(tmp_path: Path) -> None:
+    ligand = Placed("GTP", 90, (100.0, 0.0, 0.0), (1.0, 0.0, 0.0), hetero=True)
+    protein = hairpin(["ALA"] * 8, peptide=True)
+    path = written(tmp_path / "x.pdb", pdb_text({"A": [*hairpin(SEQUENCE), ligand], "P": protein}))
+    (chain,) = read_coordinates(path)
+    assert chain.sequence == SEQUENCE
+
+
+def test_mmcif_with_missing_residues_and_compression(tmp_path: Path) -> None:
+    residues = hairpin(SEQUENCE)
+    text = mmcif_text("AA", residues[:5] + residues[8:], list(SEQUENCE))
+    path = tmp_path / "9xyz.cif.gz"
+    path.write_bytes(gzip.compress(text.encode()))
+    (chain,) = read_coordinates(path)
+    assert (chain.id, chain.sequence) == ("9xyz_AA", SEQUENCE)
+    assert chain.distance_LL is not None
+    assert np.isnan(chain.distance_LL[6]).all()
+    assert np.isfinite(chain.distance_LL[4, 8])
+
+
+def test_a_folder_of_files(tmp_path: Path) -> None:
+    written(tmp_path / "a.pdb", pdb_text({"A": hairpin(SEQUENCE)}))
+    written(tmp_path / "b.ent", pdb_text({"C": hairpin(SEQUENCE)}))
+    written(tmp_path / "notes.txt", "no structure")
+    assert [chain.id for chain in read_coordinates(tmp_path)] == ["a_A", "b_C"]
+    bad = written(tmp_path / "c.pdb", pdb_text({"A": hairpin(SEQUENCE, ribose=False)}))
+    with pytest.raises(InputError, match="c.pdb"):
+        read_coordinates(tmp_path)
+    told: list[InputError] = []
+    assert len(read_coordinates(tmp_path, reject=told.append)) == 2
+    assert [bad.name in error.message for error in told] == [True]
+
+
+DNA = pdb_text({"A": hairpin(SEQUENCE, ribose=False)})
+PROTEIN = pdb_text({"A": hairpin(["GLY"] * 12, peptide=True)})
+WHOLE = pdb_text({"A": hairpin(SEQUENCE)})
+BACKWARD = pdb_text(
+    {
+        "A": [
+            dataclasses.replace(r, number=r.number if k < 7 else r.number - 40) for k, r in enumerate(hairpin(SEQUENCE))
+        ]
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("dna.pdb", DNA, "only DNA"),
+        ("protein.pdb", PROTEIN, "only protein"),
+        ("empty.pdb", "", "is empty"),
+        ("words.pdb", "HEADER    NOTHING\nEND\n", "no atoms"),
+        ("cut.pdb", WHOLE[: WHOLE.rindex("ATOM") + 40], "ends in the middle of an atom"),
+        (
+            "damaged.pdb",
+            WHOLE.replace("   1.500", "  abcdef", 1) if "   1.500" in WHOLE else WHOLE[:2000] + "x",
+            "atom",
+        ),
+        ("back.pdb", BACKWARD, "go back from 7 to"),
+        ("cut.cif", mmcif_text("A", hairpin(SEQUENCE), list(SEQUENCE))[:-60], "mmCIF|middle of a row"),
+        ("short.pdb", pdb_text({"A": hairpin("GGCC")}), "shorter than 10"),
+    ],
+)
+def test_unusable_files_are_clear_errors(tmp_path: Path, name: str, text: str, message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        read_coordinates(written(tmp_path / name, text))
+    assert name in caught.value.message
+
+
+def test_a_backbone_that_numbers_backwards_but_holds_together_is_fine(tmp_path: Path) -> None:
+    residues = [dataclasses.replace(r, number=50 - r.number) for r in hairpin(SEQUENCE)[:7]]
+    residues += [dataclasses.replace(r, number=60) for r in hairpin(SEQUENCE)[7:8]]
+    path = written(tmp_path / "x.pdb", pdb_text({"A": residues}))
+    (chain,) = read_coordinates(path, shortest=4)
+    assert chain.sequence.startswith(SEQUENCE[:7])
