@@ -144,12 +144,13 @@ def _registered(name: str, spec: ModelSpec, component: str, folders: list[Path])
         raise WeightsError(f"{name} has no {component} component", hint=f"use {' or '.join(able)}" if able else None)
     path = in_folders(stem, folders)
     if path is None:
-        raise WeightsError(
-            f"the weights {stem}{WEIGHTS_SUFFIX} are not on this machine",
-            hint=f"rnafm weights pull {name}, or rnafm weights import FILE --name {name}"
-            if spec.download
-            else "they ship with rnafm: install it again",
-        )
+        if spec.download:
+            hint = f"rnafm weights pull {name}, or rnafm weights import FILE --name {name}"
+        elif component == ENCODER:
+            hint = "they ship with rnafm: install it again"
+        else:
+            hint = f"train a head with 'rnafm finetune {component}' and name its file with --model"
+        raise WeightsError(f"the weights {stem}{WEIGHTS_SUFFIX} are not on this machine", hint=hint)
     return path
 
 
