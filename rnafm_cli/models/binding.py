@@ -7,7 +7,6 @@ window, H = about L / 2 pooled positions, D embedding width, K reduced channels,
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rnafm_cli.models.card_values import known_values
 from rnafm_cli.models.reduction import Reduction
 
 __all__ = ["BindingConfig", "BindingHead", "WindowInputs", "matching", "protein_of"]
@@ -49,11 +49,7 @@ class BindingConfig:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> BindingConfig:
         """From a model card's plain values; other keys are left alone."""
-        known = {field.name for field in dataclasses.fields(cls)}
-        kept: dict[str, Any] = {}
-        for key in known & values.keys():
-            kept[key] = tuple(values[key]) if isinstance(values[key], list) else values[key]
-        return cls(**kept)
+        return cls(**known_values(cls, values))
 
 
 @dataclass

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rnafm_cli.models.card_values import known_values
 from rnafm_cli.models.pair_map import PAIR_FEATURES, CoarseMap, base_mask, pair_features, refine
 
 __all__ = [
@@ -63,12 +64,7 @@ class PairConfig:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> PairConfig:
         """From a model card's plain values."""
-        known = {field.name for field in dataclasses.fields(cls)}
-        kept: dict[str, Any] = {}
-        for key, value in values.items():
-            if key in known:
-                kept[key] = tuple(value) if isinstance(value, list) else value
-        return cls(**kept)
+        return cls(**known_values(cls, values))
 
 
 @dataclass

@@ -6,7 +6,6 @@ frame. Shape suffixes: B batch, L positions, D embedding width, K reduced channe
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rnafm_cli.models.card_values import known_values
 from rnafm_cli.models.reduction import Reduction
 
 __all__ = ["ARCHITECTURES", "LoadConfig", "LoadHead", "UtrInputs"]
@@ -52,11 +52,7 @@ class LoadConfig:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> LoadConfig:
         """From a model card's plain values; other keys are left alone."""
-        known = {field.name for field in dataclasses.fields(cls)}
-        kept: dict[str, Any] = {}
-        for key in known & values.keys():
-            kept[key] = tuple(values[key]) if isinstance(values[key], list) else values[key]
-        return cls(**kept)
+        return cls(**known_values(cls, values))
 
 
 @dataclass

@@ -8,7 +8,6 @@ channels, E channels of evidence, S ranges of separation, K outputs of a pair or
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rnafm_cli.models.card_values import known_values
 from rnafm_cli.models.pair import PairConfig, PairHead, PairInputs, padded
 from rnafm_cli.models.pair_map import PAIR_FEATURES, base_mask, coarsen, map_mask, refine
 from rnafm_cli.models.pair_unet import PairUNet
@@ -69,10 +69,7 @@ class TertiaryConfig:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> TertiaryConfig:
         """From a model card's plain values."""
-        known = {field.name for field in dataclasses.fields(cls)}
-        kept: dict[str, Any] = {
-            key: tuple(v) if isinstance(v, list) else v for key, v in values.items() if key in known
-        }
+        kept = known_values(cls, values)
         return cls(**{**kept, "pair": PairConfig.from_dict(kept["pair"])})
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
@@ -16,6 +15,7 @@ from rnafm_cli.models.encoder import Encoder
 from rnafm_cli.rna.decode import DecodeOptions, decode
 from rnafm_cli.rna.mea import expected_accuracy
 from rnafm_cli.rna.records import SequenceRecord, StructureRecord
+from rnafm_cli.tasks.companions import Companions
 from rnafm_cli.tasks.encode import DEFAULT_BATCH_TOKENS, Encoded, Reject, encode, raise_rejected
 from rnafm_cli.tasks.evidence import Evidence, EvidenceOf, no_evidence
 from rnafm_cli.tasks.pair_plan import PairPlan, check_memory
@@ -123,35 +123,28 @@ def fold(
     options = options or DecodeOptions()
     if options.gamma is None:
         options = dataclasses.replace(options, gamma=predictor.gamma)
-    waiting: deque[tuple[SequenceRecord, Evidence]] = deque()
+    evidence: Companions[Evidence] = Companions()
 
     def usable() -> Iterator[SequenceRecord]:
         for record in records:
             try:
-                evidence = evidence_of(record)
-                evidence.check(record, options)
-                check_memory(record, predictor.plan(len(record.sequence), evidence), predictor.max_bytes, tell)
+                known = evidence_of(record)
+                known.check(record, options)
+                check_memory(record, predictor.plan(len(record.sequence), known), predictor.max_bytes, tell)
             except InputError as error:
                 reject(error)
                 continue
-            waiting.append((record, evidence))
+            evidence.add(record, known)
             yield record
-
-    def evidence_for(record: SequenceRecord) -> Evidence:
-        # The encoder keeps the order but may leave records out.
-        while True:
-            candidate, evidence = waiting.popleft()
-            if candidate is record:
-                return evidence
 
     encoded = encode(usable(), encoder, runtime, batch_tokens=batch_tokens, long=long, reject=reject)
     for chunk in read_ahead(encoded, lambda one: len(one.record.sequence) ** 2, PAIRS_PER_BATCH):
-        known = [evidence_for(one.record) for one in chunk]
+        known = [evidence.of(one.record) for one in chunk]
         probabilities: list[np.ndarray] = [np.empty(0)] * len(chunk)
         for group in buckets([len(one.record.sequence) ** 2 for one in chunk], PAIRS_PER_BATCH, small=FEW_PAIRS):
             found = predictor([chunk[k] for k in group], [known[k] for k in group])
             for k, probs_LL in zip(group, found, strict=True):
                 probabilities[k] = probs_LL
-        for one, evidence, probs_LL in zip(chunk, known, probabilities, strict=True):
-            pairs = decode(probs_LL, one.record.sequence, options, constraints=evidence.constraints)
-            yield Fold(one.record, pairs, probs_LL, evidence)
+        for one, its_evidence, probs_LL in zip(chunk, known, probabilities, strict=True):
+            pairs = decode(probs_LL, one.record.sequence, options, constraints=its_evidence.constraints)
+            yield Fold(one.record, pairs, probs_LL, its_evidence)

@@ -6,9 +6,6 @@ The docstring under each key is its description wherever it is shown.
 from __future__ import annotations
 
 import dataclasses
-import tomllib
-import types
-import typing
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -17,6 +14,7 @@ from typing import Any, Literal
 from rnafm_cli.data.masking import MaskRule
 from rnafm_cli.errors import ConfigError
 from rnafm_cli.models.config import ENCODER_PRESETS, EncoderConfig
+from rnafm_cli.training.recipe_files import load_recipe, recipe_from_dict
 
 __all__ = [
     "BatchSection",
@@ -31,7 +29,6 @@ __all__ = [
     "ValidationSection",
     "config_from_dict",
     "load_config",
-    "with_overrides",
 ]
 
 
@@ -241,74 +238,9 @@ def load_config(path: Path, overrides: list[str] | None = None) -> PretrainConfi
     Raises:
         ConfigError: unreadable file, unknown key (with the nearest match), value of a wrong type, contradiction.
     """
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as failure:
-        raise ConfigError(f"{path}: {failure.strerror}") from failure
-    except tomllib.TOMLDecodeError as failure:
-        raise ConfigError(f"{path}: not valid TOML: {failure}") from failure
-    return config_from_dict(with_overrides(values, overrides or []), where=str(path))
-
-
-def with_overrides(values: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
-    """A copy of nested ``values`` with ``section.key=value`` texts applied; values are TOML or bare words."""
-    merged = {section: dict(keys) if isinstance(keys, dict) else keys for section, keys in values.items()}
-    for text in overrides:
-        name, equals, value = text.partition("=")
-        section, dot, key = name.strip().partition(".")
-        if not equals or not dot:
-            raise ConfigError(f"--set {text!r}: not of the form section.key=value", hint="for example optim.rate=2e-4")
-        try:
-            parsed = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
-            parsed = value.strip()
-        merged.setdefault(section, {})[key] = parsed
-    return merged
+    return load_recipe(PretrainConfig, path, overrides)
 
 
 def config_from_dict(values: dict[str, Any], *, where: str = "configuration") -> PretrainConfig:
     """Build a configuration from nested plain values, refusing unknown keys and wrong types."""
-    sections = {f.name: f for f in dataclasses.fields(PretrainConfig)}
-    hints = typing.get_type_hints(PretrainConfig)
-    built: dict[str, Any] = {}
-    for section, keys in values.items():
-        if section not in sections:
-            raise unknown_name(where, "section", section, list(sections))
-        if not isinstance(keys, dict):
-            raise ConfigError(f"{where}: {section} must be a section", hint=f"write [{section}] and its keys below")
-        built[section] = section_from_dict(hints[section], section, keys, where)
-    return PretrainConfig(**built)
-
-
-def section_from_dict(kind: Any, section: str, keys: dict[str, Any], where: str) -> Any:
-    hints = typing.get_type_hints(kind)
-    checked = {}
-    for key, value in keys.items():
-        if key not in hints:
-            raise unknown_name(where, "key", f"{section}.{key}", [f"{section}.{name}" for name in hints])
-        checked[key] = _typed(value, hints[key], f"{where}: {section}.{key}")
-    return kind(**checked)
-
-
-def _typed(value: Any, hint: Any, name: str) -> Any:
-    options = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
-    expected = [option for option in options if option is not type(None)]
-    for option in expected:
-        if typing.get_origin(option) is Literal:
-            if value in typing.get_args(option):
-                return value
-            choices = ", ".join(map(str, typing.get_args(option)))
-            raise ConfigError(f"{name}: {value!r} is not one of {choices}")
-        if option is float and isinstance(value, int) and not isinstance(value, bool):
-            return float(value)
-        if isinstance(value, option) and (option is bool or not isinstance(value, bool)):
-            return value
-    raise ConfigError(f"{name}: {value!r} is not of type {' or '.join(option.__name__ for option in expected)}")
-
-
-def unknown_name(where: str, what: str, name: str, known: list[str]) -> ConfigError:
-    near = get_close_matches(name, known, n=1, cutoff=0.5)
-    return ConfigError(
-        f"{where}: unknown {what} {name!r}",
-        hint=f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}",
-    )
+    return recipe_from_dict(PretrainConfig, values, where=where)

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import tomllib
-import typing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from rnafm_cli.errors import ConfigError
-from rnafm_cli.training.config import section_from_dict, unknown_name, with_overrides
+from rnafm_cli.training.recipe_files import load_recipe, recipe_from_dict
 
 __all__ = ["FoldConfig", "load_fold_config"]
 
@@ -126,15 +123,7 @@ class FoldConfig:
     @classmethod
     def from_dict(cls, values: dict[str, Any], *, where: str = "configuration") -> FoldConfig:
         """Build from nested plain values, refusing unknown keys and wrong types."""
-        hints = typing.get_type_hints(cls)
-        built: dict[str, Any] = {}
-        for section, keys in values.items():
-            if section not in hints:
-                raise unknown_name(where, "section", section, list(hints))
-            if not isinstance(keys, dict):
-                raise ConfigError(f"{where}: {section} must be a section", hint=f"write [{section}] and its keys below")
-            built[section] = section_from_dict(hints[section], section, keys, where)
-        return cls(**built)
+        return recipe_from_dict(cls, values, where=where)
 
     def rate_factor(self, step: int) -> float:
         """Share of the full rate at a step (from 0)."""
@@ -146,17 +135,5 @@ class FoldConfig:
 
 
 def load_fold_config(path: Path | None, overrides: list[str] | None = None) -> FoldConfig:
-    """Read a TOML recipe (the defaults if None) and apply ``section.key=value`` overrides.
-
-    Raises:
-        ConfigError: unreadable file, unknown key, value of a wrong type.
-    """
-    values: dict[str, Any] = {}
-    if path is not None:
-        try:
-            values = tomllib.loads(path.read_text(encoding="utf-8"))
-        except OSError as failure:
-            raise ConfigError(f"{path}: {failure.strerror}") from failure
-        except tomllib.TOMLDecodeError as failure:
-            raise ConfigError(f"{path}: not valid TOML: {failure}") from failure
-    return FoldConfig.from_dict(with_overrides(values, overrides or []), where=str(path or "configuration"))
+    """Read a TOML recipe (the defaults if None); see :func:`rnafm_cli.training.recipe_files.load_recipe`."""
+    return load_recipe(FoldConfig, path, overrides)

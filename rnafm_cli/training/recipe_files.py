@@ -1,16 +1,17 @@
-"""Recipes of heads: sections of frozen dataclasses, read from TOML, unknown keys refused."""
+"""Recipes, of encoders and heads: sections of frozen dataclasses, read from TOML, unknown keys refused."""
 
 from __future__ import annotations
 
 import tomllib
+import types
 import typing
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from rnafm_cli.errors import ConfigError
-from rnafm_cli.training.config import section_from_dict, unknown_name, with_overrides
 
-__all__ = ["load_recipe", "recipe_from_dict"]
+__all__ = ["load_recipe", "recipe_from_dict", "with_overrides"]
 
 Recipe = TypeVar("Recipe")
 
@@ -25,10 +26,10 @@ def recipe_from_dict(kind: type[Recipe], values: dict[str, Any], *, where: str =
     built: dict[str, Any] = {}
     for section, keys in values.items():
         if section not in hints:
-            raise unknown_name(where, "section", section, list(hints))
+            raise _unknown(where, "section", section, list(hints))
         if not isinstance(keys, dict):
             raise ConfigError(f"{where}: {section} must be a section", hint=f"write [{section}] and its keys below")
-        built[section] = section_from_dict(hints[section], section, keys, where)
+        built[section] = _section(hints[section], section, keys, where)
     return kind(**built)
 
 
@@ -47,3 +48,53 @@ def load_recipe(kind: type[Recipe], path: Path | None, overrides: list[str] | No
         except tomllib.TOMLDecodeError as failure:
             raise ConfigError(f"{path}: not valid TOML: {failure}") from failure
     return recipe_from_dict(kind, with_overrides(values, overrides or []), where=str(path or "configuration"))
+
+
+def with_overrides(values: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
+    """A copy of nested ``values`` with ``section.key=value`` texts applied; values are TOML or bare words."""
+    merged = {section: dict(keys) if isinstance(keys, dict) else keys for section, keys in values.items()}
+    for text in overrides:
+        name, equals, value = text.partition("=")
+        section, dot, key = name.strip().partition(".")
+        if not equals or not dot:
+            raise ConfigError(f"--set {text!r}: not of the form section.key=value", hint="for example optim.rate=2e-4")
+        try:
+            parsed = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            parsed = value.strip()
+        merged.setdefault(section, {})[key] = parsed
+    return merged
+
+
+def _section(kind: Any, section: str, keys: dict[str, Any], where: str) -> Any:
+    hints = typing.get_type_hints(kind)
+    checked = {}
+    for key, value in keys.items():
+        if key not in hints:
+            raise _unknown(where, "key", f"{section}.{key}", [f"{section}.{name}" for name in hints])
+        checked[key] = _typed(value, hints[key], f"{where}: {section}.{key}")
+    return kind(**checked)
+
+
+def _typed(value: Any, hint: Any, name: str) -> Any:
+    options = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    expected = [option for option in options if option is not type(None)]
+    for option in expected:
+        if typing.get_origin(option) is Literal:
+            if value in typing.get_args(option):
+                return value
+            choices = ", ".join(map(str, typing.get_args(option)))
+            raise ConfigError(f"{name}: {value!r} is not one of {choices}")
+        if option is float and isinstance(value, int) and not isinstance(value, bool):
+            return float(value)
+        if isinstance(value, option) and (option is bool or not isinstance(value, bool)):
+            return value
+    raise ConfigError(f"{name}: {value!r} is not of type {' or '.join(option.__name__ for option in expected)}")
+
+
+def _unknown(where: str, what: str, name: str, known: list[str]) -> ConfigError:
+    near = get_close_matches(name, known, n=1, cutoff=0.5)
+    return ConfigError(
+        f"{where}: unknown {what} {name!r}",
+        hint=f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}",
+    )

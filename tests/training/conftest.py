@@ -15,7 +15,8 @@ from corpora import family_fasta
 
 from rnafm_cli.data.holdout import HoldoutRules
 from rnafm_cli.data.prepare import PrepareOptions, prepare_corpus
-from rnafm_cli.training.config import PretrainConfig, config_from_dict, with_overrides
+from rnafm_cli.training.config import PretrainConfig, config_from_dict
+from rnafm_cli.training.recipe_files import with_overrides
 
 torch.set_num_threads(1)
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from rnafm_cli.errors import ConfigError
-from rnafm_cli.training.config import config_from_dict, load_config, with_overrides
+from rnafm_cli.training.config import config_from_dict, load_config
+from rnafm_cli.training.recipe_files import with_overrides
 from rnafm_cli.training.recipes import RECIPES, commented_toml, recipe
 
 CONFIGS = Path(__file__).parents[2] / "configs"
