@@ -15,7 +15,7 @@ from rnafm_cli.data.sampling import EpochPlan
 from rnafm_cli.data.shards import Corpus
 from rnafm_cli.rna.alphabet import NUCLEOTIDE
 
-__all__ = ["Layout", "MicroBatch", "build_batch", "plan_batches"]
+__all__ = ["Layout", "MicroBatch", "build_batch", "build_twin_batch", "plan_batches"]
 
 Layout = Literal["pack", "bucket"]
 
@@ -37,6 +37,7 @@ class MicroBatch:
     truth_N: np.ndarray
     """int64 true tokens there."""
     windows: int
+    """Windows, twins counted twice."""
     real_tokens: int
     """Tokens that are not pads."""
 
@@ -122,6 +123,31 @@ def build_batch(
         np.concatenate(truth).astype(np.int64),
         windows,
         real,
+    )
+
+
+def build_twin_batch(
+    corpus: Corpus,
+    views: tuple[EpochPlan, EpochPlan],
+    rows: list[np.ndarray],
+    rule: MaskRule,
+    *,
+    row_tokens: int,
+    row_count: int,
+) -> MicroBatch:
+    """Packed rows of the first views, and below them the same rows of the second: row r + B/2 is the twin of row r."""
+    first, second = (
+        build_batch(corpus, view, rows, rule, layout="pack", row_tokens=row_tokens, row_count=row_count)
+        for view in views
+    )
+    assert first.segments_BT is not None and second.segments_BT is not None
+    return MicroBatch(
+        np.concatenate([first.tokens_BT, second.tokens_BT]),
+        np.concatenate([first.segments_BT, second.segments_BT]),
+        np.concatenate([first.chosen_N, second.chosen_N + first.tokens_BT.size]),
+        np.concatenate([first.truth_N, second.truth_N]),
+        first.windows + second.windows,
+        first.real_tokens + second.real_tokens,
     )
 
 

@@ -13,7 +13,11 @@ import numpy as np
 
 from rnafm_cli.data.shards import Corpus
 
-__all__ = ["EpochPlan", "TypeSampler", "mix64"]
+__all__ = ["EpochPlan", "TypeSampler", "mix64", "twin_views"]
+
+
+_SHORTEST = 16
+"""Nucleotides of a part at least."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ class TypeSampler:
         keys = mix64(base + np.arange(len(sequences), dtype=np.uint64))
         lengths = self._lengths[sequences]
         room = np.maximum(lengths - self._window, 0)
-        fraction = (mix64(keys) >> np.uint64(11)).astype(np.float64) / float(1 << 53)
+        fraction = _uniform(mix64(keys))
         starts = np.floor(fraction * (room + 1)).astype(np.int64)
         order = np.random.default_rng([self._seed, 2, number]).permutation(len(sequences))
         return EpochPlan(sequences[order], starts[order], np.minimum(lengths, self._window)[order], keys[order])
@@ -95,6 +99,26 @@ class TypeSampler:
             taken.append(pool[piece])
             first, count = first + len(piece), count - len(piece)
         return np.concatenate(taken)
+
+
+def twin_views(plan: EpochPlan, least: float) -> tuple[EpochPlan, EpochPlan]:
+    """Two plans that show each window of ``plan`` twice: parts of it of one length, at two places, corrupted apart.
+
+    Args:
+        least: smallest share of a window that a part covers.
+    """
+    share = least + (1 - least) * _uniform(mix64(plan.keys ^ np.uint64(5)))
+    lengths = np.minimum(plan.lengths, np.maximum(_SHORTEST, np.ceil(share * plan.lengths).astype(np.int64)))
+    views = []
+    for number in (1, 2):
+        keys = mix64(plan.keys ^ np.uint64(number))
+        starts = plan.starts + np.floor(_uniform(mix64(keys)) * (plan.lengths - lengths + 1)).astype(np.int64)
+        views.append(EpochPlan(plan.sequences, starts, lengths, keys))
+    return views[0], views[1]
+
+
+def _uniform(bits: np.ndarray) -> np.ndarray:
+    return (bits >> np.uint64(11)).astype(np.float64) / float(1 << 53)
 
 
 def mix64(x: np.ndarray | np.uint64) -> np.ndarray:

@@ -12,6 +12,7 @@ import numpy as np
 from rnafm_cli.errors import InputError
 from rnafm_cli.io.embedding_layouts import LAYOUTS
 from rnafm_cli.io.hdf5_embeddings import EmbeddingWriter, LayoutName
+from rnafm_cli.io.journal import JournaledFile, journal_of
 from rnafm_cli.io.npy_folder import NpyDirWriter, read_npy_folder
 from rnafm_cli.io.provenance import Provenance, plain, sequence_hash
 
@@ -40,10 +41,12 @@ def read_embeddings(path: str | Path) -> Iterator[tuple[str, np.ndarray, dict[st
     """Yield (id, array, attributes) of each record in stored order: (L, D) or (D,), as stored.
 
     Reads both layouts, a folder of ``.npy`` files, and HDF5 files of other tools that keep one data
-    set per record at the root (then without attributes beyond their own).
+    set per record at the root (then without attributes beyond their own). What a killed run left in
+    ``NAME.tmp`` is read up to its last commit; one that was under way is finished first.
 
     Raises:
         InputError: when the path is missing or holds something else.
+        UsageError: when a killed run's file is being written again.
     """
     if Path(path).is_dir():
         yield from read_npy_folder(path)
@@ -59,6 +62,8 @@ def read_embeddings(path: str | Path) -> Iterator[tuple[str, np.ndarray, dict[st
 
 def _open_for_reading(path: str | Path) -> h5py.File:
     try:
+        if journal_of(Path(path)).exists():
+            JournaledFile(Path(path)).close()
         return h5py.File(path, "r")
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error

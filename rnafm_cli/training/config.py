@@ -26,6 +26,7 @@ __all__ = [
     "PretrainConfig",
     "RunSection",
     "SamplingSection",
+    "TwinSection",
     "ValidationSection",
     "config_from_dict",
     "load_config",
@@ -90,6 +91,18 @@ class SamplingSection:
     """A type's share of tokens is its size to this power: 1 is the corpus as it is, 0 every type the same."""
     max_repeats: float = 8.0
     """A type is shown at most this many times over in one epoch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TwinSection:
+    """Twin views: each window is shown as two parts, whose mean representations shall find each other."""
+
+    weight: float = 0.0
+    """Weight of that loss beside the masked-token loss; 0 shows each window once, as the paper does."""
+    temperature: float = 0.1
+    """Cosines are divided by it."""
+    least: float = 0.5
+    """Smallest share of a window that a part covers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,6 +211,7 @@ class PretrainConfig:
     data: DataSection = field(default_factory=DataSection)
     mask: MaskRule = field(default_factory=MaskRule)
     sampling: SamplingSection = field(default_factory=SamplingSection)
+    twins: TwinSection = field(default_factory=TwinSection)
     batch: BatchSection = field(default_factory=BatchSection)
     optim: OptimSection = field(default_factory=OptimSection)
     validation: ValidationSection = field(default_factory=ValidationSection)
@@ -213,6 +227,12 @@ class PretrainConfig:
             raise ConfigError(f"data.crop {self.data.crop} leaves no room for an RNA of 16 nucleotides")
         if self.batch.tokens < self.data.crop:
             raise ConfigError(f"batch.tokens {self.batch.tokens} is less than data.crop {self.data.crop}")
+        if self.twins.weight < 0 or self.twins.temperature <= 0 or not 0 < self.twins.least <= 1:
+            raise ConfigError(
+                "twins.weight must not be negative, twins.temperature positive and twins.least a share above 0"
+            )
+        if self.twins.weight and (self.batch.layout != "pack" or self.batch.tokens < 2 * self.data.crop):
+            raise ConfigError("twins.weight needs batch.layout pack and batch.tokens of two rows at least")
         if self.batch.micro_batches < 1 or self.optim.steps < 1:
             raise ConfigError("batch.micro_batches and optim.steps must be at least 1")
         if self.optim.warmup >= self.optim.steps:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rnafm_cli.data.batching import MicroBatch, build_batch, plan_batches
-from rnafm_cli.data.sampling import EpochPlan, TypeSampler
+from rnafm_cli.data.batching import MicroBatch, build_batch, build_twin_batch, plan_batches
+from rnafm_cli.data.sampling import EpochPlan, TypeSampler, twin_views
 from rnafm_cli.data.shards import Corpus, Split
 from rnafm_cli.errors import ConfigError
 from rnafm_cli.training.config import PretrainConfig
@@ -54,7 +54,7 @@ class Feed:
             max_repeats=config.sampling.max_repeats,
             seed=config.run.seed,
         )
-        self._plan_of: tuple[int, EpochPlan, list[list[np.ndarray]]] | None = None
+        self._plan_of: tuple[int, tuple[EpochPlan, ...], list[list[np.ndarray]]] | None = None
 
     def steps_per_epoch(self, epoch: int = 0) -> int:
         """Optimiser steps in an epoch."""
@@ -81,36 +81,34 @@ class Feed:
         return (epoch + 1, 0) if done >= whole else (epoch, done)
 
     def _build(self, epoch: int, done: int) -> StepBatches:
-        plan, batches = self._plan(epoch)
-        data, batch = self._config.data, self._config.batch
-        last = done + batch.micro_batches
-        return StepBatches(
-            epoch,
-            last,
-            [
-                build_batch(
-                    self._corpus,
-                    plan,
-                    rows,
-                    self._config.mask,
-                    layout=batch.layout,
-                    row_tokens=data.crop,
-                    row_count=batch.tokens // data.crop,
-                )
-                for rows in batches[done + self._rank : last : self._world]
-            ],
-        )
+        batches = self._plan(epoch)[1]
+        last = done + self._config.batch.micro_batches
+        mine = batches[done + self._rank : last : self._world]
+        return StepBatches(epoch, last, [self._batch(epoch, rows) for rows in mine])
 
-    def _plan(self, epoch: int) -> tuple[EpochPlan, list[list[np.ndarray]]]:
+    def _batch(self, epoch: int, rows: list[np.ndarray]) -> MicroBatch:
+        plans = self._plan(epoch)[0]
+        config = self._config
+        crop, count = config.data.crop, config.batch.tokens // config.data.crop
+        if len(plans) == 2:
+            return build_twin_batch(
+                self._corpus, (plans[0], plans[1]), rows, config.mask, row_tokens=crop, row_count=count // 2
+            )
+        layout = config.batch.layout
+        return build_batch(self._corpus, plans[0], rows, config.mask, layout=layout, row_tokens=crop, row_count=count)
+
+    def _plan(self, epoch: int) -> tuple[tuple[EpochPlan, ...], list[list[np.ndarray]]]:
         if self._plan_of is None or self._plan_of[0] != epoch:
+            twins = self._config.twins
             plan = self.sampler.epoch(epoch)
+            plans: tuple[EpochPlan, ...] = twin_views(plan, twins.least) if twins.weight else (plan,)
             batches = plan_batches(
-                plan,
+                plans[0],
                 layout=self._config.batch.layout,
-                budget=self._config.batch.tokens,
+                budget=self._config.batch.tokens // len(plans),
                 row_tokens=self._config.data.crop,
                 seed=self._config.run.seed,
                 epoch=epoch,
             )
-            self._plan_of = (epoch, plan, batches)
+            self._plan_of = (epoch, plans, batches)
         return self._plan_of[1], self._plan_of[2]

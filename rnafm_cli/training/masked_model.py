@@ -11,20 +11,25 @@ from torch.nn import functional as F
 
 from rnafm_cli.models.encoder import Encoder
 
-__all__ = ["MaskedTokenModel"]
+__all__ = ["MaskedTokenModel", "twin_loss"]
 
 
 class MaskedTokenModel(nn.Module):
-    """Sum of the cross-entropies at the chosen positions, and how many of them are right."""
+    """Sum of the cross-entropies at the chosen positions, how many of them are right, and the twins' loss.
 
-    def __init__(self, encoder: Encoder) -> None:
+    Args:
+        twin_temperature: of the twins' loss in training mode; None when batches hold no twins.
+    """
+
+    def __init__(self, encoder: Encoder, *, twin_temperature: float | None = None) -> None:
         super().__init__()
         self.encoder = encoder
+        self._twin_temperature = twin_temperature
 
     def forward(
         self, tokens_BT: Tensor, segments_BT: Tensor | None, chosen_N: Tensor, truth_N: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Loss sum (float32 scalar, nats) and number of correct predictions.
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Loss sum (float32 scalar, nats), number of correct predictions, and :func:`twin_loss` (else 0).
 
         Args:
             tokens_BT: corrupted tokens.
@@ -40,4 +45,26 @@ class MaskedTokenModel(nn.Module):
         loss = F.cross_entropy(logits_NV, truth_N, reduction="sum")
         with torch.no_grad():
             right = (logits_NV.argmax(dim=-1) == truth_N).sum()
-        return loss, right
+        if self._twin_temperature is None or not self.training or segments_BT is None:
+            return loss, right, loss.new_zeros(())
+        return loss, right, twin_loss(x_BTD, segments_BT, self._twin_temperature)
+
+
+def twin_loss(x_BTD: Tensor, segments_BT: Tensor, temperature: float) -> Tensor:
+    """How badly windows find their twins by the cosine of mean representations: cross-entropy in nats, scalar.
+
+    Args:
+        x_BTD: representations; row r + B/2 holds the twins of row r's windows in the same places.
+        segments_BT: number of the window within its row, -1 at pads.
+    """
+    count = int(segments_BT.max()) + 1
+    inside_BWT = (segments_BT[:, None, :] == torch.arange(count, device=segments_BT.device)[:, None]).to(x_BTD.dtype)
+    sizes_BW = inside_BWT.sum(dim=-1)
+    pooled_BWD = (inside_BWT @ x_BTD).float() / sizes_BW.clamp(min=1)[..., None].float()
+    first_BWD, second_BWD = F.normalize(pooled_BWD, dim=-1).chunk(2)
+    there = sizes_BW.chunk(2)[0] > 0
+    first_ND, second_ND = first_BWD[there], second_BWD[there]
+    with torch.autocast(x_BTD.device.type, enabled=False):
+        cosine_NN = first_ND @ second_ND.T / temperature
+    own_N = torch.arange(len(cosine_NN), device=x_BTD.device)
+    return 0.5 * (F.cross_entropy(cosine_NN, own_N) + F.cross_entropy(cosine_NN.T, own_N))

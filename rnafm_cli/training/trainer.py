@@ -82,7 +82,8 @@ class Trainer:
             torch.set_num_threads(config.run.threads)
         torch.manual_seed(config.run.seed)
         self.encoder = Encoder(config.model.encoder())
-        self.model = MaskedTokenModel(self.encoder)
+        twins = config.twins
+        self.model = MaskedTokenModel(self.encoder, twin_temperature=twins.temperature if twins.weight else None)
         self._shared = self._processes.distribute(self.model, fsdp=config.run.fsdp)
         self.optimizers = build_optimizers(self.model, config.optim)
         self.state, self._tally = RunState(), Tally()
@@ -161,7 +162,7 @@ class Trainer:
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = rate
-        loss_sum = torch.zeros((), device=device)
+        loss_sum, twin_sum = torch.zeros((), device=device), torch.zeros((), device=device)
         right = torch.zeros((), device=device, dtype=torch.int64)
         bf16 = config.run.precision == "bf16"
         for number, batch in enumerate(step.batches):
@@ -169,16 +170,19 @@ class Trainer:
                 self._processes.gradient_sync(self._shared, last=number == len(step.batches) - 1),
                 torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16),
             ):
-                loss, correct = self._shared(*as_tensors(batch, device))
+                loss, correct, twins = self._shared(*as_tensors(batch, device))
+                # A micro-batch's twins count by its masked tokens, so that the step's mean is one of equal parts.
+                twins = twins * len(batch.truth_N)
                 # The processes' gradients are averaged; the loss is a mean over all masked tokens of the step.
-                (loss * (self._processes.world / masked)).backward()
+                ((loss + config.twins.weight * twins) * (self._processes.world / masked)).backward()
             loss_sum += loss.detach()
+            twin_sum += twins.detach()
             right += correct
         norm = self._processes.whole(
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.optim.clip or math.inf)
         )
-        total_loss, total_right = self._processes.total([float(loss_sum), float(right)])
-        if math.isfinite(total_loss) and math.isfinite(norm):
+        total_loss, total_twins, total_right = self._processes.total([float(loss_sum), float(twin_sum), float(right)])
+        if math.isfinite(total_loss + total_twins) and math.isfinite(norm):
             for optimizer in self.optimizers:
                 optimizer.step()
             state.bad_steps = 0
@@ -191,7 +195,9 @@ class Trainer:
         if state.bad_steps:
             self._bad_step()
             return
-        self._tally.add(loss=total_loss, masked=masked, right=total_right, tokens=tokens, grad_norm=norm)
+        self._tally.add(
+            loss=total_loss, twin_loss=total_twins, masked=masked, right=total_right, tokens=tokens, grad_norm=norm
+        )
 
     def _bad_step(self) -> None:
         state = self.state

@@ -65,7 +65,7 @@ class HeldOutPart:
         loss, right, masked = 0.0, 0, 0
         with torch.no_grad(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
             for batch in self.batches:
-                loss_sum, correct = model(*as_tensors(batch, device))
+                loss_sum, correct, _ = model(*as_tensors(batch, device))
                 loss, right, masked = loss + float(loss_sum), right + int(correct), masked + len(batch.truth_N)
         return Score(loss / masked, right / masked, masked) if masked else None
 

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rnafm_cli.data.batching import build_batch, plan_batches
+from rnafm_cli.data.batching import build_batch, build_twin_batch, plan_batches
 from rnafm_cli.data.holdout import HoldoutRules
 from rnafm_cli.data.masking import MaskRule, corrupt
 from rnafm_cli.data.prepare import PrepareOptions, prepare_corpus
-from rnafm_cli.data.sampling import TypeSampler
+from rnafm_cli.data.sampling import TypeSampler, twin_views
 from rnafm_cli.data.shards import Corpus, Split
 from rnafm_cli.rna.alphabet import NUCLEOTIDE
 
@@ -171,3 +171,37 @@ def test_masks_do_not_depend_on_the_batch(corpus: Corpus) -> None:
         return found
 
     assert shown("pack", 256) == shown("bucket", 512)
+
+
+@pytest.mark.parametrize("least", [0.3, 1.0])
+def test_twins_are_parts_of_one_window(corpus: Corpus, least: float) -> None:
+    plan = sampler(corpus).epoch(0)
+    first, second = twin_views(plan, least)
+    assert (first.sequences == plan.sequences).all() and (second.sequences == plan.sequences).all()
+    assert (first.lengths == second.lengths).all()
+    assert (first.lengths >= np.minimum(plan.lengths, np.maximum(16, least * plan.lengths))).all()
+    for view in (first, second):
+        assert (view.starts >= plan.starts).all()
+        assert (view.starts + view.lengths <= plan.starts + plan.lengths).all()
+    assert (first.keys != second.keys).all(), "twins are corrupted apart"
+    moved = first.starts != second.starts
+    assert moved.mean() > 0.4 if least < 1 else not moved.any()
+
+
+def test_twins_lie_in_the_same_places_of_both_halves(corpus: Corpus) -> None:
+    plan = sampler(corpus).epoch(0)
+    first, second = twin_views(plan, 0.5)
+    batches = plan_batches(first, layout="pack", budget=128, row_tokens=64, seed=3, epoch=0)
+    for rows in batches[:20]:
+        batch = build_twin_batch(corpus, (first, second), rows, RULE, row_tokens=64, row_count=2)
+        assert batch.tokens_BT.shape == (4, 64) and batch.segments_BT is not None
+        assert (batch.segments_BT[:2] == batch.segments_BT[2:]).all()
+        truth = batch.tokens_BT.copy()
+        truth.ravel()[batch.chosen_N] = batch.truth_N
+        for row, samples in enumerate(rows):
+            for number, sample in enumerate(samples):
+                for half, view in enumerate((first, second)):
+                    columns = np.flatnonzero(batch.segments_BT[2 * half + row] == number)
+                    start, length = int(view.starts[sample]), int(view.lengths[sample])
+                    window = corpus.tokens(int(plan.sequences[sample]))[start : start + length]
+                    assert (truth[2 * half + row, columns] == [NUCLEOTIDE.cls, *window, NUCLEOTIDE.eos]).all()

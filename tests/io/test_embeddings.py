@@ -321,7 +321,7 @@ def run_child(path: Path, layout: str, total: int) -> subprocess.Popen[str]:
 
 @pytest.mark.parametrize("layout", ["per-record", "matrix"])
 def test_killed_again_and_again(tmp_path: Path, layout: str) -> None:
-    """SIGKILL at odd moments: what was flushed is there, plain h5py reads it, and in the end nothing lacks."""
+    """SIGKILL at odd moments: what was flushed is there and can be read, and in the end nothing lacks."""
     path, rng = tmp_path / "e.h5", random.Random(5)
     pooled = layout == "matrix"
     safe = -1

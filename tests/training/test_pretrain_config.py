@@ -63,6 +63,9 @@ def test_overrides_take_toml_values_and_bare_words() -> None:
         ("model.preset=rnafm-min", "did you mean 'rnafm-mini'"),
         ("model.preset=mrna-fm", "reads codons"),
         ("mask.share=1.5", "mask.share"),
+        ("twins.weight=-1", "twins.weight"),
+        ("twins.temperature=0", "twins.temperature"),
+        ("twins.least=1.5", "twins.least"),
         ("rate=3", "not of the form section.key=value"),
     ],
 )
@@ -71,6 +74,12 @@ def test_mistakes_are_named(override: str, message: str) -> None:
         config_from_dict(with_overrides({}, [override]))
     assert message in str(caught.value)
     assert caught.value.exit_code == 2
+
+
+def test_twins_need_room_for_two_packed_rows() -> None:
+    for settings in (["batch.layout=bucket"], ["batch.tokens=300", "data.crop=256"]):
+        with pytest.raises(ConfigError, match="twins.weight needs"):
+            config_from_dict(with_overrides({}, ["twins.weight=0.2", *settings]))
 
 
 def test_a_broken_file_is_named(tmp_path: Path) -> None:

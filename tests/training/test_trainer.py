@@ -68,9 +68,23 @@ def test_a_run_learns_and_leaves_its_files(tmp_path: Path, tiny: Tiny) -> None:
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["step-00000040"]
 
 
-@pytest.mark.parametrize(("layout", "method"), [("pack", "adamw"), ("bucket", "adamw"), ("pack", "muon")])
-def test_a_run_stopped_by_a_signal_goes_on_bit_for_bit(tmp_path: Path, tiny: Tiny, layout: str, method: str) -> None:
-    settings = f"batch.layout={layout}", f"optim.method={method}", "optim.steps=10"
+def test_twins_learn_to_find_each_other(tmp_path: Path, tiny: Tiny) -> None:
+    found = {}
+    for weight in ("1.0", "1e-9", "0"):
+        settings = "optim.steps=60", "log.every=20", "validation.every=0", "batch.tokens=1024", f"twins.weight={weight}"
+        assert Trainer(tiny(*settings), tmp_path / weight).train().finished
+        found[weight] = [float(row["twin_loss"]) for row in rows(tmp_path / weight / "metrics.csv")]
+    assert found["1.0"][-1] < 0.8 * found["1e-9"][-1]
+    assert found["0"] == [0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    "special",
+    [["batch.layout=pack"], ["batch.layout=bucket"], ["optim.method=muon"], ["twins.weight=0.5"]],
+    ids=["pack", "bucket", "muon", "twins"],
+)
+def test_a_run_stopped_by_a_signal_goes_on_bit_for_bit(tmp_path: Path, tiny: Tiny, special: list[str]) -> None:
+    settings = *special, "optim.steps=10"
     whole = Trainer(tiny(*settings), tmp_path / "whole")
     whole.train()
     first = Trainer(tiny(*settings), tmp_path / "parts")
