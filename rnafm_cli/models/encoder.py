@@ -133,11 +133,7 @@ class Encoder(nn.Module):
     def _rotation(self, length: int, like: Tensor) -> tuple[Tensor, Tensor] | None:
         if self.config.positions != "rotary":
             return None
-        half = self.config.width // self.config.heads // 2
-        rate_K = 10000.0 ** (-torch.arange(half, device=like.device, dtype=torch.float32) / half)
-        angle_TK = torch.arange(length, device=like.device, dtype=torch.float32)[:, None] * rate_K
-        angle_TK = torch.cat([angle_TK, angle_TK], dim=-1)
-        return angle_TK.cos(), angle_TK.sin()
+        return rotary_tables(length, self.config.width // self.config.heads, like.device)
 
 
 class EncoderLayer(nn.Module):
@@ -187,6 +183,15 @@ class EncoderLayer(nn.Module):
         else:
             mixed_BHTK = _attention(q_BHTK, k_BHTK, v_BHTK, key_mask)
         return self.out(mixed_BHTK.transpose(1, 2).reshape(batch, length, width)), map_BHTT
+
+
+def rotary_tables(length: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Cosines and sines, (T, K) each, that rotary positions turn queries and keys of ``width`` by (Su et al. 2021)."""
+    half = width // 2
+    rate_K = 10000.0 ** (-torch.arange(half, device=device, dtype=torch.float32) / half)
+    angle_TK = torch.arange(length, device=device, dtype=torch.float32)[:, None] * rate_K
+    angle_TK = torch.cat([angle_TK, angle_TK], dim=-1)
+    return angle_TK.cos(), angle_TK.sin()
 
 
 class TokenHead(nn.Module):

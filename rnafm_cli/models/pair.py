@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rnafm_cli.models.base_mixer import BaseMixer
 from rnafm_cli.models.card_values import known_values
 from rnafm_cli.models.pair_map import PAIR_FEATURES, CoarseMap, base_mask, pair_features, refine
 
@@ -51,6 +52,9 @@ class PairConfig:
     embedding: int
     """Width of the encoder's representations; 0 for a head without them."""
     width: int = 64
+    mixer_width: int = 192
+    mixer_layers: int = 0
+    """Transformer layers over the bases; 0 for none."""
     channels: int = 64
     dilations: tuple[int, ...] = (1, 2, 4, 1, 2, 4, 1, 2)
     heads: int = 16
@@ -141,6 +145,10 @@ class PairHead(nn.Module):
         self.letter = nn.Embedding(5, width)
         self.no_letter = nn.Parameter(torch.zeros(width))
         self.unpaired_in = nn.Linear(2, width)
+        if config.mixer_layers:
+            self.mixer = BaseMixer(
+                config.embedding + width, width, layers=config.mixer_layers, inner=config.mixer_width
+            )
         self.base_norm = nn.LayerNorm(width)
         self.base = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
         self.dropout = nn.Dropout(config.dropout)
@@ -231,15 +239,22 @@ class PairHead(nn.Module):
         unpaired_BL: Tensor,
     ) -> Tensor:
         absent = self.no_embedding
+        batch, length = inputs.letters_BL.shape
+        normed_BLD = absent.new_zeros(batch, length, self.config.embedding)
         if inputs.embedding_BLD is not None and self.config.embedding:
-            embedded = self.embedding_in(self.embedding_norm(inputs.embedding_BLD.float()))
-            x = torch.where(has_embedding_B[:, None, None], embedded, absent.to(embedded.dtype))
+            there = has_embedding_B[:, None, None]
+            normed_BLD = torch.where(there, self.embedding_norm(inputs.embedding_BLD.float()), normed_BLD)
+            embedded = self.embedding_in(normed_BLD)
+            x = torch.where(there, embedded, absent.to(embedded.dtype))
         else:
-            x = absent.expand(*inputs.letters_BL.shape, -1)
+            x = absent.expand(batch, length, -1)
         letters = torch.where(has_sequence_B[:, None, None], self.letter(inputs.letters_BL), self.no_letter)
         on_BL = has_prior_B[:, None].float().expand_as(unpaired_BL)
         prior = self.unpaired_in(torch.stack([unpaired_BL * on_BL, on_BL], dim=-1))
-        x = self.dropout(x + letters + prior)
+        x = x + letters + prior
+        if self.config.mixer_layers:
+            x = x + self.mixer(torch.cat([normed_BLD, x.float()], dim=-1), inputs.lengths_B)
+        x = self.dropout(x)
         return x + self.base(self.base_norm(x))
 
 

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from rnafm_cli.data.pair_batches import Dropouts, PairBatch, collate, draw_batches
 from rnafm_cli.data.prior_cache import PriorCache
 from rnafm_cli.data.shards import write_json
-from rnafm_cli.errors import ConfigError
+from rnafm_cli.errors import ConfigError, WeightsError
 from rnafm_cli.models.encoder import Encoder
 from rnafm_cli.models.files import Card, save_model_file
 from rnafm_cli.models.pair import INPUTS, PairConfig, PairHead, PairLogits
@@ -36,7 +36,11 @@ from rnafm_cli.training.fold_state import CHECKPOINT, FoldState
 from rnafm_cli.training.optimizers import decay_groups
 from rnafm_cli.training.stop_signals import StopSignals
 
-__all__ = ["FoldOutcome", "FoldTrainer", "head_config", "row_loss"]
+__all__ = ["FoldOutcome", "FoldTrainer", "begin_from", "head_config", "row_loss"]
+
+
+_REPLACEABLE = {"embedding_norm", "embedding_in", "mixer"}
+"""Parts of a head whose weights say nothing to another encoder."""
 
 
 @dataclass
@@ -58,6 +62,8 @@ def head_config(config: FoldConfig, embedding: int, *, prior: bool = True) -> Pa
         inputs=tuple(name for name in INPUTS if name not in absent),
         embedding=embedding,
         width=section.width,
+        mixer_width=section.mixer_width,
+        mixer_layers=section.mixer_layers,
         channels=section.channels,
         dilations=tuple((1, 2, 4)[k % 3] for k in range(section.blocks)),
         heads=section.heads,
@@ -80,6 +86,27 @@ def row_loss(logits: PairLogits, target_BL: Tensor, *, smoothing: float = 0.0) -
         spread = -choices[target_BL.flatten() >= 0][:, -1].mean()
         loss = (1 - smoothing) * loss + smoothing * spread
     return loss
+
+
+def begin_from(head: PairHead, start: dict[str, Tensor]) -> str:
+    """Fill a head with another's weights; parts that belong to another encoder, or that the other lacks, stay fresh.
+
+    Returns:
+        a line that says what was taken.
+
+    Raises:
+        WeightsError: when any other tensor does not fit.
+    """
+    own = head.state_dict()
+    fitting = {name: tensor for name, tensor in start.items() if name in own and own[name].shape == tensor.shape}
+    others = sorted({name.split(".")[0] for name in (own.keys() | start.keys()) - fitting.keys()})
+    if not set(others) <= _REPLACEABLE:
+        raise WeightsError(
+            f"the head to start from has another size: {', '.join(set(others) - _REPLACEABLE)}",
+            hint="give the same [head] in the recipe",
+        )
+    head.load_state_dict(own | fitting)
+    return f"starting from {len(fitting)} tensors of another head" + (f"; fresh: {', '.join(others)}" * bool(others))
 
 
 class FoldTrainer:
@@ -109,7 +136,7 @@ class FoldTrainer:
         torch.manual_seed(config.optim.seed)
         self.head = PairHead(head_config(config, encoder.config.width if encoder else 0, prior=cache is not None))
         if start is not None:
-            self.head.load_state_dict(start)
+            report(begin_from(self.head, start))
         self._trained = nn.ModuleDict({"head": self.head})
         if encoder is not None:
             encoder.requires_grad_(config.run.encoder == "full")

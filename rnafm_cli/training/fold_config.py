@@ -17,6 +17,9 @@ class HeadSection:
     """Size of the pair head."""
 
     width: int = 64
+    mixer_width: int = 192
+    mixer_layers: int = 4
+    """Transformer layers over the bases; 0 for none."""
     channels: int = 64
     blocks: int = 8
     heads: int = 16

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -11,9 +12,10 @@ import torch
 from rnafm_cli.models.pair import PairConfig, PairHead, PairInputs, letter_codes, pair_probabilities
 from rnafm_cli.models.pair_map import coarsen, refine
 
-TINY = PairConfig(
+PLAIN = PairConfig(
     embedding=12, width=8, channels=8, dilations=(1, 2, 4, 1), heads=2, fine=4, axial_every=2, dropout=0.0
 )
+TINY = dataclasses.replace(PLAIN, mixer_width=16, mixer_layers=2)
 
 
 def random_rna(length: int, seed: int) -> str:
@@ -113,6 +115,20 @@ def test_bf16_stays_near_float32() -> None:
     arguments = dict(embeddings=[torch.randn(40, 12)], priors=[random_prior(40, 1)])
     exact = pair_probabilities(head, [random_rna(40, 1)], **arguments)[0]
     assert np.abs(pair_probabilities(head, [random_rna(40, 1)], bf16=True, **arguments)[0] - exact).max() < 0.1
+
+
+def test_an_untrained_mixer_changes_nothing() -> None:
+    with_mixer, without = PairHead(TINY).eval(), PairHead(PLAIN).eval()
+    shared = trained(PLAIN).state_dict()
+    with_mixer.load_state_dict(with_mixer.state_dict() | shared)
+    without.load_state_dict(shared)
+    rows = [torch.randn(18, 12, generator=torch.Generator().manual_seed(1))]
+    rna = [random_rna(18, 1)]
+    a, b = (pair_probabilities(head, rna, embeddings=rows) for head in (with_mixer, without))
+    np.testing.assert_array_equal(a[0], b[0])
+    with torch.no_grad():
+        with_mixer.mixer.leave.weight.normal_()
+    assert np.abs(pair_probabilities(with_mixer, rna, embeddings=rows)[0] - b[0]).max() > 1e-3
 
 
 def test_coarse_and_fine_are_inverse() -> None:

@@ -10,21 +10,31 @@ import pytest
 import torch
 
 from rnafm_cli.data.prior_cache import PriorCache
-from rnafm_cli.errors import ConfigError
+from rnafm_cli.errors import ConfigError, WeightsError
 from rnafm_cli.models.config import EncoderConfig
 from rnafm_cli.models.encoder import Encoder
 from rnafm_cli.models.files import Card, load_model_file
 from rnafm_cli.models.pair import PairConfig, PairHead
 from rnafm_cli.rna.pairs import as_pairs
 from rnafm_cli.rna.records import StructureRecord
-from rnafm_cli.training.fold import FoldOutcome, FoldTrainer
+from rnafm_cli.training.fold import FoldOutcome, FoldTrainer, begin_from, head_config
 from rnafm_cli.training.fold_config import FoldConfig, load_fold_config
 from rnafm_cli.training.fold_data import FoldData, FoldFiles, assemble
 
 pytest.importorskip("RNA")
 
 SMALL = {
-    "head": {"width": 8, "channels": 8, "blocks": 2, "heads": 2, "fine": 4, "axial_every": 2, "dropout": 0.1},
+    "head": {
+        "width": 8,
+        "mixer_width": 16,
+        "mixer_layers": 1,
+        "channels": 8,
+        "blocks": 2,
+        "heads": 2,
+        "fine": 4,
+        "axial_every": 2,
+        "dropout": 0.1,
+    },
     "sampling": {"pair_budget": 8000, "round_size": 16},
     "optim": {"rate": 3e-3, "steps": 6, "warmup": 2, "average": 0.5},
     "run": {"bf16": False, "log_steps": 1, "score_steps": 100, "score_records": 4},
@@ -138,6 +148,21 @@ def test_encoder_is_trained_only_when_asked(data: FoldData, tmp_path: Path) -> N
     tensors, card = load_model_file(outcome.best_file, prefix="encoder.")
     assert set(tensors) == set(before) and card.encoder_sha256 is None
     assert EncoderConfig(**card.config["encoder"]) == full.config
+
+
+def test_a_head_of_another_encoder_is_a_start(data: FoldData, cache: PriorCache) -> None:
+    first = PairHead(head_config(recipe(), 16))
+    start = {name: tensor + 0.1 for name, tensor in first.state_dict().items()}
+    head = PairHead(head_config(recipe(), 24))
+    line = begin_from(head, start)
+    assert line.endswith("; fresh: embedding_in, embedding_norm, mixer")
+    for name, tensor in head.state_dict().items():
+        if name.split(".")[0] not in ("embedding_in", "embedding_norm", "mixer"):
+            assert torch.equal(tensor, start[name])
+    assert head.embedding_in.weight.shape == (8, 24)
+    other = PairHead(head_config(recipe(head={"channels": 16}), 16))
+    with pytest.raises(WeightsError, match="another size: .*map"):
+        begin_from(other, start)
 
 
 def test_training_records_close_to_development_records_go(tmp_path: Path) -> None:
