@@ -110,7 +110,7 @@ def fold(
             records = renamed(records)
         results = folds_of(
             _claimed(records, structures, maps, intake),
-            loaded.encoder,
+            loaded.encoder_for("fold"),
             predictor,
             loaded.runtime,
             options=rules,

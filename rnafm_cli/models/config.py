@@ -50,6 +50,6 @@ class EncoderConfig:
 ENCODER_PRESETS: dict[str, EncoderConfig] = {
     "rna-fm": EncoderConfig(layers=12, width=640, heads=20, ffn=5120),
     "mrna-fm": EncoderConfig(layers=12, width=1280, heads=20, ffn=5120, tokens="codon", norm_before=False),
-    "rnafm-mini": EncoderConfig(layers=6, width=320, heads=5, ffn=1280, positions="rotary"),
+    "rnafm-mini": EncoderConfig(layers=6, width=256, heads=4, ffn=1024, positions="rotary"),
     "rnafm-tiny": EncoderConfig(layers=2, width=32, heads=2, ffn=64, positions="rotary"),
 }

@@ -52,7 +52,7 @@ class PairConfig:
     embedding: int
     """Width of the encoder's representations; 0 for a head without them."""
     width: int = 64
-    mixer_width: int = 192
+    mixer_width: int = 144
     mixer_layers: int = 0
     """Transformer layers over the bases; 0 for none."""
     channels: int = 64

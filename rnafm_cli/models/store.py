@@ -30,7 +30,15 @@ from rnafm_cli.models.folders import cards_in, in_folders, search_dirs, shipped_
 from rnafm_cli.models.inventory import entries
 from rnafm_cli.models.registry import ENCODER, MODELS, ModelSpec, nearest_name
 
-__all__ = ["FOREIGN_SUFFIXES", "encoder_config", "find", "load_component", "load_encoder", "shipped_dir"]
+__all__ = [
+    "FOREIGN_SUFFIXES",
+    "encoder_config",
+    "encoder_path",
+    "find",
+    "load_component",
+    "load_encoder",
+    "shipped_dir",
+]
 
 FOREIGN_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt")
 _EMBEDDED = "encoder."
@@ -65,6 +73,16 @@ def find(name_or_file: str | Path, *, component: str = ENCODER, weights_dir: Pat
         f"there is no model '{name}'",
         hint=f"did you mean {close}?" if close else "see 'rnafm weights list'; a file needs its suffix",
     )
+
+
+def encoder_path(name_or_file: str | Path, component: str, *, weights_dir: Path | None = None) -> Path:
+    """The model file with the encoder that a head reads: the head's own file where it carries one, else the model's.
+
+    Raises:
+        WeightsError: when the model has no such head or encoder.
+    """
+    path = find(name_or_file, component=component, weights_dir=weights_dir)
+    return path if _embeds_encoder(path) else find(name_or_file, weights_dir=weights_dir)
 
 
 def load_encoder(name_or_file: str | Path, *, weights_dir: Path | None = None) -> tuple[Encoder, Card]:

@@ -37,13 +37,21 @@ class Model:
         self.name = name
         self.runtime = runtime
         self._weights_dir = weights_dir
+        self._encoders: dict[Path, tuple[Encoder, Card]] = {}
 
     @cached_property
     def _loaded_encoder(self) -> tuple[Encoder, Card]:
+        from rnafm_cli.models.store import find
+
+        return self._encoder_at(find(self.name, weights_dir=self._weights_dir))
+
+    def _encoder_at(self, path: Path) -> tuple[Encoder, Card]:
         from rnafm_cli.models.store import load_encoder
 
-        encoder, card = load_encoder(self.name, weights_dir=self._weights_dir)
-        return encoder.to(self.runtime.device, self.runtime.dtype).eval(), card
+        if path not in self._encoders:
+            encoder, card = load_encoder(path, weights_dir=self._weights_dir)
+            self._encoders[path] = encoder.to(self.runtime.device, self.runtime.dtype).eval(), card
+        return self._encoders[path]
 
     @property
     def encoder(self) -> Encoder:
@@ -54,6 +62,16 @@ class Model:
     def encoder_card(self) -> Card:
         """Provenance of the encoder's weights."""
         return self._loaded_encoder[1]
+
+    def encoder_for(self, head: str) -> Encoder:
+        """The encoder that one of the model's heads reads: its own, trained with it, or the model's.
+
+        Raises:
+            WeightsError: when the model has no such head.
+        """
+        from rnafm_cli.models.store import encoder_path
+
+        return self._encoder_at(encoder_path(self.name, head, weights_dir=self._weights_dir))[0]
 
     def embed(
         self,
@@ -107,7 +125,7 @@ class Model:
         predictor = load_pair_predictor(self, prior=prior, warn=warn, max_bytes=max_bytes)
         return fold(
             as_records(records),
-            self.encoder,
+            self.encoder_for("fold"),
             predictor,
             self.runtime,
             options=options,

@@ -126,9 +126,14 @@ def load_pair_predictor(
         UsageError: for a codon model, which folds nothing.
         WeightsError: when the model has no structure head that fits its encoder.
     """
-    if model.encoder.config.alphabet.unit != 1:
-        raise UsageError(f"model '{model.name}' reads codons", hint="use rnafm-mini or another nucleotide model")
-    tensors, card = model.component("fold")
+    try:
+        tensors, card = model.component("fold")
+    except WeightsError:
+        if model.encoder.config.alphabet.unit != 1:
+            raise UsageError(
+                f"model '{model.name}' reads codons", hint="use rnafm-mini or another nucleotide model"
+            ) from None
+        raise
     if card.kind == "fold-resnet":
         with NoInitialValues():
             resnet = PairResNet(PairResNetConfig(**card.config["head"]))

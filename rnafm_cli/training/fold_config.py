@@ -17,8 +17,8 @@ class HeadSection:
     """Size of the pair head."""
 
     width: int = 64
-    mixer_width: int = 192
-    mixer_layers: int = 4
+    mixer_width: int = 144
+    mixer_layers: int = 3
     """Transformer layers over the bases; 0 for none."""
     channels: int = 64
     blocks: int = 8

@@ -31,11 +31,18 @@ RECIPES: dict[str, dict[str, dict[str, Any]]] = {
     "rnafm-mini": {
         "model": {"preset": "rnafm-mini"},
         "data": {"crop": 256},
-        "batch": {"tokens": 4096, "micro_batches": 2, "layout": "pack"},
-        "optim": {"rate": 1e-3, "schedule": "trapezoid", "warmup": 200, "steps": 15000, "cooldown": 0.2},
-        "validation": {"every": 250, "sequences": 256},
+        "twins": {"weight": 0.5},
+        "batch": {"tokens": 16384, "micro_batches": 2, "layout": "pack"},
+        "optim": {
+            "method": "muon",
+            "rate": 3e-3,
+            "schedule": "trapezoid",
+            "warmup": 100,
+            "steps": 3180,
+            "cooldown": 0.13,
+        },
+        "validation": {"every": 250, "sequences": 512},
         "checkpoint": {"every_minutes": 5.0, "keep": 3},
-        "run": {"compile": True},
     },
     "rnafm-tiny": {
         "model": {"preset": "rnafm-tiny"},

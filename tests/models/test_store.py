@@ -20,6 +20,7 @@ from rnafm_cli.models.folders import search_dirs, shipped_dir, target_dir
 from rnafm_cli.models.imports import import_file
 from rnafm_cli.models.inventory import entries
 from rnafm_cli.models.store import find, load_component, load_encoder
+from rnafm_cli.tasks.model import load_model
 
 PARITY = Path(__file__).parents[1] / "data" / "parity"
 TOKENS = torch.tensor([[0, 4, 5, 6, 7, 2]])
@@ -128,6 +129,20 @@ def test_head_that_carries_its_encoder(home: Path) -> None:
     assert torch.equal(found.embed.weight, encoder.embed.weight)
     head, _ = load_component("tuned", "fold")
     assert list(head) == ["weight"]
+
+
+def test_each_head_gets_the_encoder_it_was_trained_with(home: Path) -> None:
+    base, card = save_encoder(home / "mine.safetensors")
+    tuned, _ = save_encoder(home / "other.safetensors", seed=1)
+    (home / "other.safetensors").unlink()
+    whole = Card(name="mine-fold", kind="fold", config={"encoder": card.config})
+    tensors = {f"encoder.{name}": tensor for name, tensor in tuned.state_dict().items()}
+    save_model_file(home / "mine-fold.safetensors", tensors | {"head.weight": torch.ones(3)}, whole)
+    save_head(home / "mine-contact.safetensors", card, kind="contact")
+    model = load_model("mine")
+    assert torch.equal(model.encoder_for("fold").embed.weight, tuned.embed.weight)
+    assert torch.equal(model.encoder_for("contact").embed.weight, base.embed.weight)
+    assert model.encoder_for("contact") is model.encoder
 
 
 def test_imported_structure_file_is_encoder_and_head(home: Path) -> None:
