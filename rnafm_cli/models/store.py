@@ -114,7 +114,7 @@ def load_component(
         WeightsError: when the weights are missing or damaged, or were trained on another encoder than the model's.
     """
     path = find(name_or_file, component=component, weights_dir=weights_dir)
-    if not _embeds_encoder(path):
+    if not _embeds_encoder(path) and not _needs_none(path):
         _check_encoder(path, find(name_or_file, weights_dir=weights_dir))
     prefix = "head." if any(name.startswith("head.") for name in tensor_names(path)) else ""
     tensors, card = load_model_file(path, prefix=prefix)
@@ -204,6 +204,12 @@ def _component_beside(path: Path, component: str, folders: list[Path]) -> Path:
 
 def _embeds_encoder(path: Path) -> bool:
     return any(name.startswith(_EMBEDDED) for name in tensor_names(path))
+
+
+def _needs_none(path: Path) -> bool:
+    """Whether a head was trained without an encoder."""
+    card = read_card(path)
+    return card.encoder_sha256 is None and card.config.get("embedding") == 0
 
 
 def _check_encoder(head: Path, encoder: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Literal, TypeVar
 
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from rnafm_cli.errors import UsageError, WeightsError
 from rnafm_cli.models.binding import BindingConfig, BindingHead
-from rnafm_cli.models.files import WEIGHTS_SUFFIX, Card, load_model_file, read_card, task_of
+from rnafm_cli.models.files import Card
 from rnafm_cli.models.ribosome_load import LoadConfig, LoadHead
 from rnafm_cli.rna.records import SequenceRecord
 from rnafm_cli.tasks.encode import Encoded, Reject, encode, raise_rejected
@@ -59,8 +58,9 @@ def encoded_for(
         for record in records:
             yield record, None
         return
+    encoder = model.encoder_for("rbp" if isinstance(head, BindingHead) else "mrl")
     found: Iterator[Encoded] = encode(
-        records, model.encoder, model.runtime, batch_tokens=batch_tokens, long=long, reject=reject
+        records, encoder, model.runtime, batch_tokens=batch_tokens, long=long, reject=reject
     )
     device = model.runtime.device
     with torch.inference_mode():
@@ -69,14 +69,8 @@ def encoded_for(
 
 
 def _component(model: Model, task: str) -> tuple[dict[str, Tensor], Card]:
-    path = Path(model.name)
-    # A head that was trained without an encoder has none to be checked against.
-    if path.suffix == WEIGHTS_SUFFIX and path.is_file():
-        card = read_card(path)
-        if task_of(card) == task and card.encoder_sha256 is None and not card.config.get("embedding"):
-            return load_model_file(path)
     tensors, card = model.component(task)
-    if card.config.get("embedding") and model.encoder.config.alphabet.unit != 1:
+    if card.config.get("embedding") and model.encoder_for(task).config.alphabet.unit != 1:
         raise UsageError(f"model '{model.name}' reads codons", hint="use rnafm-mini or another nucleotide model")
     return tensors, card
 

@@ -52,7 +52,7 @@ class _Folded:
         self._predictor = load_pair_predictor(model, prior=thermo.available(), warn=lambda message: None)
 
     def __call__(self, record: SequenceRecord) -> NDArray[np.floating]:
-        encoded = list(encode([record], self._model.encoder, self._model.runtime))
+        encoded = list(encode([record], self._model.encoder_for("fold"), self._model.runtime))
         return _unpaired(self._predictor(encoded, [Evidence()])[0])
 
 

@@ -145,6 +145,17 @@ def test_each_head_gets_the_encoder_it_was_trained_with(home: Path) -> None:
     assert model.encoder_for("contact") is model.encoder
 
 
+def test_a_head_without_an_encoder_goes_with_any(home: Path) -> None:
+    save_encoder(home / "mine.safetensors")
+    for name, config in (("mine-rbp", {"embedding": 0}), ("mine-mrl", {"embedding": 8})):
+        card = Card(name=name, kind=name[5:], config=config)
+        save_model_file(home / f"{name}.safetensors", {"weight": torch.ones(3)}, card)
+    for name in ("mine", home / "mine-rbp.safetensors"):
+        assert list(load_component(name, "rbp")[0]) == ["weight"]
+    with pytest.raises(WeightsError, match="was trained on the encoder"):
+        load_component("mine", "mrl")
+
+
 def test_imported_structure_file_is_encoder_and_head(home: Path) -> None:
     path, card = import_file(PARITY / "rnafm_resnet_random_small.pth", name="official")
     assert path == home / "official.safetensors"
