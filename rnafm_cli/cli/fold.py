@@ -95,7 +95,11 @@ def fold(
         gamma=gamma,
     )
     predictor = load_pair_predictor(
-        loaded, prior=prior, warn=console.warn, max_bytes=round(max_memory * 1e9) if max_memory else None
+        loaded,
+        prior=prior,
+        warn=console.warn,
+        max_bytes=round(max_memory * 1e9) if max_memory else None,
+        prior_processes=loaded.runtime.helpers,
     )
     if shape is not None and not predictor.takes_reactivities:
         raise UsageError(

@@ -94,6 +94,7 @@ def run(request: Request, intake: Intake) -> None:
         warn=console.warn,
         readout=request.readout,
         max_bytes=round(request.max_memory * 1e9) if request.max_memory else None,
+        prior_processes=loaded.runtime.helpers,
     )
     with ExitStack() as stack:
         text = _text_output(stack, request)

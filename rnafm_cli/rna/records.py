@@ -12,7 +12,7 @@ from rnafm_cli.rna.pseudoknots import to_dot_bracket
 __all__ = ["SequenceRecord", "StructureRecord"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class SequenceRecord:
     """One RNA: ``sequence`` in upper-case RNA letters (IUPAC ambiguity codes included).
 

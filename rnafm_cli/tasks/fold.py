@@ -46,6 +46,10 @@ class PairPredictor(Protocol):
         """Memory for one RNA, and whether it needs windows."""
         ...
 
+    def foresee(self, record: SequenceRecord, evidence: Evidence) -> None:
+        """Say that a record will come, so that what it needs can be computed meanwhile."""
+        ...
+
     def __call__(self, batch: Sequence[Encoded], evidence: Sequence[Evidence]) -> list[np.ndarray]:
         """One (L, L) symmetric float32 array per RNA."""
         ...
@@ -135,6 +139,7 @@ def fold(
                 reject(error)
                 continue
             evidence.add(record, known)
+            predictor.foresee(record, known)
             yield record
 
     encoded = encode(usable(), encoder, runtime, batch_tokens=batch_tokens, long=long, reject=reject)

@@ -15,9 +15,11 @@ from rnafm_cli.models.blank import NoInitialValues
 from rnafm_cli.models.files import Card
 from rnafm_cli.models.pair import PairConfig, PairHead, pair_probabilities
 from rnafm_cli.models.resnet import PairResNet, PairResNetConfig
+from rnafm_cli.rna.records import SequenceRecord
 from rnafm_cli.tasks.encode import Encoded
 from rnafm_cli.tasks.evidence import Evidence
 from rnafm_cli.tasks.pair_plan import PairPlan, default_max_memory, plan_pairs, stitch
+from rnafm_cli.tasks.priors import Priors
 from rnafm_cli.tasks.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -26,15 +28,13 @@ if TYPE_CHECKING:
     from rnafm_cli.tasks.fold import PairPredictor
     from rnafm_cli.tasks.model import Model
 
-__all__ = ["GuidedPredictor", "ResNetPredictor", "load_pair_predictor", "load_tensors", "prior_probabilities"]
+__all__ = ["GuidedPredictor", "ResNetPredictor", "load_pair_predictor", "load_tensors"]
 
 HEAD_CELL_BYTES = 450
 """Working memory of our head for a pair of bases, measured at 1,000 and 1,400 nt in float32."""
 RESNET_CELL_BYTES = 40
 EXACT_PRIOR_CELL_BYTES = 100
 LOCAL_PRIOR_CELL_BYTES = 8
-LONGEST_SPAN = 800
-"""Pairs farther apart are left out of the prior of a long RNA."""
 
 
 class GuidedPredictor:
@@ -43,12 +43,21 @@ class GuidedPredictor:
     Args:
         gamma: the decoder's weight of pairs that suits the head, found on its development sets.
         max_bytes: memory that the process may take; beyond it pair maps are computed in windows.
+        prior_processes: processes that compute pair probabilities beside this one.
     """
 
     def __init__(
-        self, head: PairHead, runtime: Runtime, *, prior: bool, gamma: float = 1.0, max_bytes: int | None = None
+        self,
+        head: PairHead,
+        runtime: Runtime,
+        *,
+        prior: bool,
+        gamma: float = 1.0,
+        max_bytes: int | None = None,
+        prior_processes: int = 0,
     ) -> None:
         self._head, self._runtime, self._prior = head, runtime, prior
+        self._priors = Priors(prior_processes)
         self.gamma = gamma
         self.max_bytes = max_bytes or default_max_memory()
 
@@ -63,13 +72,16 @@ class GuidedPredictor:
         prior = (EXACT_PRIOR_CELL_BYTES if exact else LOCAL_PRIOR_CELL_BYTES) if self._prior else 0
         return plan_pairs(length, self.max_bytes, cell_bytes=HEAD_CELL_BYTES, prior_cell_bytes=prior, windows=True)
 
+    def foresee(self, record: SequenceRecord, evidence: Evidence) -> None:
+        """Begin with the prior of a record that will come."""
+        if self._prior:
+            self._priors.foresee(record, evidence)
+
     def __call__(self, batch: Sequence[Encoded], evidence: Sequence[Evidence]) -> list[np.ndarray]:
         """Pair probabilities, (L, L) float32 symmetric, of RNAs of similar length."""
         priors: list[np.ndarray] | None = None
         if self._prior:
-            priors = [
-                prior_probabilities(one.record.sequence, known) for one, known in zip(batch, evidence, strict=True)
-            ]
+            priors = [self._priors.of(one.record, known) for one, known in zip(batch, evidence, strict=True)]
         if len(batch) == 1 and (window := self.plan(len(batch[0].record.sequence), evidence[0]).window):
             return [self._in_windows(batch[0], priors[0] if priors else None, window)]
         return self._run(batch, priors)
@@ -106,6 +118,9 @@ class ResNetPredictor:
         """Memory for one RNA; the head works in strips of its own, so windows are never needed."""
         return plan_pairs(length, self.max_bytes, cell_bytes=RESNET_CELL_BYTES, prior_cell_bytes=0, windows=False)
 
+    def foresee(self, record: SequenceRecord, evidence: Evidence) -> None:
+        """Nothing can be done beforehand."""
+
     def __call__(self, batch: Sequence[Encoded], evidence: Sequence[Evidence]) -> list[np.ndarray]:
         """Pair probabilities, (L, L) float32 symmetric; evidence acts in the decoder only."""
         features = [one.rows_LD.to(self._runtime.device, self._runtime.dtype) for one in batch]
@@ -113,7 +128,12 @@ class ResNetPredictor:
 
 
 def load_pair_predictor(
-    model: Model, *, prior: bool, warn: Callable[[str], None], max_bytes: int | None = None
+    model: Model,
+    *,
+    prior: bool,
+    warn: Callable[[str], None],
+    max_bytes: int | None = None,
+    prior_processes: int = 0,
 ) -> PairPredictor:
     """The pair predictor of a model.
 
@@ -121,6 +141,7 @@ def load_pair_predictor(
         prior: use the thermodynamic prior where the head takes one.
         warn: called once when the prior is wanted and ViennaRNA is missing.
         max_bytes: memory that the process may take; see :func:`rnafm_cli.tasks.pair_plan.default_max_memory`.
+        prior_processes: processes that compute the prior of coming records meanwhile.
 
     Raises:
         UsageError: for a codon model, which folds nothing.
@@ -149,7 +170,14 @@ def load_pair_predictor(
         prior = False
     head = head.to(model.runtime.device).eval()
     gamma = float(card.config.get("gamma", 1.0))
-    return GuidedPredictor(head, model.runtime, prior=prior and takes_prior, gamma=gamma, max_bytes=max_bytes)
+    return GuidedPredictor(
+        head,
+        model.runtime,
+        prior=prior and takes_prior,
+        gamma=gamma,
+        max_bytes=max_bytes,
+        prior_processes=prior_processes,
+    )
 
 
 def load_tensors(module: torch.nn.Module, tensors: dict[str, Tensor], card: Card) -> None:
@@ -163,16 +191,3 @@ def load_tensors(module: torch.nn.Module, tensors: dict[str, Tensor], card: Card
     except RuntimeError as error:
         problem: Any = str(error).splitlines()[-1].strip()
         raise WeightsError(f"the weights of '{card.name}' ({card.kind}) do not fit its card: {problem}") from error
-
-
-def prior_probabilities(sequence: str, evidence: Evidence) -> np.ndarray:
-    """ViennaRNA's pair probabilities, (L, L) symmetric; of a long RNA without evidence, local ones."""
-    long = len(sequence) > thermo.LONGEST_EXACT
-    if long and not evidence:
-        return thermo.local_pair_probabilities(sequence, max_span=LONGEST_SPAN)
-    return thermo.pair_probabilities(
-        sequence,
-        constraint=evidence.nested(sequence),
-        shape=evidence.reactivities,
-        max_span=LONGEST_SPAN if long else None,
-    )

@@ -34,3 +34,8 @@ class Runtime:
             have = ", ".join(name for name, there in available.items() if there)
             raise DeviceError(f"device '{device}' is not available here", hint=f"use --device auto or one of: {have}")
         return cls(torch.device(device), {"fp32": torch.float32, "bf16": torch.bfloat16}[precision])
+
+    @property
+    def helpers(self) -> int:
+        """Processes that may work beside this one: half as many as it has CPU threads."""
+        return torch.get_num_threads() // 2

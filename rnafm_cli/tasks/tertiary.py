@@ -76,6 +76,7 @@ def predict_tertiary(
             except InputError as error:
                 reject(error)
             else:
+                predictor.foresee(record)
                 yield record
 
     encoded = encode(usable(), encoder, runtime, batch_tokens=batch_tokens, long=long, reject=reject)

@@ -20,15 +20,12 @@ from rnafm_cli.models.blank import NoInitialValues
 from rnafm_cli.models.pair import PairInputs, pair_inputs
 from rnafm_cli.models.tertiary import Readout, TertiaryConfig, TertiaryHead
 from rnafm_cli.rna.chains import FARTHEST
+from rnafm_cli.rna.records import SequenceRecord
 from rnafm_cli.tasks.encode import Encoded
 from rnafm_cli.tasks.evidence import Evidence
 from rnafm_cli.tasks.pair_plan import PairPlan, default_max_memory, plan_pairs, stitch
-from rnafm_cli.tasks.predictors import (
-    EXACT_PRIOR_CELL_BYTES,
-    LOCAL_PRIOR_CELL_BYTES,
-    load_tensors,
-    prior_probabilities,
-)
+from rnafm_cli.tasks.predictors import EXACT_PRIOR_CELL_BYTES, LOCAL_PRIOR_CELL_BYTES, load_tensors
+from rnafm_cli.tasks.priors import Priors
 from rnafm_cli.tasks.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -51,6 +48,7 @@ class TertiaryPredictor:
         heads: by task, in evaluation mode.
         readout: where distances are read; what the head's card says if None.
         max_bytes: memory that the process may take; beyond it maps are computed in windows.
+        prior_processes: processes that compute pair probabilities beside this one.
     """
 
     def __init__(
@@ -61,8 +59,10 @@ class TertiaryPredictor:
         prior: bool,
         readout: Readout | None = None,
         max_bytes: int | None = None,
+        prior_processes: int = 0,
     ) -> None:
         self._heads, self._runtime, self._prior, self._readout = heads, runtime, prior, readout
+        self._priors = Priors(prior_processes)
         self.max_bytes = max_bytes or default_max_memory()
 
     def plan(self, length: int) -> PairPlan:
@@ -71,9 +71,14 @@ class TertiaryPredictor:
         prior = (EXACT_PRIOR_CELL_BYTES if exact else LOCAL_PRIOR_CELL_BYTES) if self._prior else 0
         return plan_pairs(length, self.max_bytes, cell_bytes=HEAD_CELL_BYTES, prior_cell_bytes=prior, windows=True)
 
+    def foresee(self, record: SequenceRecord) -> None:
+        """Begin with the prior of a record that will come."""
+        if self._prior:
+            self._priors.foresee(record, Evidence())
+
     def __call__(self, batch: Sequence[Encoded]) -> list[Maps]:
         """Maps of RNAs of similar length."""
-        priors = [prior_probabilities(one.record.sequence, Evidence()) for one in batch] if self._prior else None
+        priors = [self._priors.of(one.record, Evidence()) for one in batch] if self._prior else None
         if len(batch) == 1 and (window := self.plan(len(batch[0].record.sequence)).window):
             return [self._in_windows(batch[0], priors[0] if priors else None, window)]
         return self._run(batch, priors)
@@ -144,6 +149,7 @@ def load_tertiary_predictor(
     warn: Callable[[str], None],
     readout: Readout | None = None,
     max_bytes: int | None = None,
+    prior_processes: int = 0,
 ) -> TertiaryPredictor:
     """The predictor of a model for ``contact``, ``distance``, or both.
 
@@ -152,6 +158,7 @@ def load_tertiary_predictor(
         warn: called once when the prior is wanted and ViennaRNA is missing.
         readout: where distances are read; what the head's card says if None.
         max_bytes: memory that the process may take.
+        prior_processes: processes that compute the prior of coming records meanwhile.
 
     Raises:
         UsageError: for a codon model.
@@ -164,7 +171,14 @@ def load_tertiary_predictor(
     if prior and takes_prior and not thermo.available():
         warn("ViennaRNA's Python package is missing: predicting without the thermodynamic prior, less exactly")
         prior = False
-    return TertiaryPredictor(heads, model.runtime, prior=prior and takes_prior, readout=readout, max_bytes=max_bytes)
+    return TertiaryPredictor(
+        heads,
+        model.runtime,
+        prior=prior and takes_prior,
+        readout=readout,
+        max_bytes=max_bytes,
+        prior_processes=prior_processes,
+    )
 
 
 def _for_head(inputs: PairInputs, head: TertiaryHead) -> PairInputs:

@@ -15,7 +15,8 @@ from rnafm_cli.rna.records import SequenceRecord
 from rnafm_cli.tasks.encode import encode
 from rnafm_cli.tasks.evidence import Evidence
 from rnafm_cli.tasks.model import Model
-from rnafm_cli.tasks.predictors import load_pair_predictor, prior_probabilities
+from rnafm_cli.tasks.predictors import load_pair_predictor
+from rnafm_cli.tasks.priors import Priors
 from rnafm_cli.tasks.rbp import StructureOf
 
 __all__ = ["COMPUTED", "structure_source"]
@@ -38,7 +39,7 @@ def structure_source(source: str, model: Model) -> StructureOf:
     if source == "thermo":
         if not thermo.available():
             raise UsageError("--structure thermo needs ViennaRNA's Python package", hint="pip install ViennaRNA")
-        return lambda record: _unpaired(prior_probabilities(record.sequence, Evidence()))
+        return lambda record: _unpaired(Priors().of(record, Evidence()))
     if source == "fold":
         return _Folded(model)
     if source.endswith((".h5", ".hdf5")):
