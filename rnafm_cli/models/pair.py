@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from rnafm_cli.models.base_mixer import BaseMixer
 from rnafm_cli.models.card_values import known_values
 from rnafm_cli.models.pair_map import PAIR_FEATURES, CoarseMap, base_mask, pair_features, refine
+from rnafm_cli.models.precision import mixed_precision
 
 __all__ = [
     "INPUTS",
@@ -326,7 +327,7 @@ def pair_probabilities(
     inputs = pair_inputs(
         sequences, embeddings=embeddings, priors=priors, width=head.config.embedding, use_sequence=use_sequence
     ).to(device)
-    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
+    with mixed_precision(device.type, bf16=bf16):
         p_BLL = head(inputs).probabilities().float().cpu().numpy()
     return [p_BLL[k, : len(sequence), : len(sequence)].copy() for k, sequence in enumerate(sequences)]
 

@@ -18,6 +18,7 @@ from rnafm_cli.data.map_baselines import spread_probabilities
 from rnafm_cli.errors import UsageError, WeightsError
 from rnafm_cli.models.blank import NoInitialValues
 from rnafm_cli.models.pair import PairInputs, pair_inputs
+from rnafm_cli.models.precision import mixed_precision
 from rnafm_cli.models.tertiary import Readout, TertiaryConfig, TertiaryHead
 from rnafm_cli.rna.chains import FARTHEST
 from rnafm_cli.rna.records import SequenceRecord
@@ -90,7 +91,7 @@ class TertiaryPredictor:
         embeddings = [one.rows_LD for one in batch]
         inputs = pair_inputs(sequences, embeddings=embeddings, priors=priors, width=embeddings[0].shape[1]).to(device)
         contact = distance = sd = None
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self._runtime.dtype == torch.bfloat16):
+        with mixed_precision(device.type, bf16=self._runtime.dtype == torch.bfloat16):
             for task, head in self._heads.items():
                 logits = head(_for_head(inputs, head), distances=task == "distance")
                 if task == "contact":

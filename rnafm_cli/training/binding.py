@@ -19,6 +19,7 @@ from rnafm_cli.data.aligned_batches import aligned_letters, aligned_rows
 from rnafm_cli.data.labelled_rows import LabelledRows
 from rnafm_cli.models.binding import BindingConfig, BindingHead, WindowInputs
 from rnafm_cli.models.encoder import Encoder
+from rnafm_cli.models.precision import mixed_precision
 from rnafm_cli.models.reduction import Reduction
 from rnafm_cli.rna.platt import crossed_error, fit_platt
 from rnafm_cli.rna.ranking import Ranking, rank
@@ -139,7 +140,7 @@ class BindingTask:
             places = np.where(keep[1], self._features.structured[rows], -1)
             known = [cache[k] if k >= 0 else None for k in places]
             inputs.unpaired_BL = aligned_rows(known, window, "middle", channels=1, fill=float("nan"))[..., 0]
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self._recipe.run.bf16):
+        with mixed_precision("cpu", bf16=self._recipe.run.bf16):
             logits_BP = head(inputs)
         own = torch.from_numpy(self._data.sets[rows])
         logits_B = logits_BP.gather(1, own[:, None])[:, 0].float()
@@ -190,7 +191,7 @@ class BindingTask:
                 inputs.reduced_BLK = self._padded([head.reduction(one) for one in live])
             elif embedded:
                 inputs.reduced_BLK = self._cached(self._features.dev_embedded[number][first : first + _SCORE_BATCH])
-            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self._recipe.run.bf16):
+            with mixed_precision("cpu", bf16=self._recipe.run.bf16):
                 found.append(head(inputs).float().numpy())
         return np.concatenate(found)
 

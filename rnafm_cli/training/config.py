@@ -51,6 +51,8 @@ class ModelSection:
     """Position encoding (learned or rotary), if not the preset's."""
     max_tokens: int | None = None
     """Longest input of the finished model with <cls> and <eos>, if not the preset's."""
+    init: str | None = None
+    """Model of the same shape to go on from, by name or file; random weights without it."""
 
     def encoder(self) -> EncoderConfig:
         """The shape that results."""
@@ -60,7 +62,7 @@ class ModelSection:
                 f"model.preset: no preset called {self.preset!r}",
                 hint=f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(ENCODER_PRESETS)}",
             )
-        own = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "preset"}
+        own = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in ("preset", "init")}
         shape = dataclasses.replace(
             ENCODER_PRESETS[self.preset], **{key: value for key, value in own.items() if value is not None}
         )

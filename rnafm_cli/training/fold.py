@@ -27,6 +27,7 @@ from rnafm_cli.errors import ConfigError, WeightsError
 from rnafm_cli.models.encoder import Encoder
 from rnafm_cli.models.files import Card, save_model_file
 from rnafm_cli.models.pair import INPUTS, PairConfig, PairHead, PairLogits
+from rnafm_cli.models.precision import mixed_precision
 from rnafm_cli.rna.records import StructureRecord
 from rnafm_cli.training.fold_config import FoldConfig
 from rnafm_cli.training.fold_data import FoldData, draw_rules
@@ -236,7 +237,7 @@ class FoldTrainer:
         if self.encoder is not None:
             batch.inputs.embedding_BLD = self._embed(batch)
         self.head.train()
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.config.run.bf16):
+        with mixed_precision("cpu", bf16=self.config.run.bf16):
             logits = self.head(batch.inputs)
         loss = row_loss(logits, batch.target_BL, smoothing=optim.label_smoothing)
         for group in self._optimizer.param_groups:

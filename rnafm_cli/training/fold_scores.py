@@ -14,6 +14,7 @@ from rnafm_cli.data.buckets import buckets
 from rnafm_cli.data.prior_cache import PriorCache
 from rnafm_cli.models.encoder import Encoder
 from rnafm_cli.models.pair import PairHead, pair_probabilities
+from rnafm_cli.models.precision import mixed_precision
 from rnafm_cli.rna.decode import DecodeOptions, decode
 from rnafm_cli.rna.metrics import FoldScore, FoldSummary, score_fold, summarise
 from rnafm_cli.rna.records import StructureRecord
@@ -106,7 +107,7 @@ def embed_batch(encoder: Encoder, sequences: Sequence[str], *, bf16: bool) -> li
     tokens_BT = torch.full((len(sequences), widest), alphabet.pad)
     for row, sequence in zip(tokens_BT, sequences, strict=True):
         row[: len(sequence) + 2] = torch.from_numpy(alphabet.encode(sequence).astype(np.int64))
-    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
+    with mixed_precision(device.type, bf16=bf16):
         hidden_BTD = encoder(tokens_BT.to(device)).hidden[encoder.config.layers].float()
     return [hidden_BTD[k, 1 : len(sequence) + 1] for k, sequence in enumerate(sequences)]
 

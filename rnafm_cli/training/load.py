@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from rnafm_cli.data.aligned_batches import aligned_letters, aligned_rows
 from rnafm_cli.data.buckets import buckets
 from rnafm_cli.models.encoder import Encoder
+from rnafm_cli.models.precision import mixed_precision
 from rnafm_cli.models.reduction import Reduction
 from rnafm_cli.models.ribosome_load import LoadConfig, LoadHead, UtrInputs
 from rnafm_cli.rna.regression import regress
@@ -157,7 +158,7 @@ class LoadTask:
             rows = [self._cache[k] for k in places]
         if rows is not None:
             inputs.reduced_BLK = aligned_rows(rows, width, "end", channels=self.config.reduced)
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self._recipe.run.bf16):
+        with mixed_precision("cpu", bf16=self._recipe.run.bf16):
             mean_MBA, log_variance_MBA = head(inputs)
         return mean_MBA, log_variance_MBA
 

@@ -49,9 +49,8 @@ def check_same_run(start: Path, config: PretrainConfig, corpus: Corpus, report: 
         )
     before, now = extra["config"], config.to_dict()
     # A preset may have another shape in another version of the program.
-    shape = asdict(config.model.encoder())
-    if before["model"] != now["model"] or extra.get("shape", shape) != shape:
-        raise ConfigError(f"{start}: the model section has changed", hint="start a new run in another folder")
+    if extra["shape"] != asdict(config.model.encoder()):
+        raise ConfigError(f"{start}: the encoder has another shape", hint="start a new run in another folder")
     changed = [
         f"{section}.{key}"
         for section, values in now.items()

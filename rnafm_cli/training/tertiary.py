@@ -23,6 +23,7 @@ from rnafm_cli.data.pair_batches import Dropouts, draw_batches
 from rnafm_cli.errors import ConfigError
 from rnafm_cli.models.files import Card, save_model_file
 from rnafm_cli.models.pair import PairConfig
+from rnafm_cli.models.precision import mixed_precision
 from rnafm_cli.models.tertiary import TertiaryHead
 from rnafm_cli.training.fold import head_config
 from rnafm_cli.training.fold_state import CHECKPOINT, FoldState
@@ -209,7 +210,7 @@ class TertiaryTrainer:
         self.head.train()
         if not self._trunk_learns:
             self.head.fold.eval()
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.recipe.run.bf16):
+        with mixed_precision("cpu", bf16=self.recipe.run.bf16):
             logits = self.head(batch.inputs)
         parts = tertiary_loss(logits, batch, self.recipe.loss, soft=self._soft)
         for group in self._optimizer.param_groups:

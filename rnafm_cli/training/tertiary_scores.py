@@ -15,6 +15,7 @@ from rnafm_cli.data.buckets import buckets
 from rnafm_cli.data.chain_batches import Example, SoftMaps
 from rnafm_cli.data.map_baselines import DistanceTable, spread_probabilities
 from rnafm_cli.models.pair import pair_inputs
+from rnafm_cli.models.precision import mixed_precision
 from rnafm_cli.models.tertiary import TertiaryHead, TertiaryLogits
 from rnafm_cli.rna.chains import Chain
 from rnafm_cli.rna.map_metrics import CONTACT_METRICS, DISTANCE_METRICS, MapScore, score_contacts, score_distances
@@ -121,5 +122,5 @@ def _run(head: TertiaryHead, part: Sequence[Example], shown: frozenset[str], bf1
         width=head.config.pair.embedding,
         use_sequence="sequence" in shown,
     )
-    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
+    with mixed_precision("cpu", bf16=bf16):
         return head(inputs)

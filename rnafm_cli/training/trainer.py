@@ -13,8 +13,10 @@ import torch
 
 from rnafm_cli.data.masking import MaskRule
 from rnafm_cli.data.shards import Corpus, Split, write_json
-from rnafm_cli.errors import RnafmError
+from rnafm_cli.errors import ConfigError, RnafmError
 from rnafm_cli.models.encoder import Encoder
+from rnafm_cli.models.precision import SLOW_BF16, has_fast_bf16, mixed_precision
+from rnafm_cli.models.store import load_encoder
 from rnafm_cli.training.checkpoint import CheckpointFolder, RunState, restore
 from rnafm_cli.training.config import PretrainConfig
 from rnafm_cli.training.feed import Feed, StepBatches
@@ -81,7 +83,7 @@ class Trainer:
         if config.run.threads:
             torch.set_num_threads(config.run.threads)
         torch.manual_seed(config.run.seed)
-        self.encoder = Encoder(config.model.encoder())
+        self.encoder = Encoder(config.model.encoder()) if start is not None else self._first_encoder()
         twins = config.twins
         self.model = MaskedTokenModel(self.encoder, twin_temperature=twins.temperature if twins.weight else None)
         self._shared = self._processes.distribute(self.model, fsdp=config.run.fsdp)
@@ -102,6 +104,19 @@ class Trainer:
             write_run_json(folder, config=config.to_dict(), facts=self._facts(corpus))
             self._log = RunLog(folder, step=self.state.step, tensorboard=config.log.tensorboard)
 
+    def _first_encoder(self) -> Encoder:
+        """Random weights, or those of ``model.init``."""
+        name, shape = self.config.model.init, self.config.model.encoder()
+        if name is None:
+            return Encoder(shape)
+        encoder, card = load_encoder(name)
+        found, wanted = asdict(encoder.config), asdict(shape)
+        other = [f"{key} {found[key]} instead of {wanted[key]}" for key in wanted if found[key] != wanted[key]]
+        if other:
+            raise ConfigError(f"model.init {name}: {', '.join(other)}", hint="describe its shape in the model section")
+        self._report(f"starting from {card.name} ({card.weights_sha256[:12]})")
+        return encoder
+
     def train(self) -> Outcome:
         """Run until all steps are done, a signal comes or the time is over; the state is saved in any case.
 
@@ -110,6 +125,8 @@ class Trainer:
         """
         config, state = self.config, self.state
         saved, saved_at, reported = state.step, time.monotonic(), -math.inf
+        if config.run.precision == "bf16" and not has_fast_bf16(self._processes.device.type):
+            self._report(SLOW_BF16)
         self.model.train()
         feed = self._feed.steps(state.epoch, state.batch)
         with StopSignals() as signals:
@@ -168,7 +185,7 @@ class Trainer:
         for number, batch in enumerate(step.batches):
             with (
                 self._processes.gradient_sync(self._shared, last=number == len(step.batches) - 1),
-                torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16),
+                mixed_precision(device.type, bf16=bf16),
             ):
                 loss, correct, twins = self._shared(*as_tensors(batch, device))
                 # A micro-batch's twins count by its masked tokens, so that the step's mean is one of equal parts.

@@ -11,6 +11,7 @@ from rnafm_cli.data.batching import Layout, MicroBatch, build_batch, plan_batche
 from rnafm_cli.data.masking import MaskRule
 from rnafm_cli.data.sampling import EpochPlan, mix64
 from rnafm_cli.data.shards import Corpus, Split
+from rnafm_cli.models.precision import mixed_precision
 from rnafm_cli.training.masked_model import MaskedTokenModel
 
 __all__ = ["HeldOutPart", "Score", "held_out_plan"]
@@ -63,7 +64,7 @@ class HeldOutPart:
     def score(self, model: MaskedTokenModel, device: torch.device, *, bf16: bool) -> Score | None:
         """Loss and accuracy of a model; None when the part is empty."""
         loss, right, masked = 0.0, 0, 0
-        with torch.no_grad(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
+        with torch.no_grad(), mixed_precision(device.type, bf16=bf16):
             for batch in self.batches:
                 loss_sum, correct, _ = model(*as_tensors(batch, device))
                 loss, right, masked = loss + float(loss_sum), right + int(correct), masked + len(batch.truth_N)

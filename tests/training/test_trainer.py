@@ -12,7 +12,9 @@ import pytest
 import torch
 
 from rnafm_cli.errors import ConfigError, InputError, RnafmError
+from rnafm_cli.models.store import load_encoder
 from rnafm_cli.training.config import PretrainConfig
+from rnafm_cli.training.export import export_run
 from rnafm_cli.training.trainer import Trainer
 
 Tiny = Callable[..., PretrainConfig]
@@ -203,7 +205,7 @@ def test_resume_from_a_named_checkpoint(tmp_path: Path, tiny: Tiny) -> None:
 
 def test_another_model_or_corpus_is_refused(tmp_path: Path, tiny: Tiny, corpus_folder: Path) -> None:
     Trainer(tiny("optim.steps=3", "validation.every=0"), tmp_path / "run").train()
-    with pytest.raises(ConfigError, match="model section"):
+    with pytest.raises(ConfigError, match="another shape"):
         Trainer(tiny("model.layers=3"), tmp_path / "run")
     from corpora import family_fasta
 
@@ -214,6 +216,27 @@ def test_another_model_or_corpus_is_refused(tmp_path: Path, tiny: Tiny, corpus_f
     prepare_corpus([family_fasta(tmp_path / "x.fa", seed=9)], tmp_path / "other", other)
     with pytest.raises(ConfigError, match="another corpus"):
         Trainer(tiny(f"data.corpus={tmp_path / 'other'}"), tmp_path / "run")
+
+
+def test_a_run_goes_on_from_a_model(tmp_path: Path, tiny: Tiny) -> None:
+    Trainer(tiny("optim.steps=3", "validation.every=0"), tmp_path / "first").train()
+    export_run(tmp_path / "first", tmp_path / "first.safetensors", dtype="float32")
+    settings = f"model.init={tmp_path / 'first.safetensors'}", "optim.steps=4", "validation.every=0"
+    second = Trainer(tiny(*settings), tmp_path / "second")
+    first = load_encoder(tmp_path / "first.safetensors")[0]
+    assert same(first.state_dict(), second.encoder.state_dict())
+    second.train()
+    assert not same(first.state_dict(), second.encoder.state_dict())
+    # Resuming needs the checkpoint alone.
+    (tmp_path / "first.safetensors").unlink()
+    assert Trainer(tiny(*settings), tmp_path / "second").state.step == 4
+
+
+def test_a_model_of_another_shape_is_no_start(tmp_path: Path, tiny: Tiny) -> None:
+    Trainer(tiny("optim.steps=3", "validation.every=0"), tmp_path / "first").train()
+    export_run(tmp_path / "first", tmp_path / "first.safetensors")
+    with pytest.raises(ConfigError, match="layers 2 instead of 3"):
+        Trainer(tiny(f"model.init={tmp_path / 'first.safetensors'}", "model.layers=3"), tmp_path / "second")
 
 
 def test_a_changed_shard_is_refused(tmp_path: Path, tiny: Tiny, corpus_folder: Path) -> None:
