@@ -31,17 +31,11 @@ RECIPES: dict[str, dict[str, dict[str, Any]]] = {
     "rnafm-mini": {
         "model": {"preset": "rnafm-mini"},
         "data": {"crop": 256},
+        "sampling": {"exponent": 0.35},
         "twins": {"weight": 0.5},
-        "batch": {"tokens": 16384, "micro_batches": 2, "layout": "pack"},
-        "optim": {
-            "method": "muon",
-            "rate": 3e-3,
-            "schedule": "trapezoid",
-            "warmup": 100,
-            "steps": 3180,
-            "cooldown": 0.13,
-        },
-        "validation": {"every": 250, "sequences": 512},
+        "batch": {"tokens": 8192, "micro_batches": 2, "layout": "pack"},
+        "optim": {"rate": 1.5e-3, "schedule": "trapezoid", "warmup": 60, "steps": 640, "cooldown": 0.3},
+        "validation": {"every": 160, "sequences": 256},
         "checkpoint": {"every_minutes": 5.0, "keep": 3},
     },
     "rnafm-tiny": {
