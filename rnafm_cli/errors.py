@@ -1,8 +1,8 @@
-"""The one family of exceptions meant for users; each kind carries its exit code."""
+"""The one family of exceptions meant for users, each kind with its exit code, and the one kind of warning."""
 
 from __future__ import annotations
 
-__all__ = ["ConfigError", "DeviceError", "InputError", "RnafmError", "UsageError", "WeightsError"]
+__all__ = ["ConfigError", "DeviceError", "InputError", "RnafmError", "RnafmWarning", "UsageError", "WeightsError"]
 
 
 class RnafmError(Exception):
@@ -50,3 +50,7 @@ class DeviceError(RnafmError):
     """A device that is asked for and not there (exit 4)."""
 
     exit_code = 4
+
+
+class RnafmWarning(UserWarning):
+    """Something that the user should know and that stops nothing; the commands show it as a line of their own."""

@@ -1,4 +1,4 @@
-"""The ``rnafm`` program: its commands, and the one place where exceptions become messages and exit codes."""
+"""The ``rnafm`` program: its commands, and the one place where exceptions and warnings become messages."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import errno
 import os
 import sys
 import traceback
+import warnings
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
@@ -13,7 +15,7 @@ from typer.core import TyperGroup
 
 from rnafm_cli import __version__
 from rnafm_cli.cli import console
-from rnafm_cli.errors import RnafmError
+from rnafm_cli.errors import RnafmError, RnafmWarning
 
 __all__ = ["app", "main"]
 
@@ -136,4 +138,25 @@ _register()
 
 def main() -> None:
     """Run the program; never returns."""
+    _open_closed_streams()
+    warnings.showwarning = _shown_on_console(warnings.showwarning)
     app(prog_name="rnafm")
+
+
+def _open_closed_streams() -> None:
+    """Give streams that were closed by the caller (``>&-``) a place, and their numbers to no other file."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))
+
+
+def _shown_on_console(others: Callable[..., None]) -> Callable[..., None]:
+    """How a warning is shown: ours as a line of the command's, those of libraries as before."""
+
+    def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        if issubclass(category, RnafmWarning):
+            console.warn(str(message))
+        else:
+            others(message, category, *where, **more)
+
+    return show

@@ -60,7 +60,6 @@ class ModelChoice:
             self.loaded,
             layer=self.layer,
             pool="mean",
-            precision=self.precision.value,
             command=" ".join(["rnafm", *sys.argv[1:]]),
         )
 

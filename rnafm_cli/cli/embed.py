@@ -97,7 +97,6 @@ def embed(
         loaded,
         layer=layer,
         pool=pool.value,
-        precision=precision.value,
         command=" ".join(["rnafm", *sys.argv[1:]]),
     )
     writer = _writer(h5, output_format, layout, provenance, half=half, force=force, resume=resume)
@@ -121,7 +120,8 @@ def embed(
                 writer.add(record, array)
                 bar.advance()
     except KeyboardInterrupt:
-        console.warn(f"interrupted; {writer.count} records are kept, --resume goes on from there")
+        if writer.kept:
+            console.warn(f"interrupted; {writer.kept} records are kept, --resume goes on from there")
         raise
     console.info(f"wrote {writer.count} records to {h5}")
     intake.finish()

@@ -114,7 +114,11 @@ Threads = Annotated[
     ),
 ]
 Precision = Annotated[
-    PrecisionChoice, typer.Option("--precision", help="Arithmetic of the networks; bf16 is faster, less exact.")
+    PrecisionChoice,
+    typer.Option(
+        "--precision",
+        help="Arithmetic of the networks; bf16 is faster, less exact. On a CPU without bf16 instructions it is fp32.",
+    ),
 ]
 BatchTokens = Annotated[
     int, typer.Option("--batch-tokens", min=1, metavar="N", help="Tokens per batch; results do not depend on it.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
@@ -39,8 +39,10 @@ def embed(
     ``mean`` and ``max`` over the L rows, ``cls`` the row of the <cls> token.
 
     Raises:
-        UsageError: when the layer does not exist.
+        UsageError: when the layer or the pooling does not exist.
     """
+    if pool not in get_args(Pooling):
+        raise UsageError(f"there is no pooling '{pool}'", hint=f"known are {', '.join(get_args(Pooling))}")
     number = resolve_layer(layer, encoder.config.layers)
     for encoded in encode(records, encoder, runtime, layer=number, batch_tokens=batch_tokens, long=long, reject=reject):
         yield encoded.record, _pooled(encoded, pool)
@@ -54,9 +56,7 @@ def resolve_layer(layer: int, layers: int) -> int:
     return number
 
 
-def embedding_provenance(
-    model: Model, *, layer: int, pool: Pooling, precision: str, command: str = ""
-) -> dict[str, str | int]:
+def embedding_provenance(model: Model, *, layer: int, pool: Pooling, command: str = "") -> dict[str, str | int]:
     """What a file of embeddings says about how they were made.
 
     Raises:
@@ -69,7 +69,7 @@ def embedding_provenance(
         "weights_sha256": model.encoder_card.weights_sha256,
         "layer": resolve_layer(layer, config.layers),
         "pooling": pool,
-        "precision": precision,
+        "precision": model.runtime.precision,
         "unit": "codon" if config.alphabet.unit == 3 else "nucleotide",
         "dim": config.width,
         "command": command,

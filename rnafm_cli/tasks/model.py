@@ -160,7 +160,7 @@ def load_model(
         name: a registered name (``rnafm weights list``) or a weight file.
         weights_dir: folder searched before the usual places.
         device: auto, cpu, cuda or mps.
-        precision: fp32 or bf16.
+        precision: fp32 or bf16 (fp32 all the same, with a warning, on a CPU that has no bfloat16 instructions).
         threads: CPU threads; torch's default if None.
 
     Raises:

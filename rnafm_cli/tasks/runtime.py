@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import torch
 
-from rnafm_cli.errors import DeviceError
+from rnafm_cli.errors import DeviceError, RnafmWarning, UsageError
+from rnafm_cli.models.precision import SLOW_BF16, has_fast_bf16
 
 __all__ = ["Runtime"]
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
@@ -22,9 +26,15 @@ class Runtime:
     def create(cls, device: str = "auto", precision: str = "fp32", threads: int | None = None) -> Runtime:
         """Check a device name (auto, cpu, cuda, mps) and a precision (fp32, bf16); set CPU threads.
 
+        On a processor that only emulates bfloat16, far slower than float32, bf16 becomes fp32 with a
+        :class:`RnafmWarning`.
+
         Raises:
             DeviceError: when the device is not there.
+            UsageError: for another precision.
         """
+        if precision not in _DTYPES:
+            raise UsageError(f"there is no precision '{precision}'", hint=f"known are {', '.join(_DTYPES)}")
         if threads is not None:
             torch.set_num_threads(threads)
         available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
@@ -33,7 +43,15 @@ class Runtime:
         if not available.get(device, False):
             have = ", ".join(name for name, there in available.items() if there)
             raise DeviceError(f"device '{device}' is not available here", hint=f"use --device auto or one of: {have}")
-        return cls(torch.device(device), {"fp32": torch.float32, "bf16": torch.bfloat16}[precision])
+        if precision == "bf16" and not has_fast_bf16(device):
+            warnings.warn(SLOW_BF16, RnafmWarning, stacklevel=3)
+            precision = "fp32"
+        return cls(torch.device(device), _DTYPES[precision])
+
+    @property
+    def precision(self) -> str:
+        """The precision in use, fp32 or bf16."""
+        return next(name for name, dtype in _DTYPES.items() if dtype == self.dtype)
 
     @property
     def helpers(self) -> int:

@@ -38,6 +38,16 @@ def test_help_is_quick() -> None:
     assert min(times) < 0.4
 
 
+@pytest.mark.parametrize(
+    ("arguments", "closed", "code"),
+    [("--version", ">&-", 0), ("--help", "<&- >&-", 0), ("fold --no-such-option", "2>&-", 2)],
+)
+def test_closed_streams_are_no_failure(arguments: str, closed: str, code: int) -> None:
+    script = f"{sys.executable} -m rnafm_cli {arguments} {closed}"
+    result = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (code, "")
+
+
 @pytest.mark.parametrize("text", ["", "\n\n", ">only a header\n", "just words\n"])
 def test_input_without_sequences_is_bad_data(rnafm: Command, text: str) -> None:
     result = rnafm("fold", stdin=text)

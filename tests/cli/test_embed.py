@@ -5,12 +5,18 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+import torch
 from support.command import Command
+from support.tiny import save_tiny_encoder
+
+from rnafm_cli.cli.app import main
+from rnafm_cli.models.precision import SLOW_BF16, has_fast_bf16
 
 FASTA = ">a first one\nACGUACGU\n>b\nggcau\n"
 
@@ -104,18 +110,24 @@ def test_bad_records_stop_or_are_left_out(rnafm: Command, tmp_path: Path) -> Non
     assert list(arrays(out)) == ["a", "c"]
 
 
-def test_killed_run_leaves_no_final_file_and_resumes(rnafm: Command, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)])
+def test_stopped_run_leaves_no_final_file_and_resumes(
+    rnafm: Command, tmp_path: Path, sent: signal.Signals, code: int
+) -> None:
     rng = np.random.default_rng(0)
     fasta, out, whole = tmp_path / "many.fa", tmp_path / "e.h5", tmp_path / "whole.h5"
     fasta.write_text("".join(f">r{k}\n{''.join(rng.choice(list('ACGU'), 300))}\n" for k in range(200)))
     command = [sys.executable, "-m", "rnafm_cli", "embed", str(fasta), "--h5", str(out), "--batch-tokens", "1000"]
-    process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE)
+    process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, text=True)
     partial = out.with_name("e.h5.tmp")
     deadline = time.monotonic() + 120
     while not (partial.exists() and partial.stat().st_size > 500_000) and time.monotonic() < deadline:
         time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.send_signal(sent)
+    _, told = process.communicate(timeout=120)
+    assert process.returncode == code
+    assert "Traceback" not in told
+    assert sent == signal.SIGKILL or "records are kept, --resume goes on from there" in told
     assert not out.exists()
     assert partial.exists()
     resumed = rnafm("embed", fasta, "--h5", out, "--resume")
@@ -124,3 +136,23 @@ def test_killed_run_leaves_no_final_file_and_resumes(rnafm: Command, tmp_path: P
     first, second = arrays(out), arrays(whole)
     assert set(first) == set(second)
     assert max(np.abs(first[key] - second[key]).max() for key in first) < 1e-4
+
+
+def test_bf16_that_the_processor_would_emulate_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # put back afterwards
+    has_fast_bf16.cache_clear()
+    save_tiny_encoder(tmp_path / "tiny.safetensors")
+    (tmp_path / "in.fa").write_text(FASTA)
+    given = ["embed", tmp_path / "in.fa", "--h5", tmp_path / "e.h5", "--device", "cpu", "--precision", "bf16"]
+    monkeypatch.setattr(sys, "argv", ["rnafm", *map(str, given), "--model", str(tmp_path / "tiny.safetensors")])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    has_fast_bf16.cache_clear()
+    assert ended.value.code == 0
+    told = capsys.readouterr().err
+    assert told.count(f"rnafm embed: warning: {SLOW_BF16}\n") == told.count("bfloat16") == 1
+    with h5py.File(tmp_path / "e.h5") as file:
+        assert file.attrs["precision"] == "fp32"

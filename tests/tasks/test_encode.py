@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from rnafm_cli.errors import DeviceError, InputError, UsageError
+from rnafm_cli.errors import InputError, UsageError
 from rnafm_cli.models.config import ENCODER_PRESETS, EncoderConfig
 from rnafm_cli.models.encoder import Encoder
 from rnafm_cli.rna.records import SequenceRecord
@@ -102,16 +102,15 @@ def test_layers_are_numbered_from_the_embedding() -> None:
         resolve_layer(13, 12)
 
 
+def test_an_unknown_pooling_is_named(tiny: Encoder) -> None:
+    with pytest.raises(UsageError, match="no pooling 'median'"):
+        list(embed(records([5]), tiny, RUNTIME, pool="median"))  # type: ignore[arg-type]
+
+
 def test_bf16_stays_close(tiny: Encoder) -> None:
     encoder = made(ENCODER_PRESETS["rnafm-tiny"]).to(torch.bfloat16)
     rnas = records([60])
     (exact,) = encode(rnas, tiny, RUNTIME)
-    (rough,) = encode(rnas, encoder, Runtime.create("cpu", "bf16"))
+    (rough,) = encode(rnas, encoder, Runtime(torch.device("cpu"), torch.bfloat16))
     assert rough.rows_LD.dtype == torch.float32
     assert (exact.rows_LD - rough.rows_LD).abs().mean() < 0.05
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
-def test_a_missing_device_is_named() -> None:
-    with pytest.raises(DeviceError, match="'cuda' is not available"):
-        Runtime.create("cuda")
