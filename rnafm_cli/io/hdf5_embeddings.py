@@ -188,6 +188,8 @@ class EmbeddingWriter:
             raise UsageError("--force and --resume contradict each other")
         if self.path.is_dir():
             raise UsageError(f"{self.path}: is a folder", hint="name a file")
+        if self.path.exists() and not self.path.is_file():
+            raise UsageError(f"{self.path}: is no regular file", hint="HDF5 cannot be written to a device or a pipe")
         if not self.path.parent.is_dir():
             raise UsageError(f"{self.path}: there is no folder {self.path.parent}", hint="make it first")
         if self._force or self._resume:

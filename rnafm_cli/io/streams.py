@@ -151,6 +151,8 @@ class _GzipOutput(gzip.GzipFile):
 def _check_target(path: Path, target: str | Path) -> None:
     if path.is_dir():
         raise UsageError(f"{target}: is a folder", hint="name a file")
+    if path.exists() and not path.is_file():
+        raise UsageError(f"{target}: is no regular file", hint="name a file: it would be replaced")
     if not path.parent.is_dir():
         raise UsageError(f"{target}: there is no folder {path.parent}", hint="make it first")
 

@@ -170,6 +170,7 @@ def test_contradicting_and_impossible_targets(tmp_path: Path) -> None:
         (tmp_path, {}, "is a folder"),
         (tmp_path / "none" / "e.h5", {}, "there is no folder"),
         ("-", {}, "stdout"),
+        ("/dev/null", {"force": True}, "no regular file"),
     ):
         with pytest.raises(UsageError, match=said):
             write(path, [1], **options)

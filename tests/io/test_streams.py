@@ -222,3 +222,10 @@ def test_atomic_path(tmp_path: Path) -> None:
         raise ValueError
     assert (tmp_path / "x.bin").read_bytes() == b"whole"
     assert [p.name for p in tmp_path.iterdir()] == ["x.bin"]
+
+
+def test_devices_and_pipes_are_not_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UsageError, match="is no regular file"), atomic_path(tmp_path / "pipe"):
+        pass
+    assert [p.name for p in tmp_path.iterdir()] == ["pipe"]
