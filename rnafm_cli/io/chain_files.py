@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 
 from rnafm_cli.errors import InputError
-from rnafm_cli.io.coordinates import COORDINATE_SUFFIXES, read_coordinates
+from rnafm_cli.io.coordinates import COORDINATE_SUFFIXES, is_named_like_a_structure, read_coordinates
 from rnafm_cli.io.names import hdf5_key
 from rnafm_cli.io.provenance import Provenance, stamped
 from rnafm_cli.io.streams import atomic_path
@@ -40,9 +40,11 @@ def read_chains(path: str | Path, **coordinate_options: Any) -> list[Chain]:
         raise InputError(f"{path}: no such file or folder")
     if source.is_file() and is_hdf5(source):
         return read_hdf5_chains(source)
-    if source.is_file() and not source.name.lower().removesuffix(".gz").endswith(COORDINATE_SUFFIXES):
+    if source.is_file() and not is_named_like_a_structure(source):
         known = ", ".join(COORDINATE_SUFFIXES)
-        raise InputError(f"{path}: is neither HDF5 nor named like a structure", hint=f"names end in {known}, or .gz")
+        raise InputError(
+            f"{path}: is neither HDF5 nor named like a structure", hint=f"names end in {known}, compressed or not"
+        )
     return read_coordinates(source, **coordinate_options)
 
 

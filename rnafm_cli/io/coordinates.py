@@ -10,17 +10,23 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from rnafm_cli.errors import InputError
+from rnafm_cli.io.atom_rows import check_rows, mmcif_atom_rows, pdb_atom_rows
 from rnafm_cli.io.observed_chains import FEWEST_ATOMS, RNA_SHARE, ObservedChain, chain_of_residues
-from rnafm_cli.io.residue_lists import mmcif_residue_lists, pdb_modifications, pdb_residue_lists
+from rnafm_cli.io.residue_lists import (
+    mmcif_modifications,
+    mmcif_residue_lists,
+    pdb_modifications,
+    pdb_residue_lists,
+)
 from rnafm_cli.io.streams import open_text
 from rnafm_cli.rna.chains import Chain
 
-__all__ = ["COORDINATE_SUFFIXES", "read_coordinates"]
+__all__ = ["COORDINATE_SUFFIXES", "is_named_like_a_structure", "read_coordinates"]
 
 COORDINATE_SUFFIXES = (".pdb", ".ent", ".cif", ".mmcif", ".pdb1")
 _PACKINGS = (".gz", ".bz2", ".xz")
@@ -61,9 +67,14 @@ def read_coordinates(path: str | Path, *, shortest: int = SHORTEST, reject: Reje
     return chains
 
 
+def is_named_like_a_structure(path: Path) -> bool:
+    """Whether a file's name ends as those of structures do, compressed or not."""
+    return _bare_name(path).endswith(COORDINATE_SUFFIXES)
+
+
 def _structures_in(folder: Path) -> Iterator[Path]:
     for path in folder.rglob("*"):
-        if path.is_file() and _bare_name(path).endswith(COORDINATE_SUFFIXES):
+        if path.is_file() and is_named_like_a_structure(path):
             yield path
 
 
@@ -86,7 +97,7 @@ def _read(path: Path, shortest: int, reject: Reject) -> list[Chain]:
         raise InputError(f"{path}: is empty")
     as_mmcif = _bare_name(path).endswith(("cif",)) or text.lstrip().startswith("data_")
     structure, listed, parents = _parse_mmcif(path, text) if as_mmcif else _parse_pdb(path, text)
-    model = next(iter(structure), None)
+    model = next((one for one in structure if len(one)), None)
     if model is None:
         raise InputError(f"{path}: holds no atoms")
     found, kinds = [], set[str]()
@@ -109,7 +120,7 @@ def _read(path: Path, shortest: int, reject: Reject) -> list[Chain]:
             reject(error)
             kinds.add("a chain that cannot be used")
     if not found and kinds != {"a chain that cannot be used"}:
-        has = " and ".join(sorted(kinds)) or "nothing"
+        has = " and ".join(sorted(kinds))
         raise InputError(
             f"{path}: has no RNA chain, only {has}", hint=f"RNA has 2' oxygens in {RNA_SHARE:.0%} of residues"
         )
@@ -129,14 +140,11 @@ def _parse_pdb(path: Path, text: str) -> tuple[Any, dict[str, list[str]], dict[s
     from Bio.PDB.PDBExceptions import PDBConstructionException
     from Bio.PDB.PDBParser import PDBParser
 
-    lines = text.splitlines()
-    atoms = 0
-    for number, line in enumerate(lines, start=1):
-        if line.startswith(("ATOM  ", "HETATM")):
-            atoms += 1
-            _check_atom_line(path, number, line, last=number == len(lines))
-    if not atoms:
+    lines = text.splitlines(keepends=True)
+    rows = pdb_atom_rows(path, lines)
+    if not rows:
         raise InputError(f"{path}: holds no atoms", hint="is it a PDB file?")
+    check_rows(path, rows, ended=not _last_line(lines).startswith(("ATOM  ", "HETATM")))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -144,19 +152,6 @@ def _parse_pdb(path: Path, text: str) -> tuple[Any, dict[str, list[str]], dict[s
     except (PDBConstructionException, ValueError, IndexError, KeyError) as error:
         raise InputError(f"{path}: is no valid PDB file ({error})") from error
     return structure, pdb_residue_lists(lines), pdb_modifications(lines)
-
-
-def _check_atom_line(path: Path, number: int, line: str, *, last: bool) -> None:
-    try:
-        for start in (30, 38, 46):
-            float(line[start : start + 8])
-        # The last digits of a coordinate that was cut off would go unnoticed.
-        whole = len(line) >= 54
-    except ValueError:
-        whole = False
-    if not whole:
-        what = "the file ends in the middle of an atom" if last else "an atom line is damaged"
-        raise InputError(f"{path}:{number}: {what}", hint="fetch the file again")
 
 
 def _parse_mmcif(path: Path, text: str) -> tuple[Any, dict[str, list[str]], dict[str, str]]:
@@ -167,15 +162,16 @@ def _parse_mmcif(path: Path, text: str) -> tuple[Any, dict[str, list[str]], dict
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             table: Any = MMCIF2Dict(io.StringIO(text))
-            sizes = {len(table[key]) for key in table if key.startswith("_atom_site.")}
-            if not sizes:
-                raise InputError(f"{path}: holds no atoms", hint="is it an mmCIF file of coordinates?")
-            if len(sizes) > 1:
-                raise InputError(f"{path}: the table of atoms ends in the middle of a row", hint="fetch the file again")
+            rows = mmcif_atom_rows(path, table)
+            check_rows(path, rows, ended=not _last_line(text.splitlines()).startswith(("ATOM", "HETATM")))
             structure = MMCIFParser(QUIET=True).get_structure("x", io.StringIO(text))
     except InputError:
         raise
     except Exception as error:
         # Biopython raises whatever its arithmetic meets in a damaged file.
         raise InputError(f"{path}: is no valid mmCIF file ({error})", hint="fetch the file again") from error
-    return structure, mmcif_residue_lists(table), {}
+    return structure, mmcif_residue_lists(table), mmcif_modifications(table)
+
+
+def _last_line(lines: Sequence[str]) -> str:
+    return next((line for line in reversed(lines) if line.strip()), "")

@@ -28,7 +28,19 @@ _BOND = 2.2
 _WIDEST_JUMP = 100
 """Residue numbers between two observed residues beyond which the sequence cannot be guessed."""
 _PEPTIDE = frozenset({"N", "CA", "C", "O"})
-_OLD_NAMES = {"ADE": "A", "CYT": "C", "GUA": "G", "URA": "U", "URI": "U", "RA": "A", "RC": "C", "RG": "G", "RU": "U"}
+_PLACES_OF_BEADS = frozenset({"P", "C4'", "C1'"})
+_OTHER_NAMES = {
+    "DU": "U",
+    "ADE": "A",
+    "CYT": "C",
+    "GUA": "G",
+    "URA": "U",
+    "URI": "U",
+    "RA": "A",
+    "RC": "C",
+    "RG": "G",
+    "RU": "U",
+}
 _RNA = {"A": "A", "C": "C", "G": "G", "U": "U", "T": "U"}
 
 
@@ -54,7 +66,7 @@ class ObservedChain:
     """A chain put in order.
 
     Args:
-        kind: ``RNA``, ``DNA``, ``protein``, ``other``; for all but RNA the rest is empty.
+        kind: ``RNA``, ``DNA``, ``protein``, or what else it is in words; for all but RNA the rest is empty.
         sequence: L letters, A, C, G, U or N.
         places: (O,) place (0-based) of each observed residue in the sequence, ascending.
         coordinates: of each observed residue, (A, 3) Å of its heavy atoms.
@@ -105,8 +117,7 @@ def chain_of_residues(
     residues = [_residue(one) for one in part]
     chosen = _polymer([one for one in residues if one.is_nucleotide])
     if not chosen:
-        peptide = any(_PEPTIDE <= one.atoms.keys() for one in residues)
-        return ObservedChain("protein" if peptide else "other")
+        return ObservedChain(_kind_without_nucleotides(residues))
     with_oxygen = sum("O2'" in one.atoms for one in chosen)
     if with_oxygen < RNA_SHARE * len(chosen):
         return ObservedChain("DNA")
@@ -118,6 +129,16 @@ def chain_of_residues(
         places, whole = _places_by_number(chosen, letters, where)
     coordinates = tuple(np.stack(list(one.atoms.values())) for one in chosen)
     return ObservedChain("RNA", whole, tuple(places), coordinates)
+
+
+def _kind_without_nucleotides(residues: Sequence[_Residue]) -> str:
+    if any(_PEPTIDE <= one.atoms.keys() for one in residues):
+        return "protein"
+    if any("CA" in one.atoms and not one.hetero for one in residues):
+        return "a coarse model of protein"
+    if any(_PLACES_OF_BEADS & one.atoms.keys() and not one.hetero for one in residues):
+        return "a coarse model of nucleic acid"
+    return "ligands, ions or water"
 
 
 def _residue(residue: Any) -> _Residue:
@@ -158,8 +179,8 @@ def _letter(name: str, parents: Mapping[str, str]) -> str:
     from Bio.Data.PDBData import nucleic_letters_3to1_extended as letters
 
     for known in (name, parents.get(name, "")):
-        if known in _OLD_NAMES:
-            return _OLD_NAMES[known]
+        if known in _OTHER_NAMES:
+            return _OTHER_NAMES[known]
         letter = letters.get(known.ljust(3), letters.get(known, "")) if known else ""
         if letter.upper() in _RNA:
             return _RNA[letter.upper()]

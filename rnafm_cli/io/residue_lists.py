@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["mmcif_residue_lists", "pdb_modifications", "pdb_residue_lists"]
+__all__ = ["mmcif_modifications", "mmcif_residue_lists", "pdb_modifications", "pdb_residue_lists"]
 
 
 def pdb_residue_lists(lines: Sequence[str]) -> dict[str, list[str]]:
@@ -24,6 +24,14 @@ def pdb_modifications(lines: Sequence[str]) -> dict[str, str]:
         for line in lines
         if line.startswith("MODRES") and len(line) >= 27 and line[24:27].strip()
     }
+
+
+def mmcif_modifications(table: Any) -> dict[str, str]:
+    """Name of each modified residue to that of its parent, by ``_pdbx_struct_mod_residue``."""
+    prefix = "_pdbx_struct_mod_residue."
+    names = table.get(f"{prefix}label_comp_id") or table.get(f"{prefix}auth_comp_id") or []
+    parents = table.get(f"{prefix}parent_comp_id") or []
+    return {name: parent for name, parent in zip(names, parents, strict=False) if parent not in ("?", ".")}
 
 
 def mmcif_residue_lists(table: Any) -> dict[str, list[str]]:

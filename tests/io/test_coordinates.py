@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import gzip
+import lzma
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from support.structure_files import Placed, hairpin, mmcif_text, pdb_text
 
 from rnafm_cli.errors import InputError
+from rnafm_cli.io.chain_files import read_chains
 from rnafm_cli.io.coordinates import read_coordinates
 
 SEQUENCE = "GGCACUUCGGUGCC"
@@ -116,6 +118,39 @@ def test_mmcif_with_missing_residues_and_compression(tmp_path: Path) -> None:
     assert np.isfinite(chain.distance_LL[4, 8])
 
 
+def test_mmcif_names_the_parents_of_modified_residues(tmp_path: Path) -> None:
+    names = [*SEQUENCE[:4], "XYZ", *SEQUENCE[5:]]
+    residues = [dataclasses.replace(r, hetero=k == 4) for k, r in enumerate(hairpin(names))]
+    text = mmcif_text("A", residues, names)
+    (chain,) = read_coordinates(written(tmp_path / "a.cif", text))
+    assert chain.sequence == SEQUENCE[:4] + "N" + SEQUENCE[5:]
+    head = "".join(f"_pdbx_struct_mod_residue.{key}\n" for key in ("id", "label_comp_id", "parent_comp_id"))
+    (chain,) = read_coordinates(written(tmp_path / "b.cif", f"{text}loop_\n{head}1 XYZ C\n#\n"))
+    assert chain.sequence == SEQUENCE
+
+
+def test_deoxyuridine_in_rna_is_a_u(tmp_path: Path) -> None:
+    names = [*SEQUENCE[:5], "DU", *SEQUENCE[6:]]
+    (chain,) = read_coordinates(written(tmp_path / "x.pdb", pdb_text({"A": hairpin(names)})))
+    assert chain.sequence == SEQUENCE
+
+
+def test_an_empty_model_is_passed_over(tmp_path: Path) -> None:
+    text = "MODEL        1\nENDMDL\nMODEL        2\n" + WHOLE.replace("END\n", "ENDMDL\nEND\n")
+    assert [chain.sequence for chain in read_coordinates(written(tmp_path / "x.pdb", text))] == [SEQUENCE]
+
+
+def test_a_single_file_may_be_compressed_in_any_way(tmp_path: Path) -> None:
+    path = tmp_path / "x.pdb.xz"
+    path.write_bytes(lzma.compress(WHOLE.encode()))
+    assert [chain.id for chain in read_chains(path)] == ["x_A"]
+
+
+def test_files_of_atoms_alone_are_read(tmp_path: Path) -> None:
+    atoms = "".join(line for line in WHOLE.splitlines(keepends=True) if line.startswith("ATOM"))
+    assert [chain.sequence for chain in read_coordinates(written(tmp_path / "x.pdb", atoms))] == [SEQUENCE]
+
+
 def test_a_folder_of_files(tmp_path: Path) -> None:
     written(tmp_path / "a.pdb", pdb_text({"A": hairpin(SEQUENCE)}))
     written(tmp_path / "b.ent", pdb_text({"C": hairpin(SEQUENCE)}))
@@ -139,11 +174,32 @@ BACKWARD = pdb_text(
         ]
     }
 )
+RESTARTING = [dataclasses.replace(r, number=1 + k % 14) for k, r in enumerate(hairpin(2 * SEQUENCE))]
+LINES = WHOLE.splitlines()
+ATOM = next(line for line in LINES if line.startswith("ATOM"))
+LISTED = mmcif_text("A", hairpin(SEQUENCE), list(SEQUENCE))
 
 
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
+        ("restart.pdb", pdb_text({"A": RESTARTING}), "chain A: has two residues of number 1"),
+        ("restart.cif", mmcif_text("A", RESTARTING, list(2 * SEQUENCE)), "chain A: has two residues of number 1"),
+        ("twice.pdb", WHOLE.removesuffix("END\n") + WHOLE, "chain A: has two residues of number 1"),
+        ("unnumbered.pdb", WHOLE.replace(ATOM, f"{ATOM[:22]}    {ATOM[26:]}"), "unnumbered.pdb:1: no residue number"),
+        ("letters.pdb", WHOLE.replace(ATOM, f"{ATOM[:22]}  1x{ATOM[26:]}"), "residue number '1x' is no number"),
+        ("nan.pdb", WHOLE.replace(ATOM, f"{ATOM[:30]}     nan{ATOM[38:]}"), "coordinates are no numbers"),
+        ("nan.cif", LISTED.replace("-1.800 0.000 0.000", "? 0.000 0.000", 1), "atom 1 of 280 has no number as Cartn_x"),
+        ("model.pdb", "\n".join(["MODEL        1", *LINES[:250], "TER", ""]), "ends within model 1"),
+        ("column.pdb", "\n".join(LINES[:250])[:-15], "column.pdb:250: the file ends in the middle of an atom"),
+        ("residue.pdb", "\n".join([*LINES[:250], ""]), "middle of residue 13 of chain A"),
+        ("residue.cif", "\n".join([*LISTED.splitlines()[:-31], ""]), "middle of residue 13 of chain A"),
+        ("water.pdb", f"HETATM{ATOM[6:17]}HOH{ATOM[20:]}\nEND\n", "only ligands, ions or water"),
+        (
+            "trace.pdb",
+            "\n".join(line for line in LINES if line[12:16] == " P  "),
+            "only a coarse model of nucleic acid",
+        ),
         ("dna.pdb", DNA, "only DNA"),
         ("protein.pdb", PROTEIN, "only protein"),
         ("empty.pdb", "", "is empty"),
