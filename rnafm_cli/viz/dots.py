@@ -7,7 +7,7 @@ from collections import defaultdict
 import numpy as np
 
 from rnafm_cli.viz.canvas import Anchor, Boxes, Canvas, Line, Point, Text
-from rnafm_cli.viz.legend import add_caption
+from rnafm_cli.viz.legend import add_caption, layer_names, put_text
 from rnafm_cli.viz.palette import INK, MUTED, PALE, base_colour, layer_colour
 from rnafm_cli.viz.subject import Subject
 from rnafm_cli.viz.ticks import labelled_positions, tick_step
@@ -32,7 +32,7 @@ def draw_dots(subject: Subject) -> Canvas:
     length = len(subject)
     cell = min(_WIDEST_CELL, _SIZE / length)
     side = cell * length
-    width = max(side + 2 * _EDGE, 400.0 if len(subject.layers) > 1 else 330.0)
+    width = max(side + 2 * _EDGE, 330.0 + 78.0 * len(layer_names(subject)))
     left, top = (width - side) / 2, _HEAD
     canvas = Canvas(subject.caption, width=width, height=top + side + 40.0)
     add_caption(canvas, subject, (14.0, 20.0), size=14.0, room=width - 28.0)
@@ -98,19 +98,15 @@ def _add_legend(canvas: Canvas, subject: Subject) -> None:
     """What the two triangles show."""
     y, size = 42.0, 10.0
     above = "above: pair probability" if subject.probs_LL is not None else "above: no probabilities given"
-    canvas.add(_note((14.0, y), above, "start", size))
-    x = 14.0 + 5.4 * len(above) + 8
+    x = put_text(canvas, above, 14.0, y, size)
     for p in (0.1, 0.5, 1.0) if subject.probs_LL is not None else ():
         dot = 11.0 * p**0.5
         canvas.add(Boxes(boxes=[(x + 5.5 - dot / 2, y - dot / 2, dot, dot)], fill=_DOT))
-        canvas.add(_note((x + 14, y), f"{p:g}", "start", size))
-        x += 38
-    canvas.add(_note((x + 6, y), "below: structure", "start", size))
-    x += 92
-    for layer in range(1, len(subject.layers)):
+        x = put_text(canvas, f"{p:g}", x + 14, y, size)
+    x = put_text(canvas, "below: structure", x + 6, y, size)
+    for layer, name in enumerate(layer_names(subject)):
         canvas.add(Boxes(boxes=[(x, y - 5, 10, 10)], fill=layer_colour(layer)))
-        canvas.add(_note((x + 14, y), "crossing" if layer == 1 else str(layer), "start", size))
-        x += 66 if layer == 1 else 30
+        x = put_text(canvas, name, x + 14, y, size)
 
 
 def _grid_line(start: Point, end: Point) -> Line:

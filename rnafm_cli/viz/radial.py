@@ -35,14 +35,16 @@ def draw_radial(subject: Subject) -> Canvas:
     nested = subject.layers[0] if subject.layers else no_pairs()
     where_L2 = place_bases(nested, length) * _STEP
     points = [(float(x), float(y)) for x, y in where_L2]
-    placer = LabelPlacer(_obstacles(where_L2, subject))
-    ends = _end_marks(points, placer)
     centre = (float(where_L2[:, 0].mean()), float(where_L2[:, 1].mean()))
     size = _label_size(where_L2)
-    numbers = _position_labels(points, subject, placer, size)
     stroke = size / 11.0
     bows = [_bow(pair, points, centre, stroke) for pair in subject.pairs() if not _is_rung(pair, points)]
-    seen = [*points, *(mark for mark, _ in ends), *(at for at, *_ in numbers), *(p for bow in bows for p in bow.points)]
+    placer = LabelPlacer(_obstacles(where_L2, subject, bows))
+    ends = _end_marks(points, placer)
+    numbers = _position_labels(points, subject, placer, size)
+    labels = [box for at, text in ends for box in _corners(at, text, 1.25 * size)]
+    labels += [box for at, _, text in numbers for box in _corners(at, text, size)]
+    seen = [*points, *labels, *(p for bow in bows for p in bow.points)]
     canvas = _fitted_canvas(subject, np.array(seen), size)
     canvas.add(Line(points=points, colour=MUTED, width=1.6 * stroke))
     rungs = [pair for pair in subject.pairs() if _is_rung(pair, points)]
@@ -58,10 +60,24 @@ def draw_radial(subject: Subject) -> Canvas:
     return canvas
 
 
-def _obstacles(where_L2: NDArray[np.float64], subject: Subject) -> NDArray[np.float64]:
-    """Bases and the middles of the pairs, which labels should not cover."""
-    middles = [where_L2[part].mean(axis=1) for part in subject.layers if len(part)]
-    return np.concatenate([where_L2, *middles])
+def _obstacles(where_L2: NDArray[np.float64], subject: Subject, bows: list[Curve]) -> NDArray[np.float64]:
+    """Bases, the middles of the rungs and points along the bows, which labels should not cover."""
+    middles = [where_L2[part].mean(axis=1) for part in subject.layers[:1] if len(part)]
+    return np.concatenate([where_L2, *middles, *map(_along, bows)])
+
+
+def _along(bow: Curve) -> NDArray[np.float64]:
+    """Points on a curve of one piece, about two for each step between bases."""
+    start, first, second, end = (np.array(point) for point in bow.points)
+    count = max(int(2 * math.dist(start, end) / _STEP), 4)
+    t = np.linspace(0.0, 1.0, count)[:, None]
+    return (1 - t) ** 3 * start + 3 * t * (1 - t) ** 2 * first + 3 * t**2 * (1 - t) * second + t**3 * end
+
+
+def _corners(at: Point, text: str, size: float) -> list[Point]:
+    """Two opposite corners of a label, which must lie within the page."""
+    half, (x, y) = len(text) * size * 0.3, at
+    return [(x - half, y - size / 2), (x + half, y + size / 2)]
 
 
 def _label_size(where_L2: NDArray[np.float64]) -> float:

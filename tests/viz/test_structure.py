@@ -123,6 +123,49 @@ def test_any_structure_gives_wellformed_svg_within_its_page(style: str, data: st
         assert top <= float(disc.attrib["cy"]) <= top + height
 
 
+@pytest.mark.parametrize("length", [330, 700])
+def test_numbers_of_large_drawings_lie_within_the_page(length: int) -> None:
+    pairs = as_pairs([(k, length - 1 - k) for k in range(10)])
+    root = ElementTree.fromstring(draw_structure("ring", ("ACGU" * length)[:length], pairs, style="radial"))
+    left, _, width, _ = map(float, root.attrib["viewBox"].split())
+    numbers = [text for text in root.iter(f"{SVG}text") if (text.text or "").isdigit()]
+    assert len(numbers) > 5
+    for text in numbers:
+        half = 0.3 * float(text.attrib["font-size"]) * len(text.text or "")
+        assert left + half <= float(text.attrib["x"]) <= left + width - half
+
+
+def test_no_number_hides_under_a_crossing_pair() -> None:
+    svg = draw_structure("knot", KNOT, KNOT_PAIRS, style="radial")
+    root = ElementTree.fromstring(svg)
+    numbers = [
+        (float(text.attrib["x"]), float(text.attrib["y"]))
+        for text in root.iter(f"{SVG}text")
+        if (text.text or "").isdigit()
+    ]
+    curves = [
+        np.array(re.findall(r"(-?[\d.]+),(-?[\d.]+)", path.attrib["d"]), dtype=float)
+        for path in root.iter(f"{SVG}path")
+        if "C" in path.attrib["d"]
+    ]
+    assert len(curves) == 4
+    t = np.linspace(0, 1, 50)[:, None]
+    for a, b, c, d in curves:
+        points = (1 - t) ** 3 * a + 3 * t * (1 - t) ** 2 * b + 3 * t**2 * (1 - t) * c + t**3 * d
+        assert all(np.hypot(*(points - at).T).min() > 6.0 for at in np.array(numbers))
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_every_layer_is_in_the_legend(style: str) -> None:
+    pairs = from_dot_bracket("(((...[[[...{{{...)))...]]]...}}}")
+    found = texts(draw_structure("three", ("ACGU" * 9)[:33], pairs, style=style))
+    assert [text for text in found if text in ("nested", "crossing", "crossing 2")] == [
+        "nested",
+        "crossing",
+        "crossing 2",
+    ]
+
+
 def test_without_viennarna_the_radial_drawing_has_its_own_layout(monkeypatch: pytest.MonkeyPatch) -> None:
     with_package = draw_structure("tRNA", TRNA, CLOVER, style="radial")
     find = importlib.util.find_spec
