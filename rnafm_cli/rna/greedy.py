@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from rnafm_cli.rna.pairs import Pairs, as_pairs, stems
+from rnafm_cli.rna.pairs import Pairs, as_pairs, no_pairs, stems
 from rnafm_cli.rna.pseudoknots import crossing, layers
 
 __all__ = ["add_knots", "best_first", "limit_layers", "multiplets", "without_isolated"]
@@ -55,7 +55,9 @@ def add_knots(
     """Add the pseudoknotted stems that a nested decoder had to leave out.
 
     Of the candidates whose two bases are still free and that cross the structure, runs of at least ``min_stem``
-    stacked pairs are added, greatest sum of probabilities first, as long as ``max_layers`` layers hold all.
+    stacked pairs are added, greatest sum of probabilities first, as long as ``max_layers`` layers hold all. What
+    is left of a longer stem whose other pairs the structure contradicts is no pseudoknot but the remains of a
+    rival fold, and stays out.
 
     Args:
         pairs: the structure so far, (n, 2), 0-based.
@@ -63,8 +65,7 @@ def add_knots(
         probs_C: probability of each.
     """
     prob_of = dict(zip(map(tuple, candidates.tolist()), probs_C.tolist(), strict=True))
-    free = ~np.isin(candidates, pairs).any(axis=1)
-    rest = candidates[free]
+    rest = _undisputed(candidates, pairs)
     rest = rest[crossing(rest, pairs).any(axis=1)]
     while len(rest):
         runs = [run for run in _stacks(rest) if len(run) >= min_stem]
@@ -104,6 +105,12 @@ def limit_layers(pairs: Pairs, keep: Pairs, max_layers: int) -> Pairs:
             return keep
         pairs = pairs[~beyond]
     return pairs
+
+
+def _undisputed(candidates: Pairs, pairs: Pairs) -> Pairs:
+    """The candidates of stems that share no base with ``pairs``."""
+    stacks = [run for run in _stacks(candidates) if not np.isin(run, pairs).any()]
+    return as_pairs(np.concatenate([no_pairs(), *stacks]))
 
 
 def _among(pairs: Pairs, others: Pairs) -> NDArray[np.bool_]:

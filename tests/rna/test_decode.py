@@ -111,6 +111,14 @@ def test_knots_need_probability_and_length(threshold: float, stem: int, found: b
     assert (len(pairs) == 8) is found
 
 
+@pytest.mark.parametrize(("lost", "found"), [(0, True), (1, False), (2, False)])
+def test_the_rest_of_a_rival_stem_is_no_knot(lost: int, found: bool) -> None:
+    main, free = [[0, 20], [1, 19], [2, 18]], [[3, 30], [4, 29], [5, 28]]
+    stem = as_pairs([(2 - k, 31 + k) for k in range(lost)] + free)
+    added = add_knots(as_pairs(main), stem, np.full(len(stem), 0.5), min_stem=3, max_layers=4)
+    assert added.tolist() == (main + free if found else main)
+
+
 def test_best_knot_wins_and_layers_are_limited() -> None:
     main, knot, deeper = as_pairs([(0, 20), (1, 19)]), [(5, 30), (6, 29)], [(8, 35), (9, 34)]
     rival = [(5, 40), (6, 39)]
