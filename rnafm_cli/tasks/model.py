@@ -23,9 +23,14 @@ if TYPE_CHECKING:
     from rnafm_cli.tasks.embed import Pooling
     from rnafm_cli.tasks.evidence import EvidenceOf
     from rnafm_cli.tasks.fold import Fold
+    from rnafm_cli.tasks.mrl import RibosomeLoad
+    from rnafm_cli.tasks.rbp import Binding, StructureOf
+    from rnafm_cli.tasks.tertiary import TertiaryMaps
 
-__all__ = ["Model", "Records", "load_model"]
+__all__ = ["Long", "Model", "Records", "load_model"]
 
+Long = Literal["window", "error", "skip"]
+"""What happens to RNAs beyond the encoder's limit."""
 Records = str | Path | Iterable[SequenceRecord | str | tuple[str, str]]
 """A FASTA path, or records, (id, sequence) tuples or bare sequences."""
 
@@ -80,7 +85,7 @@ class Model:
         layer: int = -1,
         pool: Pooling = "none",
         batch_tokens: int = DEFAULT_BATCH_TOKENS,
-        long: Literal["window", "error", "skip"] = "window",
+        long: Long = "window",
         reject: Reject = raise_rejected,
     ) -> Iterator[tuple[SequenceRecord, np.ndarray]]:
         """Yield (record, float32 array): (L, D) per nucleotide or (D,) pooled; see :func:`tasks.embed.embed`."""
@@ -106,7 +111,7 @@ class Model:
         evidence_of: EvidenceOf | None = None,
         max_bytes: int | None = None,
         batch_tokens: int = DEFAULT_BATCH_TOKENS,
-        long: Literal["window", "error", "skip"] = "window",
+        long: Long = "window",
         reject: Reject = raise_rejected,
         warn: Callable[[str], None] = warnings.warn,
     ) -> Iterator[Fold]:
@@ -134,6 +139,111 @@ class Model:
             long=long,
             reject=reject,
         )
+
+    def contact(
+        self,
+        records: Records,
+        *,
+        prior: bool = True,
+        max_bytes: int | None = None,
+        batch_tokens: int = DEFAULT_BATCH_TOKENS,
+        long: Long = "window",
+        reject: Reject = raise_rejected,
+        warn: Callable[[str], None] = warnings.warn,
+    ) -> Iterator[TertiaryMaps]:
+        """Yield :class:`~rnafm_cli.tasks.tertiary.TertiaryMaps` with ``contact_LL`` per record, in input order.
+
+        Arguments as for :meth:`fold`.
+        """
+        return self._maps("contact", records, prior, max_bytes, batch_tokens, long, reject, warn)
+
+    def distance(
+        self,
+        records: Records,
+        *,
+        prior: bool = True,
+        max_bytes: int | None = None,
+        batch_tokens: int = DEFAULT_BATCH_TOKENS,
+        long: Long = "window",
+        reject: Reject = raise_rejected,
+        warn: Callable[[str], None] = warnings.warn,
+    ) -> Iterator[TertiaryMaps]:
+        """Yield :class:`~rnafm_cli.tasks.tertiary.TertiaryMaps` with ``distance_LL`` and ``sd_LL``, in input order.
+
+        Arguments as for :meth:`fold`.
+        """
+        return self._maps("distance", records, prior, max_bytes, batch_tokens, long, reject, warn)
+
+    def _maps(
+        self,
+        task: str,
+        records: Records,
+        prior: bool,
+        max_bytes: int | None,
+        batch_tokens: int,
+        long: Long,
+        reject: Reject,
+        warn: Callable[[str], None],
+    ) -> Iterator[TertiaryMaps]:
+        from rnafm_cli.tasks.tertiary import predict_tertiary
+        from rnafm_cli.tasks.tertiary_predictor import load_tertiary_predictor
+
+        predictor = load_tertiary_predictor(self, (task,), prior=prior, warn=warn, max_bytes=max_bytes)
+        return predict_tertiary(
+            as_records(records),
+            self.encoder_for(task),
+            predictor,
+            self.runtime,
+            batch_tokens=batch_tokens,
+            long=long,
+            reject=reject,
+        )
+
+    def rbp(
+        self,
+        records: Records,
+        *,
+        step: int | None = None,
+        structure_of: StructureOf | None = None,
+        batch_tokens: int = DEFAULT_BATCH_TOKENS,
+        long: Long = "window",
+        reject: Reject = raise_rejected,
+    ) -> Iterator[Binding]:
+        """Yield a :class:`~rnafm_cli.tasks.rbp.Binding` per record in input order; see :func:`tasks.rbp.bind`.
+
+        Args:
+            step: largest distance between the starts of neighbouring windows, in nucleotides.
+            structure_of: what is known of each record's structure; for a head that takes structure.
+        """
+        from rnafm_cli.tasks.rbp import DEFAULT_STEP, BindingPredictor, bind
+
+        return bind(
+            as_records(records),
+            BindingPredictor(self),
+            self,
+            step=step or DEFAULT_STEP,
+            structure_of=structure_of,
+            batch_tokens=batch_tokens,
+            long=long,
+            reject=reject,
+        )
+
+    def mrl(
+        self,
+        records: Records,
+        *,
+        assay: str | None = None,
+        batch_tokens: int = DEFAULT_BATCH_TOKENS,
+        reject: Reject = raise_rejected,
+    ) -> Iterator[RibosomeLoad]:
+        """Yield a :class:`~rnafm_cli.tasks.mrl.RibosomeLoad` per UTR in input order; see :func:`tasks.mrl.load`.
+
+        Args:
+            assay: name of the assay to predict; the default one if None.
+        """
+        from rnafm_cli.tasks.mrl import LoadPredictor, load
+
+        return load(as_records(records), LoadPredictor(self, assay), self, batch_tokens=batch_tokens, reject=reject)
 
     def component(self, name: str) -> tuple[dict[str, Tensor], Card]:
         """Tensors and card of one of the model's heads, checked against the encoder in use.

@@ -1,0 +1,47 @@
+"""What the commands do, a method away: every task from a FASTA path, pairs or bare sequences."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.function_models import PROTEINS, save_models
+from support.tertiary_models import tiny_model
+
+import rnafm_cli as rnafm
+from rnafm_cli.errors import InputError, WeightsError
+
+RNAS = [("hairpin", "GGGGCAAAAGCCCC"), ("short", "acgt")]
+
+
+def test_records_come_in_any_form(tmp_path: Path) -> None:
+    model = rnafm.load_model("tiny", weights_dir=save_models(tmp_path), device="cpu")
+    (tmp_path / "in.fa").write_text(">hairpin\nGGGGCAAAAGCCCC\n>short\nacgt\n")
+    wanted = [(record.sequence, array) for record, array in model.embed(RNAS)]
+    for records in (tmp_path / "in.fa", str(tmp_path / "in.fa"), [sequence for _, sequence in RNAS]):
+        for (sequence, array), (record, found) in zip(wanted, model.embed(records), strict=True):
+            assert record.sequence == sequence
+            np.testing.assert_array_equal(found, array)
+    with pytest.raises(InputError, match="'x' is not a nucleotide|'X' is not a nucleotide"):
+        list(model.embed(["ACX"]))
+
+
+def test_binding_and_ribosome_load(tmp_path: Path) -> None:
+    model = rnafm.load_model("tiny", weights_dir=save_models(tmp_path), device="cpu")
+    bindings = list(model.rbp(RNAS))
+    assert [one.record.id for one in bindings] == ["hairpin", "short"]
+    assert bindings[0].proteins == PROTEINS
+    loads = list(model.mrl(RNAS, assay="egfp_unmod_1"))
+    assert [one.record.id for one in loads] == ["hairpin", "short"]
+    assert all(np.isfinite(one.mrl) for one in loads)
+    with pytest.raises(WeightsError, match="no contact head"):
+        model.contact(RNAS)
+
+
+def test_contacts_and_distances(tmp_path: Path) -> None:
+    model = rnafm.load_model(str(tiny_model(tmp_path)), device="cpu")
+    (contacts, _), (distances, _) = list(model.contact(RNAS)), list(model.distance(RNAS, prior=False))
+    assert contacts.contact_LL is not None and contacts.contact_LL.shape == (14, 14)
+    assert contacts.distance_LL is None and distances.contact_LL is None
+    assert distances.distance_LL is not None and distances.sd_LL is not None
