@@ -88,7 +88,7 @@ def atlas(
             hint="give the FASTA, and the embeddings with --h5 to reuse them",
         )
     if map_onto is not None:
-        _refuse_with_mapping(compare, trajectory, view, labels, per_label)
+        _refuse_with_mapping(compare, trajectory, view, labels, label_by, per_label, fold)
         from rnafm_cli.cli.atlas_mapping import run_mapping
 
         run_mapping(
@@ -155,5 +155,5 @@ def _refuse_with_mapping(*unused: object) -> None:
     if any(unused):
         raise UsageError(
             "--map-onto places sequences on an atlas that exists",
-            hint="leave out --compare, --trajectory, --view, --labels and --per-label",
+            hint="leave out --compare, --trajectory, --view, --labels, --label-by, --per-label and --fold",
         )

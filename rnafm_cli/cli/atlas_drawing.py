@@ -6,6 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from rnafm_cli.cli import console
+from rnafm_cli.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -104,7 +105,11 @@ class AtlasDrawing:
         }
         console.info(f"terminal states: {', '.join(summary['terminal_states']) or 'none'}")
         if times is not None:
-            link = compare_times(means, times, seed=self.wishes.layout.seed)
+            try:
+                link = compare_times(means, times, seed=self.wishes.layout.seed)
+            except InputError as error:
+                console.warn(error.message)
+                return summary
             draw_time_scatter(means, times, link, folder / "trajectory_times")
             summary["times"] = dataclasses.asdict(link)
             console.info(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -99,8 +99,13 @@ class AtlasIntake:
         per_label: int | None,
         seed: int,
         replace: bool,
+        check: Callable[[list[str], list[str] | None], None] = lambda ids, labels: None,
     ) -> Gathered:
-        """Points with vectors, at most ``per_label`` of each label; vectors are kept in ``cache``."""
+        """Points with vectors, at most ``per_label`` of each label; vectors are kept in ``cache``.
+
+        Args:
+            check: called with ids and labels before anything is embedded; raises what cannot be done with them.
+        """
         from rnafm_cli.io.labels import read_label_table
         from rnafm_cli.tasks.atlas_labels import chosen_per_label, labels_of
         from rnafm_cli.tasks.atlas_points import embedded_points, points_of
@@ -119,6 +124,7 @@ class AtlasIntake:
             rows = chosen_per_label(labels, per_label, seed=seed)
             points, labels = points.chosen(rows), [labels[k] for k in rows]
             records = [records[k] for k in rows] if records else records
+        check(points.ids, labels)
         if records:
             kept, vectors = self.embed(records, cache, self._model.provenance, replace=replace)
             points = dataclasses.replace(points.chosen(kept), vectors_ND=vectors)

@@ -85,13 +85,12 @@ class AtlasRun:
             per_label=wishes.per_label,
             seed=wishes.layout.seed,
             replace=wishes.force,
+            check=lambda ids, labels: self._check(ids, labels, times),
         )
         points = gathered.points
         layout = self._lay_out(points)
         if gathered.labels is None:
             console.info("the sequences have no labels: clusters are the labels")
-            if wishes.baselines:
-                raise UsageError("--compare measures labels, and the sequences have none", hint="give --labels TSV")
         labels = gathered.labels or clusters_as_labels(layout.cluster_N)
         self._describe(points, layout, labels, gathered)
         folds = self._folds(points, labels) if gathered.labels else None
@@ -112,6 +111,20 @@ class AtlasRun:
             drawing.page(trajectory, structures)
         self._write_summary()
         console.info(f"wrote the atlas of {len(points):,} sequences to {wishes.folder}")
+
+    def _check(self, ids: list[str], labels: list[str] | None, times: Mapping[str, float] | None) -> None:
+        """Refuse what these sequences cannot give; where clusters will be the labels, their names are not known yet."""
+        wishes = self.wishes
+        if labels is None:
+            if wishes.baselines:
+                raise UsageError("--compare measures labels, and the sequences have none", hint="give --labels TSV")
+            return
+        from rnafm_cli.tasks.atlas_trajectory import labels_with_times, roots_named
+
+        if wishes.root is not None:
+            roots_named(wishes.root, ids, labels)
+        if times is not None:
+            labels_with_times(labels, times)
 
     def caption(self, points: AtlasPoints, layout: Layout) -> str:
         """What stands below the figures: what was drawn and how."""

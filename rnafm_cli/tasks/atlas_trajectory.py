@@ -6,7 +6,7 @@ Shape suffixes: N points, C clusters.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,7 +19,15 @@ from rnafm_cli.geometry.lineages import Lineages, connectivity, find_lineages
 from rnafm_cli.geometry.pseudotime import diffusion_pseudotime, reachable, walk_pseudotime
 from rnafm_cli.tasks.atlas_layout import Layout
 
-__all__ = ["Measure", "Trajectory", "compare_times", "find_trajectory", "mean_times", "roots_named"]
+__all__ = [
+    "Measure",
+    "Trajectory",
+    "compare_times",
+    "find_trajectory",
+    "labels_with_times",
+    "mean_times",
+    "roots_named",
+]
 
 Measure = Literal["diffusion", "walk"]
 
@@ -139,16 +147,24 @@ def mean_times(time_N: np.ndarray, labels: Sequence[str]) -> dict[str, tuple[flo
     return dict(sorted(found.items(), key=lambda item: item[1][0]))
 
 
+def labels_with_times(labels: Iterable[str], times: Mapping[str, float]) -> list[str]:
+    """The distinct labels that have a time, in their order.
+
+    Raises:
+        InputError: when they are fewer than three.
+    """
+    both = [name for name in dict.fromkeys(labels) if name in times]
+    if len(both) < 3:
+        raise InputError(f"{len(both)} labels have a time: too few to compare", hint="3 are needed at least")
+    return both
+
+
 def compare_times(means: Mapping[str, tuple[float, int]], times: Mapping[str, float], *, seed: int = 0) -> Association:
     """Rank correlation of the labels' mean pseudotime with given times, over the labels that have both.
 
     Raises:
         InputError: when fewer than three labels have both.
     """
-    both = [name for name in means if name in times]
-    if len(both) < 3:
-        raise InputError(
-            f"{len(both)} labels have a time and a pseudotime: too few to compare", hint="3 are needed at least"
-        )
+    both = labels_with_times(means, times)
     first = np.asarray([means[name][0] for name in both])
     return associate(first, np.asarray([times[name] for name in both]), seed=seed)

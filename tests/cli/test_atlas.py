@@ -200,16 +200,21 @@ BAD = {
     "no such label": (fasta(2), ["--label-by", "family"], 3, "no sequence has the attribute 'family'"),
     "no labels to compare": (">a\nACGU\n>b\nGGGG\n>c\nACCC\n", ["--compare", "kmer"], 2, "--compare measures labels"),
     "no such root": (fasta(2), ["--trajectory", "--root", "nobody", "--method", "pca"], 2, "is no label and no id"),
+    "no times": (fasta(2), ["--trajectory", "--root", "tRNA", "--times", "times.tsv"], 3, "1 labels have a time"),
 }
 
 
 @pytest.mark.parametrize("name", list(BAD))
 def test_bad_sequences_are_one_clear_line(made: Made, tmp_path: Path, name: str) -> None:
     text, arguments, code, words = BAD[name]
+    (tmp_path / "times.tsv").write_text("tRNA\t0\nrRNA\t1\n")
+    arguments = [str(tmp_path / word) if word.endswith(".tsv") else word for word in arguments]
     result = made.rnafm("atlas", "-m", made.model, "-o", tmp_path / "o", *arguments, stdin=text)
     assert result.returncode == code, result.stderr
     assert words in result.stderr and "Traceback" not in result.stderr
     assert not (tmp_path / "o" / "atlas.tsv").exists()
+    # All but the number of usable sequences is known before the long part.
+    assert (tmp_path / "o" / "embeddings.h5").exists() == (name == "two")
 
 
 def test_bad_embeddings_are_one_clear_line(made: Made, tmp_path: Path) -> None:
@@ -239,6 +244,7 @@ def test_bad_embeddings_are_one_clear_line(made: Made, tmp_path: Path) -> None:
         (["-o", "o", "--trajectory"], "give --root"),
         (["-o", "o", "--root", "x"], "add --trajectory"),
         (["--map-onto", "reference", "--compare", "kmer"], "leave out --compare"),
+        (["--map-onto", "reference", "--fold"], "and --fold"),
         (["-o", "o", "--view", "colour"], "--view"),
         (["-o", "o", "--method", "isomap"], "--method"),
     ],
