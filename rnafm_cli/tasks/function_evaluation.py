@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnafm_cli.data.labelled_rows import LabelledRows
-from rnafm_cli.errors import InputError
+from rnafm_cli.errors import InputError, UsageError
 from rnafm_cli.rna.bootstrap import Interval
 from rnafm_cli.rna.platt import calibration_error
 from rnafm_cli.rna.ranking import rank
@@ -71,7 +71,13 @@ def ribosome_loads(
     Raises:
         UsageError: when the head has no such assay.
     """
-    predictor = LoadPredictor(model, assay or rows.name)
+    try:
+        predictor = LoadPredictor(model, assay or rows.name)
+    except UsageError as error:
+        if assay is not None:
+            raise
+        hint = f"--assay NAME predicts one that the model knows; {error.hint}"
+        raise UsageError(f"{rows.name}: the model has no assay of this name", hint=hint) from error
     return np.array([found.mrl for found in load(_records(rows), predictor, model, batch_tokens=batch_tokens)])
 
 

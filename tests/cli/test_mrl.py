@@ -117,6 +117,15 @@ def test_training_then_measuring(rnafm: Command, models: Path, tmp_path: Path) -
     assert whole["r2"] == pytest.approx(float(figures[0][header.index("r2")]), abs=1e-3)
 
 
+def test_a_table_of_another_assay_says_how_to_measure_it(rnafm: Command, models: Path, tmp_path: Path) -> None:
+    table, model = mrl_table(tmp_path / "mine.tsv", count=24), ("-m", "tiny", "--weights-dir", models)
+    refused = rnafm("evaluate", "mrl", table, *model)
+    assert refused.returncode == 2 and "mine: the model has no assay of this name; --assay NAME" in refused.stderr
+    measured = rnafm("evaluate", "mrl", table, *model, "--assay", "egfp_unmod_1", "--resamples", "0")
+    assert measured.returncode == 0, measured.stderr
+    assert rows(measured.stdout)[1][1:4] == ["mine", "all", "6"]
+
+
 def test_rbp_training_then_measuring(rnafm: Command, tmp_path: Path) -> None:
     table, run = tmp_path / "SET_X_1.tsv", tmp_path / "run"
     lines = ["sequence\tlabel"]

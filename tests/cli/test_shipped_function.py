@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import numpy as np
 import pytest
+from support.command import Command
 
 from rnafm_cli.models.binding import matching
 from rnafm_cli.models.files import read_card
@@ -14,61 +16,85 @@ from rnafm_cli.rna.records import SequenceRecord
 from rnafm_cli.tasks.model import load_model
 from rnafm_cli.tasks.mrl import LoadPredictor, load
 from rnafm_cli.tasks.rbp import BindingPredictor, bind
-from rnafm_cli.tasks.saliency import saliency
 from rnafm_cli.tasks.utr_variants import scan
 
-MOTIFS = [
-    ("PUM2", "UGUAAAUA"),
-    ("QKI", "ACUAACACUAAC"),
-    ("TIA1", "UUUUUUUUUU"),
-    ("HNRNPC", "UUUUUUUU"),
-    ("ELAVL1", "UUUAUUUAUUU"),
-    ("TDP43", "GUGUGUGUGUGU"),
-]
+MOTIFS = {
+    "PUM2": "UGUAAAUA",
+    "QKI": "ACUAACACUAAC",
+    "TIA1": "UUUUUUUUUU",
+    "HNRNPC": "UUUUUUUU",
+    "ELAVL1": "UUUAUUUAUUU",
+    "TDP43": "GUGUGUGUGUGU",
+}
+START = 45
+"""Where a motif begins in its window."""
 BACKGROUNDS = 24
+EXPLAINED = 2
+"""Windows of each motif whose saliency is computed: each is 303 windows through the encoder."""
 
 
-def usable(task: str) -> bool:
-    """Whether the head is shipped and belongs to the shipped encoder."""
-    head, encoder = (shipped_dir() / f"rnafm-mini{part}.safetensors" for part in (f"-{task}", ""))
-    return head.exists() and encoder.exists() and read_card(head).encoder_sha256 == read_card(encoder).weights_sha256
+def shipped(task: str) -> pytest.MarkDecorator:
+    """Skips a test until the head is shipped."""
+    name = f"rnafm-mini-{task}.safetensors"
+    return pytest.mark.skipif(not (shipped_dir() / name).is_file(), reason=f"{name} is not in weights/ yet")
 
 
-needs_rbp = pytest.mark.skipif(not usable("rbp"), reason="weights/ holds no RBP head of the shipped encoder yet")
-needs_mrl = pytest.mark.skipif(not usable("mrl"), reason="weights/ holds no MRL head of the shipped encoder yet")
+needs_rbp, needs_mrl = shipped("rbp"), shipped("mrl")
 
 
-def windows(motif: str) -> tuple[list[SequenceRecord], list[SequenceRecord]]:
+def windows(motif: str, count: int = BACKGROUNDS) -> tuple[list[SequenceRecord], list[SequenceRecord]]:
     """Random windows with a motif in the middle, and the same with its letters shuffled or replaced."""
     rng, size = np.random.default_rng(0), len(motif)
     marked, plain = [], []
-    for k in range(BACKGROUNDS):
+    for k in range(count):
         text = "".join(rng.choice(list("ACGU"), 101))
         # Letters of one kind stay what they are however they are shuffled.
-        other = "".join(rng.permutation(list(motif))) if len(set(motif)) > 2 else text[45 : 45 + size]
-        marked.append(SequenceRecord(f"m{k}", text[:45] + motif + text[45 + size :]))
-        plain.append(SequenceRecord(f"p{k}", text[:45] + other + text[45 + size :]))
+        other = "".join(rng.permutation(list(motif))) if len(set(motif)) > 2 else text[START : START + size]
+        marked.append(SequenceRecord(f"m{k}", text[:START] + motif + text[START + size :]))
+        plain.append(SequenceRecord(f"p{k}", text[:START] + other + text[START + size :]))
     return marked, plain
 
 
 @needs_rbp
-@pytest.mark.parametrize(("protein", "motif"), MOTIFS)
-def test_known_motifs_come_out(protein: str, motif: str) -> None:
+@pytest.mark.parametrize("protein", MOTIFS)
+def test_known_motifs_are_bound(protein: str) -> None:
     model = load_model(device="cpu")
     predictor = BindingPredictor(model)
     (name, *_) = [name for name in matching(predictor.proteins, protein) if name.startswith("RBP31")]
     number = predictor.proteins.index(name)
-    marked, plain = windows(motif)
     odds = []
-    for part in (marked, plain):
+    for part in windows(MOTIFS[protein]):
         p = np.array([one.probabilities_P[number] for one in bind(part, predictor, model)])
         odds.append(np.log(p / (1 - p)))
     assert np.mean(odds[0] - odds[1]) > 0.5
     assert (odds[0] > odds[1]).mean() > 0.7
-    best = marked[int(np.argmax(odds[0]))]
-    importance_L = saliency(best, predictor, model, batch_tokens=8192).importance_PL[number]
-    inside, outside = importance_L[45 : 45 + len(motif)], np.delete(importance_L, np.s_[45 : 45 + len(motif)])
-    assert inside.mean() > 3 * np.abs(outside).mean()
+
+
+@needs_rbp
+@pytest.mark.parametrize("protein", MOTIFS)
+def test_known_motifs_come_out_of_saliency(protein: str, rnafm: Command, tmp_path: Path) -> None:
+    motif, folder = MOTIFS[protein], tmp_path / "why"
+    marked, _ = windows(motif, EXPLAINED)
+    fasta = "".join(f">{one.id}\n{one.sequence}\n" for one in marked)
+    result = rnafm("rbp", "--protein", protein, "--saliency", folder, stdin=fasta)
+    assert result.returncode == 0, result.stderr
+    with (folder / "saliency.tsv").open(newline="") as lines:
+        table = [row for row in csv.DictReader(lines, delimiter="\t") if row["protein"].startswith("RBP31")]
+    profiles, kept = [], []
+    inside = np.arange(START, START + len(motif))
+    for one in marked:
+        rows = [row for row in table if row["id"] == one.id]
+        assert "".join(row["base"] for row in rows) == one.sequence
+        profiles.append([float(row["importance"]) for row in rows])
+        kept += [max(float(rows[k][f"to_{letter}"]) for letter in "ACGU") <= 0.1 for k in inside]
+        assert list(folder.glob(f"{one.id}.RBP31_{protein}_*.svg"))
+    importance_L = np.mean(profiles, axis=0)
+    # The most important word of the motif's length is the motif, or overlaps most of it.
+    heights = np.convolve(importance_L, np.ones(len(motif)), mode="valid")
+    assert abs(int(heights.argmax()) - START) <= len(motif) // 3
+    assert importance_L[inside].mean() > 3 * np.abs(np.delete(importance_L, inside)).mean()
+    # Few letters of the motif could be replaced by one that the protein likes better.
+    assert np.mean(kept) > 0.7
 
 
 @needs_rbp

@@ -1,0 +1,209 @@
+"""Feature tables of the RBP and MRL heads, frozen against fine-tuned, and of the atlas: what pre-training bought.
+
+Usage: python benchmarks/feature_tables.py rbp data/rbp -o runs/features-rbp [--only letters,both] [--set KEY=VALUE]
+       python benchmarks/feature_tables.py mrl data/mrl -o runs/features-mrl [--minutes 120]
+       python benchmarks/feature_tables.py atlas atlas_labelled.fa.gz -o runs/features-atlas
+
+Trains a head for each row of the table with the shipped recipe (`rnafm finetune`), measures all of them and the simple
+baseline on the same development rows (`rnafm evaluate`) and prints Markdown; figures.tsv in the folder has every
+figure. The atlas table comes from `rnafm atlas --compare`. What was stopped goes on, what is finished is not repeated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PLAIN = ("--set", "data.structured=0")
+ROWS: dict[str, dict[str, tuple[str, tuple[str, ...]]]] = {
+    "rbp": {
+        "letters": ("letters", ("--encoder", "none", *PLAIN)),
+        "structure": ("letters + structure", ("--encoder", "none")),
+        "both": ("letters + embeddings", ("--encoder", "frozen", *PLAIN)),
+        "all": ("letters + embeddings + structure", ("--encoder", "frozen")),
+        "tuned": ("letters + embeddings, encoder tuned", ("--encoder", "full", *PLAIN)),
+        "apart": ("letters, a model for each protein", ("--encoder", "none", *PLAIN)),
+    },
+    "mrl": {
+        "letters": ("letters", ("--encoder", "none")),
+        "embeddings": ("embeddings", ("--encoder", "frozen", "--set", "head.letters=false")),
+        "both": ("letters + embeddings", ("--encoder", "frozen")),
+        "tuned": ("letters + embeddings, encoder tuned", ("--encoder", "full")),
+    },
+}
+"""The rows of each table: what it is called, and what it is trained with beside the recipe."""
+APART = "apart"
+
+Figure = dict[str, str]
+
+
+def main() -> None:
+    options = parse_options()
+    options.output.mkdir(parents=True, exist_ok=True)
+    if options.task == "atlas":
+        print(atlas_table(options))
+        return
+    chosen = options.only.split(",") if options.only else list(ROWS[options.task])
+    heads = {key: train(options, key) for key in chosen}
+    figures = measure(options, heads)
+    print(binding_table(figures) if options.task == "rbp" else load_table(figures))
+
+
+def train(options: argparse.Namespace, key: str) -> dict[str, Path]:
+    """The heads of a row by the set they are for; ``""`` for all sets."""
+    limit = ["--max-minutes", options.minutes] if options.minutes else []
+    settings = [part for text in options.set for part in ("--set", text)]
+    recipe = ROOT / "configs" / f"{options.task}-mini.toml"
+    heads = {}
+    for source in tables_of(options.data) if key == APART else [options.data]:
+        name = set_of(source) if key == APART else ""
+        run = options.output / key / name
+        arguments = [*model(options), *ROWS[options.task][key][1], *settings, *limit]
+        rnafm("finetune", options.task, source, "-o", run, "--recipe", recipe, *arguments)
+        heads[name] = run / "best.safetensors"
+    return heads
+
+
+def measure(options: argparse.Namespace, heads: dict[str, dict[str, Path]]) -> list[Figure]:
+    """Figures of all heads on the development rows, the name of the row in ``predictor``; written as figures.tsv."""
+    found: list[Figure] = []
+    titles = {key: title for key, (title, _) in ROWS[options.task].items()}
+    shared = {key: by_set[""] for key, by_set in heads.items() if key != APART}
+    structure = ["--structure", "thermo"] if options.task == "rbp" else []
+    common = ["--resamples", options.resamples, *model(options)[2:], *structure]
+    if shared:
+        first, *others = shared.values()
+        against = [part for path in others for part in ("--against", path)]
+        made = evaluate(options, "shared.tsv", options.data, "-m", first, *against, "--baseline", *common)
+        names = {str(path): titles[key] for key, path in shared.items()}
+        found += [{**row, "predictor": names.get(row["predictor"], row["predictor"])} for row in made]
+    for source in tables_of(options.data) if APART in heads else ():
+        name = set_of(source)
+        made = evaluate(options, f"{name}.tsv", source, "-m", heads[APART][name], *common)
+        found += [{**row, "predictor": titles[APART]} for row in made]
+    with (options.output / "figures.tsv").open("w", newline="") as sink:
+        writer = csv.DictWriter(sink, list(found[0]), delimiter="\t", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(found)
+    return found
+
+
+def evaluate(options: argparse.Namespace, name: str, data: Path, *arguments: object) -> list[Figure]:
+    """The rows that ``rnafm evaluate`` writes."""
+    path = options.output / name
+    rnafm("evaluate", options.task, data, *arguments, "-o", path)
+    return read(path)
+
+
+def binding_table(figures: list[Figure]) -> str:
+    """Mean AUPRC and AUROC of the RBP31 sets, then each of the others."""
+    found = {(row["predictor"], row["set"]): row for row in figures}
+    sets = [name for name in dict.fromkeys(row["set"] for row in figures) if not name.startswith("mean of")]
+    together = [name for name in sets if name.startswith("RBP31")]
+    alone = [name for name in sets if name not in together]
+    lines = []
+    for predictor in dict.fromkeys(row["predictor"] for row in figures):
+        cells = []
+        for names in (together, *([name] for name in alone)):
+            rows = [found[predictor, name] for name in names]
+            cells += [f"{sum(float(row[key]) for row in rows) / max(1, len(rows)):.3f}" for key in ("auprc", "auroc")]
+        lines.append([predictor, *cells])
+    titles = [f"mean of {len(together)} RBP31 sets", *alone]
+    return markdown(["inputs", *(f"{title}, {key}" for title in titles for key in ("AUPRC", "AUROC"))], lines)
+
+
+def load_table(figures: list[Figure]) -> str:
+    """R2 (squared Pearson) and determination of each assay, then by upstream starts."""
+    assays = list(dict.fromkeys(row["assay"] for row in figures))
+    contexts = list(dict.fromkeys(row["context"] for row in figures))
+    predictors = list(dict.fromkeys(row["predictor"] for row in figures))
+    found = {(row["predictor"], row["assay"], row["context"]): row for row in figures}
+    both = ("r2", "determination")
+    whole = [
+        [name, *(" / ".join(number(found[name, assay, "all"], key) for key in both) for assay in assays)]
+        for name in predictors
+    ]
+    parts = [
+        [assay, name, *(number(found.get((name, assay, context), {}), "mae") for context in contexts)]
+        for assay in assays
+        for name in predictors
+    ]
+    first = markdown(["inputs", *(f"{assay}, R2 / determination" for assay in assays)], whole)
+    return f"{first}\n\n{markdown(['assay', 'inputs', *(f'MAE, {context}' for context in contexts)], parts)}"
+
+
+def atlas_table(options: argparse.Namespace) -> str:
+    """Figures of each kind of vectors by type, role and length."""
+    views = ("--view", "role", "--view", "length")
+    if not (options.output / "comparison.tsv").exists():
+        compared = ("--compare", "random,onehot,kmer")
+        rnafm("atlas", options.data, "-o", options.output, "--force", *views, *compared, *model(options))
+    figures = read(options.output / "comparison.tsv")
+    keys = ("accuracy", "purity", "silhouette", "adjusted_rand")
+    lines = [[row["view"], row["vectors"], *(number(row, key) for key in keys)] for row in figures]
+    lines.sort(key=lambda line: ("type", "role", "length").index(line[0]))
+    return markdown(["view", "vectors", "kNN", "purity", "silhouette", "ARI"], lines)
+
+
+def number(row: Figure, key: str) -> str:
+    """Three digits, or a dash."""
+    return f"{float(row[key]):.3f}" if row.get(key) else "-"
+
+
+def markdown(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A table."""
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (header, ["---"] * len(header), *lines))
+
+
+def read(path: Path) -> list[Figure]:
+    """The rows of a TSV."""
+    with path.open(newline="") as lines:
+        return list(csv.DictReader(lines, delimiter="\t"))
+
+
+def tables_of(data: Path) -> list[Path]:
+    """The tables in a folder, as the commands find them."""
+    return sorted(path for path in data.iterdir() if ".tsv" in path.suffixes) if data.is_dir() else [data]
+
+
+def set_of(path: Path) -> str:
+    """What a table's set is called."""
+    return path.name.split(".")[0]
+
+
+def model(options: argparse.Namespace) -> list[object]:
+    """Options that name the encoder and its folder."""
+    return ["-m", options.model, *(["--weights-dir", options.weights_dir] if options.weights_dir else [])]
+
+
+def rnafm(*arguments: object) -> None:
+    """Run the command and show it."""
+    words = [str(argument) for argument in arguments]
+    print(shlex.join(["rnafm", *words]), file=sys.stderr, flush=True)
+    subprocess.run([sys.executable, "-m", "rnafm_cli", *words], check=True)
+
+
+def parse_options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("task", choices=("rbp", "mrl", "atlas"))
+    parser.add_argument("data", type=Path, help="folder of tables, or for the atlas a FASTA file")
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument(
+        "--only", metavar="KEYS", help=f"some rows, separated by commas: {', '.join(ROWS['rbp'])}, embeddings"
+    )
+    parser.add_argument("--model", default="rnafm-mini", help="the encoder")
+    parser.add_argument("--weights-dir", type=Path)
+    parser.add_argument("--minutes", type=float, help="most minutes of each training run")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="for all training runs")
+    parser.add_argument("--resamples", type=int, default=1000)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
