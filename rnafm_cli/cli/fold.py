@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from rnafm_cli.cli import console, options
 from rnafm_cli.cli import fold_options as own
+from rnafm_cli.cli.fold_convert import convert_structures
 from rnafm_cli.cli.fold_options import DecoderChoice, FormatChoice, PlotStyleChoice
+from rnafm_cli.cli.fold_output import gallery, probability_output, structure_output
 from rnafm_cli.cli.intake import Intake
 from rnafm_cli.cli.options import DeviceChoice, LongChoice, OnErrorChoice, PrecisionChoice
 from rnafm_cli.errors import InputError, UsageError
@@ -43,6 +44,7 @@ def fold(
     plot: own.Plot = None,
     plot_style: own.PlotStyle = PlotStyleChoice.arc,
     rename_duplicates: own.RenameDuplicates = False,
+    convert: own.Convert = False,
     model: options.Model = "rnafm-mini",
     decoder: own.Decoder = None,
     threshold: own.Threshold = None,
@@ -77,17 +79,27 @@ def fold(
       zcat seqs.fa.gz | rnafm fold | RNAeval
 
       rnafm fold seqs.fa --format rosetta --out-dir models/
+
+      rnafm fold --convert known.ct --plot drawings/ > known.dbn
     """
     if out_dir is not None and str(output) != "-":
         raise UsageError("-o and --out-dir contradict each other", hint="give one of them")
     intake = Intake(inputs, on_error)
+    if convert:
+        predicting = {"--score": score, "--probs": probs, "-C": constraints, "--shape": shape}
+        if chosen := next((name for name, value in predicting.items() if value), None):
+            raise UsageError(f"--convert predicts nothing, and {chosen} is about predictions")
+        convert_structures(
+            inputs, output, out_dir, output_format, plot, plot_style, intake, renamed=rename_duplicates, force=force
+        )
+        return
 
     from rnafm_cli.io.names import rename_duplicates as renamed
     from rnafm_cli.tasks.fold import fold as folds_of
     from rnafm_cli.tasks.model import load_model
     from rnafm_cli.tasks.predictors import load_pair_predictor
 
-    gallery = _gallery(plot, plot_style)
+    pictures = gallery(plot, plot_style)
     knowledge = _Knowledge(constraints, shape)
     loaded = load_model(model, weights_dir=weights_dir, device=device.value, precision=precision.value, threads=threads)
     rules = dataclasses.replace(
@@ -107,8 +119,8 @@ def fold(
             hint="use rnafm-mini with its prior (and ViennaRNA installed)",
         )
     with ExitStack() as stack:
-        structures = _structure_output(stack, output, out_dir, output_format, scored=score, force=force)
-        maps = _probability_output(stack, probs, loaded, prior=prior, half=half, force=force)
+        structures = structure_output(stack, output, out_dir, output_format, scored=score, force=force)
+        maps = probability_output(stack, probs, loaded, prior=prior, half=half, force=force)
         records: Iterable[SequenceRecord] = intake.records()
         if rename_duplicates:
             records = renamed(records)
@@ -126,17 +138,9 @@ def fold(
         )
         bar = stack.enter_context(console.progress(description="folding"))
         scored = score or output_format is FormatChoice.jsonl
-        _write(results, structures, maps, gallery, intake, bar, scored=scored)
+        _write(results, structures, maps, pictures, intake, bar, scored=scored)
     knowledge.report()
     intake.finish()
-
-
-def _gallery(target: Path | None, style: PlotStyleChoice) -> Gallery | None:
-    if target is None:
-        return None
-    from rnafm_cli.viz.gallery import Gallery
-
-    return Gallery(target, style=style.value)
 
 
 def _rules(
@@ -178,37 +182,6 @@ def _released_threshold(loaded: Model) -> float:
     return RELEASED_THRESHOLDS[name]
 
 
-def _structure_output(
-    stack: ExitStack, output: Path, out_dir: Path | None, output_format: FormatChoice, *, scored: bool, force: bool
-) -> StructureOutput:
-    from rnafm_cli.io.streams import open_output
-    from rnafm_cli.io.structure_output import FolderOutput, StreamOutput, check_format
-
-    check_format(output_format.value, scored=scored, folder=out_dir is not None)
-    if out_dir is not None:
-        return FolderOutput(out_dir, output_format.value, scored=scored, force=force)
-    return StreamOutput(stack.enter_context(open_output(output)), output_format.value, scored=scored)
-
-
-def _probability_output(
-    stack: ExitStack, path: Path | None, loaded: Model, *, prior: bool, half: bool, force: bool
-) -> PairProbabilityWriter | None:
-    if path is None:
-        if half:
-            raise UsageError("--half is about --probs", hint="add --probs FILE.h5")
-        return None
-    from rnafm_cli.io.pair_probabilities import PairProbabilityWriter
-
-    provenance: dict[str, str | bool] = {
-        "model": loaded.name,
-        "weights_sha256": loaded.component("fold")[1].weights_sha256,
-        "encoder_sha256": loaded.encoder_card.weights_sha256,
-        "prior": prior,
-        "command": " ".join(["rnafm", *sys.argv[1:]]),
-    }
-    return stack.enter_context(PairProbabilityWriter(path, provenance=provenance, half=half, force=force))
-
-
 def _claimed(
     records: Iterable[SequenceRecord], structures: StructureOutput, maps: PairProbabilityWriter | None, intake: Intake
 ) -> Iterator[SequenceRecord]:
@@ -228,7 +201,7 @@ def _write(
     results: Iterator[Fold],
     structures: StructureOutput,
     maps: PairProbabilityWriter | None,
-    gallery: Gallery | None,
+    pictures: Gallery | None,
     intake: Intake,
     bar: console.Progress,
     *,
@@ -247,8 +220,8 @@ def _write(
             continue
         if maps is not None:
             maps.add(result.record, result.probs_LL)
-        if gallery is not None:
-            gallery.add(result.record.id, result.structure.sequence, result.pairs, result.probs_LL)
+        if pictures is not None:
+            pictures.add(result.record.id, result.structure.sequence, result.pairs, result.probs_LL)
         replaced += len(result.record.sequence) - sum(map(result.record.sequence.count, "ACGUN"))
         crowded += len(layers(result.pairs)) > BRACKET_LAYERS
         bar.advance()

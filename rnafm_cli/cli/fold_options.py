@@ -11,6 +11,7 @@ import typer
 __all__ = [
     "AllowNoncanonical",
     "Constraints",
+    "Convert",
     "Decoder",
     "DecoderChoice",
     "FormatChoice",
@@ -131,6 +132,14 @@ Score = Annotated[
 RenameDuplicates = Annotated[
     bool,
     typer.Option("--rename-duplicates", help="Add _2, _3 ... to repeated ids.", rich_help_panel=_OUTPUT),
+]
+Convert = Annotated[
+    bool,
+    typer.Option(
+        "--convert",
+        help="Read structures (dot-bracket, CT, BPSEQ, ST, TSV), not sequences, and write or draw them as they are.",
+        rich_help_panel=_OUTPUT,
+    ),
 ]
 Decoder = Annotated[
     DecoderChoice | None,

@@ -6,12 +6,14 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from typing import TypeVar
 
 from rnafm_cli.errors import InputError
-from rnafm_cli.rna.records import SequenceRecord
+from rnafm_cli.rna.records import SequenceRecord, StructureRecord
 
 __all__ = ["DistinctNames", "file_stem", "hdf5_key", "npy_stem", "rename_duplicates"]
 
+_Record = TypeVar("_Record", SequenceRecord, StructureRecord)
 _UNSAFE = re.compile(r"""[\\/?%*:|"<>\s\x00-\x1f]""")
 _LONGEST = 200
 """Bytes of a file name without its suffix; common file systems take 255 in all."""
@@ -78,7 +80,7 @@ class DistinctNames:
         return InputError(f"{record.where}: {problem}", hint="give every record its own id, or use --rename-duplicates")
 
 
-def rename_duplicates(records: Iterable[SequenceRecord]) -> Iterator[SequenceRecord]:
+def rename_duplicates(records: Iterable[_Record]) -> Iterator[_Record]:
     """The same records, a repeated id followed by ``_2``, ``_3`` and so on."""
     counts: dict[str, int] = {}
     for record in records:
