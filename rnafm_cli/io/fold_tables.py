@@ -18,6 +18,7 @@ __all__ = ["REPORT_FORMATS", "write_calibration", "write_records", "write_report
 
 _COLUMNS = ("predictor", "scope", "group", "records", "metric", "value", "low", "high", "p_value")
 _COUNTS = ("knot_records", "knot_true", "knot_predicted")
+_BIN_COLUMNS = ("from", "to", "pairs", "predicted", "observed", "low", "high")
 _PER_RECORD = (
     "predictor",
     "id",
@@ -55,11 +56,9 @@ def write_records(sink: TextSink, scores: Mapping[str, Sequence[FoldScore]]) -> 
 
 def write_calibration(sink: TextSink, calibration: Calibration) -> None:
     """Write the bins of a reliability curve; empty bins have no frequencies."""
-    curve = calibration.curve
-    writer = TableWriter(sink, ("from", "to", "pairs", "predicted", "observed", "low", "high"))
-    for k, count in enumerate(curve.counts):
-        means = [float(curve.predicted[k]), *_rounded(calibration.observed[k])] if count else [None] * 4
-        writer.write([float(curve.edges[k]), float(curve.edges[k + 1]), int(count), *means])
+    writer = TableWriter(sink, _BIN_COLUMNS)
+    for one in _bins(calibration):
+        writer.write([one[column] for column in _BIN_COLUMNS])
     writer.flush()
 
 
@@ -72,10 +71,19 @@ def _write_tsv(sink: TextSink, report: FoldReport, calibration: Calibration | No
                 if not math.isnan(interval.estimate):
                     row = [predictor, group.scope, group.name, group.summary.records, metric]
                     writer.write([*row, *_rounded(interval), None])
+            for count in _COUNTS if _has_knots(group) else ():
+                row = [predictor, group.scope, group.name, group.summary.records, count]
+                writer.write([*row, getattr(group.summary, count), None, None, None])
     if calibration is not None:
         first = next(iter(report.groups))
         row = [first, "all", "all", report.records, "calibration_error"]
         writer.write([*row, *_rounded(calibration.ece), None])
+        for one in _bins(calibration):
+            row = [first, "calibration", _bin_name(one), report.records]
+            writer.write([*row, "pairs", one["pairs"], None, None, None])
+            if one["pairs"]:
+                writer.write([*row, "predicted", one["predicted"], None, None, None])
+                writer.write([*row, "observed", one["observed"], one["low"], one["high"], None])
     sizes = _sizes(report)
     for (scope, name, metric), difference in report.differences.items():
         row = [_difference_name(report), scope, name, sizes[scope, name], metric]
@@ -106,17 +114,25 @@ def _write_json(sink: TextSink, report: FoldReport, calibration: Calibration | N
         document["difference"] = {"of": list(report.groups)[:2]} | found
     if calibration is not None:
         document["calibration_error"] = _interval_object(calibration.ece)
+        document["calibration"] = _bins(calibration)
     sink.write(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def _write_text(sink: TextSink, report: FoldReport, calibration: Calibration | None) -> None:
     for predictor, groups in report.groups.items():
-        head = [predictor, "records", "F1", "", "P", "R", "relaxed F1", "", "micro F1", "knot P", "knot R"]
+        head = [predictor, "records", "F1", "", "P", "R", "relaxed F1", "", "micro F1"]
         sink.write(_aligned([head, *map(_text_row, groups)]) + "\n")
+        if knotted := [group for group in groups if _has_knots(group)]:
+            head = ["pseudoknotted pairs", "true", "predicted", "P", "", "R", ""]
+            sink.write(_aligned([head, *map(_knot_row, knotted)]) + "\n")
     if calibration is not None:
-        sink.write(
-            f"calibration error of the pair probabilities: {calibration.ece.estimate:.3f} {_range(calibration.ece)}\n\n"
-        )
+        rows = [["pair probability", "pairs", "mean", "true", ""]]
+        for one, interval in zip(_bins(calibration), calibration.observed, strict=True):
+            if one["pairs"]:
+                means = [f"{one['predicted']:.3f}", f"{one['observed']:.3f}", _range(interval)]
+                rows.append([_bin_name(one), str(one["pairs"]), *means])
+        sink.write(_aligned(rows))
+        sink.write(f"calibration error {calibration.ece.estimate:.3f} {_range(calibration.ece)}\n\n")
     if report.differences:
         sizes = _sizes(report)
         rows = [[_difference_name(report), "records", "F1", "", "p", "relaxed F1", "", "p"]]
@@ -138,8 +154,33 @@ def _text_row(group: Group) -> list[str]:
     cells += [f"{found['f1'].estimate:.3f}", _range(found["f1"])]
     cells += [f"{found[metric].estimate:.3f}" for metric in ("precision", "recall")]
     cells += [f"{found['relaxed_f1'].estimate:.3f}", _range(found["relaxed_f1"])]
-    rest = (found[metric].estimate for metric in ("micro_f1", "knot_precision", "knot_recall"))
-    return cells + [_text(value, ".3f") for value in rest]
+    return [*cells, _text(found["micro_f1"].estimate, ".3f")]
+
+
+def _knot_row(group: Group) -> list[str]:
+    cells = [_shown_group(group.scope, group.name), str(group.summary.knot_true), str(group.summary.knot_predicted)]
+    for metric in ("knot_precision", "knot_recall"):
+        interval = group.intervals[metric]
+        cells += [_text(interval.estimate, ".3f"), _range(interval)]
+    return cells
+
+
+def _has_knots(group: Group) -> bool:
+    return group.summary.knot_true + group.summary.knot_predicted > 0
+
+
+def _bins(calibration: Calibration) -> list[dict[str, Any]]:
+    """The reliability curve, one entry of ``_BIN_COLUMNS`` a bin; frequencies of an empty one are None."""
+    curve, rows = calibration.curve, []
+    for k, count in enumerate(curve.counts.tolist()):
+        means = [_number(float(curve.predicted[k])), *_rounded(calibration.observed[k])]
+        edges = [round(float(edge), 6) for edge in curve.edges[k : k + 2]]
+        rows.append(dict(zip(_BIN_COLUMNS, [*edges, count, *means], strict=True)))
+    return rows
+
+
+def _bin_name(one: Mapping[str, Any]) -> str:
+    return f"{one['from']:g}-{one['to']:g}"
 
 
 def _aligned(rows: Iterable[Sequence[str]]) -> str:

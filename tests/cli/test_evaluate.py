@@ -68,6 +68,28 @@ def test_json_and_text_say_the_same(rnafm: Command, truth: Path, prediction: Pat
     assert text.splitlines()[1].split()[:3] == ["all", "3", "0.630"]
 
 
+def test_pseudoknots_and_calibration_have_figures_of_their_own(rnafm: Command, tmp_path: Path) -> None:
+    sequence, knot = "GGGAACCCAACCCAAGGG", "(((..[[[..)))..]]]"
+    truth, mine, probs = tmp_path / "truth.dbn", tmp_path / "mine.dbn", tmp_path / "p.h5"
+    truth.write_text(f">a\n{sequence}\n{knot}\n>b\n{sequence}\n{knot}\n")
+    mine.write_text(f">a\n{sequence}\n{knot}\n>b\n{sequence}\n{knot.translate({91: 46, 93: 46})}\n")
+    with h5py.File(probs, "w") as file:
+        for id in "ab":
+            file[id] = np.full((18, 18), 0.05, dtype=np.float32)
+    arguments = ["evaluate", "fold", truth, mine, "--probs", probs]
+    table = rows(rnafm(*arguments).stdout)
+    found = {m: value(table, m) for m in ("knot_true", "knot_predicted", "knot_precision", "knot_recall")}
+    assert found == {"knot_true": 6, "knot_predicted": 3, "knot_precision": 1, "knot_recall": 0.5}
+    bins = json.loads(rnafm(*arguments, "--format", "json").stdout)["calibration"]
+    assert (bins[0]["pairs"], bins[0]["observed"]) == (2 * 153, pytest.approx(6 / 153, abs=1e-5))
+    assert (bins[9]["to"], bins[9]["pairs"], bins[9]["observed"]) == (1, 0, None)
+    text = rnafm(*arguments, "--format", "table").stdout.splitlines()
+    (start,) = [k for k, line in enumerate(text) if line.startswith("pseudoknotted pairs")]
+    assert text[start + 1].split()[:4] == ["all", "6", "3", "1.000"]
+    (start,) = [k for k, line in enumerate(text) if line.startswith("pair probability")]
+    assert text[start + 1].split()[:4] == ["0-0.1", "306", "0.050", "0.039"]
+
+
 def test_a_pipe_can_be_evaluated(rnafm: Command, truth: Path, prediction: Path) -> None:
     piped = rnafm("evaluate", "fold", truth, "-", stdin=prediction.read_text())
     assert piped.returncode == 0
@@ -95,6 +117,10 @@ def test_two_predictors_are_compared_record_by_record(rnafm: Command, tmp_path: 
     (row,) = [r for r in table if r["predictor"] == "ours - theirs" and r["metric"] == "f1" and r["scope"] == "all"]
     assert float(row["low"]) > 0 and float(row["p_value"]) < 0.05
     assert value(table, "calibration_error") == pytest.approx(abs(5 / 91 - 0.05), abs=1e-4)
+    bin_ = {"scope": "calibration", "group": "0-0.1"}
+    assert value(table, "pairs", **bin_) == 12 * 91
+    assert value(table, "predicted", **bin_) == pytest.approx(0.05, abs=1e-4)
+    assert value(table, "observed", **bin_) == pytest.approx(5 / 91, abs=1e-5)
     scored = rows(records.read_text())
     assert [row["predictor"] for row in scored] == ["ours"] * 12 + ["theirs"] * 12
     assert [row["f1"] for row in scored[12:14]] == ["0", "0.888889"]
