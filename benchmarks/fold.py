@@ -1,6 +1,8 @@
 """RNA-FM's structure head: ours against the published `rna-fm` package, same weights, same threads, one run.
+And `rnafm fold` with its default model against `RNAfold -p`, whole processes on the same file.
 
 Usage: python benchmarks/fold.py [--quick] [--rounds 5] [--threads 2] [--clock wall|cpu] [--lengths N ...]
+           [--only heads|memory|programs ...]
 """
 
 from __future__ import annotations
@@ -16,8 +18,12 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from upstream import CONFIG, our_head, upstream_encoder, upstream_head
+from whole_fold import RECORDS, compare_programs
 
+from rnafm_cli.models.config import ENCODER_PRESETS
+
+PARTS = ("heads", "memory", "programs")
+CONFIG = ENCODER_PRESETS["rna-fm"]
 MEMORY_SHARE = 0.5
 TARGETS = {("fp32", 600): 1.2, ("bf16", 300): 3.0, ("bf16", 600): 3.0}
 SEED = 1
@@ -31,14 +37,19 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     print(f"{options.threads} threads, {options.clock} clock, load average {os.getloadavg()[0]:.1f}")
     clock = time.process_time if options.clock == "cpu" else time.perf_counter
-    for length in options.lengths:
-        compare_heads(length, options.rounds, clock)
-    if not options.no_memory:
+    if "heads" in options.only:
+        for length in options.lengths:
+            compare_heads(length, options.rounds, clock)
+    if "memory" in options.only:
         compare_memory(options.memory_length)
+    if "programs" in options.only:
+        compare_programs(min(options.rounds, 3), options.threads, records=options.records)
 
 
 def compare_heads(length: int, rounds: int, clock: Callable[[], float]) -> None:
     """Seconds of one pair map in turn, and how far the logits are apart."""
+    from upstream import our_head, upstream_head
+
     theirs, _ = upstream_head(SEED)
     head = our_head(theirs)
     tokens_1T, features_1TD = head_input(length)
@@ -99,6 +110,8 @@ def peak_memory(side: str, length: int) -> int:
     """KiB of this process after one map; upstream's modules hold only themselves then, ours only ours."""
     tokens_1T, _ = head_input(length)
     if side == "upstream":
+        from upstream import upstream_encoder, upstream_head
+
         encoder, head = upstream_encoder(SEED)[0], upstream_head(SEED)[0]
         hidden = encoder(tokens_1T, repr_layers=[CONFIG.layers])["representations"][CONFIG.layers]
         head(tokens_1T, {"embedding": hidden}).sigmoid()
@@ -121,12 +134,14 @@ def parse_options() -> argparse.Namespace:
         "--clock", choices=("wall", "cpu"), default="wall", help="cpu: on a busy machine, with --threads 1"
     )
     parser.add_argument("--memory-length", type=int, default=1000)
-    parser.add_argument("--no-memory", action="store_true")
-    parser.add_argument("--quick", action="store_true", help="one round at 100 and 300 nt, no memory")
+    parser.add_argument("--only", choices=PARTS, nargs="+", default=PARTS, help="all three without it")
+    parser.add_argument("--records", type=int, default=RECORDS, help="RNAs of the comparison with RNAfold")
+    parser.add_argument("--quick", action="store_true", help="one round: heads at 100 and 300 nt, 40 records")
     parser.add_argument("--peak", choices=("upstream", "ours"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.quick:
-        options.lengths, options.rounds, options.no_memory = [100, 300], 1, True
+        options.lengths, options.rounds, options.records = [100, 300], 1, 40
+        options.only = [part for part in options.only if part != "memory"]
     return options
 
 
