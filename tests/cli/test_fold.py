@@ -10,11 +10,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 from support.command import Command
 from support.vienna import vienna_records
 
-from rnafm_cli.rna.pseudoknots import from_dot_bracket
+from rnafm_cli.rna.pseudoknots import from_dot_bracket, to_dot_bracket
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples" / "rnas.fa"
@@ -343,6 +345,67 @@ def test_options_that_do_not_fit(rnafm: Command, arguments: tuple[str, ...], hin
     assert result.returncode == 2
     assert hint in result.stderr
     assert result.stdout == ""
+
+
+PARITY = Path(__file__).parents[1] / "data" / "parity"
+
+
+def test_an_official_head_from_its_file_to_upstreams_structures(rnafm: Command, tmp_path: Path) -> None:
+    from rnafm_cli.rna.decode import DecodeOptions, decode
+
+    file, folder = PARITY / "rnafm_resnet_random_small.pth", tmp_path / "weights"
+    stored = ("--weights-dir", folder)
+    assert rnafm("weights", "import", file, "--name", "small", *stored).returncode == 0
+    upstream = np.load(file.with_suffix(".npz"))
+    fasta = "".join(f">{upstream['names'][k]}\n{upstream['sequences'][k]}\n" for k in (0, 1))
+    chosen = ("--model", "small", "--decoder", "upstream", "--threshold", "0.4", "--probs", tmp_path / "p.h5")
+    result = rnafm("fold", *chosen, *stored, stdin=fasta)
+    assert result.returncode == 0, result.stderr
+    with h5py.File(tmp_path / "p.h5") as maps:
+        for k, (header, sequence, structure) in enumerate(triples(result.stdout)):
+            probs_LL = 1 / (1 + np.exp(-upstream[f"ss_logits_alone_{k}"][0].astype(np.float64)))
+            np.testing.assert_allclose(np.triu(maps[header[1:]][()]), np.triu(probs_LL), atol=2e-4)
+            pairs = decode(probs_LL, sequence, DecodeOptions(decoder="upstream", threshold=0.4))
+            assert structure == to_dot_bracket(pairs, len(sequence))
+
+
+KNOWN_CT = """5 made up
+1 G 0 2 5 1
+2 A 1 3 0 2
+3 A 2 4 0 3
+4 A 3 5 0 4
+5 A 4 6 1 5
+"""
+
+
+def test_known_structures_are_converted_as_they_are(rnafm: Command, knotted: Path, tmp_path: Path) -> None:
+    table = tmp_path / "known.tsv"
+    table.write_text(f"name\tfamily\tsequence\tpairs\nk\tA\t{KNOT}\t{KNOT_STRUCTURE}\n")
+    result = rnafm("fold", "--convert", table, "-", "--plot", tmp_path / "drawn", stdin=KNOWN_CT)
+    assert result.returncode == 0, result.stderr
+    assert triples(result.stdout) == [(">k", KNOT, KNOT_STRUCTURE), (">made up", "GAAAA", "(...)")]
+    assert {path.name for path in (tmp_path / "drawn").iterdir()} == {"k.svg", "made.svg"}
+    again = rnafm("fold", "--convert", "--format", "tsv", table)
+    assert again.stdout == table.read_text()
+    folder = tmp_path / "ct"
+    assert rnafm("fold", "--convert", "--format", "ct", "--out-dir", folder, table).returncode == 0
+    assert rnafm("fold", "--convert", folder).stdout == f">k\n{KNOT}\n{KNOT_STRUCTURE}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text", "code", "message"),
+    [
+        (("--score",), KNOWN_CT, 2, "--score is about predictions"),
+        ((), ">a\nGGAAACC\n((...)\n", 3, "sequence of 7, structure of 6"),
+        (("--format", "3drna"), ">a\nGGNAACC\n((...))\n", 3, "takes A, C, G and U only"),
+    ],
+)
+def test_what_cannot_be_converted_is_named(
+    rnafm: Command, arguments: tuple[str, ...], text: str, code: int, message: str
+) -> None:
+    result = rnafm("fold", "--convert", *arguments, stdin=text)
+    assert result.returncode == code
+    assert message in result.stderr
 
 
 def test_lonely_pairs_can_be_left_out(rnafm: Command) -> None:
