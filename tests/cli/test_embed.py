@@ -120,9 +120,10 @@ def test_stopped_run_leaves_no_final_file_and_resumes(
     command = [sys.executable, "-m", "rnafm_cli", "embed", str(fasta), "--h5", str(out), "--batch-tokens", "1000"]
     process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, text=True)
     partial = out.with_name("e.h5.tmp")
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 250
     while not (partial.exists() and partial.stat().st_size > 500_000) and time.monotonic() < deadline:
         time.sleep(0.05)
+    assert partial.exists() and process.poll() is None
     process.send_signal(sent)
     _, told = process.communicate(timeout=120)
     assert process.returncode == code

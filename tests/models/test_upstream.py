@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import pickle
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -69,6 +71,23 @@ def test_a_trainers_checkpoint_gives_the_weights_alone() -> None:
         "last_optimizer_state",
     ]
     assert len(card.source["sha256"]) == 64
+
+
+def test_optimiser_state_never_gets_into_memory(tmp_path: Path) -> None:
+    """A checkpoint of 120 MB, nearly all of it optimiser state, is imported by a process that grows by far less."""
+    path = saved(tmp_path / "big.pth", small(), last_optimizer_state={"exp_avg": torch.ones(30_000_000)})
+    code = """if True:
+        import resource, sys
+        from pathlib import Path
+        from rnafm_cli.models.imports import import_file
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        import_file(Path(sys.argv[1]), name="big", weights_dir=Path(sys.argv[2]))
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+    """
+    done = subprocess.run([sys.executable, "-c", code, path, tmp_path / "store"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 40_000  # KiB
+    assert (tmp_path / "store" / "big.safetensors").stat().st_size < 1_000_000
 
 
 def test_old_pickles_and_numpy_numbers_are_read(tmp_path: Path) -> None:
