@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rnafm_cli.cli import console, options
-from rnafm_cli.errors import WeightsError
+from rnafm_cli.errors import UsageError, WeightsError
 
 if TYPE_CHECKING:
     from rnafm_cli.models.files import Card
@@ -168,7 +168,15 @@ def import_model(
         Path,
         typer.Argument(metavar="FILE", help="Upstream .pth, multimolecule .safetensors or a model file of rnafm."),
     ],
-    name: Annotated[str, typer.Option("--name", metavar="NAME", help="Name that it gets.")],
+    name: Annotated[
+        str | None,
+        typer.Option(
+            "--name",
+            metavar="NAME",
+            help="Name that it gets; files called as upstream publishes them know theirs.",
+            show_default=False,
+        ),
+    ] = None,
     mask_row: MaskRow = MaskRowChoice.upstream,
     kind: Annotated[
         KindChoice | None,
@@ -192,12 +200,16 @@ def import_model(
 
     Examples:
 
-      rnafm weights import RNA-FM_pretrained.pth --name rna-fm
+      rnafm weights import RNA-FM-ResNet_bpRNA.pth
 
-      rnafm weights import RNA-FM-ResNet_bpRNA.pth --name rna-fm-ss-bprna
+      rnafm weights import mine.pth --name lab-fm
     """
     from rnafm_cli.models.imports import import_file
+    from rnafm_cli.models.registry import published_name
 
+    name = name or published_name(file.name)
+    if name is None:
+        raise UsageError(f"{file.name} is not a file that upstream publishes", hint="give it a name: --name NAME")
     path, card = import_file(
         file,
         name=name,

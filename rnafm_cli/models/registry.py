@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-__all__ = ["ENCODER", "MODELS", "Download", "ModelSpec", "nearest_name"]
+__all__ = ["ENCODER", "MODELS", "Download", "ModelSpec", "nearest_name", "published_name"]
 
 ENCODER = "encoder"
 """The component that every model has; the others are heads, named after their task."""
@@ -99,6 +99,12 @@ MODELS: dict[str, ModelSpec] = {
         ),
     ),
 }
+
+
+def published_name(file_name: str) -> str | None:
+    """The registered model that a published file holds, by the file's name."""
+    published = {spec.download.file_name: name for name, spec in MODELS.items() if spec.download is not None}
+    return published.get(file_name)
 
 
 def nearest_name(name: str, names: Iterable[str]) -> str | None:

@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,7 @@ class CheckpointFolder:
         self.folder = folder
         self._keep = max(1, keep)
 
-    def save(self, model: nn.Module, optimizers: Sequence[Optimizer], state: RunState, extra: dict[str, Any]) -> Path:
+    def save(self, model: nn.Module, optimizer: Optimizer, state: RunState, extra: dict[str, Any]) -> Path:
         """Write the checkpoint of ``state.step``; collective over all processes.
 
         Raises:
@@ -63,7 +63,7 @@ class CheckpointFolder:
         scratch = self.folder / f"{final.name}.tmp"
         first = _rank() == 0
         failure = _agree(_attempt(lambda: _fresh_folder(scratch)) if first else None)
-        failure = failure or _agree(_attempt(lambda: _write_tensors(scratch, model, optimizers)))
+        failure = failure or _agree(_attempt(lambda: _write_tensors(scratch, model, optimizer)))
         failure = failure or _agree(_attempt(lambda: _seal(scratch, final, vars(state), extra)) if first else None)
         if failure is not None:
             if first:
@@ -105,21 +105,21 @@ class CheckpointFolder:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def restore(path: Path, model: nn.Module, optimizers: Sequence[Optimizer]) -> tuple[RunState, dict[str, Any]]:
+def restore(path: Path, model: nn.Module, optimizer: Optimizer) -> tuple[RunState, dict[str, Any]]:
     """Load a complete checkpoint into model and optimisers, whatever number of processes wrote it.
 
     Returns:
         The run's state and what was saved beside it.
     """
     marker = read_marker(path)
-    weights, moments = get_state_dict(model, optimizers, options=StateDictOptions(flatten_optimizer_state_dict=True))
+    weights, moments = get_state_dict(model, optimizer, options=StateDictOptions(flatten_optimizer_state_dict=True))
     tensors: dict[str, Any] = {"model": weights, "optimizer": moments}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         dcp.load(tensors, checkpoint_id=str(path), no_dist=not dist.is_initialized())
     set_state_dict(
         model,
-        optimizers,
+        optimizer,
         model_state_dict=tensors["model"],
         optim_state_dict=tensors["optimizer"],
         options=StateDictOptions(flatten_optimizer_state_dict=True),
@@ -144,8 +144,8 @@ def read_marker(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: not a complete checkpoint", hint="name a step-... folder of a run") from failure
 
 
-def _write_tensors(scratch: Path, model: nn.Module, optimizers: Sequence[Optimizer]) -> None:
-    weights, moments = get_state_dict(model, optimizers, options=StateDictOptions(flatten_optimizer_state_dict=True))
+def _write_tensors(scratch: Path, model: nn.Module, optimizer: Optimizer) -> None:
+    weights, moments = get_state_dict(model, optimizer, options=StateDictOptions(flatten_optimizer_state_dict=True))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         dcp.save(

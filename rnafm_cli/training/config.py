@@ -123,8 +123,6 @@ class BatchSection:
 class OptimSection:
     """The optimiser and its schedule."""
 
-    method: Literal["adamw", "muon"] = "adamw"
-    """adamw (the paper's), or muon for the matrices of the layers and AdamW for the rest; not with run.fsdp."""
     rate: float = 1e-3
     """Peak learning rate."""
     schedule: Literal["inverse-sqrt", "cosine", "trapezoid"] = "trapezoid"
@@ -239,8 +237,6 @@ class PretrainConfig:
             raise ConfigError("batch.micro_batches and optim.steps must be at least 1")
         if self.optim.warmup >= self.optim.steps:
             raise ConfigError(f"optim.warmup {self.optim.warmup} must be less than optim.steps {self.optim.steps}")
-        if self.optim.method == "muon" and self.run.fsdp:
-            raise ConfigError("optim.method muon does not work with run.fsdp", hint="use adamw, or DDP")
         if not 0 <= self.optim.cooldown <= 1:
             raise ConfigError(f"optim.cooldown {self.optim.cooldown} is a share, 0 to 1")
         if not 0 < self.mask.share < 1 or not 0 <= self.mask.masked + self.mask.random <= 1:

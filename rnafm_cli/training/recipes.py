@@ -34,7 +34,7 @@ RECIPES: dict[str, dict[str, dict[str, Any]]] = {
         "sampling": {"exponent": 0.35},
         "twins": {"weight": 0.5},
         "batch": {"tokens": 8192, "micro_batches": 2, "layout": "pack"},
-        "optim": {"rate": 1.5e-3, "schedule": "trapezoid", "warmup": 60, "steps": 640, "cooldown": 0.3},
+        "optim": {"rate": 1.5e-3, "schedule": "trapezoid", "warmup": 60, "steps": 520, "cooldown": 0.3},
         "validation": {"every": 160, "sequences": 256},
         "checkpoint": {"every_minutes": 5.0, "keep": 3},
     },

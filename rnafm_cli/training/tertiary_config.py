@@ -125,8 +125,6 @@ class TertiaryRecipe:
     run: RunSection = field(default_factory=RunSection)
 
     def __post_init__(self) -> None:
-        if self.optim.method != "adamw":
-            raise ConfigError(f"optim.method {self.optim.method}: heads are trained with adamw")
         if self.data.folds < 2:
             raise ConfigError(f"data.folds {self.data.folds} must be at least 2")
         if self.map.levels < 1 or self.sampling.crop < 8:

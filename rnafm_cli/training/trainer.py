@@ -21,7 +21,7 @@ from rnafm_cli.training.checkpoint import CheckpointFolder, RunState, restore
 from rnafm_cli.training.config import PretrainConfig
 from rnafm_cli.training.feed import Feed, StepBatches
 from rnafm_cli.training.masked_model import MaskedTokenModel
-from rnafm_cli.training.optimizers import build_optimizers
+from rnafm_cli.training.optimizers import build_optimizer
 from rnafm_cli.training.processes import Processes
 from rnafm_cli.training.resumption import check_same_run, resume_path
 from rnafm_cli.training.run_log import RunLog, write_run_json
@@ -87,10 +87,10 @@ class Trainer:
         twins = config.twins
         self.model = MaskedTokenModel(self.encoder, twin_temperature=twins.temperature if twins.weight else None)
         self._shared = self._processes.distribute(self.model, fsdp=config.run.fsdp)
-        self.optimizers = build_optimizers(self.model, config.optim)
+        self.optimizer = build_optimizer(self.model, config.optim)
         self.state, self._tally = RunState(), Tally()
         if start is not None:
-            self.state, extra = restore(start, self.model, self.optimizers)
+            self.state, extra = restore(start, self.model, self.optimizer)
             self._tally = Tally.unpack(extra["window"])
             self._report(f"resuming from {start} at step {self.state.step:,}")
         if config.run.compile:
@@ -176,9 +176,8 @@ class Trainer:
         ]
         masked, tokens = self._processes.total(counts)
         rate = rate_at(state.step, config.optim)
-        for optimizer in self.optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = rate
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
         loss_sum, twin_sum = torch.zeros((), device=device), torch.zeros((), device=device)
         right = torch.zeros((), device=device, dtype=torch.int64)
         bf16 = config.run.precision == "bf16"
@@ -200,13 +199,11 @@ class Trainer:
         )
         total_loss, total_twins, total_right = self._processes.total([float(loss_sum), float(twin_sum), float(right)])
         if math.isfinite(total_loss + total_twins) and math.isfinite(norm):
-            for optimizer in self.optimizers:
-                optimizer.step()
+            self.optimizer.step()
             state.bad_steps = 0
         else:
             state.bad_steps += 1
-        for optimizer in self.optimizers:
-            optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=True)
         state.step, state.epoch, state.batch = state.step + 1, step.epoch, step.done
         state.tokens += int(tokens)
         if state.bad_steps:
@@ -298,7 +295,7 @@ class Trainer:
             "shape": asdict(self.encoder.config),
             "fingerprint": self._fingerprint,
         }
-        self._checkpoints.save(self.model, self.optimizers, self.state, extra)
+        self._checkpoints.save(self.model, self.optimizer, self.state, extra)
         self._tally.started += time.monotonic() - began
 
     def _facts(self, corpus: Corpus) -> dict[str, Any]:

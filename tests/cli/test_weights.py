@@ -80,6 +80,15 @@ def test_import_prints_the_path_and_tells_choices(home: Path) -> None:
     assert stderr("import", TRAINLIKE, "--name", "quiet", "--quiet") == ""
 
 
+def test_published_files_know_their_names(home: Path, tmp_path: Path) -> None:
+    published = tmp_path / "RNA-FM-ResNet_bpRNA.pth"
+    published.write_bytes((PARITY / "rnafm_resnet_random_small.pth").read_bytes())
+    # The fixture is small, and what becomes rna-fm-ss-bprna has to have its size.
+    assert "where rna-fm-ss-bprna is fold-resnet" in str(failure("import", published))
+    error = failure("import", SMALL)
+    assert isinstance(error, UsageError) and "--name" in str(error.hint)
+
+
 def test_import_options(home: Path) -> None:
     resnet = PARITY / "rnafm_resnet_random_small.pth"
     run("import", resnet, "--name", "part", "--kind", "encoder")
@@ -141,9 +150,7 @@ def test_pull_refuses_what_it_cannot_do() -> None:
     assert "did you mean rna-fm" in str(failure("pull", "rna-fmm"))
 
 
-@pytest.mark.parametrize(
-    "arguments", [["import", SMALL], ["import"], ["pull"], ["import", SMALL, "--mask-row", "maybe"]]
-)
+@pytest.mark.parametrize("arguments", [["import"], ["pull"], ["import", SMALL, "--mask-row", "maybe"]])
 def test_wrong_usage_exits_2(arguments: list[str]) -> None:
     assert CliRunner().invoke(program, ["weights", *map(str, arguments)]).exit_code == 2
 
