@@ -40,16 +40,22 @@ class ModelChoice:
 
     @cached_property
     def loaded(self) -> Model:
-        """The model, read from disk when first used."""
+        """The model, read from disk when first used.
+
+        Raises:
+            UsageError: for a codon model.
+        """
         from rnafm_cli.tasks.model import load_model
 
-        return load_model(
+        model = load_model(
             self.name,
             weights_dir=self.weights_dir,
             device=self.device,
             precision=self.precision.value,
             threads=self.threads,
         )
+        model.check_nucleotides()
+        return model
 
     @property
     def provenance(self) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import typer
 
 from rnafm_cli.cli import console, options
 from rnafm_cli.cli.evaluate_function import ReportFormat
+from rnafm_cli.cli.options import OnErrorChoice
 from rnafm_cli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -55,6 +56,10 @@ PerChain = Annotated[
 Figures = Annotated[Path | None, typer.Option("--plot", metavar="DIR", help="Draw figures into this folder.")]
 FigureFormat = Annotated[PictureChoice, typer.Option("--plot-format", help="Kind of figures.")]
 Missing = Annotated[MissingMap, typer.Option("--missing", help="Chains without prediction: stop, or leave out.")]
+OnBadStructure = Annotated[
+    OnErrorChoice,
+    typer.Option("--on-error", help="A structure file of TRUTH that cannot be used stops the run, or is left out."),
+]
 Baseline = Annotated[
     bool,
     typer.Option(
@@ -81,6 +86,7 @@ def contact(
     plot: Figures = None,
     plot_format: FigureFormat = PictureChoice.svg,
     missing: Missing = MissingMap.error,
+    on_error: OnBadStructure = OnErrorChoice.fail,
     baseline: Baseline = True,
     resamples: Resamples = 2000,
     confidence: Confidence = 0.95,
@@ -96,7 +102,7 @@ def contact(
     from rnafm_cli.rna.map_metrics import score_contacts
 
     job = _Job("contact", truth, output, report_format, per_record, plot, plot_format, resamples, confidence, seed)
-    chains, maps = _read(job, [(prediction, name), (against, against_name)], missing, baseline)
+    chains, maps = _read(job, [(prediction, name), (against, against_name)], missing, on_error, baseline)
     scores: dict[str, list[MapScore]] = {}
     for label, by_id in maps.items():
         found = [score_contacts(chain, by_id[chain.id], least=min_separation) for chain in chains]
@@ -119,6 +125,7 @@ def distance(
     plot: Figures = None,
     plot_format: FigureFormat = PictureChoice.svg,
     missing: Missing = MissingMap.error,
+    on_error: OnBadStructure = OnErrorChoice.fail,
     baseline: Baseline = True,
     resamples: Resamples = 2000,
     confidence: Confidence = 0.95,
@@ -133,7 +140,7 @@ def distance(
     from rnafm_cli.rna.map_metrics import score_distances
 
     job = _Job("distance", truth, output, report_format, per_record, plot, plot_format, resamples, confidence, seed)
-    chains, maps = _read(job, [(prediction, name), (against, against_name)], missing, baseline)
+    chains, maps = _read(job, [(prediction, name), (against, against_name)], missing, on_error, baseline)
     scores: dict[str, list[MapScore]] = {}
     for label, by_id in maps.items():
         found = [score_distances(chain, by_id[chain.id]) for chain in chains]
@@ -156,13 +163,22 @@ class _Job:
 
 
 def _read(
-    job: _Job, predictions: list[tuple[Path | None, str | None]], missing: MissingMap, baseline: bool
+    job: _Job,
+    predictions: list[tuple[Path | None, str | None]],
+    missing: MissingMap,
+    on_error: OnErrorChoice,
+    baseline: bool,
 ) -> tuple[list[Chain], dict[str, dict]]:
     """Chains that are scored, and for each predictor by name their maps by id."""
     from rnafm_cli.io.chain_files import read_chains
     from rnafm_cli.io.map_predictions import read_maps
 
-    chains = read_chains(job.truth)
+    def reject(error: InputError) -> None:
+        if on_error is OnErrorChoice.fail:
+            raise error
+        console.warn(f"{error.message}; left out")
+
+    chains = read_chains(job.truth, reject=reject)
     if job.task == "distance":
         known = [chain for chain in chains if chain.distance_LL is not None]
         if not known:

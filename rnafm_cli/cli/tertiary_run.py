@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from rnafm_cli.cli import console
 from rnafm_cli.cli.intake import Intake
@@ -31,6 +31,7 @@ _RESTRAINTS = ("3drna", "rosetta")
 _LEAST_PROBABILITY = {"tsv": 0.01, "jsonl": 0.01, "casprr": 0.01, "3drna": 0.3, "rosetta": 0.3}
 _FARTHEST_RESTRAINT = 15.0
 _LEAST_SEPARATION = 5
+_HDF5_SUFFIXES = (".h5", ".hdf5")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,8 +70,15 @@ class Request:
         return ("contact", "distance") if self.with_distance else (self.task,)
 
 
+class _Claims(Protocol):
+    """An output that may refuse a record before anything is computed for it."""
+
+    def claim(self, record: SequenceRecord) -> None: ...
+
+
 def run(request: Request, intake: Intake) -> None:
     """Predict and write."""
+    request = _with_maps(request)
     _check(request)
     choice = _choice(request)
 
@@ -97,14 +105,14 @@ def run(request: Request, intake: Intake) -> None:
         prior_processes=loaded.runtime.helpers,
     )
     with ExitStack() as stack:
-        text = _text_output(stack, request)
         maps = _map_output(stack, request, loaded)
+        text = None if request.output == request.h5 else _text_output(stack, request)
         records: Iterable[SequenceRecord] = intake.records()
         if request.rename_duplicates:
             records = renamed(records)
         results = predict_tertiary(
-            _claimed(records, text, maps, intake),
-            loaded.encoder,
+            _claimed(records, [out for out in (text, maps, pictures) if out is not None], intake),
+            loaded.encoder_for(request.tasks[0]),
             predictor,
             loaded.runtime,
             batch_tokens=request.batch_tokens,
@@ -114,7 +122,18 @@ def run(request: Request, intake: Intake) -> None:
         )
         bar = stack.enter_context(console.progress(description="predicting"))
         _write(results, choice, text, maps, pictures, intake, bar)
+    if pictures is not None:
+        pictures.report()
     intake.finish()
+
+
+def _with_maps(request: Request) -> Request:
+    """``-o FILE.h5`` means ``--h5 FILE.h5`` and no text."""
+    if request.output.suffix.lower() not in _HDF5_SUFFIXES:
+        return request
+    if request.h5 is not None or request.format != "tsv" or request.out_dir is not None:
+        raise UsageError(f"{request.output}: is the name of an HDF5 file, not of text", hint="give it to --h5")
+    return replace(request, h5=request.output)
 
 
 def _check(request: Request) -> None:
@@ -170,15 +189,12 @@ def _map_output(stack: ExitStack, request: Request, loaded: Model) -> TertiaryMa
     return writer
 
 
-def _claimed(
-    records: Iterable[SequenceRecord], text: MapOutput, maps: TertiaryMapWriter | None, intake: Intake
-) -> Iterator[SequenceRecord]:
-    """The records whose names are still free in every output."""
+def _claimed(records: Iterable[SequenceRecord], outputs: Sequence[_Claims], intake: Intake) -> Iterator[SequenceRecord]:
+    """The records that every output can take."""
     for record in records:
         try:
-            text.claim(record)
-            if maps is not None:
-                maps.claim(record)
+            for output in outputs:
+                output.claim(record)
         except InputError as error:
             intake.reject(error)
         else:
@@ -188,7 +204,7 @@ def _claimed(
 def _write(
     results: Iterator[TertiaryMaps],
     choice: PairChoice,
-    text: MapOutput,
+    text: MapOutput | None,
     maps: TertiaryMapWriter | None,
     pictures: _Pictures | None,
     intake: Intake,
@@ -197,9 +213,10 @@ def _write(
     from rnafm_cli.io.pair_rows import pair_rows
 
     for result in results:
-        pairs = choice.pairs(result.contact_LL, result.distance_LL)
         try:
-            text.add(result.record, pair_rows(result.record, pairs, result.named()))
+            if text is not None:
+                pairs = choice.pairs(result.contact_LL, result.distance_LL)
+                text.add(result.record, pair_rows(result.record, pairs, result.named()))
         except InputError as error:
             intake.reject(error)
             continue
@@ -219,7 +236,9 @@ class _Pictures:
         assert request.plot is not None
         self._task = request.task
         self._gallery: Gallery = Gallery(request.plot)
+        self._truth = request.truth
         self._known: dict[str, Chain] = {}
+        self._unknown: list[str] = []
         if request.truth is not None:
             from rnafm_cli.io.chain_files import read_chains
 
@@ -227,16 +246,26 @@ class _Pictures:
                 self._known[chain.id] = chain
                 self._known.setdefault(f"={chain.sequence}", chain)
 
-    def add(self, result: TertiaryMaps) -> None:
-        from rnafm_cli.viz.tertiary_picture import draw_contacts, draw_distances
+    def claim(self, record: SequenceRecord) -> None:
+        """Make sure that what is known of a record fits it, before anything is predicted.
 
-        name = result.record.id
-        truth = self._known.get(name) or self._known.get(f"={result.record.sequence}")
-        if truth is not None and len(truth) != len(result.record):
+        Raises:
+            InputError: when the known chain has another length.
+        """
+        truth = self._of(record)
+        if truth is not None and len(truth) != len(record):
             raise InputError(
-                f"{truth.where}: has {len(truth)} residues, and {result.record.where} {len(result.record)}",
+                f"{truth.where}: has {len(truth)} residues, and {record.where} {len(record)}",
                 hint="predict the whole chain, unobserved residues included",
             )
+        if truth is None and self._truth is not None:
+            self._unknown.append(record.id)
+
+    def add(self, result: TertiaryMaps) -> None:
+        """Draw one RNA."""
+        from rnafm_cli.viz.tertiary_picture import draw_contacts, draw_distances
+
+        name, truth = result.record.id, self._of(result.record)
         path = self._gallery.place(name)
         if self._task == "contact":
             assert result.contact_LL is not None
@@ -244,3 +273,12 @@ class _Pictures:
         else:
             assert result.distance_LL is not None
             draw_distances(name, result.distance_LL, path, truth=truth)
+
+    def report(self) -> None:
+        """Name the RNAs of which nothing is known."""
+        if self._unknown:
+            shown = ", ".join(self._unknown[:5]) + (" ..." if len(self._unknown) > 5 else "")
+            console.warn(f"{self._truth}: has no chain with the id or the sequence of {shown}; drawn without")
+
+    def _of(self, record: SequenceRecord) -> Chain | None:
+        return self._known.get(record.id) or self._known.get(f"={record.sequence}")

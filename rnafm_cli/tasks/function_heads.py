@@ -8,7 +8,7 @@ from typing import Literal, TypeVar
 import torch
 from torch import Tensor
 
-from rnafm_cli.errors import UsageError, WeightsError
+from rnafm_cli.errors import WeightsError
 from rnafm_cli.models.binding import BindingConfig, BindingHead
 from rnafm_cli.models.files import Card
 from rnafm_cli.models.ribosome_load import LoadConfig, LoadHead
@@ -70,8 +70,8 @@ def encoded_for(
 
 def _component(model: Model, task: str) -> tuple[dict[str, Tensor], Card]:
     tensors, card = model.component(task)
-    if card.config.get("embedding") and model.encoder_for(task).config.alphabet.unit != 1:
-        raise UsageError(f"model '{model.name}' reads codons", hint="use rnafm-mini or another nucleotide model")
+    if card.config.get("embedding"):
+        model.check_nucleotides(task)
     return tensors, card
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from rnafm_cli.errors import UsageError
 from rnafm_cli.rna.records import SequenceRecord
 from rnafm_cli.tasks.encode import DEFAULT_BATCH_TOKENS, Reject, raise_rejected
 from rnafm_cli.tasks.runtime import Runtime
@@ -77,6 +78,17 @@ class Model:
         from rnafm_cli.models.store import encoder_path
 
         return self._encoder_at(encoder_path(self.name, head, weights_dir=self._weights_dir))[0]
+
+    def check_nucleotides(self, head: str | None = None) -> None:
+        """Make sure that the encoder (of a head, or the model's own) reads nucleotides.
+
+        Raises:
+            UsageError: for a codon model.
+            WeightsError: when the model has no such head.
+        """
+        encoder = self.encoder_for(head) if head is not None else self.encoder
+        if encoder.config.alphabet.unit != 1:
+            raise UsageError(f"model '{self.name}' reads codons", hint="use rnafm-mini or another nucleotide model")
 
     def embed(
         self,

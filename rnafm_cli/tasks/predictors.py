@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from rnafm_cli.data import thermo
-from rnafm_cli.errors import UsageError, WeightsError
+from rnafm_cli.errors import WeightsError
 from rnafm_cli.models.blank import NoInitialValues
 from rnafm_cli.models.files import Card
 from rnafm_cli.models.pair import PairConfig, PairHead, pair_probabilities
@@ -150,10 +150,7 @@ def load_pair_predictor(
     try:
         tensors, card = model.component("fold")
     except WeightsError:
-        if model.encoder.config.alphabet.unit != 1:
-            raise UsageError(
-                f"model '{model.name}' reads codons", hint="use rnafm-mini or another nucleotide model"
-            ) from None
+        model.check_nucleotides()
         raise
     if card.kind == "fold-resnet":
         with NoInitialValues():

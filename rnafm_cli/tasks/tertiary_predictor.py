@@ -165,9 +165,13 @@ def load_tertiary_predictor(
         UsageError: for a codon model.
         WeightsError: when the model lacks a head, or the head belongs to another encoder.
     """
-    if model.encoder.config.alphabet.unit != 1:
-        raise UsageError(f"model '{model.name}' reads codons", hint="use rnafm-mini or another nucleotide model")
-    heads = {task: _load_head(model, task) for task in tasks}
+    try:
+        heads = {task: _load_head(model, task) for task in tasks}
+    except WeightsError:
+        model.check_nucleotides()
+        raise
+    if len({id(model.encoder_for(task)) for task in tasks}) > 1:
+        raise UsageError(f"the heads of '{model.name}' read different encoders", hint="ask for one map at a time")
     takes_prior = any("prior" in head.config.pair.inputs for head in heads.values())
     if prior and takes_prior and not thermo.available():
         warn("ViennaRNA's Python package is missing: predicting without the thermodynamic prior, less exactly")

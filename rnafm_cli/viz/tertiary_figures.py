@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnafm_cli.rna.bootstrap import mean_interval, paired_difference
+from rnafm_cli.rna.fold_report import FEWEST
 from rnafm_cli.rna.map_metrics import MapScore
 from rnafm_cli.viz.axes import equal_bins, figure_and_axes, plain_lengths, points
 from rnafm_cli.viz.palette import INK, MUTED, PREDICTORS
@@ -43,7 +44,7 @@ def draw_scatter(scores: Mapping[str, Sequence[MapScore]], metric: str, path: Pa
     if not len(y_N):
         return
     low, high = _limits(np.concatenate([x_N, y_N]))
-    figure, axes = figure_and_axes(4.6, 4.75)
+    figure, axes = figure_and_axes(4.6, 5.0)
     axes.plot([low, high], [low, high], color=MUTED, linewidth=0.8, zorder=1)
     ahead = y_N < x_N if metric in _LOWER_IS_BETTER else y_N > x_N
     parts = [("equal", y_N == x_N, "#9ca3af"), (name, ahead & (y_N != x_N), PREDICTORS[0])]
@@ -51,12 +52,22 @@ def draw_scatter(scores: Mapping[str, Sequence[MapScore]], metric: str, path: Pa
     for label, chosen_N, colour in parts:
         told = f"{label}{'' if label == 'equal' else ' better'}: {int(chosen_N.sum())}"
         points(axes, x_N[chosen_N], y_N[chosen_N], colour, label=told, zorder=2 if label == "equal" else 3)
-    gain = paired_difference(y_N, x_N, rng=np.random.default_rng(seed))
-    mean = f"mean difference {gain.estimate:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]"
-    axes.set_title(f"{METRIC_NAMES.get(metric, metric)}\n{len(y_N)} chains, {mean}", fontsize=8, color=INK)
+    mean = _mean_difference(y_N, x_N, seed)
+    count = f"{len(y_N)} chain{'s' if len(y_N) > 1 else ''}"
+    axes.set_title(f"{METRIC_NAMES.get(metric, metric)}\n{count}, {mean}", fontsize=8, color=INK)
     axes.set(xlim=(low, high), ylim=(low, high), xlabel=other, ylabel=name, aspect="equal")
-    axes.legend(loc="lower right", fontsize=7, frameon=True, framealpha=0.85, edgecolor="none", handletextpad=0.3)
+    figure.set_layout_engine("compressed")
+    # Below the axes: the better predictor's points may lie in either corner.
+    figure.legend(loc="outside lower center", ncols=3, fontsize=7, frameon=False, handletextpad=0.3)
     save_figure(figure, path)
+
+
+def _mean_difference(y_N: NDArray[np.float64], x_N: NDArray[np.float64], seed: int) -> str:
+    """In words, with an interval where there are enough chains for one."""
+    if len(y_N) < FEWEST:
+        return f"mean difference {float((y_N - x_N).mean()):+.3g}"
+    gain = paired_difference(y_N, x_N, rng=np.random.default_rng(seed))
+    return f"mean difference {gain.estimate:+.3g} [{gain.low:+.3g}, {gain.high:+.3g}]"
 
 
 def draw_by_length(scores: Mapping[str, Sequence[MapScore]], metric: str, path: Path, *, seed: int = 0) -> None:

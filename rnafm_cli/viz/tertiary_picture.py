@@ -19,6 +19,8 @@ from rnafm_cli.viz.ticks import labelled_positions, tick_step
 
 __all__ = ["draw_contacts", "draw_distances"]
 
+_EDGE = 0.12
+"""Inches around what is drawn; with less, long numbers touch the edge of the picture."""
 _SIDE_UNITS = 430.0
 """Width of the map in the units in which ticks need room."""
 
@@ -57,13 +59,15 @@ def _draw(
 ) -> None:
     from matplotlib import colormaps
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     length = len(above_LL)
     shown_LL = np.array(above_LL, dtype=np.float64)
     if below_LL is not None:
         lower = np.tril_indices(length, k=-1)
         shown_LL[lower] = below_LL[lower]
-    figure = Figure(figsize=(6.0, 5.4), facecolor="white", layout="constrained")
+    layout = ConstrainedLayoutEngine(compress=True, w_pad=_EDGE, h_pad=_EDGE)
+    figure = Figure(figsize=(6.0, 5.4), facecolor="white", layout=layout)
     axes = figure.subplots()
     colours = colormaps[scale.colours].with_extremes(bad=PALE)
     edge = (0.5, length + 0.5, length + 0.5, 0.5)

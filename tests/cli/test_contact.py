@@ -172,6 +172,37 @@ def test_heat_maps(inside: Command, model: Path, tmp_path: Path) -> None:
     assert inside("distance", "-m", model, "--truth", truth, stdin=FASTA).returncode == 2
 
 
+def test_truth_that_does_not_fit(inside: Command, model: Path, tmp_path: Path) -> None:
+    chain = made_chains(1)[0]
+    truth = chain_file(tmp_path / "chains.h5", [chain])
+    options = ("contact", "-m", model, "--plot", tmp_path / "p", "--truth", truth, "-o", "/dev/null")
+    unknown = inside(*options, stdin=FASTA)
+    assert unknown.returncode == 0
+    assert "no chain with the id or the sequence of one, two/b; drawn without" in unknown.stderr
+    cut = f">{chain.id}\n{chain.sequence[:-1]}\n"
+    stopped = inside(*options, stdin=cut)
+    assert stopped.returncode == 3
+    assert f"has {len(chain)} residues" in stopped.stderr
+    skipped = inside(*options, "--on-error", "skip", stdin=cut + FASTA)
+    assert skipped.returncode == 3
+    assert "1 record left out" in skipped.stderr
+
+
+def test_an_output_named_h5_holds_maps_and_no_text(inside: Command, model: Path, tmp_path: Path) -> None:
+    maps = tmp_path / "maps.h5"
+    result = inside("distance", "-m", model, "-o", maps, stdin=FASTA)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == ""
+    with h5py.File(maps) as file:
+        assert list(file["one"]) == ["distance", "sd"]
+    again = inside("distance", "-m", model, "--h5", maps, "-o", tmp_path / "d.tsv", stdin=FASTA)
+    assert again.returncode == 2
+    assert "--force" in again.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["maps.h5"]
+    for more in (("--format", "jsonl"), ("--h5", tmp_path / "other.h5"), ("--out-dir", tmp_path / "d")):
+        assert inside("distance", "-m", model, "-o", maps, *more, stdin=FASTA).returncode == 2
+
+
 def test_a_missing_head_is_one_clear_line(rnafm: Command, tmp_path: Path) -> None:
     alone = tiny_model(tmp_path, heads=())
     for task in ("contact", "distance"):
@@ -275,6 +306,14 @@ def test_evaluation_against_structures_and_tables(inside: Command, model: Path, 
     result = inside("evaluate", "distance", structure, "-", "--no-baseline", stdin=predicted.stdout)
     assert result.returncode == 0, result.stderr
     assert value(rows(result.stdout), "stdin", "mse") > 0
+    (tmp_path / "dna.pdb").write_text(pdb_text({"A": hairpin("ACGTACGTACGTAC", ribose=False)}))
+    options = ("evaluate", "distance", tmp_path, "-", "--no-baseline")
+    stopped = inside(*options, stdin=predicted.stdout)
+    assert stopped.returncode == 3
+    assert "dna.pdb" in stopped.stderr
+    skipped = inside(*options, "--on-error", "skip", stdin=predicted.stdout)
+    assert skipped.returncode == 0
+    assert "only DNA; left out" in skipped.stderr
     missing = inside("evaluate", "distance", structure, "-", stdin=predicted.stdout.replace("1xyz_A", "other"))
     assert missing.returncode == 3
     assert "matched by id" in missing.stderr
