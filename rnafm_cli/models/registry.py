@@ -55,6 +55,12 @@ MODELS: dict[str, ModelSpec] = {
         },
         licence="MIT",
     ),
+    "rnafm-mini-pdb": ModelSpec(
+        summary="rnafm-mini with its structure head tuned on PDB structures, shipped with it",
+        preset="rnafm-mini",
+        components={ENCODER: "rnafm-mini", "fold": "rnafm-mini-pdb-fold"},
+        licence="MIT",
+    ),
     "rna-fm": ModelSpec(
         summary="RNA-FM, 100 M parameters (Chen et al. 2022)",
         preset="rna-fm",
