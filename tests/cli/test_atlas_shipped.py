@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import pytest
 from support.command import Command
 
 from rnafm_cli.models.folders import shipped_dir
@@ -15,12 +14,7 @@ ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples" / "rnas.fa"
 REFERENCE = shipped_dir() / REFERENCE_FILE
 
-needs_reference = pytest.mark.skipif(not REFERENCE.is_file(), reason=f"{REFERENCE_FILE} is not in weights/ yet")
 
-
-@pytest.mark.skipif(
-    not (shipped_dir() / "rnafm-mini-fold.safetensors").is_file(), reason="rnafm-mini-fold is not in weights/ yet"
-)
 def test_the_page_holds_structures(rnafm: Command, tmp_path: Path) -> None:
     arguments = ("atlas", EXAMPLES, "-o", tmp_path / "o", "--method", "pca", "--fold")
     result = rnafm(*arguments)
@@ -36,15 +30,6 @@ def test_the_page_holds_structures(rnafm: Command, tmp_path: Path) -> None:
     assert (tmp_path / "o" / "structures.dbn").read_text() == kept
 
 
-@pytest.mark.skipif(REFERENCE.is_file(), reason="the reference atlas is there")
-def test_a_missing_reference_is_one_clear_line(rnafm: Command) -> None:
-    result = rnafm("atlas", "--map-onto", "reference", EXAMPLES)
-    assert result.returncode == 4
-    assert f"the reference atlas {REFERENCE_FILE} is not on this machine" in result.stderr
-    assert result.stdout == ""
-
-
-@needs_reference
 def test_the_reference_fits_the_encoder_and_calls_types(rnafm: Command) -> None:
     assert REFERENCE.stat().st_size < 6e6
     result = rnafm("atlas", "--map-onto", "reference", EXAMPLES)

@@ -33,15 +33,6 @@ EXPLAINED = 2
 """Windows of each motif whose saliency is computed: each is 303 windows through the encoder."""
 
 
-def shipped(task: str) -> pytest.MarkDecorator:
-    """Skips a test until the head is shipped."""
-    name = f"rnafm-mini-{task}.safetensors"
-    return pytest.mark.skipif(not (shipped_dir() / name).is_file(), reason=f"{name} is not in weights/ yet")
-
-
-needs_rbp, needs_mrl = shipped("rbp"), shipped("mrl")
-
-
 def windows(motif: str, count: int = BACKGROUNDS) -> tuple[list[SequenceRecord], list[SequenceRecord]]:
     """Random windows with a motif in the middle, and the same with its letters shuffled or replaced."""
     rng, size = np.random.default_rng(0), len(motif)
@@ -55,7 +46,6 @@ def windows(motif: str, count: int = BACKGROUNDS) -> tuple[list[SequenceRecord],
     return marked, plain
 
 
-@needs_rbp
 @pytest.mark.parametrize("protein", MOTIFS)
 def test_known_motifs_are_bound(protein: str) -> None:
     model = load_model(device="cpu")
@@ -70,7 +60,6 @@ def test_known_motifs_are_bound(protein: str) -> None:
     assert (odds[0] > odds[1]).mean() > 0.7
 
 
-@needs_rbp
 @pytest.mark.parametrize("protein", MOTIFS)
 def test_known_motifs_come_out_of_saliency(protein: str, rnafm: Command, tmp_path: Path) -> None:
     motif, folder = MOTIFS[protein], tmp_path / "why"
@@ -97,7 +86,6 @@ def test_known_motifs_come_out_of_saliency(protein: str, rnafm: Command, tmp_pat
     assert np.mean(kept) > 0.7
 
 
-@needs_rbp
 def test_the_rbp_card_holds_its_figures() -> None:
     card = read_card(shipped_dir() / "rnafm-mini-rbp.safetensors")
     assert len(card.config["proteins"]) == 24 == len(card.config["calibration"])
@@ -105,7 +93,6 @@ def test_the_rbp_card_holds_its_figures() -> None:
     assert len(figures) == 20 and np.mean(figures) > 0.6
 
 
-@needs_mrl
 def test_upstream_starts_cost_ribosomes() -> None:
     model = load_model(device="cpu")
     predictor = LoadPredictor(model)
@@ -122,7 +109,6 @@ def test_upstream_starts_cost_ribosomes() -> None:
     assert means[0] - means[2] < 0.5 * (means[0] - means[1])
 
 
-@needs_mrl
 def test_a_scan_finds_the_variant_that_makes_a_start() -> None:
     model = load_model(device="cpu")
     record = SequenceRecord("u", "CCAACCUCACCUACUCAUCCACCACAAUCCACAACACCUCUCAACCUCCA")
