@@ -11,6 +11,7 @@ import typer
 
 from rnafm_cli.cli import console, options
 from rnafm_cli.cli.evaluate_function import ReportFormat
+from rnafm_cli.cli.intake import Rejections
 from rnafm_cli.cli.options import OnErrorChoice
 from rnafm_cli.errors import InputError, UsageError
 
@@ -173,12 +174,7 @@ def _read(
     from rnafm_cli.io.chain_files import read_chains
     from rnafm_cli.io.map_predictions import read_maps
 
-    def reject(error: InputError) -> None:
-        if on_error is OnErrorChoice.fail:
-            raise error
-        console.warn(f"{error.message}; left out")
-
-    chains = read_chains(job.truth, reject=reject)
+    chains = read_chains(job.truth, reject=Rejections(on_error).reject)
     if job.task == "distance":
         known = [chain for chain in chains if chain.distance_LL is not None]
         if not known:

@@ -10,8 +10,9 @@ import typer
 
 from rnafm_cli.cli import console, options
 from rnafm_cli.cli.finetune_function import MaxMinutes, ModelName, Overrides, RecipeFile, RunFolder
+from rnafm_cli.cli.intake import Rejections
 from rnafm_cli.cli.options import OnErrorChoice
-from rnafm_cli.errors import InputError, UsageError
+from rnafm_cli.errors import UsageError
 
 __all__ = ["CONTACT_EPILOG", "DISTANCE_EPILOG", "contact", "distance"]
 
@@ -165,15 +166,7 @@ def _train(
     from rnafm_cli.training.tertiary_config import TertiaryRecipe
     from rnafm_cli.training.tertiary_run import TertiaryRun, run_tertiary
 
-    skipped = 0
-
-    def reject(error: InputError) -> None:
-        nonlocal skipped
-        if on_error is OnErrorChoice.fail:
-            raise error
-        skipped += 1
-        console.warn(f"{error.message}; left out")
-
+    rejections = Rejections(on_error)
     outcome = run_tertiary(
         TertiaryRun(
             task=task,
@@ -193,10 +186,10 @@ def _train(
             threads=threads,
         ),
         report=console.info,
-        reject=reject,
+        reject=rejections.reject,
         progress=lambda done, total: console.info(f"pair probabilities: {done} of {total}"),
     )
-    if skipped:
+    if skipped := rejections.skipped:
         console.warn(f"{skipped} structure{'s' if skipped > 1 else ''} or chains left out")
     if not outcome.finished:
         console.info("stopped; the same command goes on from here")

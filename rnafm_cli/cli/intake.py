@@ -16,18 +16,36 @@ from rnafm_cli.errors import InputError, UsageError
 if TYPE_CHECKING:
     from rnafm_cli.rna.records import SequenceRecord
 
-__all__ = ["Intake"]
+__all__ = ["Intake", "Rejections"]
 
 
-class Intake:
+class Rejections:
+    """What happens to input that cannot be used: it stops the run, or is reported, counted and left out."""
+
+    def __init__(self, on_error: OnErrorChoice) -> None:
+        self._on_error = on_error
+        self.skipped = 0
+
+    def reject(self, error: InputError) -> None:
+        """What tasks and readers call for input that cannot be used."""
+        if self._on_error is OnErrorChoice.fail:
+            raise error
+        self.skip(error)
+
+    def skip(self, error: InputError) -> None:
+        """Report it and leave it out."""
+        self.skipped += 1
+        console.warn(f"{error.message}; left out")
+
+
+class Intake(Rejections):
     """The records of one run; counts what is left out, and sets the exit code by it."""
 
     def __init__(self, paths: list[Path] | None, on_error: OnErrorChoice) -> None:
         if not paths and sys.stdin.isatty():
             raise UsageError("no input", hint="give FASTA files, or pipe sequences in")
+        super().__init__(on_error)
         self._paths = paths or [Path("-")]
-        self._on_error = on_error
-        self.skipped = 0
 
     def records(self) -> Iterator[SequenceRecord]:
         """Clean records in input order; a bad one stops the run or is reported and left out."""
@@ -38,17 +56,6 @@ class Intake:
         self.skipped += report.skipped
         for line in report.summary():
             console.info(line)
-
-    def reject(self, error: InputError) -> None:
-        """What tasks call for a record that cannot be used."""
-        if self._on_error is OnErrorChoice.fail:
-            raise error
-        self.skip(error)
-
-    def skip(self, error: InputError) -> None:
-        """Report a record and leave it out."""
-        self.skipped += 1
-        console.warn(f"{error.message}; left out")
 
     def finish(self) -> None:
         """End the run: exit code 3 if records were left out."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from rnafm_cli.errors import ConfigError
+from rnafm_cli.errors import ConfigError, UsageError
 from rnafm_cli.rna.alphabet import Alphabet, alphabet
 
 __all__ = ["ENCODER_PRESETS", "EncoderConfig"]
@@ -45,6 +45,18 @@ class EncoderConfig:
     def max_length(self) -> int:
         """Longest sequence in units (nucleotides or codons) that fits into one window."""
         return self.max_tokens - 2
+
+    def check_nucleotides(self, model: str) -> None:
+        """Make sure that tokens are nucleotides.
+
+        Args:
+            model: what the message calls the model.
+
+        Raises:
+            UsageError: for a codon model.
+        """
+        if self.alphabet.unit != 1:
+            raise UsageError(f"model '{model}' reads codons", hint="use rnafm-mini or another nucleotide model")
 
 
 ENCODER_PRESETS: dict[str, EncoderConfig] = {

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from rnafm_cli.errors import UsageError
 from rnafm_cli.rna.records import SequenceRecord
 from rnafm_cli.tasks.encode import DEFAULT_BATCH_TOKENS, Reject, raise_rejected
 from rnafm_cli.tasks.runtime import Runtime
@@ -87,8 +86,7 @@ class Model:
             WeightsError: when the model has no such head.
         """
         encoder = self.encoder_for(head) if head is not None else self.encoder
-        if encoder.config.alphabet.unit != 1:
-            raise UsageError(f"model '{self.name}' reads codons", hint="use rnafm-mini or another nucleotide model")
+        encoder.config.check_nucleotides(self.name)
 
     def embed(
         self,

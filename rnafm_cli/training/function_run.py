@@ -128,10 +128,7 @@ class _Preparation:
         self._sha256: str | None = None
         if files.model is not None:
             self._encoder, card = load_encoder(files.model, weights_dir=files.weights_dir)
-            if self._encoder.config.alphabet.unit != 1:
-                raise UsageError(
-                    f"model '{files.model}' reads codons", hint="use rnafm-mini or another nucleotide model"
-                )
+            self._encoder.config.check_nucleotides(files.model)
             self._encoder.requires_grad_(False).eval()
             self._sha256 = card.weights_sha256
 
