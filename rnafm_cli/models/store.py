@@ -106,15 +106,18 @@ def load_encoder(name_or_file: str | Path, *, weights_dir: Path | None = None) -
 
 
 def load_component(
-    name_or_file: str | Path, component: str, *, weights_dir: Path | None = None
+    name_or_file: str | Path, component: str, *, weights_dir: Path | None = None, any_encoder: bool = False
 ) -> tuple[dict[str, Tensor], Card]:
     """Tensors of a head, as its module names them, and the card of its file.
+
+    Args:
+        any_encoder: the head is only a start for another one: its encoder need not be the model's, nor be here.
 
     Raises:
         WeightsError: when the weights are missing or damaged, or were trained on another encoder than the model's.
     """
     path = find(name_or_file, component=component, weights_dir=weights_dir)
-    if not _embeds_encoder(path) and not _needs_none(path):
+    if not any_encoder and not _embeds_encoder(path) and not _needs_none(path):
         _check_encoder(path, find(name_or_file, weights_dir=weights_dir))
     prefix = "head." if any(name.startswith("head.") for name in tensor_names(path)) else ""
     tensors, card = load_model_file(path, prefix=prefix)

@@ -54,7 +54,7 @@ def run_fold(run: FoldRun, *, report: Report, progress: Callable[[int, int], Non
         progress: called with (done, total) while pair probabilities are computed.
 
     Raises:
-        UsageError: when the prior is wanted and ViennaRNA is missing.
+        UsageError: when the prior is wanted and ViennaRNA is missing; for a codon model.
         WeightsError: when the encoder or the starting head cannot be used.
     """
     if run.prior and not thermo.available():
@@ -68,6 +68,7 @@ def run_fold(run: FoldRun, *, report: Report, progress: Callable[[int, int], Non
     encoder, sha256 = None, None
     if run.model is not None:
         encoder, card = load_encoder(run.model, weights_dir=run.weights_dir)
+        encoder.config.check_nucleotides(run.model)
         sha256 = card.weights_sha256
     trainer = FoldTrainer(
         run.config,
@@ -99,7 +100,7 @@ def _filled_cache(
 
 
 def _start(path: Path) -> dict[str, Tensor]:
-    tensors, card = load_component(path, "fold")
+    tensors, card = load_component(path, "fold", any_encoder=True)
     if card.kind != "fold":
         raise WeightsError(f"{path}: is a model of kind '{card.kind}', not a fold head")
     return tensors

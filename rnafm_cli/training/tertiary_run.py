@@ -97,7 +97,7 @@ def run_tertiary(
         progress: called with (done, total) while pair probabilities are computed.
 
     Raises:
-        UsageError: when the prior is wanted and ViennaRNA is missing; for unknown rows or folds.
+        UsageError: when the prior is wanted and ViennaRNA is missing; for unknown rows or folds; for a codon model.
         WeightsError: when the encoder or the starting head cannot be used.
         InputError: when no chain can be used.
     """
@@ -134,6 +134,7 @@ class _Work:
         encoder, self._encoder_sha256 = None, None
         if run.model is not None:
             encoder, encoder_card = load_encoder(run.model, weights_dir=run.weights_dir)
+            encoder.config.check_nucleotides(run.model)
             self._encoder_sha256 = encoder_card.weights_sha256
         self._start = self._load_start()
         chains, counts = load_chains(run.files, run.recipe, reject=self._reject, report=self._report)

@@ -68,3 +68,13 @@ def tiny_model(folder: Path, *, heads: tuple[str, ...] = ("contact", "distance")
             ),
         )
     return path
+
+
+def codon_model(folder: Path) -> Path:
+    """The file of an encoder that reads codons."""
+    shape = EncoderConfig(layers=1, width=WIDTH, heads=2, ffn=16, tokens="codon")
+    path = folder / "codons.safetensors"
+    save_model_file(
+        path, Encoder(shape).state_dict(), Card(name="codons", kind="encoder", config=dataclasses.asdict(shape))
+    )
+    return path

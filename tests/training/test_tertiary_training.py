@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from support.made_chains import chain_file, made_chains
-from support.tertiary_models import tiny_config, tiny_model, tiny_pair
+from support.tertiary_models import codon_model, tiny_config, tiny_model, tiny_pair
 
 from rnafm_cli.data.chain_batches import Example, collate_chains
 from rnafm_cli.data.pair_batches import Dropouts
@@ -195,6 +195,11 @@ def test_the_trained_pair_head_must_belong_to_the_encoder(tmp_path: Path) -> Non
     save_model_file(path, fold.state_dict(), card)
     with pytest.raises(WeightsError):
         run(tmp_path / "run", tmp_path, model=str(tiny_model(tmp_path, heads=())), init_from=str(path))
+
+
+def test_codon_models_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="reads codons"):
+        run(tmp_path / "run", tmp_path, model=str(codon_model(tmp_path)))
 
 
 def test_rows_and_folds_that_do_not_exist(tmp_path: Path) -> None:
