@@ -2,7 +2,7 @@
 
 Usage: python benchmarks/feature_tables.py rbp data/rbp -o runs/features-rbp [--only letters,both] [--set KEY=VALUE]
        python benchmarks/feature_tables.py mrl data/mrl -o runs/features-mrl [--minutes 120]
-       python benchmarks/feature_tables.py atlas atlas_labelled.fa.gz -o runs/features-atlas
+       python benchmarks/feature_tables.py atlas atlas_labelled.fa.gz -o runs/features-atlas [--per-label 100]
 
 Trains a head for each row of the table with the shipped recipe (`rnafm finetune`), measures all of them and the simple
 baseline on the same development rows (`rnafm evaluate`) and prints Markdown; figures.tsv in the folder has every
@@ -143,7 +143,8 @@ def atlas_table(options: argparse.Namespace) -> str:
     views = ("--view", "role", "--view", "length")
     if not (options.output / "comparison.tsv").exists():
         compared = ("--compare", "random,onehot,kmer")
-        rnafm("atlas", options.data, "-o", options.output, "--force", *views, *compared, *model(options))
+        some = ("--per-label", options.per_label) if options.per_label else ()
+        rnafm("atlas", options.data, "-o", options.output, "--force", *views, *compared, *some, *model(options))
     figures = read(options.output / "comparison.tsv")
     keys = ("accuracy", "purity", "silhouette", "adjusted_rand")
     lines = [[row["view"], row["vectors"], *(number(row, key) for key in keys)] for row in figures]
@@ -199,6 +200,7 @@ def parse_options() -> argparse.Namespace:
     )
     parser.add_argument("--model", default="rnafm-mini", help="the encoder")
     parser.add_argument("--weights-dir", type=Path)
+    parser.add_argument("--per-label", type=int, help="most sequences of each label of the atlas")
     parser.add_argument("--minutes", type=float, help="most minutes of each training run")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="for all training runs")
     parser.add_argument("--resamples", type=int, default=1000)

@@ -137,9 +137,10 @@ def collate(
     for k, record in enumerate(records):
         if rng is not None and rng.random() < share and len(record.sequence) <= longest:
             records[k] = mutate(record, highest * rng.random(), rng)
-            priors[k] = pair_probabilities(records[k].sequence) if cache is not None else None
+            if cache is not None:
+                priors[k] = pair_probabilities(records[k].sequence, parameters=cache.parameters)
         elif cache is not None:
-            priors[k] = cache[record.sequence]
+            priors[k] = cache.of(record.sequence)
 
     lengths = [len(record.sequence) for record in records]
     widest = max(lengths) + max(lengths) % 2

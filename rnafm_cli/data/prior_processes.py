@@ -25,18 +25,20 @@ __all__ = ["PriorProcesses", "PriorRequest", "prior_of"]
 LONGEST_SPAN = 800
 """Pairs farther apart are left out of the prior of a long RNA."""
 
-PriorRequest = tuple[str, str | None, np.ndarray | None]
-"""Sequence, constraint, SHAPE reactivities."""
+PriorRequest = tuple[str, thermo.Parameters, str | None, np.ndarray | None]
+"""Sequence, energy parameters, constraint, SHAPE reactivities."""
 
 
 def prior_of(request: PriorRequest) -> np.ndarray:
     """ViennaRNA's pair probabilities, (L, L) symmetric; of a long RNA of which nothing is known, local ones."""
-    sequence, constraint, reactivities = request
+    sequence, parameters, constraint, reactivities = request
     long = len(sequence) > thermo.LONGEST_EXACT
     if long and constraint is None and reactivities is None:
-        return thermo.local_pair_probabilities(sequence, max_span=LONGEST_SPAN)
+        return thermo.local_pair_probabilities(sequence, parameters=parameters, max_span=LONGEST_SPAN)
     max_span = LONGEST_SPAN if long else None
-    return thermo.pair_probabilities(sequence, constraint=constraint, shape=reactivities, max_span=max_span)
+    return thermo.pair_probabilities(
+        sequence, parameters=parameters, constraint=constraint, shape=reactivities, max_span=max_span
+    )
 
 
 class PriorProcesses:

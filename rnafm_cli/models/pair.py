@@ -65,6 +65,8 @@ class PairConfig:
     dropout: float = 0.1
     inputs: tuple[str, ...] = INPUTS
     """Inputs that training showed; others must not be given."""
+    parameters: tuple[str, ...] = ("turner2004",)
+    """Energy parameters behind the prior, whose pair probabilities are averaged."""
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> PairConfig:

@@ -57,7 +57,7 @@ class GuidedPredictor:
         prior_processes: int = 0,
     ) -> None:
         self._head, self._runtime, self._prior = head, runtime, prior
-        self._priors = Priors(prior_processes)
+        self._priors = Priors(head.config.parameters, prior_processes)
         self.gamma = gamma
         self.max_bytes = max_bytes or default_max_memory()
 

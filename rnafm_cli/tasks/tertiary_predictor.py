@@ -6,7 +6,7 @@ Shape suffixes: L bases, W bases of a window.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -63,7 +63,7 @@ class TertiaryPredictor:
         prior_processes: int = 0,
     ) -> None:
         self._heads, self._runtime, self._prior, self._readout = heads, runtime, prior, readout
-        self._priors = Priors(prior_processes)
+        self._priors = Priors(_parameters(heads.values()), prior_processes)
         self.max_bytes = max_bytes or default_max_memory()
 
     def plan(self, length: int) -> PairPlan:
@@ -184,6 +184,18 @@ def load_tertiary_predictor(
         max_bytes=max_bytes,
         prior_processes=prior_processes,
     )
+
+
+def _parameters(heads: Iterable[TertiaryHead]) -> thermo.Parameters:
+    """The energy parameters behind the prior of all heads.
+
+    Raises:
+        UsageError: when they differ.
+    """
+    kinds = {head.config.pair.parameters for head in heads}
+    if len(kinds) > 1:
+        raise UsageError("the heads' priors have different energy parameters", hint="ask for one map at a time")
+    return kinds.pop()
 
 
 def _for_head(inputs: PairInputs, head: TertiaryHead) -> PairInputs:

@@ -39,7 +39,7 @@ def structure_source(source: str, model: Model) -> StructureOf:
     if source == "thermo":
         if not thermo.available():
             raise UsageError("--structure thermo needs ViennaRNA's Python package", hint="pip install ViennaRNA")
-        return lambda record: _unpaired(Priors().of(record, Evidence()))
+        return lambda record: _unpaired(Priors(thermo.TURNER).of(record, Evidence()))
     if source == "fold":
         return _Folded(model)
     if source.endswith((".h5", ".hdf5")):

@@ -71,6 +71,7 @@ def head_config(config: FoldConfig, embedding: int, *, prior: bool = True) -> Pa
         fine=section.fine,
         axial_every=section.axial_every,
         dropout=section.dropout,
+        parameters=section.parameters,
     )
 
 
@@ -300,6 +301,8 @@ class FoldTrainer:
         )
 
     def _save(self) -> None:
+        if self.cache is not None:
+            self.cache.save()
         state = FoldState(
             trained=self._trained.state_dict(),
             mean=self._mean,

@@ -14,7 +14,7 @@ __all__ = ["FoldConfig", "load_fold_config"]
 
 @dataclass(frozen=True, kw_only=True)
 class HeadSection:
-    """Size of the pair head."""
+    """Size of the pair head, and the energies behind its prior."""
 
     width: int = 64
     mixer_width: int = 144
@@ -26,6 +26,8 @@ class HeadSection:
     fine: int = 16
     axial_every: int = 4
     dropout: float = 0.1
+    parameters: tuple[str, ...] = ("andronescu2007", "langdon2018")
+    """Energy parameters behind the prior: the mean of ViennaRNA's pair probabilities over them."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,7 @@ from rnafm_cli.models.store import load_component, load_encoder
 from rnafm_cli.training.fold import FoldOutcome, FoldTrainer
 from rnafm_cli.training.fold_config import FoldConfig
 from rnafm_cli.training.fold_data import FoldData, FoldFiles, assemble
+from rnafm_cli.training.fold_scores import DevScores
 
 __all__ = ["FoldRun", "run_fold"]
 
@@ -30,7 +31,7 @@ class FoldRun:
     Args:
         model: name or file of the encoder; None for a head without one.
         init_from: a fold head's file whose weights are the start.
-        prior_cache: file of pair probabilities, completed as needed; in the run's folder if None.
+        prior_cache: file of pair probabilities, completed while RNAs are drawn; in the run's folder if None.
         prior: let ViennaRNA's pair probabilities guide the head.
     """
 
@@ -51,7 +52,7 @@ def run_fold(run: FoldRun, *, report: Report, progress: Callable[[int, int], Non
     """Train, or go on with, the head in ``run.output``.
 
     Args:
-        progress: called with (done, total) while pair probabilities are computed.
+        progress: called with (done, total) while pair probabilities of the development sets are computed.
 
     Raises:
         UsageError: when the prior is wanted and ViennaRNA is missing; for a codon model.
@@ -89,13 +90,11 @@ def _filled_cache(
     run: FoldRun, data: FoldData, report: Report, progress: Callable[[int, int], None] | None
 ) -> PriorCache:
     run.output.mkdir(parents=True, exist_ok=True)
-    cache = PriorCache(run.prior_cache or run.output / "prior.h5")
-    longest = run.config.run.score_longest
-    wanted = [record.sequence for record in data.train]
-    wanted += [r.sequence for records in data.dev.values() for r in records if len(r.sequence) <= longest]
-    added = cache.add_missing(wanted, report=progress)
+    cache = PriorCache(run.prior_cache or run.output / "prior.h5", run.config.head.parameters)
+    measured = DevScores.choose(data.dev, run.config.run)
+    added = cache.add_missing((r.sequence for records in measured.values() for r in records), report=progress)
     if added:
-        report(f"pair probabilities of {added} sequences computed")
+        report(f"pair probabilities of {added} development sequences computed")
     return cache
 
 

@@ -55,11 +55,17 @@ class DevScores:
     ) -> None:
         self._cache, self._bf16, self._report = cache, run.bf16, report
         self._table: CsvLog | None = None
-        self.sets: dict[str, list[StructureRecord]] = {}
+        self.sets = self.choose(sets, run)
+
+    @staticmethod
+    def choose(sets: dict[str, list[StructureRecord]], run: RunSection) -> dict[str, list[StructureRecord]]:
+        """The records of each set that are measured, the same ones every time."""
+        chosen = {}
         for name, records in sets.items():
             short = [record for record in records if len(record.sequence) <= run.score_longest]
-            chosen = np.random.default_rng(0).permutation(len(short))[: run.score_records]
-            self.sets[name] = [short[k] for k in sorted(chosen)]
+            drawn = np.random.default_rng(0).permutation(len(short))[: run.score_records]
+            chosen[name] = [short[k] for k in sorted(drawn)]
+        return chosen
 
     def open(self, path: Path, step: int) -> None:
         """Go on with the table at ``path``; rows after ``step`` are dropped."""

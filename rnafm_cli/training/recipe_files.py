@@ -85,6 +85,10 @@ def _typed(value: Any, hint: Any, name: str) -> Any:
                 return value
             choices = ", ".join(map(str, typing.get_args(option)))
             raise ConfigError(f"{name}: {value!r} is not one of {choices}")
+        if typing.get_origin(option) is tuple:
+            if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
+                return tuple(value)
+            raise ConfigError(f"{name}: {value!r} is no list of words", hint='write it as ["one", "two"]')
         if option is float and isinstance(value, int) and not isinstance(value, bool):
             return float(value)
         if isinstance(value, option) and (option is bool or not isinstance(value, bool)):

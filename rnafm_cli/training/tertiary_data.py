@@ -113,7 +113,7 @@ def prepare_examples(
     folds, groups = folds_of(chains, folds=recipe.data.folds, seed=recipe.data.seed)
     examples = [Example(chain) for chain in chains]
     if prior_file is not None:
-        cache = PriorCache(prior_file)
+        cache = PriorCache(prior_file, recipe.trunk.parameters)
         cache.add_missing((chain.sequence for chain in chains), report=progress)
         examples = [
             dataclasses.replace(one, prior_LL=cache[one.chain.sequence].dense(len(one.chain))) for one in examples

@@ -137,6 +137,10 @@ class _Work:
             encoder.config.check_nucleotides(run.model)
             self._encoder_sha256 = encoder_card.weights_sha256
         self._start = self._load_start()
+        if self._start is not None:
+            # All rows of the table see the prior that the trained pair head knows.
+            trunk = dataclasses.replace(run.recipe.trunk, parameters=self._start.config.parameters)
+            run = self._run = dataclasses.replace(run, recipe=dataclasses.replace(run.recipe, trunk=trunk))
         chains, counts = load_chains(run.files, run.recipe, reject=self._reject, report=self._report)
         if run.task == "distance" and not counts["with distances"]:
             raise InputError("no chain has distances, only contacts", hint="give structures, or HDF5 with 'distance'")

@@ -10,7 +10,7 @@ import pytest
 
 from rnafm_cli.data.prior_cache import PriorCache
 from rnafm_cli.data.thermo import available, local_pair_probabilities, pair_probabilities
-from rnafm_cli.errors import InputError
+from rnafm_cli.errors import ConfigError, InputError
 
 pytestmark = pytest.mark.skipif(not available(), reason="ViennaRNA is not installed")
 
@@ -74,6 +74,32 @@ def test_cache_keeps_what_matters_and_resumes(tmp_path: Path) -> None:
         assert np.abs(kept - np.where(exact >= 5e-4, exact, 0)).max() < 2e-5
     with pytest.raises(KeyError):
         cache[HAIRPIN]
+
+
+def test_what_is_computed_on_demand_is_what_the_file_will_hold(tmp_path: Path) -> None:
+    path, both = tmp_path / "prior.h5", ("andronescu2007", "langdon2018")
+    cache = PriorCache(path, both)
+    sequences = [random_rna(60, k) for k in range(3)]
+    found = [cache.of(sequence).dense(60) for sequence in sequences]
+    assert not path.exists() and cache.of(sequences[0]) is cache.of(sequences[0])
+    cache.save()
+    again = PriorCache(path, both)
+    for sequence, p_LL in zip(sequences, found, strict=True):
+        np.testing.assert_array_equal(again[sequence].dense(60), p_LL)
+        np.testing.assert_array_equal(again.of(sequence).dense(60), p_LL)
+    assert again.add_missing(sequences) == 0
+
+
+def test_other_parameters_need_another_file(tmp_path: Path) -> None:
+    path = tmp_path / "prior.h5"
+    PriorCache(path).add_missing([HAIRPIN])
+    with pytest.raises(InputError, match="of the parameters turner2004, not langdon2018"):
+        PriorCache(path, ("langdon2018",))
+    with h5py.File(path, "a") as file:
+        del file.attrs["parameters"]
+    assert HAIRPIN in PriorCache(path)
+    with pytest.raises(ConfigError, match="no energy parameters 'turner'"):
+        PriorCache(path, ("turner",))
 
 
 def test_rest_of_a_killed_run_is_written_over(tmp_path: Path) -> None:

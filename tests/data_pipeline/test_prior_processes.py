@@ -15,6 +15,7 @@ import pytest
 
 from rnafm_cli.data import prior_processes
 from rnafm_cli.data.prior_processes import PriorProcesses, PriorRequest, prior_of
+from rnafm_cli.data.thermo import TURNER
 from rnafm_cli.errors import InputError
 from rnafm_cli.rna.records import SequenceRecord
 from rnafm_cli.tasks.evidence import Evidence
@@ -22,10 +23,12 @@ from rnafm_cli.tasks.priors import START_AFTER, Priors
 
 pytest.importorskip("RNA")
 
+PARAMETERS = ("andronescu2007", "langdon2018")
+
 
 def requests(count: int, length: int = 60) -> list[PriorRequest]:
     rng = random.Random(0)
-    return [("".join(rng.choices("ACGU", k=length)), None, None) for _ in range(count)]
+    return [("".join(rng.choices("ACGU", k=length)), PARAMETERS, None, None) for _ in range(count)]
 
 
 def wait(pool: PriorProcesses, futures) -> None:  # type: ignore[no-untyped-def]
@@ -36,7 +39,7 @@ def wait(pool: PriorProcesses, futures) -> None:  # type: ignore[no-untyped-def]
 
 def test_results_are_those_of_this_process() -> None:
     pool, wanted = PriorProcesses(2), requests(6)
-    wanted.append((wanted[0][0], "x" * 60, np.full(60, np.nan)))
+    wanted.append((wanted[0][0], TURNER, "x" * 60, np.full(60, np.nan)))
     futures = [pool.submit(request) for request in wanted]
     wait(pool, futures)
     for request, future in zip(wanted, futures, strict=True):
@@ -45,7 +48,7 @@ def test_results_are_those_of_this_process() -> None:
 
 def test_errors_arrive_and_the_process_goes_on() -> None:
     pool, good = PriorProcesses(1), requests(1)[0]
-    bad: PriorRequest = (good[0], "x" * 59, None)
+    bad: PriorRequest = (good[0], PARAMETERS, "x" * 59, None)
     first, second = pool.submit(bad), pool.submit(good)
     wait(pool, [first, second])
     with pytest.raises(InputError, match="59 positions"):
@@ -87,13 +90,15 @@ def test_what_nobody_takes_does_not_pile_up() -> None:
 
 
 def test_records_foreseen_taken_or_never_come() -> None:
-    priors, wanted = Priors(1), [request[0] for request in requests(START_AFTER + 6)]
+    priors, wanted = Priors(PARAMETERS, 1), [request[0] for request in requests(START_AFTER + 6)]
     records = [SequenceRecord(f"r{k}", sequence, "", "x.fa", k) for k, sequence in enumerate(wanted)]
     for record in records:
         priors.foresee(record, Evidence())
     assert len(priors._coming) == 6
     for record in records[::2]:
-        np.testing.assert_array_equal(priors.of(record, Evidence()), prior_of((record.sequence, None, None)))
+        np.testing.assert_array_equal(
+            priors.of(record, Evidence()), prior_of((record.sequence, PARAMETERS, None, None))
+        )
     del records, record
     assert not priors._coming, "records that were left out on the way are still held"
 
@@ -104,7 +109,7 @@ def test_processes_end_with_the_one_that_asked(tmp_path: Path) -> None:
         "start = p._start\n"
         "def noted():\n    process = start(); print(process.pid, flush=True); return process\n"
         "p._start = noted\n"
-        "request = ('GGGGAAAACCCC', None, None); future = pool.submit(request)\n"
+        "request = ('GGGGAAAACCCC', ('turner2004',), None, None); future = pool.submit(request)\n"
         "while not future.done(): pass\n"
     )
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)

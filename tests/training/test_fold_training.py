@@ -189,6 +189,9 @@ def test_recipe_is_checked(tmp_path: Path) -> None:
     path = tmp_path / "r.toml"
     path.write_text("[optim]\nrate = 2e-4\n")
     assert load_fold_config(path, ["head.blocks=3"]).head.blocks == 3
+    assert load_fold_config(path, ['head.parameters=["turner2004"]']).head.parameters == ("turner2004",)
+    with pytest.raises(ConfigError, match="head.parameters: 'turner2004' is no list of words"):
+        load_fold_config(path, ["head.parameters=turner2004"])
     path.write_text("[optim]\nrats = 2e-4\n")
     with pytest.raises(ConfigError, match="rats"):
         load_fold_config(path)
