@@ -142,7 +142,7 @@ def atlas_table(options: argparse.Namespace) -> str:
     """Figures of each kind of vectors by type, role and length."""
     views = ("--view", "role", "--view", "length")
     if not (options.output / "comparison.tsv").exists():
-        compared = ("--compare", "random,onehot,kmer")
+        compared = ("--compare", "random,onehot,kmer", "--rename-duplicates")
         some = ("--per-label", options.per_label) if options.per_label else ()
         rnafm("atlas", options.data, "-o", options.output, "--force", *views, *compared, *some, *model(options))
     figures = read(options.output / "comparison.tsv")

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["GuidedPredictor", "ResNetPredictor", "load_pair_predictor", "load_tensors"]
 
 HEAD_CELL_BYTES = 450
-"""Working memory of our head for a pair of bases, measured at 1,000 and 1,400 nt in float32."""
+"""Working memory of our head for a pair of bases: 360 to 370 at 1,000 and 1,400 nt in float32, and a reserve."""
 RESNET_CELL_BYTES = 40
 EXACT_PRIOR_CELL_BYTES = 100
 LOCAL_PRIOR_CELL_BYTES = 8
