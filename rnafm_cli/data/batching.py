@@ -43,11 +43,12 @@ class MicroBatch:
 
 
 def plan_batches(
-    plan: EpochPlan, *, layout: Layout, budget: int, row_tokens: int, seed: int, epoch: int
+    lengths: np.ndarray, *, layout: Layout, budget: int, row_tokens: int, seed: int, epoch: int
 ) -> list[list[np.ndarray]]:
     """Arrange an epoch's windows into micro-batches.
 
     Args:
+        lengths: (n,) nucleotides of each sample's window; of twins, of the longer one.
         layout: ``pack`` puts several windows into each row of ``row_tokens``; ``bucket`` one a row, padded to the
             longest of the micro-batch.
         budget: tokens (rows x width) of a micro-batch.
@@ -56,12 +57,12 @@ def plan_batches(
     Returns:
         Micro-batches, each a list of rows, each an array of sample numbers.
     """
-    sizes = plan.lengths + 2
+    sizes = lengths + 2
     pool_tokens = _POOL_BATCHES * budget
     pools = np.cumsum(sizes) // pool_tokens
     bounds = np.flatnonzero(np.diff(pools)) + 1
     batches: list[list[np.ndarray]] = []
-    for number, pool in enumerate(np.split(np.arange(len(plan)), bounds)):
+    for number, pool in enumerate(np.split(np.arange(len(lengths)), bounds)):
         rng = np.random.default_rng([seed, 3, epoch, number])
         if layout == "pack":
             rows = _pack(pool, sizes[pool], row_tokens)

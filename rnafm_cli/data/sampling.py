@@ -101,16 +101,17 @@ class TypeSampler:
         return np.concatenate(taken)
 
 
-def twin_views(plan: EpochPlan, least: float) -> tuple[EpochPlan, EpochPlan]:
-    """Two plans that show each window of ``plan`` twice: parts of it of one length, at two places, corrupted apart.
+def twin_views(plan: EpochPlan, least: float, *, same_length: bool) -> tuple[EpochPlan, EpochPlan]:
+    """Two plans that show each window of ``plan`` twice: two parts of it, at two places, corrupted apart.
 
     Args:
         least: smallest share of a window that a part covers.
+        same_length: whether the two parts are equally long, instead of each having its own length.
     """
-    share = least + (1 - least) * _uniform(mix64(plan.keys ^ np.uint64(5)))
-    lengths = np.minimum(plan.lengths, np.maximum(_SHORTEST, np.ceil(share * plan.lengths).astype(np.int64)))
     views = []
     for number in (1, 2):
+        share = least + (1 - least) * _uniform(mix64(plan.keys ^ np.uint64(5 if same_length else 4 + number)))
+        lengths = np.minimum(plan.lengths, np.maximum(_SHORTEST, np.ceil(share * plan.lengths).astype(np.int64)))
         keys = mix64(plan.keys ^ np.uint64(number))
         starts = plan.starts + np.floor(_uniform(mix64(keys)) * (plan.lengths - lengths + 1)).astype(np.int64)
         views.append(EpochPlan(plan.sequences, starts, lengths, keys))

@@ -105,6 +105,8 @@ class TwinSection:
     """Cosines are divided by it."""
     least: float = 0.5
     """Smallest share of a window that a part covers."""
+    same_length: bool = False
+    """Make both parts equally long; then twins can be told by their length, and part of what is learned is length."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -101,9 +101,11 @@ class Feed:
         if self._plan_of is None or self._plan_of[0] != epoch:
             twins = self._config.twins
             plan = self.sampler.epoch(epoch)
-            plans: tuple[EpochPlan, ...] = twin_views(plan, twins.least) if twins.weight else (plan,)
+            plans: tuple[EpochPlan, ...] = (plan,)
+            if twins.weight:
+                plans = twin_views(plan, twins.least, same_length=twins.same_length)
             batches = plan_batches(
-                plans[0],
+                np.maximum.reduce([part.lengths for part in plans]),
                 layout=self._config.batch.layout,
                 budget=self._config.batch.tokens // len(plans),
                 row_tokens=self._config.data.crop,

@@ -54,7 +54,7 @@ def twin_loss(x_BTD: Tensor, segments_BT: Tensor, temperature: float) -> Tensor:
     """How badly windows find their twins by the cosine of mean representations: cross-entropy in nats, scalar.
 
     Args:
-        x_BTD: representations; row r + B/2 holds the twins of row r's windows in the same places.
+        x_BTD: representations; row r + B/2 holds the twins of row r's windows under the same numbers.
         segments_BT: number of the window within its row, -1 at pads.
     """
     count = int(segments_BT.max()) + 1

@@ -32,7 +32,7 @@ RECIPES: dict[str, dict[str, dict[str, Any]]] = {
         "model": {"preset": "rnafm-mini"},
         "data": {"crop": 256},
         "sampling": {"exponent": 0.35},
-        "twins": {"weight": 0.5},
+        "twins": {"weight": 0.5, "same_length": True},
         "batch": {"tokens": 8192, "micro_batches": 2, "layout": "pack"},
         "optim": {"rate": 1.5e-3, "schedule": "trapezoid", "warmup": 60, "steps": 520, "cooldown": 0.3},
         "validation": {"every": 160, "sequences": 256},

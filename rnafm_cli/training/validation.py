@@ -56,7 +56,7 @@ class HeldOutPart:
     ) -> None:
         self.name = split.name.lower()
         plan = held_out_plan(corpus, split, sequences=sequences, window=row_tokens - 2, seed=seed)
-        rows = plan_batches(plan, layout=layout, budget=budget, row_tokens=row_tokens, seed=seed, epoch=0)
+        rows = plan_batches(plan.lengths, layout=layout, budget=budget, row_tokens=row_tokens, seed=seed, epoch=0)
         self.batches: list[MicroBatch] = [
             build_batch(corpus, plan, batch, rule, layout=layout, row_tokens=row_tokens) for batch in rows
         ]

@@ -121,7 +121,7 @@ def test_shares_of_the_corruption_are_the_papers() -> None:
 @given(st.sampled_from(["pack", "bucket"]), st.integers(0, 5), st.sampled_from([128, 256, 1024]))
 def test_batches_hold_every_window_once_within_the_budget(corpus: Corpus, layout: str, epoch: int, budget: int) -> None:
     plan = sampler(corpus).epoch(epoch)
-    batches = plan_batches(plan, layout=layout, budget=budget, row_tokens=64, seed=3, epoch=epoch)  # type: ignore[arg-type]
+    batches = plan_batches(plan.lengths, layout=layout, budget=budget, row_tokens=64, seed=3, epoch=epoch)  # type: ignore[arg-type]
     samples = np.concatenate([row for batch in batches for row in batch])
     assert sorted(samples) == list(range(len(plan)))
     real = padded = 0
@@ -136,7 +136,7 @@ def test_batches_hold_every_window_once_within_the_budget(corpus: Corpus, layout
 @pytest.mark.parametrize("layout", ["pack", "bucket"])
 def test_a_batch_is_laid_out_as_it_says(corpus: Corpus, layout: str) -> None:
     plan = sampler(corpus).epoch(0)
-    batches = plan_batches(plan, layout=layout, budget=256, row_tokens=64, seed=3, epoch=0)  # type: ignore[arg-type]
+    batches = plan_batches(plan.lengths, layout=layout, budget=256, row_tokens=64, seed=3, epoch=0)  # type: ignore[arg-type]
     for rows in batches[:20]:
         batch = build_batch(corpus, plan, rows, RULE, layout=layout, row_tokens=64, row_count=4)  # type: ignore[arg-type]
         width = batch.tokens_BT.shape[1]
@@ -160,7 +160,7 @@ def test_masks_do_not_depend_on_the_batch(corpus: Corpus) -> None:
 
     def shown(layout: str, budget: int) -> dict[int, bytes]:
         found = {}
-        for rows in plan_batches(plan, layout=layout, budget=budget, row_tokens=64, seed=3, epoch=0):  # type: ignore[arg-type]
+        for rows in plan_batches(plan.lengths, layout=layout, budget=budget, row_tokens=64, seed=3, epoch=0):  # type: ignore[arg-type]
             batch = build_batch(corpus, plan, rows, RULE, layout=layout, row_tokens=64)  # type: ignore[arg-type]
             for row, samples in enumerate(rows):
                 column = 0
@@ -173,14 +173,18 @@ def test_masks_do_not_depend_on_the_batch(corpus: Corpus) -> None:
     assert shown("pack", 256) == shown("bucket", 512)
 
 
+@pytest.mark.parametrize("same_length", [True, False])
 @pytest.mark.parametrize("least", [0.3, 1.0])
-def test_twins_are_parts_of_one_window(corpus: Corpus, least: float) -> None:
+def test_twins_are_parts_of_one_window(corpus: Corpus, least: float, same_length: bool) -> None:
     plan = sampler(corpus).epoch(0)
-    first, second = twin_views(plan, least)
+    first, second = twin_views(plan, least, same_length=same_length)
     assert (first.sequences == plan.sequences).all() and (second.sequences == plan.sequences).all()
-    assert (first.lengths == second.lengths).all()
-    assert (first.lengths >= np.minimum(plan.lengths, np.maximum(16, least * plan.lengths))).all()
+    assert (first.lengths == second.lengths).all() == (same_length or least == 1.0)
+    if least < 1.0 and not same_length:
+        long = plan.lengths > 40
+        assert abs(np.corrcoef((first.lengths / plan.lengths)[long], (second.lengths / plan.lengths)[long])[0, 1]) < 0.2
     for view in (first, second):
+        assert (view.lengths >= np.minimum(plan.lengths, np.maximum(16, least * plan.lengths))).all()
         assert (view.starts >= plan.starts).all()
         assert (view.starts + view.lengths <= plan.starts + plan.lengths).all()
     assert (first.keys != second.keys).all(), "twins are corrupted apart"
@@ -188,14 +192,17 @@ def test_twins_are_parts_of_one_window(corpus: Corpus, least: float) -> None:
     assert moved.mean() > 0.4 if least < 1 else not moved.any()
 
 
-def test_twins_lie_in_the_same_places_of_both_halves(corpus: Corpus) -> None:
+@pytest.mark.parametrize("same_length", [True, False])
+def test_twins_have_the_same_numbers_in_both_halves(corpus: Corpus, same_length: bool) -> None:
     plan = sampler(corpus).epoch(0)
-    first, second = twin_views(plan, 0.5)
-    batches = plan_batches(first, layout="pack", budget=128, row_tokens=64, seed=3, epoch=0)
+    first, second = twin_views(plan, 0.5, same_length=same_length)
+    longer = np.maximum(first.lengths, second.lengths)
+    batches = plan_batches(longer, layout="pack", budget=128, row_tokens=64, seed=3, epoch=0)
     for rows in batches[:20]:
         batch = build_twin_batch(corpus, (first, second), rows, RULE, row_tokens=64, row_count=2)
         assert batch.tokens_BT.shape == (4, 64) and batch.segments_BT is not None
-        assert (batch.segments_BT[:2] == batch.segments_BT[2:]).all()
+        assert (batch.segments_BT[:2] == batch.segments_BT[2:]).all() or not same_length
+        assert (batch.segments_BT[:2].max(axis=1) == batch.segments_BT[2:].max(axis=1)).all()
         truth = batch.tokens_BT.copy()
         truth.ravel()[batch.chosen_N] = batch.truth_N
         for row, samples in enumerate(rows):
