@@ -116,7 +116,7 @@ class FoldTrainer:
 
     Args:
         encoder: frozen or trained as ``config.run.encoder`` says; None for a head without embeddings.
-        cache: pair probabilities of all records; None for a head without the prior.
+        cache: pair probabilities, of the development records at least; None for a head without the prior.
         card: name, hash of the encoder and source of the data; the rest is filled in.
         start: tensors of a head to begin with.
     """

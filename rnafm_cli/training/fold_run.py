@@ -65,7 +65,7 @@ def run_fold(run: FoldRun, *, report: Report, progress: Callable[[int, int], Non
     if run.threads is not None:
         torch.set_num_threads(run.threads)
     data = assemble(run.files, run.config, report=report)
-    cache = _filled_cache(run, data, report, progress) if run.prior else None
+    cache = _prior_cache(run, data, report, progress) if run.prior else None
     encoder, sha256 = None, None
     if run.model is not None:
         encoder, card = load_encoder(run.model, weights_dir=run.weights_dir)
@@ -86,7 +86,7 @@ def run_fold(run: FoldRun, *, report: Report, progress: Callable[[int, int], Non
     return trainer.train(max_minutes=run.max_minutes)
 
 
-def _filled_cache(
+def _prior_cache(
     run: FoldRun, data: FoldData, report: Report, progress: Callable[[int, int], None] | None
 ) -> PriorCache:
     run.output.mkdir(parents=True, exist_ok=True)
