@@ -107,15 +107,16 @@ def binding_table(figures: list[Figure]) -> str:
     sets = [name for name in dict.fromkeys(row["set"] for row in figures) if not name.startswith("mean of")]
     together = [name for name in sets if name.startswith("RBP31")]
     alone = [name for name in sets if name not in together]
+    columns = {f"mean of {len(together)} RBP31 sets": together} if together else {}
+    columns |= {name: [name] for name in alone}
     lines = []
     for predictor in dict.fromkeys(row["predictor"] for row in figures):
         cells = []
-        for names in (together, *([name] for name in alone)):
+        for names in columns.values():
             rows = [found[predictor, name] for name in names]
-            cells += [f"{sum(float(row[key]) for row in rows) / max(1, len(rows)):.3f}" for key in ("auprc", "auroc")]
+            cells += [f"{sum(float(row[key]) for row in rows) / len(rows):.3f}" for key in ("auprc", "auroc")]
         lines.append([predictor, *cells])
-    titles = [f"mean of {len(together)} RBP31 sets", *alone]
-    return markdown(["inputs", *(f"{title}, {key}" for title in titles for key in ("AUPRC", "AUROC"))], lines)
+    return markdown(["inputs", *(f"{title}, {key}" for title in columns for key in ("AUPRC", "AUROC"))], lines)
 
 
 def load_table(figures: list[Figure]) -> str:
