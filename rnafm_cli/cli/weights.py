@@ -222,6 +222,35 @@ def import_model(
     _tell(path, card)
 
 
+@app.command()
+def average(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Model files of one kind and shape.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="FILE", help="Model file to write: NAME.safetensors.")
+    ],
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="NAME", help="Name in the card.", show_default="that of the file")
+    ] = None,
+    force: options.Force = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Write the mean of several weight files of one run, which is often better than each of them.
+
+    Recipe, training data and settings are those of the first. Prints the path of the model file.
+
+    Example: rnafm weights average run/best.safetensors run/last.safetensors -o mean.safetensors
+    """
+    from rnafm_cli.models.averaging import average_models
+
+    if len(files) < 2:
+        raise UsageError("one file is its own mean", hint="give two or more")
+    if output.exists() and not force:
+        raise UsageError(f"{output}: exists", hint="--force overwrites it")
+    card = average_models(files, output, name=name or output.stem)
+    console.info(f"{card.name} ({card.kind}): mean of {len(files)} files, sha256 {card.weights_sha256}")
+    _row(str(output))
+
+
 def _files_of(name: str, weights_dir: Path | None) -> list[Path]:
     from rnafm_cli.models.inventory import entries
 

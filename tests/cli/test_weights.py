@@ -15,6 +15,7 @@ from rnafm_cli.cli import weights
 from rnafm_cli.cli.console import console
 from rnafm_cli.errors import RnafmError, UsageError, WeightsError
 from rnafm_cli.models.config import ENCODER_PRESETS, EncoderConfig
+from rnafm_cli.models.files import read_card
 from rnafm_cli.models.registry import MODELS, Download, ModelSpec
 
 PARITY = Path(__file__).parents[1] / "data" / "parity"
@@ -160,3 +161,12 @@ def test_every_subcommand_explains_itself() -> None:
         result = CliRunner().invoke(program, ["weights", name, "--help"])
         assert result.exit_code == 0
         assert len(result.stdout.splitlines()) > 8
+
+
+def test_average_wants_two_files_and_a_free_name(home: Path, tmp_path: Path) -> None:
+    run("import", SMALL, "--name", "small")
+    model, mean = home / "small.safetensors", tmp_path / "mean.safetensors"
+    assert run("average", model, model, "-o", mean) == [[str(mean)]]
+    assert run("verify", "small")[0][1] == "ok" and read_card(mean).name == "mean"
+    assert "its own mean" in str(failure("average", model, "-o", mean, "--force"))
+    assert "mean.safetensors: exists" in str(failure("average", model, model, "-o", mean))
