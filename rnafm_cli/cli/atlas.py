@@ -34,6 +34,7 @@ def atlas(
     neighbours: own.Neighbours = 15,
     min_dist: own.MinDist = 0.1,
     components: own.Components = 50,
+    whiten: own.Whiten = False,
     resolution: own.Resolution = 1.0,
     seed: own.Seed = 0,
     h5: own.CacheFile = None,
@@ -114,6 +115,7 @@ def atlas(
         layout=LayoutOptions(
             method=method.value,
             components=components,
+            whiten=whiten,
             neighbours=neighbours,
             min_dist=min_dist,
             resolution=resolution,

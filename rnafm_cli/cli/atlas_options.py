@@ -93,6 +93,13 @@ MinDist = Annotated[
 Components = Annotated[
     int, typer.Option("--components", min=1, metavar="K", help="Principal axes kept before neighbours are sought.")
 ]
+Whiten = Annotated[
+    bool,
+    typer.Option(
+        "--whiten/--no-whiten",
+        help="Bring the principal axes to equal variance and vectors to unit length: nearer neighbours of one type.",
+    ),
+]
 Resolution = Annotated[
     float, typer.Option("--resolution", min=0.001, metavar="R", help="Of the Leiden clusters; more gives more.")
 ]

@@ -132,7 +132,8 @@ class AtlasRun:
         vectors = f"{model_name(made)}, layer {made['layer']}" if "layer" in made else model_name(made)
         how = {"umap": "UMAP", "pca": "principal axes", "tsne": "t-SNE"}[layout.method]
         axes, near = len(layout.pca.axes_KD), layout.neighbours.index_NK.shape[1]
-        detail = "" if layout.method == "pca" else f" of {axes} principal axes"
+        whitened = "whitened " * layout.pca.whitened
+        detail = "" if layout.method == "pca" else f" of {axes} {whitened}principal axes"
         detail += f", {near} neighbours" if layout.method == "umap" else ""
         return f"{len(points):,} RNAs; {vectors}, mean over nucleotides; {how}{detail}; seed {self.wishes.layout.seed}"
 

@@ -18,6 +18,9 @@ Points: TypeAlias = np.ndarray | sparse.csr_matrix
 """(N, D), dense or sparse."""
 
 _ROWS = 4096
+_EPSILON = 1e-12
+_LEAST_VARIANCE = 1e-10
+"""Axes with less than this share of the first one's variance are noise of arithmetic: whitening leaves them out."""
 _DENSE_WIDTH = 1500
 """Dimensions up to which the covariance is solved as a whole."""
 
@@ -28,12 +31,24 @@ class PCA:
 
     mean_D: np.ndarray
     axes_KD: np.ndarray
-    """Orthonormal rows, the largest entry of each positive."""
+    """Orthonormal rows, the largest entry of each positive; whitened, each is divided by the deviation along it."""
     share_K: np.ndarray
     """Each axis's share of the variance."""
+    whitened: bool = False
+    """Whether points vary equally along all axes and have coordinates of unit length."""
 
     def project(self, points_ND: Points) -> np.ndarray:
         """(N, K) float32 coordinates."""
+        found = self._coordinates(points_ND)
+        if self.whitened:
+            found /= np.maximum(np.linalg.norm(found, axis=1, keepdims=True), _EPSILON)
+        return found
+
+    def from_middle(self, points_ND: Points) -> np.ndarray:
+        """(N,) distances from the mean along the axes; whitened, in standard deviations (Mahalanobis)."""
+        return np.linalg.norm(self._coordinates(points_ND), axis=1)
+
+    def _coordinates(self, points_ND: Points) -> np.ndarray:
         shift_K = self.mean_D @ self.axes_KD.T
         result = np.empty((points_ND.shape[0], len(self.axes_KD)), dtype=np.float32)
         for start in range(0, points_ND.shape[0], _ROWS):
@@ -42,8 +57,13 @@ class PCA:
         return result
 
 
-def fit_pca(points_ND: Points, components: int) -> PCA:
-    """The ``components`` principal axes, or as many as there are; the same points give the same axes."""
+def fit_pca(points_ND: Points, components: int, *, whiten: bool = False) -> PCA:
+    """The ``components`` principal axes, or as many as there are; the same points give the same axes.
+
+    Args:
+        whiten: bring all axes to equal variance, and points to unit length (Su et al. 2021). Few points must not be
+            whitened along many axes: all would be equally far from each other.
+    """
     size, width = points_ND.shape
     components = max(1, min(components, size - 1, width))
     mean_D = np.asarray(points_ND.mean(axis=0, dtype=np.float64)).ravel()
@@ -58,7 +78,11 @@ def fit_pca(points_ND: Points, components: int) -> PCA:
     largest_K = np.abs(axes_KD).argmax(axis=1)
     sign_K = np.where(axes_KD[np.arange(len(axes_KD)), largest_K] < 0, -1.0, 1.0)
     share_K = np.maximum(value_K, 0.0) / total if total > 0 else np.zeros(len(value_K))
-    return PCA(mean_D, axes_KD * sign_K[:, None], share_K)
+    axes_KD = axes_KD * sign_K[:, None]
+    if not whiten:
+        return PCA(mean_D, axes_KD, share_K)
+    kept = value_K > _LEAST_VARIANCE * max(float(value_K[0]), _EPSILON)
+    return PCA(mean_D, axes_KD[kept] / np.sqrt(value_K[kept])[:, None], share_K[kept], whitened=True)
 
 
 def _block(points_ND: Points, start: int) -> np.ndarray:

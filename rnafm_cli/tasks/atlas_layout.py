@@ -25,6 +25,7 @@ Method = Literal["umap", "pca", "tsne"]
 Tell = Callable[[str], None]
 
 FEWEST = 3
+POINTS_PER_WHITE_AXIS = 10
 FEWEST_FOR_UMAP = 8
 """Below this number of points a map of neighbours says nothing that the principal axes do not."""
 
@@ -36,6 +37,8 @@ class LayoutOptions:
     method: Method = "umap"
     components: int = 50
     """Principal axes kept before neighbours are sought."""
+    whiten: bool = False
+    """Bring these axes to equal variance, and points to unit length; at most one axis for ten points is kept then."""
     neighbours: int = 15
     min_dist: float = 0.1
     """UMAP's least distance between points, in units of the map."""
@@ -91,8 +94,12 @@ def lay_out(
     if count > size - 1:
         warn(f"{size} sequences have no {count} neighbours each: {size - 1} are used")
         count = size - 1
+    components = options.components
+    if options.whiten and components > (most := max(2, size // POINTS_PER_WHITE_AXIS)):
+        warn(f"{size} sequences are too few to whiten {components} axes: {most} are kept")
+        components = most
     tell("principal axes")
-    pca = fit_pca(vectors_ND, options.components)
+    pca = fit_pca(vectors_ND, components, whiten=options.whiten)
     reduced_NK = pca.project(vectors_ND)
     tell(f"neighbours of {size:,} points")
     neighbours = nearest(reduced_NK, count, report=advance)

@@ -44,7 +44,8 @@ class TypeCall:
     runner_up: str
     """The label with the second most votes; ``""`` if there is none."""
     far: bool
-    """Farther from its nearest neighbour than 99 % of the map's own points from theirs: likely of no type there."""
+    """Farther from its nearest neighbour than 99 % of the map's own points from theirs, or on a whitened map from the
+    middle: likely of no type there."""
     neighbours: list[tuple[str, str, float]]
     """Id, label and distance of the nearest labelled points, nearest first."""
 
@@ -119,8 +120,15 @@ def atlas_file_of(
         share_P=calibration.share_P,
         accuracy_P=calibration.accuracy_P,
         settings={key: value for key, value in made.items() if value is not None}
-        | {"method": layout.method, "neighbours": layout.neighbours.index_NK.shape[1], "far": far},
+        | {"method": layout.method, "neighbours": layout.neighbours.index_NK.shape[1], "far": far}
+        | (_whitened_settings(layout, points) if layout.pca.whitened else {}),
     )
+
+
+def _whitened_settings(layout: Layout, points: AtlasPoints) -> dict[str, Any]:
+    # Points of unit length do not show how far out they lie.
+    away_N = layout.pca.from_middle(points.vectors_ND)
+    return {"whitened": True, "far_from_middle": float(np.quantile(away_N, _FAR_QUANTILE))}
 
 
 def _calibrated(reduced_NK: np.ndarray, labels: Sequence[str], fold_N: np.ndarray | None) -> tuple[Calibration, float]:
@@ -159,7 +167,10 @@ def map_onto(atlas: AtlasFile, vectors_MD: np.ndarray, *, seed: int = 0) -> list
     if not len(known):
         raise InputError("the atlas has no labels, so it can call no type", hint="make it with --labels or type=")
     names, number_N = np.unique(label_N[known], return_inverse=True)
-    reduced_MK = PCA(atlas.mean_D, atlas.axes_KD, np.zeros(0)).project(vectors_MD)
+    whitened = bool(atlas.settings.get("whitened", False))
+    pca = PCA(atlas.mean_D, atlas.axes_KD, np.zeros(0), whitened)
+    reduced_MK = pca.project(vectors_MD)
+    outside_M = pca.from_middle(vectors_MD) > float(atlas.settings.get("far_from_middle", np.inf))
     curve = Curve(float(atlas.settings["a"]), float(atlas.settings["b"])) if "a" in atlas.settings else None
     every = nearest(reduced_MK, int(atlas.settings["neighbours"]) + 1, among_MD=atlas.reduced_NK)
     if atlas.settings.get("method") == "pca":
@@ -170,9 +181,9 @@ def map_onto(atlas: AtlasFile, vectors_MD: np.ndarray, *, seed: int = 0) -> list
     found = nearest(reduced_MK, NEIGHBOURS, among_MD=atlas.reduced_NK[known])
     votes = vote_by_distance(found, number_N, len(names))
     confidence = Calibration(atlas.share_P, atlas.accuracy_P).confidence(votes.top_N)
-    limit = float(atlas.settings.get("far", np.inf))
+    far_M = outside_M | (found.distance_NK[:, 0] > float(atlas.settings.get("far", np.inf)))
     return [
-        _call(atlas, found, k, known, names, votes.share_NL[k], place_M2[k], float(confidence[k]), limit)
+        _call(atlas, found, k, known, names, votes.share_NL[k], place_M2[k], float(confidence[k]), bool(far_M[k]))
         for k in range(len(reduced_MK))
     ]
 
@@ -186,14 +197,12 @@ def _call(
     share_L: np.ndarray,
     place_2: np.ndarray,
     confidence: float,
-    limit: float,
+    far: bool,
 ) -> TypeCall:
     order = np.argsort(-share_L, kind="stable")
     second = str(names[order[1]]) if len(order) > 1 and share_L[order[1]] > 0 else ""
     near = [
-        (atlas.ids[known[k]], atlas.labels[known[k]], float(far))
-        for k, far in zip(found.index_NK[row], found.distance_NK[row], strict=True)
+        (atlas.ids[known[k]], atlas.labels[known[k]], float(distance))
+        for k, distance in zip(found.index_NK[row], found.distance_NK[row], strict=True)
     ]
-    return TypeCall(
-        float(place_2[0]), float(place_2[1]), str(names[order[0]]), confidence, second, near[0][2] > limit, near
-    )
+    return TypeCall(float(place_2[0]), float(place_2[1]), str(names[order[0]]), confidence, second, far, near)

@@ -35,5 +35,6 @@ def test_the_reference_fits_the_encoder_and_calls_types(rnafm: Command) -> None:
     result = rnafm("atlas", "--map-onto", "reference", EXAMPLES)
     assert result.returncode == 0, result.stderr
     calls = {line.split("\t")[0]: line.split("\t") for line in result.stdout.splitlines()[1:]}
-    assert calls["tRNA-Phe"][1] == "tRNA"
+    assert calls["tRNA-Phe"][1] == "tRNA" and float(calls["tRNA-Phe"][2]) > 0.8
+    assert calls["let-7a-1"][1] == "pre_miRNA"
     assert len(calls) == 4 and all(0 < float(call[2]) <= 1 for call in calls.values())

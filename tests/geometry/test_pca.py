@@ -25,6 +25,20 @@ def test_axes_are_those_of_the_singular_values(points: np.ndarray) -> None:
     assert (np.linalg.norm(shown, axis=1) <= np.linalg.norm(centred, axis=1) + 1e-4).all()
 
 
+def test_whitened_axes_have_equal_variance_and_points_unit_length(points: np.ndarray) -> None:
+    plain, white = fit_pca(points, 6), fit_pca(points, 6, whiten=True)
+    raw = (points - white.mean_D) @ white.axes_KD.T
+    assert np.cov(raw.T) == pytest.approx(np.eye(6), abs=1e-4)
+    assert white.share_K == pytest.approx(plain.share_K)
+    assert white.project(points) == pytest.approx(raw / np.linalg.norm(raw, axis=1, keepdims=True), abs=1e-5)
+
+
+def test_whitening_leaves_out_directions_without_variance(points: np.ndarray) -> None:
+    flat = np.concatenate([points, points[:, :3]], axis=1)
+    assert fit_pca(flat, 15, whiten=True).axes_KD.shape == (12, 15)
+    assert not fit_pca(np.ones((5, 3), dtype=np.float32), 10, whiten=True).project(np.ones((5, 3))).any()
+
+
 def test_sparse_and_dense_points_have_the_same_axes(points: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     points[points < 4] = 0
     dense = fit_pca(points, 3)

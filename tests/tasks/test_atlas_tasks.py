@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -208,6 +209,24 @@ def test_a_layout_is_reproducible_and_shows_groups() -> None:
     assert one.curve is None and one.reduced_NK.shape == (120, 10)
 
 
+def test_whitened_layouts_see_groups_in_weak_directions() -> None:
+    loud = np.random.default_rng(1).normal(size=(120, 2)).astype(np.float32) * 100
+    vectors = np.concatenate([blobs(apart=9.0), loud], axis=1)
+    heard = Heard()
+    eight = replace(PLAIN, components=8)
+    plain, white = (lay_out(vectors, replace(eight, whiten=whiten), warn=heard) for whiten in (False, True))
+    truth = np.repeat(np.arange(4), 30)
+    assert adjusted_rand(white.cluster_N, truth) > 0.9 > 0.2 > adjusted_rand(plain.cluster_N, truth)
+    assert not heard
+    assert np.linalg.norm(white.reduced_NK, axis=1) == pytest.approx(1)
+
+
+def test_few_points_are_whitened_along_few_axes() -> None:
+    heard = Heard()
+    found = lay_out(blobs(groups=2, members=20), replace(PLAIN, whiten=True), warn=heard)
+    assert found.reduced_NK.shape == (40, 4) and heard == ["40 sequences are too few to whiten 10 axes: 4 are kept"]
+
+
 def test_few_sequences_get_what_is_possible() -> None:
     heard = Heard()
     found = lay_out(blobs(groups=1, members=5), LayoutOptions(), warn=heard)
@@ -293,9 +312,10 @@ def test_roots_that_do_not_exist_or_lead_nowhere() -> None:
 # Mapping
 
 
-def test_new_sequences_find_their_type(tmp_path: Path) -> None:
+@pytest.mark.parametrize("whiten", [False, True])
+def test_new_sequences_find_their_type(tmp_path: Path, whiten: bool) -> None:
     vectors = blobs(apart=8.0)
-    points, layout = points_from(vectors, TYPES), lay_out(vectors, PLAIN)
+    points, layout = points_from(vectors, TYPES), lay_out(vectors, replace(PLAIN, whiten=whiten))
     made = atlas_file_of(points, layout, TYPES, view_labels("role", points, TYPES))
     write_atlas_file(tmp_path / "atlas.h5", made)
     atlas = find_atlas(str(tmp_path))
@@ -307,7 +327,7 @@ def test_new_sequences_find_their_type(tmp_path: Path) -> None:
     assert calls[0].neighbours[0][0] == "r0" and calls[0].neighbours[0][2] < calls[0].neighbours[-1][2]
     assert all(0 < call.confidence < 1 for call in calls)
     assert np.mean([call.confidence for call in calls]) > 0.8
-    assert not any(call.far for call in calls)
+    assert np.mean([call.far for call in calls]) < 0.1
     away = map_onto(atlas, np.full((1, 12), 60, dtype=np.float32))
     assert away[0].far
     assert np.asarray([(call.x, call.y) for call in map_onto(atlas, vectors)]) == pytest.approx(
