@@ -54,10 +54,8 @@ class AtlasDrawing:
             MapPanel(panel.name, panel.layout.place_N2, [_sentence(found) for found in panel.separations])
             for panel in panels
         ]
-        layout = self.wishes.layout
-        whitened, axes = "whitened " * layout.whiten, layout.components
-        words = "kNN: types called by 10 nearest neighbours, near copies hidden; purity, silhouette: "
-        words += f"{axes} {whitened}principal axes"
+        axes = panels[0].layout.pca
+        words = f"kNN: types called by 10 nearest neighbours, near copies hidden; purity, silhouette: {axes}"
         draw_panels(drawn, self.labels, stem, caption=f"{len(self.points):,} RNAs. {words}; ARI: Leiden clusters")
         rows = [{"vectors": panel.name, **dataclasses.asdict(found)} for panel in panels for found in panel.separations]
         columns = ("vectors", "view", "labels", "points", "accuracy", "purity", "silhouette", "adjusted_rand")

@@ -131,9 +131,8 @@ class AtlasRun:
         made = points.provenance
         vectors = f"{model_name(made)}, layer {made['layer']}" if "layer" in made else model_name(made)
         how = {"umap": "UMAP", "pca": "principal axes", "tsne": "t-SNE"}[layout.method]
-        axes, near = len(layout.pca.axes_KD), layout.neighbours.index_NK.shape[1]
-        whitened = "whitened " * layout.pca.whitened
-        detail = "" if layout.method == "pca" else f" of {axes} {whitened}principal axes"
+        near = layout.neighbours.index_NK.shape[1]
+        detail = "" if layout.method == "pca" else f" of {layout.pca}"
         detail += f", {near} neighbours" if layout.method == "umap" else ""
         return f"{len(points):,} RNAs; {vectors}, mean over nucleotides; {how}{detail}; seed {self.wishes.layout.seed}"
 

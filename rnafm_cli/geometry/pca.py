@@ -37,6 +37,9 @@ class PCA:
     whitened: bool = False
     """Whether points vary equally along all axes and have coordinates of unit length."""
 
+    def __str__(self) -> str:
+        return f"{len(self.axes_KD)} {'whitened ' * self.whitened}principal axes"
+
     def project(self, points_ND: Points) -> np.ndarray:
         """(N, K) float32 coordinates."""
         found = self._coordinates(points_ND)

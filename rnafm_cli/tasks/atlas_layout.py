@@ -25,9 +25,10 @@ Method = Literal["umap", "pca", "tsne"]
 Tell = Callable[[str], None]
 
 FEWEST = 3
-POINTS_PER_WHITE_AXIS = 10
 FEWEST_FOR_UMAP = 8
 """Below this number of points a map of neighbours says nothing that the principal axes do not."""
+POINTS_PER_WHITE_AXIS = 10
+"""Whitened along more axes than this allows, all points come to be equally far from each other."""
 
 
 @dataclass(frozen=True, kw_only=True)

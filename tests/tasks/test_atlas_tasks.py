@@ -327,7 +327,8 @@ def test_new_sequences_find_their_type(tmp_path: Path, whiten: bool) -> None:
     assert calls[0].neighbours[0][0] == "r0" and calls[0].neighbours[0][2] < calls[0].neighbours[-1][2]
     assert all(0 < call.confidence < 1 for call in calls)
     assert np.mean([call.confidence for call in calls]) > 0.8
-    assert np.mean([call.far for call in calls]) < 0.1
+    # The limits of a whitened map are two, each exceeded by one in a hundred of its own points.
+    assert np.mean([call.far for call in calls]) <= (0.1 if whiten else 0.0)
     away = map_onto(atlas, np.full((1, 12), 60, dtype=np.float32))
     assert away[0].far
     assert np.asarray([(call.x, call.y) for call in map_onto(atlas, vectors)]) == pytest.approx(
