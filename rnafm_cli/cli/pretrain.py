@@ -210,6 +210,15 @@ def export(
     ],
     name: Annotated[str | None, typer.Option(metavar="NAME", help="Name in the card.", show_default=False)] = None,
     dtype: Annotated[DtypeChoice, typer.Option("--dtype", help="Type in which weights are stored.")] = DtypeChoice.half,
+    whiten: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="CORPUS",
+            help="End with a linear layer after which mean representations vary equally in all directions, as measured "
+            "on the run's corpus.",
+            show_default=False,
+        ),
+    ] = None,
     notes: Annotated[str, typer.Option(metavar="TEXT", help="Free text for the card.")] = "",
     force: Force = False,
     quiet: Quiet = False,
@@ -220,7 +229,7 @@ def export(
 
     if output.exists() and not force:
         raise UsageError(f"{output}: exists", hint="--force overwrites it")
-    card = export_run(run, output, name=name, dtype=dtype.value, notes=notes)
+    card = export_run(run, output, name=name, dtype=dtype.value, notes=notes, whiten=whiten)
     console.info(
         f"{output}: {card.weights_bytes / 1e6:.1f} MB, step {card.source['step']:,}, sha256 {card.weights_sha256}"
     )

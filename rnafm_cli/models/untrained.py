@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from rnafm_cli.models.encoder import Encoder
@@ -10,6 +12,6 @@ __all__ = ["untrained"]
 
 
 def untrained(encoder: Encoder, *, seed: int = 0) -> Encoder:
-    """An encoder of the same shape with random weights: what the architecture alone is worth."""
+    """An encoder of the same shape with random weights and no projection: what the architecture alone is worth."""
     torch.manual_seed(seed)
-    return Encoder(encoder.config).to(encoder.embed.weight.device).eval()
+    return Encoder(replace(encoder.config, projection=False)).to(encoder.embed.weight.device).eval()

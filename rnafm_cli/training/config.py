@@ -103,6 +103,8 @@ class TwinSection:
     """Weight of that loss beside the masked-token loss; 0 shows each window once, as the paper does."""
     temperature: float = 0.1
     """Cosines are divided by it."""
+    spread: float = 0.0
+    """Above 0: twins shall be alike and all parts lie in many directions (coding rate, by this weight), instead of finding each other."""  # noqa: E501
     least: float = 0.5
     """Smallest share of a window that a part covers."""
     same_length: bool = False
@@ -229,9 +231,11 @@ class PretrainConfig:
             raise ConfigError(f"data.crop {self.data.crop} leaves no room for an RNA of 16 nucleotides")
         if self.batch.tokens < self.data.crop:
             raise ConfigError(f"batch.tokens {self.batch.tokens} is less than data.crop {self.data.crop}")
-        if self.twins.weight < 0 or self.twins.temperature <= 0 or not 0 < self.twins.least <= 1:
+        twins = self.twins
+        if min(twins.weight, twins.spread) < 0 or twins.temperature <= 0 or not 0 < twins.least <= 1:
             raise ConfigError(
-                "twins.weight must not be negative, twins.temperature positive and twins.least a share above 0"
+                "twins.weight and twins.spread must not be negative, twins.temperature must be positive "
+                "and twins.least a share above 0"
             )
         if self.twins.weight and (self.batch.layout != "pack" or self.batch.tokens < 2 * self.data.crop):
             raise ConfigError("twins.weight needs batch.layout pack and batch.tokens of two rows at least")

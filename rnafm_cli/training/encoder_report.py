@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from rnafm_cli.training.masked_model import MaskedTokenModel
 from rnafm_cli.training.pooled import mean_pooled
 from rnafm_cli.training.probe import linear_probe
 from rnafm_cli.training.validation import HeldOutPart, Score, held_out_plan
+from rnafm_cli.training.whitening import whitening
 
 __all__ = ["held_out_figures", "probe_figures", "transfer_figures"]
 
@@ -78,6 +79,9 @@ def transfer_figures(
 ) -> dict[str, Any]:
     """Nearest-neighbour transfer of the ``type=`` of FASTA records, beside 4-mers, one-hot and random weights.
 
+    A projection may have whitened the model's representations, so random weights and 4-mers are also whitened, by the
+    covariance of these very sequences.
+
     Args:
         per_type: at most this many records of each type, a seeded choice; 0 takes all.
     """
@@ -101,15 +105,21 @@ def transfer_figures(
         )
 
     figures["model"] = _transfer(knn_transfer(vectors(encoder, "model"), labels, fold))
-    figures["random_encoder"] = _transfer(knn_transfer(vectors(untrained(encoder), "random weights"), labels, fold))
+    controls = {"random_encoder": vectors(untrained(encoder), "random weights")}
     report("4-mers and one-hot")
-    figures["kmer_4"] = _transfer(knn_transfer(kmer_frequencies(sequences), labels, fold))
+    controls["kmer_4"] = kmer_frequencies(sequences)
+    for name, points in controls.items():
+        figures[name] = _transfer(knn_transfer(points, labels, fold))
+        figures[f"{name}_whitened"] = _transfer(knn_transfer(_whiten(points, points), labels, fold))
     figures["one_hot"] = _transfer(knn_transfer(one_hot(sequences), labels, fold))
     return figures
 
 
 def probe_figures(encoder: Encoder, table: Path, *, batch_tokens: int = 8192, report: Report) -> dict[str, Any]:
-    """Linear probe on a TSV with columns ``sequence``, ``label``, ``split`` (train, dev), beside 4-mers and random."""
+    """Linear probe on a TSV with columns ``sequence``, ``label``, ``split`` (train, dev), beside 4-mers and random.
+
+    Both of these also whitened, by the covariance of the training rows.
+    """
     rows = _table(table)
     train = [(sequence, label) for sequence, label, split in rows if split == "train"]
     dev = [(sequence, label) for sequence, label, split in rows if split == "dev"]
@@ -117,20 +127,26 @@ def probe_figures(encoder: Encoder, table: Path, *, batch_tokens: int = 8192, re
         raise InputError(f"{table}: needs rows of split train and of split dev")
     report(f"linear probe: {len(train):,} training and {len(dev):,} dev rows")
 
-    def fitted(features: Callable[[Sequence[str]], np.ndarray]) -> dict[str, Any]:
-        values = features([sequence for sequence, _ in train + dev])
-        labels = [label for _, label in train]
-        return _transfer(linear_probe(values[: len(train)], labels, values[len(train) :], [label for _, label in dev]))
+    sequences, labels = [sequence for sequence, _ in train + dev], [label for _, label in train]
 
-    blank = untrained(encoder)
-    return {
-        "file": table.name,
-        "train": len(train),
-        "dev": len(dev),
-        "model": fitted(lambda sequences: mean_pooled(encoder, sequences, batch_tokens=batch_tokens)),
-        "random_encoder": fitted(lambda sequences: mean_pooled(blank, sequences, batch_tokens=batch_tokens)),
-        "kmer_4": fitted(kmer_frequencies),
+    def fitted(points: np.ndarray) -> dict[str, Any]:
+        return _transfer(linear_probe(points[: len(train)], labels, points[len(train) :], [label for _, label in dev]))
+
+    figures: dict[str, Any] = {"file": table.name, "train": len(train), "dev": len(dev)}
+    figures["model"] = fitted(mean_pooled(encoder, sequences, batch_tokens=batch_tokens))
+    controls = {
+        "random_encoder": mean_pooled(untrained(encoder), sequences, batch_tokens=batch_tokens),
+        "kmer_4": kmer_frequencies(sequences),
     }
+    for name, points in controls.items():
+        figures[name] = fitted(points)
+        figures[f"{name}_whitened"] = fitted(_whiten(points, points[: len(train)]))
+    return figures
+
+
+def _whiten(points: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    weight, bias = whitening(reference)
+    return points @ weight.T + bias
 
 
 def _typed(fasta: Path, per_type: int, seed: int) -> tuple[list[str], list[str]]:

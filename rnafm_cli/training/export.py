@@ -10,27 +10,39 @@ from typing import Any
 
 import torch
 
+from rnafm_cli.data.shards import Corpus
 from rnafm_cli.errors import ConfigError, InputError, UsageError
 from rnafm_cli.models.config import EncoderConfig
 from rnafm_cli.models.encoder import Encoder
 from rnafm_cli.models.files import Card, save_model_file
 from rnafm_cli.training.checkpoint import CheckpointFolder, load_weights, read_marker
-from rnafm_cli.training.config import config_from_dict
+from rnafm_cli.training.config import PretrainConfig, config_from_dict
 from rnafm_cli.training.masked_model import MaskedTokenModel
+from rnafm_cli.training.whitening import corpus_windows, whitened
 
 __all__ = ["export_run"]
 
 
-def export_run(run: Path, output: Path, *, name: str | None = None, dtype: str = "float16", notes: str = "") -> Card:
+def export_run(
+    run: Path,
+    output: Path,
+    *,
+    name: str | None = None,
+    dtype: str = "float16",
+    notes: str = "",
+    whiten: Path | None = None,
+) -> Card:
     """Write the encoder of a run's newest complete checkpoint as a model file.
 
     Args:
         run: folder of a run, or one of its ``step-...`` checkpoints.
         output: ``NAME.safetensors``; the card goes beside it.
         dtype: type in which tensors are stored.
+        whiten: corpus on whose training part a projection is measured, after which mean representations vary equally
+            in all directions; None writes no projection.
 
     Raises:
-        InputError: when the run has no complete checkpoint.
+        InputError: when the run has no complete checkpoint, or the corpus is not the run's.
         UsageError: when the output has another suffix.
     """
     if output.suffix != ".safetensors":
@@ -44,12 +56,15 @@ def export_run(run: Path, output: Path, *, name: str | None = None, dtype: str =
     shape = EncoderConfig(**marker["extra"].get("shape", dataclasses.asdict(config.model.encoder())))
     model = MaskedTokenModel(Encoder(shape))
     load_weights(checkpoint, model)
+    encoder, windows = model.encoder, None
+    if whiten is not None:
+        encoder, windows = _whitened(encoder, whiten, config, marker["extra"]["fingerprint"])
     folder = checkpoint.parent.parent
     state = marker["state"]
     card = Card(
         name=name or output.stem,
         kind="encoder",
-        config=dataclasses.asdict(shape),
+        config=dataclasses.asdict(encoder.config),
         dtype=dtype,
         source={
             "corpus_fingerprint": marker["extra"]["fingerprint"],
@@ -57,6 +72,7 @@ def export_run(run: Path, output: Path, *, name: str | None = None, dtype: str =
             "steps": config.optim.steps,
             "tokens": state["tokens"],
             "hours": round(state["seconds"] / 3600, 3),
+            **({} if windows is None else {"whitened_windows": windows}),
         },
         recipe=_portable(config.to_dict()),
         seed=config.run.seed,
@@ -64,7 +80,16 @@ def export_run(run: Path, output: Path, *, name: str | None = None, dtype: str =
         notes=notes,
     )
     with torch.no_grad():
-        return save_model_file(output, model.encoder.state_dict(), card)
+        return save_model_file(output, encoder.state_dict(), card)
+
+
+def _whitened(encoder: Encoder, folder: Path, config: PretrainConfig, fingerprint: str) -> tuple[Encoder, int]:
+    """The encoder with its projection, and how many windows that was measured on."""
+    corpus = Corpus(folder)
+    if corpus.fingerprint != fingerprint:
+        raise InputError(f"{folder}: is not the corpus of this run", hint="name the folder that data.corpus named")
+    windows = corpus_windows(corpus, config, encoder.config.width)
+    return whitened(encoder, windows), len(windows)
 
 
 def _portable(recipe: dict[str, Any]) -> dict[str, Any]:

@@ -10,26 +10,30 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rnafm_cli.models.encoder import Encoder
+from rnafm_cli.training.config import TwinSection
 
-__all__ = ["MaskedTokenModel", "twin_loss"]
+__all__ = ["MaskedTokenModel", "spread_loss", "twin_loss"]
+
+_RATE_SCALE = 4.0
+"""Of the coding rate: D / (N error^2) in its authors' terms."""
 
 
 class MaskedTokenModel(nn.Module):
     """Sum of the cross-entropies at the chosen positions, how many of them are right, and the twins' loss.
 
     Args:
-        twin_temperature: of the twins' loss in training mode; None when batches hold no twins.
+        twins: what the twins' loss is in training mode; None when batches hold no twins.
     """
 
-    def __init__(self, encoder: Encoder, *, twin_temperature: float | None = None) -> None:
+    def __init__(self, encoder: Encoder, *, twins: TwinSection | None = None) -> None:
         super().__init__()
         self.encoder = encoder
-        self._twin_temperature = twin_temperature
+        self._twins = twins
 
     def forward(
         self, tokens_BT: Tensor, segments_BT: Tensor | None, chosen_N: Tensor, truth_N: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Loss sum (float32 scalar, nats), number of correct predictions, and :func:`twin_loss` (else 0).
+        """Loss sum (float32 scalar, nats), number of correct predictions, and the twins' loss (else 0).
 
         Args:
             tokens_BT: corrupted tokens.
@@ -39,15 +43,18 @@ class MaskedTokenModel(nn.Module):
         """
         # Through forward itself while evaluating: a compiled graph with gradients is of no use there.
         run = self.encoder if torch.is_grad_enabled() else self.encoder.forward
-        x_BTD = run(tokens_BT, segments_BT=segments_BT).hidden[self.encoder.config.layers]
-        x_ND = x_BTD.flatten(0, 1).index_select(0, chosen_N)
+        output = run(tokens_BT, segments_BT=segments_BT)
+        x_ND = output.normed.flatten(0, 1).index_select(0, chosen_N)
         logits_NV = self.encoder.token_logits(x_ND).float()
         loss = F.cross_entropy(logits_NV, truth_N, reduction="sum")
         with torch.no_grad():
             right = (logits_NV.argmax(dim=-1) == truth_N).sum()
-        if self._twin_temperature is None or not self.training or segments_BT is None:
+        if self._twins is None or not self.training or segments_BT is None:
             return loss, right, loss.new_zeros(())
-        return loss, right, twin_loss(x_BTD, segments_BT, self._twin_temperature)
+        x_BTD = output.hidden[self.encoder.config.layers]
+        if self._twins.spread:
+            return loss, right, spread_loss(x_BTD, segments_BT, self._twins.spread)
+        return loss, right, twin_loss(x_BTD, segments_BT, self._twins.temperature)
 
 
 def twin_loss(x_BTD: Tensor, segments_BT: Tensor, temperature: float) -> Tensor:
@@ -57,14 +64,33 @@ def twin_loss(x_BTD: Tensor, segments_BT: Tensor, temperature: float) -> Tensor:
         x_BTD: representations; row r + B/2 holds the twins of row r's windows under the same numbers.
         segments_BT: number of the window within its row, -1 at pads.
     """
+    first_ND, second_ND = _twins(x_BTD, segments_BT)
+    with torch.autocast(x_BTD.device.type, enabled=False):
+        cosine_NN = first_ND @ second_ND.T / temperature
+    own_N = torch.arange(len(cosine_NN), device=x_BTD.device)
+    return 0.5 * (F.cross_entropy(cosine_NN, own_N) + F.cross_entropy(cosine_NN.T, own_N))
+
+
+def spread_loss(x_BTD: Tensor, segments_BT: Tensor, spread: float) -> Tensor:
+    """How unlike twins are, and in how few directions the mean representations of all parts lie; scalar.
+
+    Minus the mean cosine of twins, minus ``spread`` times the coding rate of the unit vectors (Yu et al. 2020), in nats
+    a vector. Shapes as in :func:`twin_loss`.
+    """
+    first_ND, second_ND = _twins(x_BTD, segments_BT)
+    both_ND = torch.cat([first_ND, second_ND])
+    with torch.autocast(x_BTD.device.type, enabled=False):
+        gram_NN = torch.eye(len(both_ND), device=x_BTD.device) + _RATE_SCALE * (both_ND @ both_ND.T)
+        rate = torch.linalg.cholesky(gram_NN).diagonal().log().mean()
+    return -(first_ND * second_ND).sum(dim=-1).mean() - spread * rate
+
+
+def _twins(x_BTD: Tensor, segments_BT: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean representations (N, D) of length 1, float32, of the first parts and of their twins."""
     count = int(segments_BT.max()) + 1
     inside_BWT = (segments_BT[:, None, :] == torch.arange(count, device=segments_BT.device)[:, None]).to(x_BTD.dtype)
     sizes_BW = inside_BWT.sum(dim=-1)
     pooled_BWD = (inside_BWT @ x_BTD).float() / sizes_BW.clamp(min=1)[..., None].float()
     first_BWD, second_BWD = F.normalize(pooled_BWD, dim=-1).chunk(2)
     there = sizes_BW.chunk(2)[0] > 0
-    first_ND, second_ND = first_BWD[there], second_BWD[there]
-    with torch.autocast(x_BTD.device.type, enabled=False):
-        cosine_NN = first_ND @ second_ND.T / temperature
-    own_N = torch.arange(len(cosine_NN), device=x_BTD.device)
-    return 0.5 * (F.cross_entropy(cosine_NN, own_N) + F.cross_entropy(cosine_NN.T, own_N))
+    return first_BWD[there], second_BWD[there]

@@ -29,6 +29,7 @@ from rnafm_cli.training.schedule import rate_at
 from rnafm_cli.training.stop_signals import StopSignals
 from rnafm_cli.training.tally import Tally, clock
 from rnafm_cli.training.validation import HeldOutPart, as_tensors
+from rnafm_cli.training.whitening import unprojected
 
 __all__ = ["Outcome", "Trainer"]
 
@@ -84,8 +85,7 @@ class Trainer:
             torch.set_num_threads(config.run.threads)
         torch.manual_seed(config.run.seed)
         self.encoder = Encoder(config.model.encoder()) if start is not None else self._first_encoder()
-        twins = config.twins
-        self.model = MaskedTokenModel(self.encoder, twin_temperature=twins.temperature if twins.weight else None)
+        self.model = MaskedTokenModel(self.encoder, twins=config.twins if config.twins.weight else None)
         self._shared = self._processes.distribute(self.model, fsdp=config.run.fsdp)
         self.optimizer = build_optimizer(self.model, config.optim)
         self.state, self._tally = RunState(), Tally()
@@ -109,12 +109,14 @@ class Trainer:
         name, shape = self.config.model.init, self.config.model.encoder()
         if name is None:
             return Encoder(shape)
-        encoder, card = load_encoder(name)
+        start, card = load_encoder(name)
+        encoder = unprojected(start)
         found, wanted = asdict(encoder.config), asdict(shape)
         other = [f"{key} {found[key]} instead of {wanted[key]}" for key in wanted if found[key] != wanted[key]]
         if other:
             raise ConfigError(f"model.init {name}: {', '.join(other)}", hint="describe its shape in the model section")
-        self._report(f"starting from {card.name} ({card.weights_sha256[:12]})")
+        left_out = ", its projection left out: whiten again at the export" if start.config.projection else ""
+        self._report(f"starting from {card.name} ({card.weights_sha256[:12]}){left_out}")
         return encoder
 
     def train(self) -> Outcome:

@@ -163,7 +163,8 @@ def test_figures_of_an_encoder(encoder: Encoder, corpus_folder: Path, tmp_path: 
     transfer = transfer_figures(encoder, family_fasta(tmp_path / "t.fa"), per_type=30, report=silent)
     assert transfer["types"] == 4 and transfer["sequences"] == 120
     assert set(transfer["model"]["by_type"]) == {"tRNA", "snoRNA", "riboswitch", "lncRNA"}
-    assert {"random_encoder", "kmer_4", "one_hot"} <= set(transfer)
+    controls = {"random_encoder", "random_encoder_whitened", "kmer_4", "kmer_4_whitened", "one_hot"}
+    assert controls <= set(transfer)
 
     table = tmp_path / "p.tsv"
     rows = [f"{'AAC' * 12}\ta", f"{'GGU' * 12}\tb", f"{'AAC' * 9}\ta", f"{'GGU' * 9}\tb"]
