@@ -27,6 +27,7 @@ app = typer.Typer(
 
 class PresetChoice(StrEnum):
     mini = "rnafm-mini"
+    following = "rnafm-mini-next"
     paper = "rna-fm"
     tiny = "rnafm-tiny"
 
@@ -210,15 +211,6 @@ def export(
     ],
     name: Annotated[str | None, typer.Option(metavar="NAME", help="Name in the card.", show_default=False)] = None,
     dtype: Annotated[DtypeChoice, typer.Option("--dtype", help="Type in which weights are stored.")] = DtypeChoice.half,
-    whiten: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="CORPUS",
-            help="End with a linear layer after which mean representations vary equally in all directions, as measured "
-            "on the run's corpus.",
-            show_default=False,
-        ),
-    ] = None,
     notes: Annotated[str, typer.Option(metavar="TEXT", help="Free text for the card.")] = "",
     force: Force = False,
     quiet: Quiet = False,
@@ -229,7 +221,7 @@ def export(
 
     if output.exists() and not force:
         raise UsageError(f"{output}: exists", hint="--force overwrites it")
-    card = export_run(run, output, name=name, dtype=dtype.value, notes=notes, whiten=whiten)
+    card = export_run(run, output, name=name, dtype=dtype.value, notes=notes)
     console.info(
         f"{output}: {card.weights_bytes / 1e6:.1f} MB, step {card.source['step']:,}, sha256 {card.weights_sha256}"
     )

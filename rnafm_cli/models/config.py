@@ -29,9 +29,6 @@ class EncoderConfig:
     """ESM's rescaling of embeddings by the share of masked tokens."""
     token_head: bool = True
     """Masked-token head present; some published files leave it out."""
-    projection: bool = False
-    """A linear layer turns what the final LayerNorm gives into the representations; the masked-token head reads what is
-    before it."""
 
     def __post_init__(self) -> None:
         if self.width % self.heads:

@@ -6,7 +6,7 @@ Shape suffixes: B batch, T tokens with <cls>/<eos>, D width, H heads, K head wid
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -22,11 +22,8 @@ __all__ = ["Encoder", "EncoderOutput"]
 class EncoderOutput:
     """What one pass returns; rows of padded positions hold nothing of meaning."""
 
-    hidden: dict[int, Tensor]
-    """Layer number -> (B, T, D). 0 is the embedding, the last is taken after the final LayerNorm and the projection,
-    if there is one."""
-    normed: Tensor
-    """(B, T, D) after the final LayerNorm, before the projection: what the masked-token head reads."""
+    hidden: dict[int, Tensor] = field(default_factory=dict)
+    """Layer number -> (B, T, D). 0 is the embedding, the last is taken after the final LayerNorm."""
     attentions: Tensor | None = None
     """(B, layers, H, T, T); rows and columns of pads are zero."""
     logits: Tensor | None = None
@@ -50,7 +47,6 @@ class Encoder(nn.Module):
         self.norm_before = nn.LayerNorm(config.width) if config.norm_before else None
         self.layers = nn.ModuleList(EncoderLayer(config) for _ in range(config.layers))
         self.norm_after = nn.LayerNorm(config.width)
-        self.projection = nn.Linear(config.width, config.width) if config.projection else None
         self.token_head = TokenHead(config.width, vocabulary) if config.token_head else None
         self.apply(_initialise)
 
@@ -84,20 +80,19 @@ class Encoder(nn.Module):
         x_BTD = self._embed(tokens_BT, is_pad_BT, segments_BT)
         rotation = self._rotation(tokens_BT.shape[1], x_BTD)
 
-        hidden: dict[int, Tensor] = {}
+        output = EncoderOutput()
         maps: list[Tensor] = []
         if 0 in wanted:
-            hidden[0] = x_BTD
+            output.hidden[0] = x_BTD
         for number, layer in enumerate(self.layers, start=1):
             x_BTD, map_BHTT = layer(x_BTD, key_mask, rotation, return_map=attentions)
             if map_BHTT is not None:
                 maps.append(map_BHTT)
             if number in wanted and number != last:
-                hidden[number] = x_BTD
+                output.hidden[number] = x_BTD
         x_BTD = self.norm_after(x_BTD)
         if last in wanted:
-            hidden[last] = x_BTD if self.projection is None else self._project(x_BTD, self.projection)
-        output = EncoderOutput(hidden, x_BTD)
+            output.hidden[last] = x_BTD
         if attentions:
             real_BTT = ~(is_pad_BT[:, :, None] | is_pad_BT[:, None, :])
             output.attentions = torch.stack(maps, dim=1) * real_BTT[:, None, None]
@@ -106,7 +101,7 @@ class Encoder(nn.Module):
         return output
 
     def token_logits(self, x_ND: Tensor) -> Tensor:
-        """Masked-token logits (N, V) of positions picked from :attr:`EncoderOutput.normed`.
+        """Masked-token logits (N, V) of final representations picked from any positions.
 
         Raises:
             WeightsError: when the weights came without a masked-token head.
@@ -134,11 +129,6 @@ class Encoder(nn.Module):
         if self.norm_before is not None:
             x_BTD = self.norm_before(x_BTD)
         return x_BTD * (~is_pad_BT)[..., None].to(x_BTD.dtype)
-
-    def _project(self, x_BTD: Tensor, projection: nn.Linear) -> Tensor:
-        # Directions of little variance are stretched: half precision would stretch its rounding with them.
-        with torch.autocast(x_BTD.device.type, enabled=False):
-            return projection(x_BTD.to(projection.weight.dtype))
 
     def _rotation(self, length: int, like: Tensor) -> tuple[Tensor, Tensor] | None:
         if self.config.positions != "rotary":

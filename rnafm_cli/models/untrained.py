@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 
 from rnafm_cli.models.encoder import Encoder
@@ -12,6 +10,6 @@ __all__ = ["untrained"]
 
 
 def untrained(encoder: Encoder, *, seed: int = 0) -> Encoder:
-    """An encoder of the same shape with random weights and no projection: what the architecture alone is worth."""
+    """An encoder of the same shape with random weights: what the architecture alone is worth."""
     torch.manual_seed(seed)
-    return Encoder(replace(encoder.config, projection=False)).to(encoder.embed.weight.device).eval()
+    return Encoder(encoder.config).to(encoder.embed.weight.device).eval()

@@ -12,6 +12,7 @@ import numpy as np
 from rnafm_cli.data.masking import MaskRule
 from rnafm_cli.data.shards import Corpus, Split
 from rnafm_cli.errors import InputError
+from rnafm_cli.geometry.pca import fit_pca
 from rnafm_cli.geometry.transfer import Transfer, knn_transfer
 from rnafm_cli.io.fasta import read_fasta
 from rnafm_cli.io.streams import open_text
@@ -24,7 +25,6 @@ from rnafm_cli.training.masked_model import MaskedTokenModel
 from rnafm_cli.training.pooled import mean_pooled
 from rnafm_cli.training.probe import linear_probe
 from rnafm_cli.training.validation import HeldOutPart, Score, held_out_plan
-from rnafm_cli.training.whitening import whitening
 
 __all__ = ["held_out_figures", "probe_figures", "transfer_figures"]
 
@@ -79,8 +79,7 @@ def transfer_figures(
 ) -> dict[str, Any]:
     """Nearest-neighbour transfer of the ``type=`` of FASTA records, beside 4-mers, one-hot and random weights.
 
-    A projection may have whitened the model's representations, so random weights and 4-mers are also whitened, by the
-    covariance of these very sequences.
+    All but one-hot also whitened, by the covariance of these very sequences.
 
     Args:
         per_type: at most this many records of each type, a seeded choice; 0 takes all.
@@ -104,11 +103,10 @@ def transfer_figures(
             report=lambda done: report(f"{name}: {done:,} of {len(sequences):,} embedded"),
         )
 
-    figures["model"] = _transfer(knn_transfer(vectors(encoder, "model"), labels, fold))
-    controls = {"random_encoder": vectors(untrained(encoder), "random weights")}
+    compared = {"model": vectors(encoder, "model"), "random_encoder": vectors(untrained(encoder), "random weights")}
     report("4-mers and one-hot")
-    controls["kmer_4"] = kmer_frequencies(sequences)
-    for name, points in controls.items():
+    compared["kmer_4"] = kmer_frequencies(sequences)
+    for name, points in compared.items():
         figures[name] = _transfer(knn_transfer(points, labels, fold))
         figures[f"{name}_whitened"] = _transfer(knn_transfer(_whiten(points, points), labels, fold))
     figures["one_hot"] = _transfer(knn_transfer(one_hot(sequences), labels, fold))
@@ -118,7 +116,7 @@ def transfer_figures(
 def probe_figures(encoder: Encoder, table: Path, *, batch_tokens: int = 8192, report: Report) -> dict[str, Any]:
     """Linear probe on a TSV with columns ``sequence``, ``label``, ``split`` (train, dev), beside 4-mers and random.
 
-    Both of these also whitened, by the covariance of the training rows.
+    All also whitened, by the covariance of the training rows.
     """
     rows = _table(table)
     train = [(sequence, label) for sequence, label, split in rows if split == "train"]
@@ -133,20 +131,21 @@ def probe_figures(encoder: Encoder, table: Path, *, batch_tokens: int = 8192, re
         return _transfer(linear_probe(points[: len(train)], labels, points[len(train) :], [label for _, label in dev]))
 
     figures: dict[str, Any] = {"file": table.name, "train": len(train), "dev": len(dev)}
-    figures["model"] = fitted(mean_pooled(encoder, sequences, batch_tokens=batch_tokens))
-    controls = {
+    compared = {
+        "model": mean_pooled(encoder, sequences, batch_tokens=batch_tokens),
         "random_encoder": mean_pooled(untrained(encoder), sequences, batch_tokens=batch_tokens),
         "kmer_4": kmer_frequencies(sequences),
     }
-    for name, points in controls.items():
+    for name, points in compared.items():
         figures[name] = fitted(points)
         figures[f"{name}_whitened"] = fitted(_whiten(points, points[: len(train)]))
     return figures
 
 
 def _whiten(points: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    weight, bias = whitening(reference)
-    return points @ weight.T + bias
+    """Coordinates of equal variance along the principal axes of ``reference``."""
+    pca = fit_pca(reference, reference.shape[1], whiten=True)
+    return (points - pca.mean_D) @ pca.axes_KD.T
 
 
 def _typed(fasta: Path, per_type: int, seed: int) -> tuple[list[str], list[str]]:

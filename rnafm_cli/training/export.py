@@ -10,39 +10,27 @@ from typing import Any
 
 import torch
 
-from rnafm_cli.data.shards import Corpus
 from rnafm_cli.errors import ConfigError, InputError, UsageError
 from rnafm_cli.models.config import EncoderConfig
 from rnafm_cli.models.encoder import Encoder
 from rnafm_cli.models.files import Card, save_model_file
 from rnafm_cli.training.checkpoint import CheckpointFolder, load_weights, read_marker
-from rnafm_cli.training.config import PretrainConfig, config_from_dict
+from rnafm_cli.training.config import config_from_dict
 from rnafm_cli.training.masked_model import MaskedTokenModel
-from rnafm_cli.training.whitening import corpus_windows, whitened
 
 __all__ = ["export_run"]
 
 
-def export_run(
-    run: Path,
-    output: Path,
-    *,
-    name: str | None = None,
-    dtype: str = "float16",
-    notes: str = "",
-    whiten: Path | None = None,
-) -> Card:
+def export_run(run: Path, output: Path, *, name: str | None = None, dtype: str = "float16", notes: str = "") -> Card:
     """Write the encoder of a run's newest complete checkpoint as a model file.
 
     Args:
         run: folder of a run, or one of its ``step-...`` checkpoints.
         output: ``NAME.safetensors``; the card goes beside it.
         dtype: type in which tensors are stored.
-        whiten: corpus on whose training part a projection is measured, after which mean representations vary equally
-            in all directions; None writes no projection.
 
     Raises:
-        InputError: when the run has no complete checkpoint, or the corpus is not the run's.
+        InputError: when the run has no complete checkpoint.
         UsageError: when the output has another suffix.
     """
     if output.suffix != ".safetensors":
@@ -56,15 +44,12 @@ def export_run(
     shape = EncoderConfig(**marker["extra"].get("shape", dataclasses.asdict(config.model.encoder())))
     model = MaskedTokenModel(Encoder(shape))
     load_weights(checkpoint, model)
-    encoder, windows = model.encoder, None
-    if whiten is not None:
-        encoder, windows = _whitened(encoder, whiten, config, marker["extra"]["fingerprint"])
     folder = checkpoint.parent.parent
     state = marker["state"]
     card = Card(
         name=name or output.stem,
         kind="encoder",
-        config=dataclasses.asdict(encoder.config),
+        config=dataclasses.asdict(shape),
         dtype=dtype,
         source={
             "corpus_fingerprint": marker["extra"]["fingerprint"],
@@ -72,7 +57,6 @@ def export_run(
             "steps": config.optim.steps,
             "tokens": state["tokens"],
             "hours": round(state["seconds"] / 3600, 3),
-            **({} if windows is None else {"whitened_windows": windows}),
         },
         recipe=_portable(config.to_dict()),
         seed=config.run.seed,
@@ -80,21 +64,16 @@ def export_run(
         notes=notes,
     )
     with torch.no_grad():
-        return save_model_file(output, encoder.state_dict(), card)
-
-
-def _whitened(encoder: Encoder, folder: Path, config: PretrainConfig, fingerprint: str) -> tuple[Encoder, int]:
-    """The encoder with its projection, and how many windows that was measured on."""
-    corpus = Corpus(folder)
-    if corpus.fingerprint != fingerprint:
-        raise InputError(f"{folder}: is not the corpus of this run", hint="name the folder that data.corpus named")
-    windows = corpus_windows(corpus, config, encoder.config.width)
-    return whitened(encoder, windows), len(windows)
+        return save_model_file(output, model.encoder.state_dict(), card)
 
 
 def _portable(recipe: dict[str, Any]) -> dict[str, Any]:
-    """The recipe without the place of this machine's corpus."""
-    return {**recipe, "data": {**recipe["data"], "corpus": Path(recipe["data"]["corpus"]).name}}
+    """The recipe without the places of this machine's corpus and start."""
+    model, data = dict(recipe["model"]), dict(recipe["data"])
+    data["corpus"] = Path(data["corpus"]).name
+    if "init" in model:
+        model["init"] = Path(model["init"]).name
+    return {**recipe, "model": model, "data": data}
 
 
 def _checkpoint_of(run: Path) -> Path:

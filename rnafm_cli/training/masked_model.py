@@ -43,15 +43,14 @@ class MaskedTokenModel(nn.Module):
         """
         # Through forward itself while evaluating: a compiled graph with gradients is of no use there.
         run = self.encoder if torch.is_grad_enabled() else self.encoder.forward
-        output = run(tokens_BT, segments_BT=segments_BT)
-        x_ND = output.normed.flatten(0, 1).index_select(0, chosen_N)
+        x_BTD = run(tokens_BT, segments_BT=segments_BT).hidden[self.encoder.config.layers]
+        x_ND = x_BTD.flatten(0, 1).index_select(0, chosen_N)
         logits_NV = self.encoder.token_logits(x_ND).float()
         loss = F.cross_entropy(logits_NV, truth_N, reduction="sum")
         with torch.no_grad():
             right = (logits_NV.argmax(dim=-1) == truth_N).sum()
         if self._twins is None or not self.training or segments_BT is None:
             return loss, right, loss.new_zeros(())
-        x_BTD = output.hidden[self.encoder.config.layers]
         if self._twins.spread:
             return loss, right, spread_loss(x_BTD, segments_BT, self._twins.spread)
         return loss, right, twin_loss(x_BTD, segments_BT, self._twins.temperature)

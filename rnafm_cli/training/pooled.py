@@ -68,4 +68,4 @@ def _window_sums(encoder: Encoder, windows: list[np.ndarray], layer: int) -> np.
         inside_BT[row, 1 : len(window) - 1] = 1
     x_BTD = encoder(torch.from_numpy(tokens_BT).to(device), layers=(layer,)).hidden[layer].float()
     inside = torch.from_numpy(inside_BT).to(device)
-    return (x_BTD * inside[..., None]).sum(dim=1).cpu().numpy()
+    return torch.einsum("btd,bt->bd", x_BTD, inside).cpu().numpy()

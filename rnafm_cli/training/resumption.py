@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 from rnafm_cli.data.shards import Corpus
 from rnafm_cli.errors import ConfigError
-from rnafm_cli.models.config import EncoderConfig
 from rnafm_cli.training.checkpoint import CheckpointFolder, read_marker
 from rnafm_cli.training.config import PretrainConfig
 
@@ -49,7 +49,7 @@ def check_same_run(start: Path, config: PretrainConfig, corpus: Corpus, report: 
         )
     before, now = extra["config"], config.to_dict()
     # A preset may have another shape in another version of the program.
-    if EncoderConfig(**extra["shape"]) != config.model.encoder():
+    if extra["shape"] != asdict(config.model.encoder()):
         raise ConfigError(f"{start}: the encoder has another shape", hint="start a new run in another folder")
     changed = [
         f"{section}.{key}"

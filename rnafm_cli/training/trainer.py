@@ -29,7 +29,6 @@ from rnafm_cli.training.schedule import rate_at
 from rnafm_cli.training.stop_signals import StopSignals
 from rnafm_cli.training.tally import Tally, clock
 from rnafm_cli.training.validation import HeldOutPart, as_tensors
-from rnafm_cli.training.whitening import unprojected
 
 __all__ = ["Outcome", "Trainer"]
 
@@ -109,14 +108,12 @@ class Trainer:
         name, shape = self.config.model.init, self.config.model.encoder()
         if name is None:
             return Encoder(shape)
-        start, card = load_encoder(name)
-        encoder = unprojected(start)
+        encoder, card = load_encoder(name)
         found, wanted = asdict(encoder.config), asdict(shape)
         other = [f"{key} {found[key]} instead of {wanted[key]}" for key in wanted if found[key] != wanted[key]]
         if other:
             raise ConfigError(f"model.init {name}: {', '.join(other)}", hint="describe its shape in the model section")
-        left_out = ", its projection left out: whiten again at the export" if start.config.projection else ""
-        self._report(f"starting from {card.name} ({card.weights_sha256[:12]}){left_out}")
+        self._report(f"starting from {card.name} ({card.weights_sha256[:12]})")
         return encoder
 
     def train(self) -> Outcome:

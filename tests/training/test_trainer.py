@@ -227,21 +227,11 @@ def test_a_run_goes_on_from_a_model(tmp_path: Path, tiny: Tiny) -> None:
     assert same(first.state_dict(), second.encoder.state_dict())
     second.train()
     assert not same(first.state_dict(), second.encoder.state_dict())
+    card = export_run(tmp_path / "second", tmp_path / "second.safetensors")
+    assert card.recipe["model"]["init"] == "first.safetensors"
     # Resuming needs the checkpoint alone.
     (tmp_path / "first.safetensors").unlink()
     assert Trainer(tiny(*settings), tmp_path / "second").state.step == 4
-
-
-def test_a_run_leaves_out_the_projection_of_its_start(tmp_path: Path, tiny: Tiny, corpus_folder: Path) -> None:
-    Trainer(tiny("optim.steps=3", "validation.every=0"), tmp_path / "first").train()
-    export_run(tmp_path / "first", tmp_path / "first.safetensors", dtype="float32", whiten=corpus_folder)
-    said: list[str] = []
-    second = Trainer(tiny(f"model.init={tmp_path / 'first.safetensors'}"), tmp_path / "second", report=said.append)
-    first = load_encoder(tmp_path / "first.safetensors")[0]
-    kept = {name: tensor for name, tensor in first.state_dict().items() if not name.startswith("projection.")}
-    assert len(kept) == len(first.state_dict()) - 2
-    assert same(kept, second.encoder.state_dict())
-    assert any("projection left out" in line for line in said)
 
 
 def test_a_model_of_another_shape_is_no_start(tmp_path: Path, tiny: Tiny) -> None:
