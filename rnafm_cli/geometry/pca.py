@@ -42,16 +42,17 @@ class PCA:
 
     def project(self, points_ND: Points) -> np.ndarray:
         """(N, K) float32 coordinates."""
-        found = self._coordinates(points_ND)
+        found = self.coordinates(points_ND)
         if self.whitened:
             found /= np.maximum(np.linalg.norm(found, axis=1, keepdims=True), _EPSILON)
         return found
 
     def from_middle(self, points_ND: Points) -> np.ndarray:
         """(N,) distances from the mean along the axes; whitened, in standard deviations (Mahalanobis)."""
-        return np.linalg.norm(self._coordinates(points_ND), axis=1)
+        return np.linalg.norm(self.coordinates(points_ND), axis=1)
 
-    def _coordinates(self, points_ND: Points) -> np.ndarray:
+    def coordinates(self, points_ND: Points) -> np.ndarray:
+        """(N, K) float32 along the axes, whatever their length."""
         shift_K = self.mean_D @ self.axes_KD.T
         result = np.empty((points_ND.shape[0], len(self.axes_KD)), dtype=np.float32)
         for start in range(0, points_ND.shape[0], _ROWS):

@@ -237,7 +237,7 @@ class PretrainConfig:
                 "twins.weight and twins.spread must not be negative, twins.temperature must be positive "
                 "and twins.least a share above 0"
             )
-        if self.twins.weight and (self.batch.layout != "pack" or self.batch.tokens < 2 * self.data.crop):
+        if twins.weight and (self.batch.layout != "pack" or self.batch.tokens < 2 * self.data.crop):
             raise ConfigError("twins.weight needs batch.layout pack and batch.tokens of two rows at least")
         if self.batch.micro_batches < 1 or self.optim.steps < 1:
             raise ConfigError("batch.micro_batches and optim.steps must be at least 1")

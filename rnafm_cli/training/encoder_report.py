@@ -144,8 +144,7 @@ def probe_figures(encoder: Encoder, table: Path, *, batch_tokens: int = 8192, re
 
 def _whiten(points: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """Coordinates of equal variance along the principal axes of ``reference``."""
-    pca = fit_pca(reference, reference.shape[1], whiten=True)
-    return (points - pca.mean_D) @ pca.axes_KD.T
+    return fit_pca(reference, reference.shape[1], whiten=True).coordinates(points)
 
 
 def _typed(fasta: Path, per_type: int, seed: int) -> tuple[list[str], list[str]]:

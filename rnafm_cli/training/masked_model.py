@@ -63,7 +63,7 @@ def twin_loss(x_BTD: Tensor, segments_BT: Tensor, temperature: float) -> Tensor:
         x_BTD: representations; row r + B/2 holds the twins of row r's windows under the same numbers.
         segments_BT: number of the window within its row, -1 at pads.
     """
-    first_ND, second_ND = _twins(x_BTD, segments_BT)
+    first_ND, second_ND = _twin_means(x_BTD, segments_BT)
     with torch.autocast(x_BTD.device.type, enabled=False):
         cosine_NN = first_ND @ second_ND.T / temperature
     own_N = torch.arange(len(cosine_NN), device=x_BTD.device)
@@ -76,7 +76,7 @@ def spread_loss(x_BTD: Tensor, segments_BT: Tensor, spread: float) -> Tensor:
     Minus the mean cosine of twins, minus ``spread`` times the coding rate of the unit vectors (Yu et al. 2020), in nats
     a vector. Shapes as in :func:`twin_loss`.
     """
-    first_ND, second_ND = _twins(x_BTD, segments_BT)
+    first_ND, second_ND = _twin_means(x_BTD, segments_BT)
     both_ND = torch.cat([first_ND, second_ND])
     with torch.autocast(x_BTD.device.type, enabled=False):
         gram_NN = torch.eye(len(both_ND), device=x_BTD.device) + _RATE_SCALE * (both_ND @ both_ND.T)
@@ -84,7 +84,7 @@ def spread_loss(x_BTD: Tensor, segments_BT: Tensor, spread: float) -> Tensor:
     return -(first_ND * second_ND).sum(dim=-1).mean() - spread * rate
 
 
-def _twins(x_BTD: Tensor, segments_BT: Tensor) -> tuple[Tensor, Tensor]:
+def _twin_means(x_BTD: Tensor, segments_BT: Tensor) -> tuple[Tensor, Tensor]:
     """Mean representations (N, D) of length 1, float32, of the first parts and of their twins."""
     count = int(segments_BT.max()) + 1
     inside_BWT = (segments_BT[:, None, :] == torch.arange(count, device=segments_BT.device)[:, None]).to(x_BTD.dtype)
