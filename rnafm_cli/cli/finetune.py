@@ -69,6 +69,12 @@ def fold(
     init_from: Annotated[
         Path | None, typer.Option("--init-from", metavar="HEAD", help="Start from the weights of this fold head.")
     ] = None,
+    teacher: Annotated[
+        str | None,
+        typer.Option(
+            "--teacher", metavar="MODEL", help="Learn from this model's fold head too, as optim.teacher_share says."
+        ),
+    ] = None,
     prior: Annotated[
         bool, typer.Option("--prior/--no-prior", help="Let ViennaRNA's pair probabilities guide the head.")
     ] = True,
@@ -112,6 +118,7 @@ def fold(
             model=None if encoder is EncoderChoice.none else model,
             weights_dir=weights_dir,
             init_from=init_from,
+            teacher=teacher,
             prior=prior,
             prior_cache=prior_cache,
             max_minutes=max_minutes,

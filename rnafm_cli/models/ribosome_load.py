@@ -107,10 +107,16 @@ class _Frames(nn.Module):
         self.first = nn.Conv1d(inputs, width, 7, padding=3)
         self.blocks = nn.ModuleList(_Block(width, 3, dilation) for dilation in (1, 3, 6, 12))
         self.norm = nn.BatchNorm1d(width)
-        self.near = nn.Linear(NEAR_START * inputs, _HIDDEN)
+        # Base by base, embeddings are more numbers than UTRs to fit them on.
+        self.near_channels = LETTER_CHANNELS if config.letters else inputs
+        self.near = nn.Linear(NEAR_START * self.near_channels, _HIDDEN)
         self.hidden = nn.Linear(6 * width + _HIDDEN, _HIDDEN)
         self.dropout = nn.Dropout(config.dropout)
         self.out = nn.Linear(_HIDDEN, 2 * len(config.assays))
+        if config.letters:
+            with torch.no_grad():
+                # What is learned starts from the letters; the other channels join in.
+                self.first.weight[:, LETTER_CHANNELS:] *= 0.3
 
     def forward(self, x_BKL: Tensor) -> Tensor:
         """(B, 2 A)."""
@@ -129,7 +135,7 @@ class _Frames(nn.Module):
         highest = by_frame_BCN3.amax(2).flatten(1)
         # A sum: two upstream starts are worse than one.
         total = by_frame_BCN3.sum(2).flatten(1) / 10.0
-        near = F.relu(self.near(x_BKL[:, :, -NEAR_START:].flatten(1)))
+        near = F.relu(self.near(x_BKL[:, : self.near_channels, -NEAR_START:].flatten(1)))
         pooled = self.dropout(torch.cat([highest, total, near.float()], dim=1))
         return self.out(self.dropout(F.relu(self.hidden(pooled))))
 

@@ -23,8 +23,8 @@ from rnafm_cli.models.precision import mixed_precision
 from rnafm_cli.models.reduction import Reduction
 from rnafm_cli.rna.platt import crossed_error, fit_platt
 from rnafm_cli.rna.ranking import Ranking, rank
+from rnafm_cli.training.batch_embeddings import embed_batch
 from rnafm_cli.training.binding_data import BindingRows
-from rnafm_cli.training.fold_scores import embed_batch
 from rnafm_cli.training.function_config import BindingRecipe
 from rnafm_cli.training.function_trainer import Scored
 from rnafm_cli.training.nucleotide_cache import NucleotideCache

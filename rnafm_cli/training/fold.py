@@ -29,11 +29,13 @@ from rnafm_cli.models.files import Card, save_model_file
 from rnafm_cli.models.pair import INPUTS, PairConfig, PairHead, PairLogits
 from rnafm_cli.models.precision import mixed_precision
 from rnafm_cli.rna.records import StructureRecord
+from rnafm_cli.training.batch_embeddings import embed_padded
 from rnafm_cli.training.fold_config import FoldConfig
 from rnafm_cli.training.fold_data import FoldData, draw_rules
 from rnafm_cli.training.fold_log import TrainingLog
-from rnafm_cli.training.fold_scores import DevScores, embed_batch
+from rnafm_cli.training.fold_scores import DevScores
 from rnafm_cli.training.fold_state import CHECKPOINT, FoldState
+from rnafm_cli.training.fold_teacher import FoldTeacher, divergence
 from rnafm_cli.training.optimizers import decay_groups
 from rnafm_cli.training.stop_signals import StopSignals
 
@@ -119,6 +121,7 @@ class FoldTrainer:
         cache: pair probabilities, of the development records at least; None for a head without the prior.
         card: name, hash of the encoder and source of the data; the rest is filled in.
         start: tensors of a head to begin with.
+        teacher: a head to learn from, beside the structures, as ``optim.teacher_share`` says.
     """
 
     def __init__(
@@ -131,9 +134,10 @@ class FoldTrainer:
         cache: PriorCache | None,
         card: Card,
         start: dict[str, Tensor] | None = None,
+        teacher: FoldTeacher | None = None,
         report: Callable[[str], None] = lambda line: None,
     ) -> None:
-        self.config, self.data, self.folder = config, data, folder
+        self.config, self.data, self.folder, self._teacher = config, data, folder, teacher
         self.encoder, self.cache, self._card, self._report = encoder, cache, card, report
         torch.manual_seed(config.optim.seed)
         self.head = PairHead(head_config(config, encoder.config.width if encoder else 0, prior=cache is not None))
@@ -241,6 +245,9 @@ class FoldTrainer:
         with mixed_precision("cpu", bf16=self.config.run.bf16):
             logits = self.head(batch.inputs)
         loss = row_loss(logits, batch.target_BL, smoothing=optim.label_smoothing)
+        if self._teacher is not None:
+            taught = divergence(logits, self._teacher.log_choices(batch), batch.inputs.lengths_B)
+            loss = (1 - optim.teacher_share) * loss + optim.teacher_share * taught
         for group in self._optimizer.param_groups:
             group["lr"] = self._rate(self.step) * group["scale"]
         self._optimizer.zero_grad(set_to_none=True)
@@ -261,9 +268,8 @@ class FoldTrainer:
         trained = "encoder" in self._trained
         self.encoder.train(trained)
         with torch.set_grad_enabled(trained):
-            rows = embed_batch(self.encoder, batch.sequences, bf16=self.config.run.bf16)
             width = batch.inputs.letters_BL.shape[1]
-            return torch.stack([F.pad(row, (0, 0, 0, width - len(row))) for row in rows])
+            return embed_padded(self.encoder, batch.sequences, width, bf16=self.config.run.bf16)
 
     def _rate(self, step: int) -> float:
         return self.config.optim.rate * self.config.rate_factor(step)

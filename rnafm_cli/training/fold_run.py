@@ -18,6 +18,7 @@ from rnafm_cli.training.fold import FoldOutcome, FoldTrainer
 from rnafm_cli.training.fold_config import FoldConfig
 from rnafm_cli.training.fold_data import FoldData, FoldFiles, assemble
 from rnafm_cli.training.fold_scores import DevScores
+from rnafm_cli.training.fold_teacher import FoldTeacher, load_teacher
 
 __all__ = ["FoldRun", "run_fold"]
 
@@ -31,6 +32,7 @@ class FoldRun:
     Args:
         model: name or file of the encoder; None for a head without one.
         init_from: a fold head's file whose weights are the start.
+        teacher: a model, or a fold head's file, to learn from beside the structures; its encoder must be at hand.
         prior_cache: file of pair probabilities, completed while RNAs are drawn; in the run's folder if None.
         prior: let ViennaRNA's pair probabilities guide the head.
     """
@@ -42,6 +44,7 @@ class FoldRun:
     model: str | None = "rnafm-mini"
     weights_dir: Path | None = None
     init_from: Path | None = None
+    teacher: str | None = None
     prior: bool = True
     prior_cache: Path | None = None
     max_minutes: float | None = None
@@ -56,7 +59,8 @@ def run_fold(run: FoldRun, *, report: Report, progress: Callable[[int, int], Non
 
     Raises:
         UsageError: when the prior is wanted and ViennaRNA is missing; for a codon model.
-        WeightsError: when the encoder or the starting head cannot be used.
+        WeightsError: when the encoder, the starting head or the teacher cannot be used.
+        ConfigError: when the teacher reads another prior.
     """
     if run.prior and not thermo.available():
         raise UsageError(
@@ -81,6 +85,7 @@ def run_fold(run: FoldRun, *, report: Report, progress: Callable[[int, int], Non
             name=run.name, kind="fold", config={}, encoder_sha256=sha256, source={"records": data.counts, **_names(run)}
         ),
         start=_start(run.init_from) if run.init_from else None,
+        teacher=_teacher(run) if run.teacher is not None else None,
         report=report,
     )
     return trainer.train(max_minutes=run.max_minutes)
@@ -105,10 +110,17 @@ def _start(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
+def _teacher(run: FoldRun) -> FoldTeacher:
+    assert run.teacher is not None
+    config = run.config
+    return load_teacher(run.teacher, config.head.parameters, weights_dir=run.weights_dir, bf16=config.run.bf16)
+
+
 def _names(run: FoldRun) -> dict[str, list[str]]:
     files = run.files
     families = [files.families.name] if files.families else []
-    return {
+    teacher = {"teacher": [Path(run.teacher).name]} if run.teacher is not None else {}
+    return teacher | {
         "train": [path.name for path in (*files.train, *files.partners)],
         "dev": [path.name for path in files.dev],
         "families": families,

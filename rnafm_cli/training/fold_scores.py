@@ -8,20 +8,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from rnafm_cli.data.buckets import buckets
 from rnafm_cli.data.prior_cache import PriorCache
 from rnafm_cli.models.encoder import Encoder
 from rnafm_cli.models.pair import PairHead, pair_probabilities
-from rnafm_cli.models.precision import mixed_precision
 from rnafm_cli.rna.decode import DecodeOptions, decode
 from rnafm_cli.rna.metrics import FoldScore, FoldSummary, score_fold, summarise
 from rnafm_cli.rna.records import StructureRecord
+from rnafm_cli.training.batch_embeddings import embed_batch
 from rnafm_cli.training.fold_config import RunSection
 from rnafm_cli.training.run_log import CsvLog
 
-__all__ = ["ALL_INPUTS", "GAMMAS", "DevScores", "Measurement", "embed_batch", "prior_scores", "score_head"]
+__all__ = ["ALL_INPUTS", "GAMMAS", "DevScores", "Measurement", "prior_scores", "score_head"]
 
 ALL_INPUTS = frozenset({"embedding", "sequence", "prior"})
 GAMMAS = (1.0, 1.5, 2.0, 3.0)
@@ -103,19 +102,6 @@ class DevScores:
             metrics = {f"{name} f1": of_set[best].f1 for name, of_set in found.items()}
             measured.append(Measurement(means[best], metrics | {"gamma": GAMMAS[best]}))
         return measured[0]
-
-
-def embed_batch(encoder: Encoder, sequences: Sequence[str], *, bf16: bool) -> list[Tensor]:
-    """Per-nucleotide representations of the last layer, (L, D) float32 each, gradients kept if they are on."""
-    alphabet = encoder.config.alphabet
-    device = encoder.embed.weight.device
-    widest = max(map(len, sequences)) + 2
-    tokens_BT = torch.full((len(sequences), widest), alphabet.pad)
-    for row, sequence in zip(tokens_BT, sequences, strict=True):
-        row[: len(sequence) + 2] = torch.from_numpy(alphabet.encode(sequence).astype(np.int64))
-    with mixed_precision(device.type, bf16=bf16):
-        hidden_BTD = encoder(tokens_BT.to(device)).hidden[encoder.config.layers].float()
-    return [hidden_BTD[k, 1 : len(sequence) + 1] for k, sequence in enumerate(sequences)]
 
 
 @torch.inference_mode()

@@ -22,6 +22,8 @@ class FunctionData:
     """Leave out training rows that share a 30-mer with any development row."""
     set_power: float = 0.5
     """Rows of a set of n are shown (largest / n) to this power times in a round."""
+    drop_embedding: float = 0.1
+    """Share of encoded rows that are shown without embeddings."""
     seed: int = 0
     """Of the split and of the choice of rows."""
 
@@ -35,8 +37,6 @@ class BindingData(FunctionData):
     time; with ``run.encoder = "full"`` all rows are encoded, at every step."""
     structured: int = 0
     """Rows whose pairing ViennaRNA computes, over all sets."""
-    drop_embedding: float = 0.1
-    """Share of encoded rows that are shown without embeddings."""
     drop_structure: float = 0.3
     """Share of rows with known pairing that are shown without it."""
     balance: float = 0.0

@@ -20,7 +20,7 @@ from rnafm_cli.models.precision import mixed_precision
 from rnafm_cli.models.reduction import Reduction
 from rnafm_cli.models.ribosome_load import LoadConfig, LoadHead, UtrInputs
 from rnafm_cli.rna.regression import regress
-from rnafm_cli.training.fold_scores import embed_batch
+from rnafm_cli.training.batch_embeddings import embed_batch
 from rnafm_cli.training.function_config import LoadRecipe
 from rnafm_cli.training.function_trainer import Scored
 from rnafm_cli.training.load_data import LoadRows
@@ -98,7 +98,8 @@ class LoadTask:
     def loss(self, head: nn.Module, encoder: Encoder | None, rows: np.ndarray, rng: np.random.Generator) -> Tensor:
         """Squared error of each row's own assay, and the likelihood of the spread around it, means over members."""
         sequences = [self._data.sequences[k] for k in rows]
-        mean_MBA, log_variance_MBA = self._run(head, encoder, sequences, rows)
+        shown_B = rng.random(len(rows)) >= self._recipe.data.drop_embedding
+        mean_MBA, log_variance_MBA = self._run(head, encoder, sequences, rows, shown_B)
         own = torch.from_numpy(self._data.assays[rows])[None, :, None].expand(len(mean_MBA), -1, 1)
         labels_B = torch.from_numpy(self._data.labels[rows])
         square_MB = (mean_MBA.gather(2, own)[..., 0] - labels_B) ** 2
@@ -145,7 +146,12 @@ class LoadTask:
         return Scored(score, metrics | {"mean r2": round(score, 4)}, {"sd_factors": factors})
 
     def _run(
-        self, head: nn.Module, encoder: Encoder | None, sequences: Sequence[str], places: np.ndarray
+        self,
+        head: nn.Module,
+        encoder: Encoder | None,
+        sequences: Sequence[str],
+        places: np.ndarray,
+        shown_B: np.ndarray | None = None,
     ) -> tuple[Tensor, Tensor]:
         assert isinstance(head, LoadHead)
         width = max(map(len, sequences))
@@ -156,6 +162,8 @@ class LoadTask:
             rows = [head.reduction(one) for one in live]
         elif self._cache is not None:
             rows = [self._cache[k] for k in places]
+        if rows is not None and shown_B is not None:
+            rows = [row if shown else None for row, shown in zip(rows, shown_B, strict=True)]
         if rows is not None:
             inputs.reduced_BLK = aligned_rows(rows, width, "end", channels=self.config.reduced)
         with mixed_precision("cpu", bf16=self._recipe.run.bf16):

@@ -22,7 +22,7 @@ from rnafm_cli.errors import ConfigError
 from rnafm_cli.models.encoder import Encoder
 from rnafm_cli.models.pair import letter_codes
 from rnafm_cli.models.reduction import Reduction
-from rnafm_cli.training.fold_scores import embed_batch
+from rnafm_cli.training.batch_embeddings import embed_batch
 
 __all__ = ["NucleotideCache", "embed_reduced", "fit_reduction", "unpaired_probabilities"]
 

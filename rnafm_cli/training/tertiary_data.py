@@ -23,7 +23,7 @@ from rnafm_cli.errors import InputError
 from rnafm_cli.io.chain_files import read_chains
 from rnafm_cli.models.encoder import Encoder
 from rnafm_cli.rna.chains import Chain, without_repeats
-from rnafm_cli.training.fold_scores import embed_batch
+from rnafm_cli.training.batch_embeddings import embed_batch
 from rnafm_cli.training.tertiary_config import TertiaryRecipe
 
 __all__ = ["ChainSet", "load_chains", "prepare_examples"]

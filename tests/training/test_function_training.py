@@ -147,6 +147,17 @@ def test_load_is_learned(utrs: Path, models: Path, tmp_path: Path) -> None:
     assert few.mrl > many.mrl and len(many.starts) == 9
 
 
+@pytest.mark.parametrize("share", [0.1, 1.0])
+def test_withheld_embeddings_teach_nothing(share: float, utrs: Path, models: Path, tmp_path: Path) -> None:
+    def embedding_weights(epochs: float) -> torch.Tensor:
+        changes = [f"data.drop_embedding={share}", f"optim.epochs={epochs}", "optim.weight_decay=0"]
+        recipe = load_recipe(LoadRecipe, None, [*LOAD, *changes])
+        outcome = run_load(files(utrs, tmp_path / str(epochs), models), recipe, report=silent)
+        return load_model_file(outcome.best_file)[0]["members.0.first.weight"][:, 5:]
+
+    assert torch.equal(embedding_weights(1.0), embedding_weights(2.0)) == (share == 1.0)
+
+
 @pytest.mark.parametrize("kind", ["rbp", "mrl"])
 def test_resumed_run_ends_with_the_same_bits(kind: str, sites: Path, utrs: Path, models: Path, tmp_path: Path) -> None:
     def run(folder: str, epochs: float) -> Path:
