@@ -116,7 +116,7 @@ class _Frames(nn.Module):
         if config.letters:
             with torch.no_grad():
                 # What is learned starts from the letters; the other channels join in.
-                self.first.weight[:, LETTER_CHANNELS:] *= 0.3
+                self.first.weight[:, LETTER_CHANNELS:] *= 0.1
 
     def forward(self, x_BKL: Tensor) -> Tensor:
         """(B, 2 A)."""

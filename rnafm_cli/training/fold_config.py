@@ -89,7 +89,7 @@ class OptimSection:
     average: float = 0.9995
     """Decay of the running mean; what is measured and saved is the mean."""
     label_smoothing: float = 0.0
-    teacher_share: float = 0.5
+    teacher_share: float = 0.8
     """Share of the loss that a teacher takes, when there is one."""
     seed: int = 0
 

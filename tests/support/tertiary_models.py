@@ -13,7 +13,7 @@ from rnafm_cli.models.files import Card, save_model_file
 from rnafm_cli.models.pair import PairConfig
 from rnafm_cli.models.tertiary import TertiaryConfig, TertiaryHead
 
-__all__ = ["tiny_config", "tiny_head", "tiny_model", "tiny_pair"]
+__all__ = ["tiny_config", "tiny_head", "tiny_model", "tiny_pair", "tiny_section"]
 
 WIDTH = 16
 
@@ -30,6 +30,16 @@ def tiny_pair(inputs: tuple[str, ...] = ("embedding", "sequence", "prior")) -> P
         dropout=0.1,
         inputs=inputs,
     )
+
+
+def tiny_section() -> dict[str, object]:
+    """``[head]`` of a fold recipe for :func:`tiny_pair`."""
+    shape = tiny_pair()
+    section: dict[str, object] = {"blocks": len(shape.dilations)}
+    return section | {
+        name: getattr(shape, name)
+        for name in ("width", "mixer_layers", "channels", "heads", "fine", "axial_every", "dropout")
+    }
 
 
 def tiny_config(inputs: tuple[str, ...] = ("embedding", "sequence", "prior"), *, levels: int = 2) -> TertiaryConfig:

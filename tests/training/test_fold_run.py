@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.tertiary_models import codon_model, tiny_model, tiny_pair
+from support.tertiary_models import codon_model, tiny_model, tiny_pair, tiny_section
 
 from rnafm_cli.errors import UsageError, WeightsError
 from rnafm_cli.models.files import Card, load_model_file, save_model_file
@@ -33,17 +33,8 @@ def table(path: Path, loops: str) -> Path:
 
 
 def run(folder: Path, model: Path, start: Path | None = None) -> tuple[FoldOutcome, list[str]]:
-    shape = tiny_pair()
     values = {
-        "head": {
-            "width": shape.width,
-            "mixer_layers": shape.mixer_layers,
-            "channels": shape.channels,
-            "blocks": len(shape.dilations),
-            "heads": shape.heads,
-            "fine": shape.fine,
-            "axial_every": shape.axial_every,
-        },
+        "head": tiny_section(),
         "sampling": {"round_size": 8},
         "optim": {"steps": 2, "warmup": 1},
         "run": {"bf16": False, "score_steps": 2},

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from support.tertiary_models import tiny_model, tiny_pair
+from support.tertiary_models import tiny_model, tiny_pair, tiny_section
 
 from rnafm_cli.data.pair_batches import Dropouts, PairBatch, collate
 from rnafm_cli.errors import ConfigError, WeightsError
@@ -105,19 +105,8 @@ def table(path: Path, loops: str) -> Path:
 
 def test_a_run_draws_near_to_its_teacher(tmp_path: Path) -> None:
     teacher = fold_model(tmp_path, "teacher")
-    shape = tiny_pair()
     values = {
-        "head": {
-            "width": shape.width,
-            "mixer_layers": shape.mixer_layers,
-            "channels": shape.channels,
-            "blocks": len(shape.dilations),
-            "heads": shape.heads,
-            "fine": shape.fine,
-            "axial_every": shape.axial_every,
-            "dropout": 0.0,
-            "parameters": ("turner2004",),
-        },
+        "head": tiny_section() | {"dropout": 0.0, "parameters": ("turner2004",)},
         "sampling": {"round_size": 8},
         "variation": {"drop_embedding": 0.0, "drop_sequence": 0.0, "drop_prior": 0.0, "mutate": 0.0},
         "optim": {"steps": 40, "warmup": 1, "rate": 5e-3, "teacher_share": 1.0},
