@@ -37,6 +37,10 @@ RecipeFile = Annotated[Path | None, typer.Option("--recipe", metavar="TOML", hel
 EncoderUse = Annotated[
     EncoderChoice, typer.Option("--encoder", help="Frozen, trained too, or a head without embeddings.")
 ]
+InitFrom = Annotated[
+    str | None,
+    typer.Option("--init-from", metavar="NAME|HEAD", help="Start from the weights of this model's head, or head file."),
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a key, as in optim.rate=2e-4; may be repeated."),
@@ -53,6 +57,7 @@ def rbp(
     recipe: RecipeFile = None,
     model: options.Model = "rnafm-mini",
     encoder: EncoderUse = EncoderChoice.frozen,
+    init_from: InitFrom = None,
     overrides: Overrides = None,
     max_minutes: MaxMinutes = None,
     name: ModelName = "rbp",
@@ -74,7 +79,7 @@ def rbp(
     from rnafm_cli.training.recipe_files import load_recipe
 
     settings = load_recipe(BindingRecipe, recipe, _overrides(overrides, encoder))
-    files = _files(tables, output, name, model, encoder, max_minutes, threads, weights_dir)
+    files = _files(tables, output, name, model, encoder, init_from, max_minutes, threads, weights_dir)
     _tell(run_binding(files, settings, report=console.info), "mean AUPRC")
 
 
@@ -84,6 +89,7 @@ def mrl(
     recipe: RecipeFile = None,
     model: options.Model = "rnafm-mini",
     encoder: EncoderUse = EncoderChoice.frozen,
+    init_from: InitFrom = None,
     overrides: Overrides = None,
     max_minutes: MaxMinutes = None,
     name: ModelName = "mrl",
@@ -105,7 +111,7 @@ def mrl(
     from rnafm_cli.training.recipe_files import load_recipe
 
     settings = load_recipe(LoadRecipe, recipe, _overrides(overrides, encoder))
-    files = _files(tables, output, name, model, encoder, max_minutes, threads, weights_dir)
+    files = _files(tables, output, name, model, encoder, init_from, max_minutes, threads, weights_dir)
     _tell(run_load(files, settings, report=console.info), "mean R2")
 
 
@@ -122,6 +128,7 @@ def _files(
     name: str,
     model: str,
     encoder: EncoderChoice,
+    init_from: str | None,
     max_minutes: float | None,
     threads: int | None,
     weights_dir: Path | None,
@@ -133,6 +140,7 @@ def _files(
         output=output,
         name=name,
         model=None if encoder is EncoderChoice.none else model,
+        init_from=init_from,
         weights_dir=weights_dir,
         max_minutes=max_minutes,
         threads=threads,

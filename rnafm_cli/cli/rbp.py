@@ -33,6 +33,7 @@ def rbp(
     threshold: own.Threshold = None,
     saliency: own.Saliency = None,
     structure: own.Structure = None,
+    letters: own.Letters = False,
     force: options.Force = False,
     model: options.Model = "rnafm-mini",
     long: options.Long = LongChoice.window,
@@ -66,7 +67,7 @@ def rbp(
 
     chosen_format = format_of(output, output_format.value if output_format else None)
     loaded = load_model(model, weights_dir=weights_dir, device=device.value, precision=precision.value, threads=threads)
-    predictor = BindingPredictor(loaded)
+    predictor = BindingPredictor(loaded, embeddings=not letters)
     chosen = _chosen(predictor, protein)
     if intake is None:
         _list(predictor, chosen, output, chosen_format)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rnafm_cli.models.card_values import known_values
+from rnafm_cli.models.head_start import HeadLayout, channel_groups
 from rnafm_cli.models.reduction import Reduction
 
 __all__ = ["BindingConfig", "BindingHead", "WindowInputs", "matching", "protein_of"]
@@ -92,6 +93,20 @@ class BindingHead(nn.Module):
         with torch.no_grad():
             # What is learned starts from the letters; the other channels join in.
             self.first.weight[:, LETTER_CHANNELS:] *= 0.3
+
+    @property
+    def layout(self) -> HeadLayout:
+        """Where inputs and outputs lie in its tensors."""
+        embedding = self.config.reduced + 1 if self.config.embedding else 0
+        sizes = {"letters": LETTER_CHANNELS, "embedding": embedding, "structure": STRUCTURE_CHANNELS}
+        sizes["structure"] *= self.config.structure
+        layers = ("attention", "value", "composition")
+        return HeadLayout(
+            channels=channel_groups(sizes),
+            inputs=("first.weight",),
+            outputs=("place", *(f"{layer}.{part}" for layer in layers for part in ("weight", "bias"))),
+            names=self.config.proteins,
+        )
 
     def forward(self, inputs: WindowInputs) -> Tensor:
         """(B, P) logits."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rnafm_cli.models.card_values import known_values
+from rnafm_cli.models.head_start import HeadLayout, channel_groups
 from rnafm_cli.models.reduction import Reduction
 
 __all__ = ["ARCHITECTURES", "LoadConfig", "LoadHead", "UtrInputs"]
@@ -78,6 +79,21 @@ class LoadHead(nn.Module):
         inputs = LETTER_CHANNELS + (config.reduced if config.embedding else 0)
         make = {"frames": _Frames, "cnn": _ThreeConvolutions, "residual": _Residual}[config.architecture]
         self.members = nn.ModuleList(make(inputs, config) for _ in range(config.members))
+
+    @property
+    def layout(self) -> HeadLayout:
+        """Where inputs and outputs lie in its tensors."""
+        first = "convs.0" if self.config.architecture == "cnn" else "first"
+        members = range(len(self.members))
+        return HeadLayout(
+            channels=channel_groups(
+                {"letters": LETTER_CHANNELS, "embedding": self.config.reduced if self.config.embedding else 0}
+            ),
+            inputs=tuple(f"members.{k}.{first}.weight" for k in members),
+            outputs=tuple(f"members.{k}.out.{part}" for k in members for part in ("weight", "bias")),
+            names=self.config.assays,
+            rows=2,
+        )
 
     def forward(self, inputs: UtrInputs) -> tuple[Tensor, Tensor]:
         """(M, B, A) means and (M, B, A) log variances, both of standardised labels."""

@@ -215,6 +215,7 @@ class Model:
         *,
         step: int | None = None,
         structure_of: StructureOf | None = None,
+        embeddings: bool = True,
         batch_tokens: int = DEFAULT_BATCH_TOKENS,
         long: Long = "window",
         reject: Reject = raise_rejected,
@@ -224,12 +225,13 @@ class Model:
         Args:
             step: largest distance between the starts of neighbouring windows, in nucleotides.
             structure_of: what is known of each record's structure; for a head that takes structure.
+            embeddings: let the head read embeddings; without, it is much faster.
         """
         from rnafm_cli.tasks.rbp import DEFAULT_STEP, BindingPredictor, bind
 
         return bind(
             as_records(records),
-            BindingPredictor(self),
+            BindingPredictor(self, embeddings=embeddings),
             self,
             step=step or DEFAULT_STEP,
             structure_of=structure_of,

@@ -64,13 +64,18 @@ class Binding:
 class BindingPredictor:
     """The RBP head of a model with its calibration.
 
+    Args:
+        embeddings: let the head read embeddings, if it was trained with them; without, the encoder is not needed and
+            RNAs take a thirtieth of the time, for probabilities that are a little less accurate.
+
     Raises:
         WeightsError: when the model has no such head, or it belongs to another encoder.
     """
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, *, embeddings: bool = True) -> None:
         self._model = model
         self.head, self.card = load_binding_head(model)
+        self._reads_embeddings = embeddings and self.head.reduction is not None
         self.proteins = self.head.config.proteins
         self.window = self.head.config.window
         curves = self.card.config.get("calibration", {})
@@ -86,6 +91,20 @@ class BindingPredictor:
         """Probability from which each protein is called bound."""
         return np.array([curve.threshold for curve in self.curves])
 
+    def encoded(
+        self,
+        records: Iterable[SequenceRecord],
+        model: Model,
+        *,
+        batch_tokens: int,
+        long: Literal["window", "error", "skip"] = "window",
+        reject: Reject = raise_rejected,
+    ) -> Iterator[tuple[SequenceRecord, Tensor | None]]:
+        """Yield (record, (L, K) reduced embeddings) in input order; None in their place if none are read."""
+        if not self._reads_embeddings:
+            return ((record, None) for record in records)
+        return encoded_for(self.head, model, records, batch_tokens=batch_tokens, long=long, reject=reject)
+
     @torch.inference_mode()
     def log_odds(
         self,
@@ -96,7 +115,7 @@ class BindingPredictor:
         """(B, P) calibrated log odds of windows, each at most ``window`` long."""
         device, window = self._model.runtime.device, self.window
         inputs = WindowInputs(aligned_letters(sequences, window, "middle").to(device))
-        if reduced is not None and self.head.reduction is not None:
+        if reduced is not None and self._reads_embeddings:
             channels = self.head.config.reduced
             inputs.reduced_BLK = aligned_rows(reduced, window, "middle", channels=channels).to(device)
         if unpaired is not None and self.takes_structure:
@@ -133,7 +152,7 @@ def bind(
     known: Companions[NDArray[np.floating] | None] = Companions()
     if structure_of is not None:
         records = _with_structure(records, structure_of, known, reject)
-    encoded = encoded_for(predictor.head, model, records, batch_tokens=batch_tokens, long=long, reject=reject)
+    encoded = predictor.encoded(records, model, batch_tokens=batch_tokens, long=long, reject=reject)
     size = predictor.window
 
     def windows_of(one: tuple[SequenceRecord, Tensor | None]) -> list[int]:

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from rnafm_cli.data.windows import window_starts
 from rnafm_cli.rna.records import SequenceRecord
-from rnafm_cli.tasks.function_heads import encoded_for
 from rnafm_cli.tasks.model import Model
 from rnafm_cli.tasks.rbp import DEFAULT_STEP, BindingPredictor, StructureOf
 
@@ -101,7 +100,7 @@ def _scored(
         found.append(predictor.log_odds(sequences, rows, known))
         waiting.clear()
 
-    for one in encoded_for(predictor.head, model, mutants(), batch_tokens=batch_tokens):
+    for one in predictor.encoded(mutants(), model, batch_tokens=batch_tokens):
         waiting.append(one)
         if len(waiting) == _MUTANTS_PER_BATCH:
             flush()

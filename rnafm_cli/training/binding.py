@@ -26,6 +26,7 @@ from rnafm_cli.rna.ranking import Ranking, rank
 from rnafm_cli.training.batch_embeddings import embed_batch
 from rnafm_cli.training.binding_data import BindingRows
 from rnafm_cli.training.function_config import BindingRecipe
+from rnafm_cli.training.function_start import HeadStart
 from rnafm_cli.training.function_trainer import Scored
 from rnafm_cli.training.nucleotide_cache import NucleotideCache
 from rnafm_cli.training.run_log import CsvLog
@@ -83,6 +84,7 @@ class BindingTask:
     Args:
         reduction: with its axes found; None for a head without embeddings.
         dev: the development rows to measure on, one set for each protein.
+        start: a head to begin from.
     """
 
     kind = "rbp"
@@ -97,7 +99,9 @@ class BindingTask:
         reduction: Reduction | None,
         features: BindingFeatures,
         dev: Sequence[LabelledRows],
+        start: HeadStart | None = None,
     ) -> None:
+        self._start = start
         self.config, self.rows = config, len(rows.sequences)
         self._recipe, self._data, self._reduction = recipe, rows, reduction
         self._features, self._dev = features, list(dev)
@@ -114,6 +118,8 @@ class BindingTask:
         if head.reduction is not None and self._reduction is not None:
             head.reduction.load_state_dict(self._reduction.state_dict())
             head.reduction.requires_grad_(self._recipe.run.encoder == "full")
+        if self._start is not None:
+            self._start.begin(head)
         return head
 
     def round(self, rng: np.random.Generator) -> list[np.ndarray]:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from rnafm_cli.models.store import load_encoder
 from rnafm_cli.training.binding import BindingFeatures, BindingTask, binding_config, measured_rows
 from rnafm_cli.training.binding_data import assemble_binding, drawn_rows
 from rnafm_cli.training.function_config import BindingRecipe, LoadRecipe
+from rnafm_cli.training.function_start import HeadStart, load_head_start
 from rnafm_cli.training.function_trainer import FunctionOutcome, FunctionTask, FunctionTrainer
 from rnafm_cli.training.load import LoadTask, load_config
 from rnafm_cli.training.load_data import assemble_loads
@@ -45,12 +47,14 @@ class FunctionFiles:
     Args:
         sets: tables, one a protein or an assay, or folders of them.
         model: name or file of the encoder; None for a head without one.
+        init_from: model, or file of a head, whose weights are the start.
     """
 
     sets: tuple[Path, ...]
     output: Path
     name: str
     model: str | None = "rnafm-mini"
+    init_from: str | None = None
     weights_dir: Path | None = None
     max_minutes: float | None = None
     threads: int | None = None
@@ -71,7 +75,8 @@ def run_binding(files: FunctionFiles, recipe: BindingRecipe, *, report: Report) 
     preparation = _Preparation(files, bf16=recipe.run.bf16, frozen=recipe.run.encoder == "frozen", report=report)
     rows = assemble_binding(files.sets, recipe.data, window=BindingConfig(proteins=()).window, report=report)
     dev = measured_rows(rows.dev, recipe.run.score_rows)
-    reduction = preparation.reduction(recipe.head.reduced, rows.sequences, recipe.data.seed)
+    start = preparation.start("rbp", recipe.head.reduced)
+    reduction = preparation.reduction(recipe.head.reduced, rows.sequences, recipe.data.seed, start)
     features, numbers = BindingFeatures(), np.arange(len(rows.sequences))
     whole = True
     if reduction is not None and preparation.frozen:
@@ -90,7 +95,7 @@ def run_binding(files: FunctionFiles, recipe: BindingRecipe, *, report: Report) 
     if not whole:
         return preparation.stopped()
     config = binding_config(recipe, rows.proteins, preparation.width)
-    task = BindingTask(recipe, rows, config, reduction=reduction, features=features, dev=dev)
+    task = BindingTask(recipe, rows, config, reduction=reduction, features=features, dev=dev, start=start)
     return preparation.train(recipe, task, rows.counts)
 
 
@@ -104,7 +109,8 @@ def run_load(files: FunctionFiles, recipe: LoadRecipe, *, report: Report) -> Fun
     preparation = _Preparation(files, bf16=recipe.run.bf16, frozen=recipe.run.encoder == "frozen", report=report)
     length = LoadConfig(assays=(), means=(), deviations=()).length
     rows = assemble_loads(files.sets, recipe.data, length=length, report=report)
-    reduction = preparation.reduction(recipe.head.reduced, rows.sequences, recipe.data.seed)
+    start = preparation.start("mrl", recipe.head.reduced)
+    reduction = preparation.reduction(recipe.head.reduced, rows.sequences, recipe.data.seed, start)
     cache, whole = None, True
     if reduction is not None and preparation.frozen:
         sequences = rows.sequences + [s for part in rows.dev for s in part.sequences]
@@ -112,7 +118,8 @@ def run_load(files: FunctionFiles, recipe: LoadRecipe, *, report: Report) -> Fun
     if not whole:
         return preparation.stopped()
     config = load_config(recipe, rows, preparation.width)
-    return preparation.train(recipe, LoadTask(recipe, rows, config, reduction=reduction, cache=cache), rows.counts)
+    task = LoadTask(recipe, rows, config, reduction=reduction, cache=cache, start=start)
+    return preparation.train(recipe, task, rows.counts)
 
 
 class _Preparation:
@@ -137,16 +144,34 @@ class _Preparation:
         """Of the encoder's representations; 0 without one."""
         return self._encoder.config.width if self._encoder is not None else 0
 
-    def reduction(self, channels: int, sequences: Sequence[str], seed: int) -> Reduction | None:
-        """The reduction of the run, found once and kept in its folder."""
+    def start(self, kind: Literal["rbp", "mrl"], channels: int) -> HeadStart | None:
+        """The head that the run begins from, if it was given one."""
+        if self._files.init_from is None:
+            return None
+        return load_head_start(
+            self._files.init_from,
+            kind,
+            encoder_sha256=self._sha256,
+            channels=channels,
+            weights_dir=self._files.weights_dir,
+            report=self._report,
+        )
+
+    def reduction(
+        self, channels: int, sequences: Sequence[str], seed: int, start: HeadStart | None
+    ) -> Reduction | None:
+        """The reduction of the run: that of the start, else found; kept in the run's folder."""
         if self._encoder is None:
             return None
         found, path = Reduction(self.width, channels), self._files.output / f"reduction-{channels}.safetensors"
         if path.exists():
             found.load_state_dict(load_file(path))
+            return found
+        if start is not None and start.reduction is not None:
+            found.load_state_dict(start.reduction.state_dict())
         else:
             fit_reduction(found, self._encoder, sequences, seed=seed, bf16=self._bf16)
-            save_file(found.state_dict(), path)
+        save_file(found.state_dict(), path)
         return found
 
     def embeddings(self, sequences: list[str], reduction: Reduction) -> tuple[NucleotideCache, bool]:

@@ -22,6 +22,7 @@ from rnafm_cli.models.ribosome_load import LoadConfig, LoadHead, UtrInputs
 from rnafm_cli.rna.regression import regress
 from rnafm_cli.training.batch_embeddings import embed_batch
 from rnafm_cli.training.function_config import LoadRecipe
+from rnafm_cli.training.function_start import HeadStart
 from rnafm_cli.training.function_trainer import Scored
 from rnafm_cli.training.load_data import LoadRows
 from rnafm_cli.training.nucleotide_cache import NucleotideCache
@@ -59,6 +60,7 @@ class LoadTask:
         reduction: with its axes found; None for a head without embeddings.
         cache: reduced embeddings of the training rows, then of the development rows set by set; None where there are
             none, or where the encoder is trained.
+        start: a head to begin from.
     """
 
     kind = "mrl"
@@ -72,7 +74,9 @@ class LoadTask:
         *,
         reduction: Reduction | None,
         cache: NucleotideCache | None,
+        start: HeadStart | None = None,
     ) -> None:
+        self._start = start
         self.config, self.rows = config, len(rows.sequences)
         self._recipe, self._data, self._reduction, self._cache = recipe, rows, reduction, cache
         self._lengths = np.asarray([len(sequence) for sequence in rows.sequences])
@@ -85,6 +89,8 @@ class LoadTask:
         if head.reduction is not None and self._reduction is not None:
             head.reduction.load_state_dict(self._reduction.state_dict())
             head.reduction.requires_grad_(self._recipe.run.encoder == "full")
+        if self._start is not None:
+            self._start.begin(head)
         return head
 
     def round(self, rng: np.random.Generator) -> list[np.ndarray]:

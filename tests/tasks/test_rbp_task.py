@@ -53,6 +53,16 @@ def test_short_and_odd_sequences_have_a_window(predictor: BindingPredictor, mode
     assert all(np.isfinite(one.probabilities_WP).all() for one in results)
 
 
+def test_letters_alone_are_scored_without_embeddings(predictor: BindingPredictor, model: Model) -> None:
+    record, fast = rna(101), BindingPredictor(model, embeddings=False)
+    (one,) = found([record], fast, model)
+    odds = predictor.log_odds([record.sequence], None)
+    assert np.log(one.probabilities_P / (1 - one.probabilities_P)) == pytest.approx(odds[0], abs=1e-4)
+    assert not np.allclose(one.probabilities_P, found([record], predictor, model)[0].probabilities_P, atol=1e-4)
+    effects = [saliency(record, each, model, batch_tokens=4096).effects_PL4 for each in (fast, predictor)]
+    assert effects[0].any() and not np.allclose(*effects, equal_nan=True, atol=1e-4)
+
+
 def test_results_do_not_depend_on_batches(predictor: BindingPredictor, model: Model) -> None:
     records = [rna(length, seed) for seed, length in enumerate((30, 300, 101, 101, 77, 1500, 101))]
     together = found(records, predictor, model)

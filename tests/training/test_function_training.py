@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -136,7 +137,9 @@ def test_a_motif_is_learned_and_found_again(sites: Path, models: Path, tmp_path:
 
 def test_load_is_learned(utrs: Path, models: Path, tmp_path: Path) -> None:
     outcome = run_load(
-        files(utrs, tmp_path, models), load_recipe(LoadRecipe, None, [*LOAD, "optim.epochs=15"]), report=silent
+        files(utrs, tmp_path, models),
+        load_recipe(LoadRecipe, None, [*LOAD, "optim.epochs=15", "data.drop_embedding=0"]),
+        report=silent,
     )
     assert outcome.finished and outcome.best_score > 0.3
     card = read_card(outcome.best_file)
@@ -145,6 +148,31 @@ def test_load_is_learned(utrs: Path, models: Path, tmp_path: Path) -> None:
     predictor = LoadPredictor(model)
     few, many = load(records(["C" * 45, "CAUGCCAUGCCAUGC" * 3]), predictor, model)
     assert few.mrl > many.mrl and len(many.starts) == 9
+
+
+@pytest.mark.parametrize("kind", ["rbp", "mrl"])
+def test_a_run_begins_from_another_head(kind: str, sites: Path, utrs: Path, models: Path, tmp_path: Path) -> None:
+    def run(folder: str, model: Path | None, start: str | None, epochs: float) -> Path:
+        table = sites if kind == "rbp" else utrs
+        asked = dataclasses.replace(files(table, tmp_path / folder, model), init_from=start)
+        steady = [f"optim.epochs={epochs}", "optim.warmup=1", f"optim.rate={1e-2 if start is None else 1e-5}"]
+        if kind == "rbp":
+            return run_binding(
+                asked, load_recipe(BindingRecipe, None, [*BINDING, *steady]), report=told.append
+            ).best_file
+        return run_load(asked, load_recipe(LoadRecipe, None, [*LOAD, *steady]), report=told.append).best_file
+
+    told: list[str] = []
+    letters = run("letters", None, None, 6.0)
+    both = run("both", models, str(letters), 0.5)
+    assert any(line.startswith("starting from another head: letters; 1 outputs") for line in told)
+    again = run("again", models, str(both), 0.5)
+    assert any(line.startswith("starting from another head: letters, embedding; 1 outputs") for line in told)
+    reductions = [load_model_file(path)[0]["reduction.weight"] for path in (both, again)]
+    assert torch.equal(*reductions)
+    name, measure = ("SET_PUM2_X", "auprc") if kind == "rbp" else ("random_25to100", "r2")
+    first, second = (read_card(path).metrics[name][measure] for path in (letters, both))
+    assert second == pytest.approx(first, abs=0.02)
 
 
 @pytest.mark.parametrize("share", [0.1, 1.0])
