@@ -33,6 +33,7 @@ __all__ = [
     "copy_model_file",
     "file_sha256",
     "load_model_file",
+    "load_tensors",
     "read_card",
     "save_model_file",
     "task_of",
@@ -250,3 +251,16 @@ def _replacing(path: Path) -> Iterator[Path]:
     except BaseException:
         written.unlink(missing_ok=True)
         raise
+
+
+def load_tensors(module: torch.nn.Module, tensors: dict[str, Tensor], card: Card) -> None:
+    """Fill a network.
+
+    Raises:
+        WeightsError: when the tensors do not fit.
+    """
+    try:
+        module.load_state_dict(tensors)
+    except RuntimeError as error:
+        problem: Any = str(error).splitlines()[-1].strip()
+        raise WeightsError(f"the weights of '{card.name}' ({card.kind}) do not fit its card: {problem}") from error

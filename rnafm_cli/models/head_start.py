@@ -68,14 +68,13 @@ def begin_from(head: _Head, start: _Head, *, same_embeddings: bool) -> str:
     Raises:
         WeightsError: when the heads differ in size.
     """
-    own, given, mine, theirs = head.state_dict(), start.state_dict(), head.layout, start.layout
+    own, given, mine, theirs = _learned(head), _learned(start), head.layout, start.layout
+    for kind, names in (("lacks", own.keys() - given.keys()), ("also has", given.keys() - own.keys())):
+        if names:
+            raise WeightsError(f"the head to start from has another shape: it {kind} {min(names)}")
     shown = [group for group in mine.channels if group in theirs.channels and (group != EMBEDDING or same_embeddings)]
     shared = [name for name in mine.names if name in theirs.names]
     for name, tensor in own.items():
-        if name.startswith("reduction."):
-            continue
-        if name not in given:
-            raise WeightsError(f"the head to start from has another shape: it lacks {name}")
         if name in mine.inputs:
             tensor.zero_()
             for group in shown:
@@ -88,6 +87,10 @@ def begin_from(head: _Head, start: _Head, *, same_embeddings: bool) -> str:
             _copy(tensor, given[name], name)
     fresh = len(mine.names) - len(shared)
     return f"starting from another head: {', '.join(shown)}; {len(shared)} outputs" + (f", {fresh} fresh" * bool(fresh))
+
+
+def _learned(head: _Head) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in head.state_dict().items() if not name.startswith("reduction.")}
 
 
 def _copy(to: Tensor, source: Tensor, name: str) -> None:

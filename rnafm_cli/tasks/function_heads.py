@@ -10,25 +10,27 @@ from torch import Tensor
 
 from rnafm_cli.errors import WeightsError
 from rnafm_cli.models.binding import BindingConfig, BindingHead
-from rnafm_cli.models.files import Card
+from rnafm_cli.models.files import Card, load_tensors
 from rnafm_cli.models.ribosome_load import LoadConfig, LoadHead
 from rnafm_cli.rna.records import SequenceRecord
 from rnafm_cli.tasks.encode import Encoded, Reject, encode, raise_rejected
 from rnafm_cli.tasks.model import Model
-from rnafm_cli.tasks.predictors import load_tensors
 
 __all__ = ["encoded_for", "load_binding_head", "load_load_head"]
 
 Head = TypeVar("Head", BindingHead, LoadHead)
 
 
-def load_binding_head(model: Model) -> tuple[BindingHead, Card]:
+def load_binding_head(model: Model, *, embeddings: bool = True) -> tuple[BindingHead, Card]:
     """The RBP head of a model, in evaluation mode on its device.
+
+    Args:
+        embeddings: whether it shall read embeddings, for which the encoder is checked.
 
     Raises:
         WeightsError: when the model has no such head, or it does not fit its card or the model's encoder.
     """
-    tensors, card = _component(model, "rbp")
+    tensors, card = _component(model, "rbp", embeddings=embeddings)
     head = BindingHead(BindingConfig.from_dict(card.config))
     return _ready(head, tensors, card, model), card
 
@@ -39,7 +41,7 @@ def load_load_head(model: Model) -> tuple[LoadHead, Card]:
     Raises:
         WeightsError: when the model has no such head, or it does not fit its card or the model's encoder.
     """
-    tensors, card = _component(model, "mrl")
+    tensors, card = _component(model, "mrl", embeddings=True)
     head = LoadHead(LoadConfig.from_dict(card.config))
     return _ready(head, tensors, card, model), card
 
@@ -68,9 +70,9 @@ def encoded_for(
             yield one.record, head.reduction(one.rows_LD.to(device)).cpu()
 
 
-def _component(model: Model, task: str) -> tuple[dict[str, Tensor], Card]:
+def _component(model: Model, task: str, *, embeddings: bool) -> tuple[dict[str, Tensor], Card]:
     tensors, card = model.component(task)
-    if card.config.get("embedding"):
+    if embeddings and card.config.get("embedding"):
         model.check_nucleotides(task)
     return tensors, card
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ import torch
 from rnafm_cli.data import thermo
 from rnafm_cli.errors import WeightsError
 from rnafm_cli.models.blank import NoInitialValues
-from rnafm_cli.models.files import Card
+from rnafm_cli.models.files import load_tensors
 from rnafm_cli.models.pair import PairConfig, PairHead, pair_probabilities
 from rnafm_cli.models.resnet import PairResNet, PairResNetConfig
 from rnafm_cli.rna.records import SequenceRecord
@@ -23,12 +23,10 @@ from rnafm_cli.tasks.priors import Priors
 from rnafm_cli.tasks.runtime import Runtime
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from rnafm_cli.tasks.fold import PairPredictor
     from rnafm_cli.tasks.model import Model
 
-__all__ = ["GuidedPredictor", "ResNetPredictor", "load_pair_predictor", "load_tensors"]
+__all__ = ["GuidedPredictor", "ResNetPredictor", "load_pair_predictor"]
 
 HEAD_CELL_BYTES = 450
 """Working memory of our head for a pair of bases: 360 to 370 at 1,000 and 1,400 nt in float32, and a reserve."""
@@ -175,16 +173,3 @@ def load_pair_predictor(
         max_bytes=max_bytes,
         prior_processes=prior_processes,
     )
-
-
-def load_tensors(module: torch.nn.Module, tensors: dict[str, Tensor], card: Card) -> None:
-    """Fill a network.
-
-    Raises:
-        WeightsError: when the tensors do not fit.
-    """
-    try:
-        module.load_state_dict(tensors)
-    except RuntimeError as error:
-        problem: Any = str(error).splitlines()[-1].strip()
-        raise WeightsError(f"the weights of '{card.name}' ({card.kind}) do not fit its card: {problem}") from error

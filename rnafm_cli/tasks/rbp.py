@@ -74,7 +74,7 @@ class BindingPredictor:
 
     def __init__(self, model: Model, *, embeddings: bool = True) -> None:
         self._model = model
-        self.head, self.card = load_binding_head(model)
+        self.head, self.card = load_binding_head(model, embeddings=embeddings)
         self._reads_embeddings = embeddings and self.head.reduction is not None
         self.proteins = self.head.config.proteins
         self.window = self.head.config.window

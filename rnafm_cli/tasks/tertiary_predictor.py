@@ -17,6 +17,7 @@ from rnafm_cli.data import thermo
 from rnafm_cli.data.map_baselines import spread_probabilities
 from rnafm_cli.errors import UsageError, WeightsError
 from rnafm_cli.models.blank import NoInitialValues
+from rnafm_cli.models.files import load_tensors
 from rnafm_cli.models.pair import PairInputs, pair_inputs
 from rnafm_cli.models.precision import mixed_precision
 from rnafm_cli.models.tertiary import Readout, TertiaryConfig, TertiaryHead
@@ -25,7 +26,7 @@ from rnafm_cli.rna.records import SequenceRecord
 from rnafm_cli.tasks.encode import Encoded
 from rnafm_cli.tasks.evidence import Evidence
 from rnafm_cli.tasks.pair_plan import PairPlan, default_max_memory, plan_pairs, stitch
-from rnafm_cli.tasks.predictors import EXACT_PRIOR_CELL_BYTES, LOCAL_PRIOR_CELL_BYTES, load_tensors
+from rnafm_cli.tasks.predictors import EXACT_PRIOR_CELL_BYTES, LOCAL_PRIOR_CELL_BYTES
 from rnafm_cli.tasks.priors import Priors
 from rnafm_cli.tasks.runtime import Runtime
 

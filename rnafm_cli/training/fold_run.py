@@ -18,7 +18,7 @@ from rnafm_cli.training.fold import FoldOutcome, FoldTrainer
 from rnafm_cli.training.fold_config import FoldConfig
 from rnafm_cli.training.fold_data import FoldData, FoldFiles, assemble
 from rnafm_cli.training.fold_scores import DevScores
-from rnafm_cli.training.fold_teacher import FoldTeacher, load_teacher
+from rnafm_cli.training.fold_teacher import load_teacher
 
 __all__ = ["FoldRun", "run_fold"]
 
@@ -75,6 +75,10 @@ def run_fold(run: FoldRun, *, report: Report, progress: Callable[[int, int], Non
         encoder, card = load_encoder(run.model, weights_dir=run.weights_dir)
         encoder.config.check_nucleotides(run.model)
         sha256 = card.weights_sha256
+    teacher = None
+    if run.teacher is not None:
+        parameters, bf16 = run.config.head.parameters, run.config.run.bf16
+        teacher = load_teacher(run.teacher, parameters, weights_dir=run.weights_dir, bf16=bf16)
     trainer = FoldTrainer(
         run.config,
         data,
@@ -85,7 +89,7 @@ def run_fold(run: FoldRun, *, report: Report, progress: Callable[[int, int], Non
             name=run.name, kind="fold", config={}, encoder_sha256=sha256, source={"records": data.counts, **_names(run)}
         ),
         start=_start(run.init_from) if run.init_from else None,
-        teacher=_teacher(run) if run.teacher is not None else None,
+        teacher=teacher,
         report=report,
     )
     return trainer.train(max_minutes=run.max_minutes)
@@ -108,12 +112,6 @@ def _start(path: Path) -> dict[str, Tensor]:
     if card.kind != "fold":
         raise WeightsError(f"{path}: is a model of kind '{card.kind}', not a fold head")
     return tensors
-
-
-def _teacher(run: FoldRun) -> FoldTeacher:
-    assert run.teacher is not None
-    config = run.config
-    return load_teacher(run.teacher, config.head.parameters, weights_dir=run.weights_dir, bf16=config.run.bf16)
 
 
 def _names(run: FoldRun) -> dict[str, list[str]]:

@@ -16,6 +16,7 @@ from torch import Tensor
 from rnafm_cli.data.pair_batches import PairBatch
 from rnafm_cli.errors import ConfigError
 from rnafm_cli.models.encoder import Encoder
+from rnafm_cli.models.files import load_tensors
 from rnafm_cli.models.pair import PairConfig, PairHead, PairLogits
 from rnafm_cli.models.precision import mixed_precision
 from rnafm_cli.models.store import encoder_path, load_component, load_encoder
@@ -74,7 +75,7 @@ def load_teacher(
             hint="give the teacher's as head.parameters",
         )
     head = PairHead(config)
-    head.load_state_dict(tensors)
+    load_tensors(head, tensors, card)
     encoder = None
     if config.embedding:
         encoder, _ = load_encoder(encoder_path(name_or_file, "fold", weights_dir=weights_dir), weights_dir=weights_dir)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from rnafm_cli.models.binding import BindingConfig, BindingHead
+from rnafm_cli.models.files import load_tensors
 from rnafm_cli.models.head_start import begin_from
 from rnafm_cli.models.reduction import Reduction
 from rnafm_cli.models.ribosome_load import LoadConfig, LoadHead
@@ -64,6 +65,6 @@ def load_head_start(
         head = BindingHead(BindingConfig.from_dict(card.config))
     else:
         head = LoadHead(LoadConfig.from_dict(card.config))
-    head.load_state_dict(tensors)
+    load_tensors(head, tensors, card)
     same = encoder_sha256 is not None and card.encoder_sha256 == encoder_sha256 and head.config.reduced == channels
     return HeadStart(head, same, report)

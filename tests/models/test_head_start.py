@@ -76,3 +76,5 @@ def test_another_size_is_refused() -> None:
         begin_from(binding(0, channels=16), binding(0), same_embeddings=False)
     with pytest.raises(WeightsError, match="another shape: it lacks blocks.2"):
         begin_from(binding(0, dilations=(1, 2, 4)), binding(0), same_embeddings=False)
+    with pytest.raises(WeightsError, match="another shape: it also has blocks.2"):
+        begin_from(binding(0), binding(0, dilations=(1, 2, 4)), same_embeddings=False)
