@@ -72,7 +72,7 @@ def measure(
     for _ in range(steps + 1):
         began = clock()
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
-            loss, _, _ = model(tokens, segments, chosen, truth)
+            loss, *_ = model(tokens, segments, chosen, truth)
         (loss / len(chosen)).backward()
         optimizer.step()
         optimizer.zero_grad()

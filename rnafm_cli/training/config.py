@@ -26,6 +26,7 @@ __all__ = [
     "PretrainConfig",
     "RunSection",
     "SamplingSection",
+    "SketchSection",
     "TwinSection",
     "ValidationSection",
     "config_from_dict",
@@ -109,6 +110,16 @@ class TwinSection:
     """Smallest share of a window that a part covers."""
     same_length: bool = False
     """Make both parts equally long; then twins can be told by their length, and part of what is learned is length."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SketchSection:
+    """Sketches: mean representations shall hold what stands near both ends of an RNA, its 5-mers and its length."""
+
+    weight: float = 0.0
+    """Weight of that loss beside the masked-token loss; 0 does without, as the paper does."""
+    windows: int = 12000
+    """Windows to which the axes of the sketches are fitted before the first step."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,6 +227,7 @@ class PretrainConfig:
     mask: MaskRule = field(default_factory=MaskRule)
     sampling: SamplingSection = field(default_factory=SamplingSection)
     twins: TwinSection = field(default_factory=TwinSection)
+    sketch: SketchSection = field(default_factory=SketchSection)
     batch: BatchSection = field(default_factory=BatchSection)
     optim: OptimSection = field(default_factory=OptimSection)
     validation: ValidationSection = field(default_factory=ValidationSection)
@@ -237,6 +249,8 @@ class PretrainConfig:
                 "twins.weight and twins.spread must not be negative, twins.temperature must be positive "
                 "and twins.least a share above 0"
             )
+        if self.sketch.weight < 0 or self.sketch.windows < 2:
+            raise ConfigError("sketch.weight must not be negative and sketch.windows at least 2")
         if twins.weight and (self.batch.layout != "pack" or self.batch.tokens < 2 * self.data.crop):
             raise ConfigError("twins.weight needs batch.layout pack and batch.tokens of two rows at least")
         if self.batch.micro_batches < 1 or self.optim.steps < 1:

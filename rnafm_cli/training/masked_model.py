@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from rnafm_cli.models.encoder import Encoder
 from rnafm_cli.training.config import TwinSection
+from rnafm_cli.training.sketch import Sketch, sketch_loss
 
 __all__ = ["MaskedTokenModel", "spread_loss", "twin_loss"]
 
@@ -19,21 +20,23 @@ _RATE_SCALE = 4.0
 
 
 class MaskedTokenModel(nn.Module):
-    """Sum of the cross-entropies at the chosen positions, how many of them are right, and the twins' loss.
+    """Sum of the cross-entropies at the chosen positions, how many of them are right, and the losses of mean vectors.
 
     Args:
         twins: what the twins' loss is in training mode; None when batches hold no twins.
+        sketch: what mean representations shall hold in training mode; None does not ask for it.
     """
 
-    def __init__(self, encoder: Encoder, *, twins: TwinSection | None = None) -> None:
+    def __init__(self, encoder: Encoder, *, twins: TwinSection | None = None, sketch: Sketch | None = None) -> None:
         super().__init__()
         self.encoder = encoder
         self._twins = twins
+        self.sketch = sketch
 
     def forward(
         self, tokens_BT: Tensor, segments_BT: Tensor | None, chosen_N: Tensor, truth_N: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Loss sum (float32 scalar, nats), number of correct predictions, and the twins' loss (else 0).
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Loss sum (float32 scalar, nats), number of correct predictions, the twins' loss and the sketches' (else 0).
 
         Args:
             tokens_BT: corrupted tokens.
@@ -49,11 +52,20 @@ class MaskedTokenModel(nn.Module):
         loss = F.cross_entropy(logits_NV, truth_N, reduction="sum")
         with torch.no_grad():
             right = (logits_NV.argmax(dim=-1) == truth_N).sum()
+        true_BT = tokens_BT.flatten().index_copy(0, chosen_N, truth_N).view_as(tokens_BT)
+        return loss, right, self._twin_loss(x_BTD, segments_BT), self._sketch_loss(x_BTD, true_BT, segments_BT)
+
+    def _twin_loss(self, x_BTD: Tensor, segments_BT: Tensor | None) -> Tensor:
         if self._twins is None or not self.training or segments_BT is None:
-            return loss, right, loss.new_zeros(())
+            return x_BTD.new_zeros(())
         if self._twins.spread:
-            return loss, right, spread_loss(x_BTD, segments_BT, self._twins.spread)
-        return loss, right, twin_loss(x_BTD, segments_BT, self._twins.temperature)
+            return spread_loss(x_BTD, segments_BT, self._twins.spread)
+        return twin_loss(x_BTD, segments_BT, self._twins.temperature)
+
+    def _sketch_loss(self, x_BTD: Tensor, true_BT: Tensor, segments_BT: Tensor | None) -> Tensor:
+        if self.sketch is None or not self.training:
+            return x_BTD.new_zeros(())
+        return sketch_loss(x_BTD, true_BT, segments_BT, self.sketch)
 
 
 def twin_loss(x_BTD: Tensor, segments_BT: Tensor, temperature: float) -> Tensor:

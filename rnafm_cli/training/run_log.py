@@ -22,8 +22,8 @@ from rnafm_cli.data.shards import write_json
 __all__ = ["METRICS", "VALIDATION", "RunLog"]
 
 METRICS = (
-    "step", "epoch", "tokens", "loss", "perplexity", "accuracy", "twin_loss", "rate", "grad_norm", "tokens_per_s",
-    "seconds", "memory_mb",
+    "step", "epoch", "tokens", "loss", "perplexity", "accuracy", "twin_loss", "sketch_loss", "rate", "grad_norm",
+    "tokens_per_s", "seconds", "memory_mb",
 )  # fmt: skip
 VALIDATION = ("step", "tokens", "part", "loss", "perplexity", "accuracy", "masked", "seconds")
 

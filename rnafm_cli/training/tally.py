@@ -20,6 +20,8 @@ class Tally:
     """Sum of cross-entropies, nats."""
     twin_loss: float = 0.0
     """Sum of twins' losses, nats, each times the masked tokens of its micro-batch."""
+    sketch_loss: float = 0.0
+    """Sum of sketches' losses, each times the masked tokens of its micro-batch."""
     masked: int = 0
     right: int = 0
     tokens: int = 0
@@ -28,11 +30,20 @@ class Tally:
     started: float = field(default_factory=time.monotonic)
 
     def add(
-        self, *, loss: float, twin_loss: float, masked: float, right: float, tokens: float, grad_norm: float
+        self,
+        *,
+        loss: float,
+        twin_loss: float,
+        sketch_loss: float,
+        masked: float,
+        right: float,
+        tokens: float,
+        grad_norm: float,
     ) -> None:
         """Count one step."""
         self.loss += loss
         self.twin_loss += twin_loss
+        self.sketch_loss += sketch_loss
         self.masked += int(masked)
         self.right += int(right)
         self.tokens += int(tokens)
@@ -50,6 +61,7 @@ class Tally:
             "perplexity": math.exp(min(loss, 20.0)),
             "accuracy": self.right / self.masked if self.masked else math.nan,
             "twin_loss": self.twin_loss / self.masked if self.masked else math.nan,
+            "sketch_loss": self.sketch_loss / self.masked if self.masked else math.nan,
             "rate": rate,
             "grad_norm": self.grad_norm / max(1, self.steps),
             "tokens_per_s": self.tokens / max(1e-9, time.monotonic() - self.started),

@@ -26,9 +26,10 @@ from rnafm_cli.training.processes import Processes
 from rnafm_cli.training.resumption import check_same_run, resume_path
 from rnafm_cli.training.run_log import RunLog, write_run_json
 from rnafm_cli.training.schedule import rate_at
+from rnafm_cli.training.sketch import Sketch, fit_sketch
 from rnafm_cli.training.stop_signals import StopSignals
 from rnafm_cli.training.tally import Tally, clock
-from rnafm_cli.training.validation import HeldOutPart, as_tensors
+from rnafm_cli.training.validation import HeldOutPart, as_tensors, true_tokens
 
 __all__ = ["Outcome", "Trainer"]
 
@@ -84,7 +85,12 @@ class Trainer:
             torch.set_num_threads(config.run.threads)
         torch.manual_seed(config.run.seed)
         self.encoder = Encoder(config.model.encoder()) if start is not None else self._first_encoder()
-        self.model = MaskedTokenModel(self.encoder, twins=config.twins if config.twins.weight else None)
+        self._feed = Feed(corpus, config, rank=self._processes.rank, world=self._processes.world)
+        self.model = MaskedTokenModel(
+            self.encoder,
+            twins=config.twins if config.twins.weight else None,
+            sketch=self._sketch(corpus, fit=start is None) if config.sketch.weight else None,
+        )
         self._shared = self._processes.distribute(self.model, fsdp=config.run.fsdp)
         self.optimizer = build_optimizer(self.model, config.optim)
         self.state, self._tally = RunState(), Tally()
@@ -94,7 +100,6 @@ class Trainer:
             self._report(f"resuming from {start} at step {self.state.step:,}")
         if config.run.compile:
             self.encoder.compile(dynamic=False if config.batch.layout == "pack" else None)
-        self._feed = Feed(corpus, config, rank=self._processes.rank, world=self._processes.world)
         self._parts = self._held_out(corpus)
         self._fingerprint = corpus.fingerprint
         if first:
@@ -115,6 +120,19 @@ class Trainer:
             raise ConfigError(f"model.init {name}: {', '.join(other)}", hint="describe its shape in the model section")
         self._report(f"starting from {card.name} ({card.weights_sha256[:12]})")
         return encoder
+
+    def _sketch(self, corpus: Corpus, *, fit: bool) -> Sketch:
+        """Fitted by the first process, or empty for a checkpoint to fill."""
+        if not fit:
+            return Sketch(self.encoder.config.width)
+        config, device = self.config, self._processes.device
+        self._report(f"fitting sketches to {config.sketch.windows:,} windows")
+        self.encoder.to(device)
+        batches = (true_tokens(batch, device) for step in Feed(corpus, config).steps(0, 0) for batch in step.batches)
+        bf16 = config.run.precision == "bf16"
+        return self._processes.agree(
+            lambda: fit_sketch(self.encoder, batches, windows=config.sketch.windows, bf16=bf16)
+        )
 
     def train(self) -> Outcome:
         """Run until all steps are done, a signal comes or the time is over; the state is saved in any case.
@@ -177,7 +195,7 @@ class Trainer:
         rate = rate_at(state.step, config.optim)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        loss_sum, twin_sum = torch.zeros((), device=device), torch.zeros((), device=device)
+        loss_sum, twin_sum, sketch_sum = (torch.zeros((), device=device) for _ in range(3))
         right = torch.zeros((), device=device, dtype=torch.int64)
         bf16 = config.run.precision == "bf16"
         for number, batch in enumerate(step.batches):
@@ -185,19 +203,22 @@ class Trainer:
                 self._processes.gradient_sync(self._shared, last=number == len(step.batches) - 1),
                 mixed_precision(device.type, bf16=bf16),
             ):
-                loss, correct, twins = self._shared(*as_tensors(batch, device))
-                # A micro-batch's twins count by its masked tokens, so that the step's mean is one of equal parts.
-                twins = twins * len(batch.truth_N)
+                loss, correct, twins, sketch = self._shared(*as_tensors(batch, device))
+                # Losses of mean vectors count by masked tokens, so that micro-batches of a step weigh the same a token.
+                twins, sketch = twins * len(batch.truth_N), sketch * len(batch.truth_N)
                 # The processes' gradients are averaged; the loss is a mean over all masked tokens of the step.
-                ((loss + config.twins.weight * twins) * (self._processes.world / masked)).backward()
+                whole = loss + config.twins.weight * twins + config.sketch.weight * sketch
+                (whole * (self._processes.world / masked)).backward()
             loss_sum += loss.detach()
             twin_sum += twins.detach()
+            sketch_sum += sketch.detach()
             right += correct
         norm = self._processes.whole(
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.optim.clip or math.inf)
         )
-        total_loss, total_twins, total_right = self._processes.total([float(loss_sum), float(twin_sum), float(right)])
-        if math.isfinite(total_loss + total_twins) and math.isfinite(norm):
+        sums = [float(loss_sum), float(twin_sum), float(sketch_sum), float(right)]
+        total_loss, total_twins, total_sketch, total_right = self._processes.total(sums)
+        if math.isfinite(total_loss + total_twins + total_sketch) and math.isfinite(norm):
             self.optimizer.step()
             state.bad_steps = 0
         else:
@@ -209,7 +230,13 @@ class Trainer:
             self._bad_step()
             return
         self._tally.add(
-            loss=total_loss, twin_loss=total_twins, masked=masked, right=total_right, tokens=tokens, grad_norm=norm
+            loss=total_loss,
+            twin_loss=total_twins,
+            sketch_loss=total_sketch,
+            masked=masked,
+            right=total_right,
+            tokens=tokens,
+            grad_norm=norm,
         )
 
     def _bad_step(self) -> None:

@@ -60,9 +60,11 @@ def curve(run: Path) -> dict[int, float]:
         return {int(row["step"]): float(row["loss"]) for row in csv.DictReader(handle)}
 
 
-@pytest.mark.parametrize("kill", [False, True])
-def test_two_processes_give_the_curve_of_one(tmp_path: Path, corpus_folder: Path, kill: bool) -> None:
+@pytest.mark.parametrize(("kill", "sketch"), [(False, False), (True, False), (True, True)])
+def test_two_processes_give_the_curve_of_one(tmp_path: Path, corpus_folder: Path, kill: bool, sketch: bool) -> None:
     path = config(tmp_path, corpus_folder, 60)
+    if sketch:
+        path.write_text(path.read_text() + "[sketch]\nweight = 1.0\nwindows = 100\n")
     alone = subprocess.run(
         command("--config", path, "-o", tmp_path / "one"), env=ENVIRONMENT, capture_output=True, text=True, timeout=200
     )

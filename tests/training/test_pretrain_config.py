@@ -66,6 +66,8 @@ def test_overrides_take_toml_values_and_bare_words() -> None:
         ("twins.weight=-1", "twins.weight"),
         ("twins.temperature=0", "twins.temperature"),
         ("twins.least=1.5", "twins.least"),
+        ("sketch.weight=-1", "sketch.weight"),
+        ("sketch.windows=1", "sketch.windows"),
         ("rate=3", "not of the form section.key=value"),
     ],
 )

@@ -80,10 +80,22 @@ def test_twins_learn_to_find_each_other(tmp_path: Path, tiny: Tiny) -> None:
     assert found["0"] == [0, 0, 0]
 
 
+@pytest.mark.parametrize("layout", ["pack", "bucket"])
+def test_means_come_to_hold_sketches(tmp_path: Path, tiny: Tiny, layout: str) -> None:
+    held = {}
+    for weight in ("10", "1e-9", "0"):
+        settings = "optim.steps=60", "log.every=20", "validation.every=0", f"batch.layout={layout}"
+        settings = *settings, f"sketch.weight={weight}", "sketch.windows=200"
+        assert Trainer(tiny(*settings), tmp_path / weight).train().finished
+        held[weight] = [float(row["sketch_loss"]) for row in rows(tmp_path / weight / "metrics.csv")]
+    assert held["10"][-1] < 0.9 * held["1e-9"][-1]
+    assert held["0"] == [0, 0, 0]
+
+
 @pytest.mark.parametrize(
     "special",
-    [["batch.layout=pack"], ["batch.layout=bucket"], ["twins.weight=0.5"]],
-    ids=["pack", "bucket", "twins"],
+    [["batch.layout=pack"], ["batch.layout=bucket"], ["twins.weight=0.5"], ["sketch.weight=1", "sketch.windows=50"]],
+    ids=["pack", "bucket", "twins", "sketch"],
 )
 def test_a_run_stopped_by_a_signal_goes_on_bit_for_bit(tmp_path: Path, tiny: Tiny, special: list[str]) -> None:
     settings = *special, "optim.steps=10"

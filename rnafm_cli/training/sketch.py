@@ -1,0 +1,158 @@
+"""Sketches of RNAs, which mean representations shall hold: what stands near both ends, which 5-mers, how long.
+
+A sketch is taken from the letters alone. Its principal axes over windows of the corpus, as many as the encoder is wide,
+are divided by the fourth root of their variance and turned so that the encoder starts as near to them as a rotation
+brings it.
+
+Shape suffixes: B rows, T tokens with <cls>/<eos>, W windows, L longest window, P places from an end, J bumps, K words,
+C lengths, F features, D width of the encoder.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rnafm_cli.models.encoder import Encoder
+from rnafm_cli.models.precision import mixed_precision
+from rnafm_cli.rna.alphabet import NUCLEOTIDE
+from rnafm_cli.training.window_places import WindowPlaces
+
+__all__ = ["FEATURES", "Sketch", "TrueBatch", "fit_sketch", "sketch_features", "sketch_loss"]
+
+TrueBatch = tuple[Tensor, Tensor | None]
+"""tokens_BT, nothing masked, and segments_BT (numbers of packed windows, -1 at pads; None when every row is one)."""
+
+_WORD = 5
+_END_WORD = 2
+_BUMPS = 24
+_LAST_BUMP = 128
+"""Nucleotides from an end to the middle of the last bump; bumps grow wider away from the end."""
+_LENGTHS = torch.linspace(math.log(16), math.log(3000), 32)
+_LENGTH_WIDTH = 0.15
+_LENGTH_SHARE = 0.5
+"""What length counts beside 5' end, 3' end and 5-mers."""
+FEATURES = 2 * _BUMPS * 4**_END_WORD + 4**_WORD + len(_LENGTHS)
+
+_ROTATED = 2500
+"""Windows that decide the rotation, at most."""
+_LEAST_VARIANCE = 1e-5
+"""Of an axis, as a share of the first's."""
+
+
+def _bumps() -> Tensor:
+    middle_J = torch.logspace(math.log10(3), math.log10(_LAST_BUMP), _BUMPS) - 3
+    width_J = torch.gradient(middle_J)[0].clamp(min=0.7)
+    place_P = torch.arange(int(1.6 * _LAST_BUMP))
+    return torch.exp(-0.5 * ((place_P[:, None] - middle_J) / width_J).square())
+
+
+_BUMPS_PJ = _bumps()
+_LETTERS = torch.full((len(NUCLEOTIDE),), -1)
+for _number, _letter in enumerate("ACGU"):
+    _LETTERS[NUCLEOTIDE.encode(_letter)[1]] = _number
+
+
+class Sketch(nn.Module):
+    """Codes of windows; a part of the training state, for it is fitted once and then the aim of the whole run.
+
+    Args:
+        width: of the encoder.
+    """
+
+    mean_F: Tensor
+    axes_FD: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.register_buffer("mean_F", torch.zeros(FEATURES))
+        self.register_buffer("axes_FD", torch.zeros(FEATURES, width))
+
+    @torch.no_grad()
+    def forward(self, tokens_BT: Tensor, places: WindowPlaces) -> Tensor:
+        """(W, D) float32 codes of length 1."""
+        with torch.autocast(tokens_BT.device.type, enabled=False):
+            return F.normalize((sketch_features(tokens_BT, places) - self.mean_F) @ self.axes_FD, dim=-1)
+
+
+def sketch_loss(x_BTD: Tensor, tokens_BT: Tensor, segments_BT: Tensor | None, sketch: Sketch) -> Tensor:
+    """1 minus the mean cosine of the windows' mean representations with their codes; scalar, 0 to 2.
+
+    Args:
+        x_BTD: representations.
+        tokens_BT: true tokens, nothing masked.
+        segments_BT: number of the window within its row, -1 at pads; None when every row is one window.
+    """
+    places = WindowPlaces(segments_BT, tokens_BT.shape)
+    return 1 - F.cosine_similarity(places.means(x_BTD), sketch(tokens_BT, places), dim=-1).mean()
+
+
+@torch.no_grad()
+def fit_sketch(encoder: Encoder, batches: Iterator[TrueBatch], *, windows: int, bf16: bool) -> Sketch:
+    """Axes of the sketches of at least ``windows`` windows, turned towards the encoder's mean representations."""
+    device = encoder.embed.weight.device
+    sketch = Sketch(encoder.config.width).to(device)
+    features, means, count = [], [], 0
+    while count < windows:
+        tokens_BT, segments_BT = next(batches)
+        places = WindowPlaces(segments_BT, tokens_BT.shape)
+        features.append(sketch_features(tokens_BT, places))
+        if count < _ROTATED:
+            with mixed_precision(device.type, bf16=bf16):
+                x_BTD = encoder.forward(tokens_BT, segments_BT=segments_BT).hidden[encoder.config.layers]
+            means.append(places.means(x_BTD))
+        count += len(features[-1])
+    features_WF, means_WD = torch.cat(features), torch.cat(means)
+    sketch.mean_F.copy_(features_WF.mean(dim=0))
+    features_WF -= sketch.mean_F
+    # Fewer windows than features leave eigenvalues of zero, on which float32 may not converge.
+    variance_F, axes_FF = torch.linalg.eigh((features_WF.T @ features_WF / len(features_WF)).double())
+    variance_D = variance_F.float().flip(0)[: sketch.axes_FD.shape[1]]
+    axes_FD = axes_FF.float().flip(1)[:, : len(variance_D)] * variance_D.clamp(min=_LEAST_VARIANCE * variance_D[0]) ** -0.25
+    codes_WD = F.normalize(features_WF[: len(means_WD)] @ axes_FD, dim=-1)
+    found_WD = F.normalize(means_WD - means_WD.mean(dim=0), dim=-1)
+    left_DD, _, right_DD = torch.linalg.svd(codes_WD.T @ found_WD)
+    sketch.axes_FD.copy_(axes_FD @ left_DD @ right_DD)
+    return sketch
+
+
+def sketch_features(tokens_BT: Tensor, places: WindowPlaces) -> Tensor:
+    """(W, F) float32: four vectors of length 1 (that of the lengths shorter) side by side.
+
+    They are, from the 5' end and from the 3' end, the square roots of how many of each dinucleotide stand under bumps
+    that grow wider away from the end; the square roots of the shares of 5-mers; and the logarithm of the length as a
+    smooth one-hot vector. Words with other letters than A, C, G, U do not count.
+    """
+    letters_WL = places.gather(_LETTERS.to(tokens_BT.device)[tokens_BT].flatten(), -1)
+    lengths_W = places.lengths_W
+    from_end_WL = lengths_W[:, None] - 1 - torch.arange(letters_WL.shape[1], device=letters_WL.device)
+    reversed_WL = torch.where(from_end_WL >= 0, letters_WL.gather(1, from_end_WL.clamp(min=0)), -1)
+    away_WC = (lengths_W[:, None].float().log() - _LENGTHS.to(lengths_W.device)) / _LENGTH_WIDTH
+    length_WC = F.normalize(torch.exp(-0.5 * away_WC.square()), dim=-1) * math.sqrt(_LENGTH_SHARE)
+    return torch.cat([_end(letters_WL), _end(reversed_WL), _words(letters_WL), length_WC], dim=1)
+
+
+def _end(letters_WL: Tensor) -> Tensor:
+    bumps_PJ = _BUMPS_PJ.to(letters_WL.device)
+    missing = len(bumps_PJ) + _END_WORD - 1 - letters_WL.shape[1]
+    codes_WP, whole_WP = _codes(F.pad(letters_WL, (0, missing), value=-1), _END_WORD)
+    there_WPK = F.one_hot(codes_WP, 4**_END_WORD) * whole_WP[..., None]
+    return F.normalize(torch.einsum("wpk,pj->wjk", there_WPK.float(), bumps_PJ).sqrt().flatten(1), dim=-1)
+
+
+def _words(letters_WL: Tensor) -> Tensor:
+    codes_WP, whole_WP = _codes(letters_WL, _WORD)
+    counts_WK = torch.zeros(len(codes_WP), 4**_WORD, device=letters_WL.device)
+    return F.normalize(counts_WK.scatter_add_(1, codes_WP, whole_WP.float()).sqrt(), dim=-1)
+
+
+def _codes(letters_WL: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Numbers of the words at each place, and which of these are words of A, C, G, U."""
+    words = letters_WL.unfold(1, size, 1)
+    powers = 4 ** torch.arange(size - 1, -1, -1, device=letters_WL.device)
+    whole = (words >= 0).all(dim=-1)
+    return torch.where(whole, (words * powers).sum(dim=-1), 0), whole
