@@ -11,6 +11,7 @@ from types import FrameType
 
 __all__ = ["Launch", "is_worker", "launch"]
 
+TORCHRUN = "rnafm_cli.training.torchrun"
 WORKER = "rnafm_cli.training.worker"
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 
@@ -44,7 +45,7 @@ class Launch:
         return [
             sys.executable,
             "-m",
-            "torch.distributed.run",
+            TORCHRUN,
             "--nnodes",
             self.nnodes,
             "--nproc-per-node",

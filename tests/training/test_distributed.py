@@ -100,6 +100,21 @@ def test_two_processes_give_the_curve_of_one(tmp_path: Path, corpus_folder: Path
     assert max(abs(one[step] - two[step]) for step in one) < 2e-3
 
 
+def test_a_stop_signal_saves_and_says_so_in_one_line(tmp_path: Path, corpus_folder: Path) -> None:
+    path = config(tmp_path, corpus_folder, 100_000)
+    pair = subprocess.Popen(
+        command("--config", path, "-o", tmp_path / "two", "--nproc", "2"),
+        env=ENVIRONMENT,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    _worker_after_first_checkpoint(pair, tmp_path / "two")
+    pair.send_signal(signal.SIGINT)
+    _, said = pair.communicate(timeout=100)
+    assert pair.returncode == 128 + signal.SIGINT
+    assert said.count("the same command goes on from there") == 1 and "Traceback" not in said
+
+
 def test_sharded_parameters_give_the_same_curve_under_srun(tmp_path: Path, corpus_folder: Path) -> None:
     path = config(tmp_path, corpus_folder, 8)
     arguments = ["--config", path, "-o", tmp_path / "fsdp", "--set", "run.fsdp=true"]
@@ -139,7 +154,7 @@ def _worker_after_first_checkpoint(launcher: subprocess.Popen[str], run: Path) -
     while time.monotonic() < deadline:
         if list(run.glob("checkpoints/step-*[0-9]")):
             workers = [pid for pid in _descendants(launcher.pid) if _command_of(pid).count("training.worker") == 1]
-            workers = [pid for pid in workers if "torch.distributed.run" not in _command_of(pid)]
+            workers = [pid for pid in workers if "training.torchrun" not in _command_of(pid)]
             if workers:
                 return max(workers)
         assert launcher.poll() is None, launcher.stderr.read() if launcher.stderr else ""

@@ -45,7 +45,7 @@ def test_a_corpus_too_small_for_one_step_is_told(tiny: Tiny, tmp_path: Path) -> 
 
 def test_the_torchrun_line() -> None:
     here = Launch(nproc=4).command(["--config", "c.toml"])
-    assert here[1:3] == ["-m", "torch.distributed.run"] and "--standalone" in here
+    assert here[1:3] == ["-m", "rnafm_cli.training.torchrun"] and "--standalone" in here
     assert here[here.index("--nproc-per-node") + 1] == "4"
     assert here[-4:] == ["-m", "rnafm_cli.training.worker", "--config", "c.toml"]
     many = Launch(nproc=8, nnodes="2:4", rdzv="node1:29500").command([])
