@@ -13,7 +13,7 @@ from rnafm_cli.models.encoder import Encoder
 from rnafm_cli.training.config import TwinSection
 from rnafm_cli.training.sketch import Sketch, sketch_loss
 
-__all__ = ["MaskedTokenModel", "spread_loss", "twin_loss"]
+__all__ = ["MaskedTokenModel", "spread_loss", "twin_loss", "uncorrupted"]
 
 _RATE_SCALE = 4.0
 """Of the coding rate: D / (N error^2) in its authors' terms."""
@@ -52,7 +52,7 @@ class MaskedTokenModel(nn.Module):
         loss = F.cross_entropy(logits_NV, truth_N, reduction="sum")
         with torch.no_grad():
             right = (logits_NV.argmax(dim=-1) == truth_N).sum()
-        true_BT = tokens_BT.flatten().index_copy(0, chosen_N, truth_N).view_as(tokens_BT)
+        true_BT = uncorrupted(tokens_BT, chosen_N, truth_N)
         return loss, right, self._twin_loss(x_BTD, segments_BT), self._sketch_loss(x_BTD, true_BT, segments_BT)
 
     def _twin_loss(self, x_BTD: Tensor, segments_BT: Tensor | None) -> Tensor:
@@ -66,6 +66,11 @@ class MaskedTokenModel(nn.Module):
         if self.sketch is None or not self.training:
             return x_BTD.new_zeros(())
         return sketch_loss(x_BTD, true_BT, segments_BT, self.sketch)
+
+
+def uncorrupted(tokens_BT: Tensor, chosen_N: Tensor, truth_N: Tensor) -> Tensor:
+    """(B, T) tokens as they were before some were masked; arguments as in :meth:`MaskedTokenModel.forward`."""
+    return tokens_BT.flatten().index_copy(0, chosen_N, truth_N).view_as(tokens_BT)
 
 
 def twin_loss(x_BTD: Tensor, segments_BT: Tensor, temperature: float) -> Tensor:

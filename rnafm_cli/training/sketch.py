@@ -111,12 +111,13 @@ def fit_sketch(encoder: Encoder, batches: Iterator[TrueBatch], *, windows: int, 
     features_WF -= sketch.mean_F
     # Fewer windows than features leave eigenvalues of zero, on which float32 may not converge.
     variance_F, axes_FF = torch.linalg.eigh((features_WF.T @ features_WF / len(features_WF)).double())
-    variance_D = variance_F.float().flip(0)[: sketch.axes_FD.shape[1]]
-    axes_FD = axes_FF.float().flip(1)[:, : len(variance_D)] * variance_D.clamp(min=_LEAST_VARIANCE * variance_D[0]) ** -0.25
-    codes_WD = F.normalize(features_WF[: len(means_WD)] @ axes_FD, dim=-1)
+    width = encoder.config.width
+    variance_D, main_FD = variance_F.float().flip(0)[:width], axes_FF.float().flip(1)[:, :width]
+    scaled_FD = main_FD * variance_D.clamp(min=_LEAST_VARIANCE * variance_D[0]) ** -0.25
+    codes_WD = F.normalize(features_WF[: len(means_WD)] @ scaled_FD, dim=-1)
     found_WD = F.normalize(means_WD - means_WD.mean(dim=0), dim=-1)
     left_DD, _, right_DD = torch.linalg.svd(codes_WD.T @ found_WD)
-    sketch.axes_FD.copy_(axes_FD @ left_DD @ right_DD)
+    sketch.axes_FD.copy_(scaled_FD @ left_DD @ right_DD)
     return sketch
 
 

@@ -20,7 +20,7 @@ from rnafm_cli.models.store import load_encoder
 from rnafm_cli.training.checkpoint import CheckpointFolder, RunState, restore
 from rnafm_cli.training.config import PretrainConfig
 from rnafm_cli.training.feed import Feed, StepBatches
-from rnafm_cli.training.masked_model import MaskedTokenModel
+from rnafm_cli.training.masked_model import MaskedTokenModel, uncorrupted
 from rnafm_cli.training.optimizers import build_optimizer
 from rnafm_cli.training.processes import Processes
 from rnafm_cli.training.resumption import check_same_run, resume_path
@@ -29,7 +29,7 @@ from rnafm_cli.training.schedule import rate_at
 from rnafm_cli.training.sketch import Sketch, fit_sketch
 from rnafm_cli.training.stop_signals import StopSignals
 from rnafm_cli.training.tally import Tally, clock
-from rnafm_cli.training.validation import HeldOutPart, as_tensors, true_tokens
+from rnafm_cli.training.validation import HeldOutPart, as_tensors
 
 __all__ = ["Outcome", "Trainer"]
 
@@ -128,11 +128,10 @@ class Trainer:
         config, device = self.config, self._processes.device
         self._report(f"fitting sketches to {config.sketch.windows:,} windows")
         self.encoder.to(device)
-        batches = (true_tokens(batch, device) for step in Feed(corpus, config).steps(0, 0) for batch in step.batches)
+        batches = (as_tensors(batch, device) for step in Feed(corpus, config).steps(0, 0) for batch in step.batches)
+        shown = ((uncorrupted(tokens, chosen, truth), segments) for tokens, segments, chosen, truth in batches)
         bf16 = config.run.precision == "bf16"
-        return self._processes.agree(
-            lambda: fit_sketch(self.encoder, batches, windows=config.sketch.windows, bf16=bf16)
-        )
+        return self._processes.agree(lambda: fit_sketch(self.encoder, shown, windows=config.sketch.windows, bf16=bf16))
 
     def train(self) -> Outcome:
         """Run until all steps are done, a signal comes or the time is over; the state is saved in any case.

@@ -14,7 +14,7 @@ from rnafm_cli.data.shards import Corpus, Split
 from rnafm_cli.models.precision import mixed_precision
 from rnafm_cli.training.masked_model import MaskedTokenModel
 
-__all__ = ["HeldOutPart", "Score", "as_tensors", "held_out_plan", "true_tokens"]
+__all__ = ["HeldOutPart", "Score", "as_tensors", "held_out_plan"]
 
 
 @dataclass(frozen=True)
@@ -81,9 +81,3 @@ def as_tensors(
 
     segments = None if batch.segments_BT is None else move(batch.segments_BT)
     return move(batch.tokens_BT), segments, move(batch.chosen_N), move(batch.truth_N)
-
-
-def true_tokens(batch: MicroBatch, device: torch.device) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Tokens of a micro-batch as they were before corruption, and its segments, on a device."""
-    tokens, segments, chosen, truth = as_tensors(batch, device)
-    return tokens.flatten().index_copy(0, chosen, truth).view_as(tokens), segments
