@@ -163,7 +163,7 @@ class _Work:
         self._start_sha256: str | None = None
         if run.init_from is None:
             return None
-        tensors, card = load_component(run.init_from, "fold", weights_dir=run.weights_dir)
+        tensors, card = load_component(run.init_from, "fold", weights_dir=run.weights_dir, any_encoder=True)
         if card.kind != "fold":
             raise WeightsError(f"{run.init_from}: is a model of kind '{card.kind}', not a fold head")
         if card.encoder_sha256 != self._encoder_sha256:

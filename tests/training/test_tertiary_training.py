@@ -158,8 +158,11 @@ def test_a_whole_run_with_an_encoder_and_a_fold_head(tmp_path: Path) -> None:
     encoder = load_model_file(model)[1].weights_sha256
     fold = PairHead(tiny_pair())
     card = Card(name="f", kind="fold", config=dataclasses.asdict(fold.config), encoder_sha256=encoder)
-    save_model_file(tmp_path / "tiny-fold.safetensors", fold.state_dict(), card)
-    options = {"model": str(model), "init_from": str(model)}
+    # The start lies in a folder of its own, without the encoder that --model names.
+    start = tmp_path / "start" / "tiny-fold.safetensors"
+    start.parent.mkdir()
+    save_model_file(start, fold.state_dict(), card)
+    options = {"model": str(model), "init_from": str(start)}
     folder = tmp_path / "run"
 
     outcome, told = run(folder, tmp_path, rows=("transfer", "random"), folds=(0, 2), final=False, **options)
