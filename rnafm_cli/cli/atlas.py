@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from rnafm_cli.cli import atlas_options as own
 from rnafm_cli.cli import options
 from rnafm_cli.cli.atlas_intake import AtlasIntake, ModelChoice
@@ -40,7 +42,7 @@ def atlas(
     h5: own.CacheFile = None,
     force: options.Force = False,
     rename_duplicates: own.RenameDuplicates = False,
-    model: options.Model = "rnafm-mini",
+    model: own.MapModel = None,
     layer: own.Layer = -1,
     long: options.Long = LongChoice.window,
     on_error: options.OnError = OnErrorChoice.fail,
@@ -73,7 +75,7 @@ def atlas(
         raise UsageError("--trajectory starts somewhere", hint="give --root LABEL or --root ID")
     baselines = _baselines(compare)
     choice = ModelChoice(
-        name=model,
+        name=model or _usual_model(map_onto, weights_dir),
         weights_dir=weights_dir,
         device=device.value,
         precision=precision,
@@ -135,6 +137,18 @@ def atlas(
     )
     AtlasRun(intake, choice, wishes).run()
     intake.intake.finish()
+
+
+def _usual_model(map_onto: str | None, weights_dir: Path | None) -> str:
+    """The model that made the map, if it is at hand; else the default one."""
+    if map_onto is not None:
+        from rnafm_cli.models.registry import MODELS
+        from rnafm_cli.tasks.atlas_mapping import find_atlas
+
+        made_by = find_atlas(map_onto, weights_dir=weights_dir).settings.get("model", "")
+        if made_by in MODELS or Path(made_by).is_file():
+            return str(made_by)
+    return "rnafm-mini"
 
 
 def _baselines(text: str | None) -> list[CompareChoice]:

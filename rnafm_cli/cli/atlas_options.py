@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from rnafm_cli.cli.options import complete_model
+
 __all__ = [
     "CacheFile",
     "CompareChoice",
@@ -19,6 +21,7 @@ __all__ = [
     "LabelBy",
     "Labels",
     "Layer",
+    "MapModel",
     "MapOnto",
     "Measure",
     "MeasureChoice",
@@ -153,6 +156,18 @@ Times = Annotated[
 Fold = Annotated[bool, typer.Option("--fold", help="Predict structures; the page draws that of a clicked RNA.")]
 Page = Annotated[bool, typer.Option("--page/--no-page", help="Write the interactive page atlas.html.")]
 Title = Annotated[str, typer.Option("--title", help="Above figures and page.")]
+MapModel = Annotated[
+    str | None,
+    typer.Option(
+        "-m",
+        "--model",
+        metavar="NAME|FILE",
+        help="A model's name (see 'rnafm weights list') or a weight file.  [default: rnafm-mini; with --map-onto the "
+        "model of the map]",
+        autocompletion=complete_model,
+        show_default=False,
+    ),
+]
 MapOnto = Annotated[
     str | None,
     typer.Option(

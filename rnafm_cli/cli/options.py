@@ -28,6 +28,7 @@ __all__ = [
     "Threads",
     "Verbose",
     "WeightsDir",
+    "complete_model",
 ]
 
 
@@ -64,7 +65,7 @@ def _set_verbose(value: bool) -> bool:
     return value
 
 
-def _complete_model(incomplete: str) -> list[str]:
+def complete_model(incomplete: str) -> list[str]:
     # A fixed list: completion must not import the registry's dependencies or touch the disk.
     names = ["rnafm-mini", "rnafm-mini-pdb", "rnafm-mini-next", "rna-fm", "mrna-fm", "rna-fm-ss-bprna", "rna-fm-ss-pdb"]
     return [name for name in names if name.startswith(incomplete)]
@@ -89,7 +90,7 @@ Model = Annotated[
         "--model",
         metavar="NAME|FILE",
         help="A model's name (see 'rnafm weights list') or a weight file.",
-        autocompletion=_complete_model,
+        autocompletion=complete_model,
     ),
 ]
 WeightsDir = Annotated[

@@ -62,7 +62,7 @@ MODELS: dict[str, ModelSpec] = {
         licence="MIT",
     ),
     "rnafm-mini-next": ModelSpec(
-        summary="the encoder of rnafm-mini trained on, without heads yet",
+        summary="the encoder of rnafm-mini trained on; maps of RNA types, no heads yet",
         preset="rnafm-mini",
         components={ENCODER: "rnafm-mini-next"},
         licence="MIT",

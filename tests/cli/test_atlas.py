@@ -103,7 +103,7 @@ def test_results_stay_unless_forced_and_come_out_the_same(made: Made, tmp_path: 
 
 
 def test_new_sequences_are_called(made: Made, tmp_path: Path) -> None:
-    result = made.rnafm("atlas", "--map-onto", made.folder, "-m", made.model, stdin=fasta(3))
+    result = made.rnafm("atlas", "--map-onto", made.folder, stdin=fasta(3))
     assert result.returncode == 0, result.stderr
     lines = [line.split("\t") for line in result.stdout.splitlines()]
     assert lines[0] == ["id", "label", "confidence", "runner_up", "far", "x", "y", "length", "neighbours"]

@@ -28,9 +28,9 @@ def test_every_entry_is_complete(name: str) -> None:
 
 
 def test_completion_offers_every_name() -> None:
-    from rnafm_cli.cli.options import _complete_model
+    from rnafm_cli.cli.options import complete_model
 
-    assert set(_complete_model("")) == set(MODELS)
+    assert set(complete_model("")) == set(MODELS)
 
 
 @pytest.mark.parametrize(
