@@ -87,7 +87,7 @@ def sketch_loss(x_BTD: Tensor, tokens_BT: Tensor, segments_BT: Tensor | None, sk
         tokens_BT: true tokens, nothing masked.
         segments_BT: number of the window within its row, -1 at pads; None when every row is one window.
     """
-    places = WindowPlaces(segments_BT, tokens_BT.shape)
+    places = WindowPlaces(segments_BT, tokens_BT)
     return 1 - F.cosine_similarity(places.means(x_BTD), sketch(tokens_BT, places), dim=-1).mean()
 
 
@@ -99,7 +99,7 @@ def fit_sketch(encoder: Encoder, batches: Iterator[TrueBatch], *, windows: int, 
     features, means, count = [], [], 0
     while count < windows:
         tokens_BT, segments_BT = next(batches)
-        places = WindowPlaces(segments_BT, tokens_BT.shape)
+        places = WindowPlaces(segments_BT, tokens_BT)
         features.append(sketch_features(tokens_BT, places))
         if count < _ROTATED:
             with mixed_precision(device.type, bf16=bf16):

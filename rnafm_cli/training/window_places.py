@@ -16,13 +16,13 @@ class WindowPlaces:
 
     Args:
         segments_BT: number of the window within its row, -1 at pads; None when every row is one window.
-        shape: (B, T) of the batch.
+        tokens_BT: the batch's tokens.
     """
 
-    def __init__(self, segments_BT: Tensor | None, shape: torch.Size) -> None:
+    def __init__(self, segments_BT: Tensor | None, tokens_BT: Tensor) -> None:
         if segments_BT is None:
-            segments_BT = torch.zeros(shape, dtype=torch.int64)
-        row_B = torch.arange(shape[0], device=segments_BT.device)[:, None]
+            segments_BT = torch.zeros_like(tokens_BT)
+        row_B = torch.arange(len(tokens_BT), device=segments_BT.device)[:, None]
         flat = torch.where(segments_BT < 0, -1, segments_BT + row_B * (segments_BT.max() + 1)).flatten()
         self._size = len(flat)
         self._inside = torch.nonzero(flat >= 0)[:, 0]

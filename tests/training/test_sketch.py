@@ -38,7 +38,7 @@ def packed(sequences: list[str], rows: list[list[int]]) -> TrueBatch:
 
 def features(sequences: list[str]) -> torch.Tensor:
     tokens_BT, segments_BT = packed(sequences, [[k] for k in range(len(sequences))])
-    return sketch_features(tokens_BT, WindowPlaces(segments_BT, tokens_BT.shape))
+    return sketch_features(tokens_BT, WindowPlaces(segments_BT, tokens_BT))
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def batches(seed: int = 0) -> Iterator[TrueBatch]:
 
 def test_windows_are_found_in_packed_rows_and_alone() -> None:
     tokens_BT, segments_BT = packed(RNAS, [[0, 2], [1], [3]])
-    places = WindowPlaces(segments_BT, tokens_BT.shape)
+    places = WindowPlaces(segments_BT, tokens_BT)
     assert places.lengths_W.tolist() == [len(RNAS[k]) for k in (0, 2, 1, 3)]
     x_BTD = torch.randn(*tokens_BT.shape, 5, generator=torch.Generator().manual_seed(1))
     means_WD = places.means(x_BTD)
@@ -68,12 +68,12 @@ def test_windows_are_found_in_packed_rows_and_alone() -> None:
     shown = places.gather(tokens_BT.flatten(), 99)
     assert shown[1, :25].tolist() == NUCLEOTIDE.encode(RNAS[2])[1:-1].tolist() and set(shown[1, 25:].tolist()) == {99}
     one = torch.from_numpy(NUCLEOTIDE.encode(RNAS[0]).astype(np.int64))[None]
-    assert WindowPlaces(None, one.shape).lengths_W.tolist() == [18]
+    assert WindowPlaces(None, one).lengths_W.tolist() == [18]
 
 
 def test_where_a_window_stands_does_not_matter() -> None:
     tokens_BT, segments_BT = packed(RNAS, [[0, 2], [3, 0, 2], [1]])
-    found = sketch_features(tokens_BT, WindowPlaces(segments_BT, tokens_BT.shape))
+    found = sketch_features(tokens_BT, WindowPlaces(segments_BT, tokens_BT))
     assert found.shape == (6, FEATURES)
     assert torch.allclose(found, features([RNAS[k] for k in (0, 2, 3, 0, 2, 1)]), atol=1e-6)
 
@@ -108,7 +108,7 @@ def test_length_is_smooth() -> None:
 def test_the_loss_is_nothing_where_means_are_codes(encoder: Encoder) -> None:
     sketch = fit_sketch(encoder, batches(), windows=200, bf16=False)
     tokens_BT, segments_BT = packed(RNAS, [[0, 2], [1], [3]])
-    codes_WD = sketch(tokens_BT, WindowPlaces(segments_BT, tokens_BT.shape))
+    codes_WD = sketch(tokens_BT, WindowPlaces(segments_BT, tokens_BT))
     assert torch.allclose(codes_WD.norm(dim=1), torch.ones(4), atol=1e-5)
     x_BTD = torch.full((3, 250, codes_WD.shape[1]), 1e3)
     for window, (row, start) in enumerate([(0, 0), (0, 20), (1, 0), (2, 0)]):
@@ -120,7 +120,7 @@ def test_the_loss_is_nothing_where_means_are_codes(encoder: Encoder) -> None:
 
 def test_axes_have_the_root_of_the_variance_and_turn_towards_the_encoder(encoder: Encoder) -> None:
     sketch = fit_sketch(encoder, batches(), windows=400, bf16=False)
-    shown = [(tokens, WindowPlaces(segments, tokens.shape)) for tokens, segments in list(batches())[:20]]
+    shown = [(tokens, WindowPlaces(segments, tokens)) for tokens, segments in list(batches())[:20]]
     features_WF = torch.cat([sketch_features(*batch) for batch in shown])
     assert torch.allclose(sketch.mean_F, features_WF.mean(dim=0), atol=1e-6)
     codes_WD = (features_WF - sketch.mean_F) @ sketch.axes_FD
