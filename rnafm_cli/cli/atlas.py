@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rnafm_cli.cli import atlas_options as own
 from rnafm_cli.cli import options
@@ -11,6 +12,9 @@ from rnafm_cli.cli.atlas_options import CompareChoice, FormatChoice, MeasureChoi
 from rnafm_cli.cli.atlas_run import AtlasRun, Wishes
 from rnafm_cli.cli.options import DeviceChoice, LongChoice, OnErrorChoice, PrecisionChoice
 from rnafm_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from rnafm_cli.io.atlas_file import AtlasFile
 
 __all__ = ["atlas"]
 
@@ -74,8 +78,13 @@ def atlas(
     if trajectory and not root:
         raise UsageError("--trajectory starts somewhere", hint="give --root LABEL or --root ID")
     baselines = _baselines(compare)
+    target = None
+    if map_onto is not None:
+        from rnafm_cli.tasks.atlas_mapping import find_atlas
+
+        target = find_atlas(map_onto, weights_dir=weights_dir)
     choice = ModelChoice(
-        name=model or _usual_model(map_onto, weights_dir),
+        name=model or _model_of(target),
         weights_dir=weights_dir,
         device=device.value,
         precision=precision,
@@ -90,14 +99,14 @@ def atlas(
             f"{'--compare' if baselines else '--fold'} needs the sequences",
             hint="give the FASTA, and the embeddings with --h5 to reuse them",
         )
-    if map_onto is not None:
+    if target is not None:
         _refuse_with_mapping(compare, trajectory, view, labels, label_by, per_label, fold)
         from rnafm_cli.cli.atlas_mapping import run_mapping
 
         run_mapping(
             intake,
             choice,
-            map_onto,
+            target,
             output,
             output_format=output_format,
             seed=seed,
@@ -139,15 +148,14 @@ def atlas(
     intake.intake.finish()
 
 
-def _usual_model(map_onto: str | None, weights_dir: Path | None) -> str:
+def _model_of(target: AtlasFile | None) -> str:
     """The model that made the map, if it is at hand; else the default one."""
-    if map_onto is not None:
+    if target is not None:
         from rnafm_cli.models.registry import MODELS
-        from rnafm_cli.tasks.atlas_mapping import find_atlas
 
-        made_by = find_atlas(map_onto, weights_dir=weights_dir).settings.get("model", "")
+        made_by = str(target.settings.get("model", ""))
         if made_by in MODELS or Path(made_by).is_file():
-            return str(made_by)
+            return made_by
     return "rnafm-mini"
 
 

@@ -30,7 +30,7 @@ Named = tuple[str, int, str]
 def run_mapping(
     intake: AtlasIntake,
     model: ModelChoice,
-    target: str,
+    atlas: AtlasFile,
     output: Path | None,
     *,
     output_format: FormatChoice,
@@ -43,9 +43,8 @@ def run_mapping(
     from rnafm_cli.io.atlas_tables import CALL_COLUMNS, call_row
     from rnafm_cli.io.streams import open_output
     from rnafm_cli.io.tables import TableWriter
-    from rnafm_cli.tasks.atlas_mapping import find_atlas, map_onto
+    from rnafm_cli.tasks.atlas_mapping import map_onto
 
-    atlas = find_atlas(target, weights_dir=model.weights_dir)
     table_name = f"calls.{output_format.value}"
     if output is not None:
         check_folder(output, table_name, force=force)

@@ -52,8 +52,10 @@ class MaskedTokenModel(nn.Module):
         loss = F.cross_entropy(logits_NV, truth_N, reduction="sum")
         with torch.no_grad():
             right = (logits_NV.argmax(dim=-1) == truth_N).sum()
-        true_BT = uncorrupted(tokens_BT, chosen_N, truth_N)
-        return loss, right, self._twin_loss(x_BTD, segments_BT), self._sketch_loss(x_BTD, true_BT, segments_BT)
+        sketched = x_BTD.new_zeros(())
+        if self.sketch is not None and self.training:
+            sketched = sketch_loss(x_BTD, uncorrupted(tokens_BT, chosen_N, truth_N), segments_BT, self.sketch)
+        return loss, right, self._twin_loss(x_BTD, segments_BT), sketched
 
     def _twin_loss(self, x_BTD: Tensor, segments_BT: Tensor | None) -> Tensor:
         if self._twins is None or not self.training or segments_BT is None:
@@ -61,11 +63,6 @@ class MaskedTokenModel(nn.Module):
         if self._twins.spread:
             return spread_loss(x_BTD, segments_BT, self._twins.spread)
         return twin_loss(x_BTD, segments_BT, self._twins.temperature)
-
-    def _sketch_loss(self, x_BTD: Tensor, true_BT: Tensor, segments_BT: Tensor | None) -> Tensor:
-        if self.sketch is None or not self.training:
-            return x_BTD.new_zeros(())
-        return sketch_loss(x_BTD, true_BT, segments_BT, self.sketch)
 
 
 def uncorrupted(tokens_BT: Tensor, chosen_N: Tensor, truth_N: Tensor) -> Tensor:
