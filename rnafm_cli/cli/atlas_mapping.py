@@ -66,6 +66,8 @@ def run_mapping(
                 named += names
                 calls += found
         table.flush()
+    if not len(atlas.share_P):
+        console.warn("the atlas was made without sequences or with one label: its calls have no confidence")
     if far:
         console.warn(f"{far} sequences lie far from everything on the atlas: their type may not be on it")
     if output is not None:
@@ -128,7 +130,6 @@ def _draw(
     if not page:
         return
     kinds = ["new"] * len(named) + ["atlas"] * len(atlas.ids)
-    sure = np.concatenate([[call.confidence for call in calls], np.full(len(atlas.ids), np.nan)])
     points = PagePoints(
         ids=names + atlas.ids,
         place_N2=np.concatenate([place_M2, atlas.place_N2]),
@@ -136,5 +137,8 @@ def _draw(
         starts=[start for _, _, start in named] + atlas.starts,
     )
     labels = [call.label for call in calls] + atlas.labels
-    views: list[Any] = [GroupView("type", labels), GroupView("new or atlas", kinds), ScaleView("confidence", sure)]
+    views: list[Any] = [GroupView("type", labels), GroupView("new or atlas", kinds)]
+    if len(atlas.share_P):
+        sure = np.concatenate([[call.confidence for call in calls], np.full(len(atlas.ids), np.nan)])
+        views.append(ScaleView("confidence", sure))
     write_page(folder / "mapped.html", points, views, title=title, caption=caption)

@@ -93,7 +93,7 @@ class AtlasRun:
             console.info("the sequences have no labels: clusters are the labels")
         labels = gathered.labels or clusters_as_labels(layout.cluster_N)
         self._describe(points, layout, labels, gathered)
-        folds = self._folds(points, labels) if gathered.labels else None
+        folds = self._folds(points, labels)
         panels = self._compare(points, layout, labels, folds)
         trajectory = self._trajectory(layout, points, labels)
         structures = self._structures(points) if wishes.fold else None
@@ -162,7 +162,13 @@ class AtlasRun:
 
         A comparison takes all points; else a sample is enough, and -1 stands for the others.
         """
-        if points.sequences is None or len(set(labels) - {""}) < 2:
+        if len(set(labels) - {""}) < 2:
+            return None
+        if points.sequences is None:
+            console.warn(
+                "embeddings tell no near copies apart: --map-onto will give no confidence on this map; for that, make "
+                "it from sequences"
+            )
             return None
         import numpy as np
 

@@ -60,6 +60,7 @@ def encoder(
     if corpus is None and atlas is None and probe is None:
         raise UsageError("nothing to evaluate on", hint="give --corpus, --atlas or --probe")
     loaded = load_model(model, weights_dir=weights_dir, device=device.value, threads=threads)
+    loaded.check_nucleotides()
     net, say = loaded.encoder, console.info
     figures: dict[str, object] = {"model": loaded.encoder_card.name, "sha256": loaded.encoder_card.weights_sha256}
     if corpus is not None:

@@ -113,13 +113,19 @@ def rbp(
     for name in _heads(model, against, predictions):
         loaded = _loaded(name, weights_dir, device, precision, threads)
         predictor = BindingPredictor(loaded)
-        source = structure_source(structure, loaded) if structure and predictor.takes_structure else None
+        source = None
+        if structure and predictor.takes_structure:
+            source = structure_source(structure, loaded, warn=console.warn)
+        elif structure:
+            console.warn(f"{name} was trained without structure and scores without")
         scores[name] = {}
         for rows in measured:
             console.debug(f"{name}: {rows.name}, {len(rows)} rows")
             scores[name][rows.name] = binding_probabilities(
                 predictor, loaded, rows, structure_of=source, batch_tokens=batch_tokens
             )
+        if source is not None and source.without:
+            console.warn(f"{source.name}: no structure of {len(source.without):,} rows; {name} scored them without")
     calibrated = list(scores)
     if baseline:
         scores["5-mer logistic regression"] = {

@@ -51,7 +51,15 @@ def prepare(
             help="Clusters (representative, member); the random hold-out takes whole ones. Without it, 8-mers decide.",
         ),
     ] = None,
-    holdout: Annotated[int, typer.Option(min=0, metavar="N", help="Sequences of the random hold-out.")] = 2500,
+    holdout: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            metavar="N",
+            help="Sequences of the random hold-out.",
+            show_default="2500, or a tenth of a small corpus",
+        ),
+    ] = None,
     holdout_groups: Annotated[int, typer.Option(min=0, metavar="N", help="Whole groups (families) held out.")] = 60,
     group_key: Annotated[str, typer.Option(metavar="KEY", help="Header attribute that names the group.")] = "family",
     type_key: Annotated[str, typer.Option(metavar="KEY", help="Header attribute that names the RNA type.")] = "type",
@@ -135,7 +143,7 @@ def run(
     or --nnodes torchrun starts the processes; under torchrun or srun the command is one of them.
     """
     from rnafm_cli.training.config import load_config
-    from rnafm_cli.training.launch import Launch, is_worker, launch
+    from rnafm_cli.training.launch import Launch, launch, tasks_a_node, under_torchrun
 
     overrides = overrides or []
     options = ["--config", str(config), "-o", str(output), "--resume", resume]
@@ -144,12 +152,18 @@ def run(
     plan = Launch(nproc=nproc, nnodes=nnodes, rdzv=rdzv, max_restarts=max_restarts)
     if nnodes != "1" and rdzv is None:
         raise UsageError(f"--nnodes {nnodes} needs --rdzv", hint="give HOST:PORT of one of the machines")
+    if not plan.alone and tasks_a_node() > 1:
+        raise UsageError(
+            f"srun has started {tasks_a_node()} tasks on a machine, and each would start {nproc} processes",
+            hint="--ntasks-per-node=1, or leave out --nproc, --nnodes and --rdzv",
+        )
     # Mistakes are told once and at once, before torch loads in every process.
     _check(load_config(config, overrides), nproc, nnodes)
     if dry_run:
-        _show_plan(config, overrides, plan.command(options), nproc, nnodes)
+        command = ["rnafm", "pretrain", "run", *options] if plan.alone else plan.command(options)
+        _show_plan(config, overrides, command, nproc, nnodes)
         return
-    if plan.alone or is_worker():
+    if plan.alone or under_torchrun():
         from rnafm_cli.training.worker import train
 
         code = train(config, output, overrides=overrides, resume=resume, max_minutes=max_minutes, report=console.info)
@@ -172,7 +186,7 @@ def _show_plan(config: Path, overrides: list[str], command: list[str], nproc: in
 
 
 def _check(config: PretrainConfig, nproc: int, nnodes: str) -> None:
-    from rnafm_cli.data.shards import Corpus
+    from rnafm_cli.data.shards import read_manifest
 
     world = _world(nproc, nnodes)
     if config.batch.micro_batches % world:
@@ -180,7 +194,7 @@ def _check(config: PretrainConfig, nproc: int, nnodes: str) -> None:
             f"batch.micro_batches {config.batch.micro_batches} is not a multiple of the {world} processes",
             hint="micro_batches = processes x accumulation steps",
         )
-    Corpus(Path(config.data.corpus), verify=False)
+    read_manifest(Path(config.data.corpus))
 
 
 def _world(nproc: int, nnodes: str) -> int:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rnafm_cli.cli import console, options
 from rnafm_cli.cli import rbp_options as own
+from rnafm_cli.cli.fold_options import MaxMemory
 from rnafm_cli.cli.intake import Intake
 from rnafm_cli.cli.options import DeviceChoice, LongChoice, OnErrorChoice, PrecisionChoice
 from rnafm_cli.errors import UsageError
@@ -16,7 +17,8 @@ from rnafm_cli.errors import UsageError
 if TYPE_CHECKING:
     from rnafm_cli.rna.records import SequenceRecord
     from rnafm_cli.tasks.model import Model
-    from rnafm_cli.tasks.rbp import Binding, BindingPredictor, StructureOf
+    from rnafm_cli.tasks.rbp import Binding, BindingPredictor
+    from rnafm_cli.tasks.unpaired import StructureSource
     from rnafm_cli.viz.saliency_gallery import SaliencyGallery
 
 __all__ = ["rbp"]
@@ -33,6 +35,7 @@ def rbp(
     threshold: own.Threshold = None,
     saliency: own.Saliency = None,
     structure: own.Structure = None,
+    max_memory: MaxMemory = None,
     letters: own.Letters = False,
     force: options.Force = False,
     model: options.Model = "rnafm-mini",
@@ -72,7 +75,7 @@ def rbp(
     if intake is None:
         _list(predictor, chosen, output, chosen_format)
         return
-    source = _structure(structure, predictor, loaded)
+    source = _structure(structure, predictor, loaded, max_memory)
     gallery = _gallery(saliency, force)
     columns: dict[str, type] = {"id": str}
     columns |= {"start": int, "end": int} if windows else {}
@@ -107,6 +110,8 @@ def rbp(
             f"{short} RNA{'s are' if short > 1 else ' is'} shorter than the {predictor.window} nt of the windows that "
             "the model knows, and less certain"
         )
+    if source is not None:
+        _report(source)
     intake.finish()
 
 
@@ -150,7 +155,9 @@ def _list(predictor: BindingPredictor, chosen: list[int], output: Path, chosen_f
             sink.write([name, *measured, curve.prevalence, curve.threshold, *told])
 
 
-def _structure(structure: str | None, predictor: BindingPredictor, loaded: Model) -> StructureOf | None:
+def _structure(
+    structure: str | None, predictor: BindingPredictor, loaded: Model, max_memory: float | None
+) -> StructureSource | None:
     if structure is None:
         return None
     from rnafm_cli.tasks.unpaired import structure_source
@@ -160,7 +167,19 @@ def _structure(structure: str | None, predictor: BindingPredictor, loaded: Model
             f"the head '{predictor.card.name}' was trained without structure",
             hint="leave --structure out, or train a head with data.structured above 0",
         )
-    return structure_source(structure, loaded)
+    max_bytes = round(max_memory * 1e9) if max_memory else None
+    return structure_source(structure, loaded, max_bytes=max_bytes, warn=console.warn)
+
+
+def _report(source: StructureSource) -> None:
+    """Name records without structure, and structures without record."""
+    for what, names in (
+        ("no structure of", sorted(source.without)),
+        ("structures of RNAs that the input has not:", source.unused()),
+    ):
+        if names:
+            shown = ", ".join(names[:5]) + (f" and {len(names) - 5:,} more" if len(names) > 5 else "")
+            console.warn(f"{source.name}: {what} {shown}")
 
 
 def _gallery(folder: Path | None, force: bool) -> SaliencyGallery | None:
@@ -195,7 +214,7 @@ def _explain(
     chosen: list[int],
     predictor: BindingPredictor,
     loaded: Model,
-    source: StructureOf | None,
+    source: StructureSource | None,
     named: Iterable[str] | None,
     threshold: float | None,
     step: int,

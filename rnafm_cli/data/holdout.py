@@ -20,6 +20,7 @@ from rnafm_cli.data.shards import Shard, Split, load_shard
 
 __all__ = ["Holdout", "HoldoutRules", "choose_holdout", "kmer_rows"]
 
+_SEQUENCES = 2500
 K = 8
 KMERS = 4**K
 _CHUNK_TOKENS = 1 << 20
@@ -30,8 +31,8 @@ _CHUNK_ROWS = 1 << 13
 class HoldoutRules:
     """How much is held out and how."""
 
-    sequences: int = 2500
-    """Size of the random hold-out."""
+    sequences: int | None = None
+    """Size of the random hold-out; None takes 2,500, or a tenth of a corpus of fewer than 25,000."""
     groups: int = 60
     """Number of whole groups (families) held out."""
     group_size: tuple[int, int] = (10, 300)
@@ -71,14 +72,15 @@ def choose_holdout(
     """
     groups = np.concatenate([np.load(folder / f"{stem}.groups.npy") for stem in stems])
     rng = np.random.default_rng([rules.seed, 0x5EED])
+    wished = min(_SEQUENCES, len(groups) // 10) if rules.sequences is None else rules.sequences
     holdout = Holdout(np.full(len(groups), Split.TRAIN, dtype=np.uint8))
     families = _candidate_groups(groups, rules, rng)
     wanted = np.flatnonzero(np.isin(groups, families)) if families else np.zeros(0, dtype=np.int64)
     search = _Search(folder, stems, report)
 
-    if clusters is None and rules.filter_near and rules.sequences:
+    if clusters is None and rules.filter_near and wished:
         free = np.flatnonzero(~np.isin(groups, families))
-        seeds = rng.choice(free, size=min(len(free), 3 * rules.sequences), replace=False)
+        seeds = rng.choice(free, size=min(len(free), 3 * wished), replace=False)
     else:
         seeds = np.zeros(0, dtype=np.int64)
     queries = np.concatenate([wanted, seeds])
@@ -89,12 +91,12 @@ def choose_holdout(
 
     _hold_groups(holdout, groups, families, rules, close)
     if clusters is not None:
-        _hold_clusters(holdout, clusters, rules, rng)
+        _hold_clusters(holdout, clusters, wished, rules, rng)
     elif rules.filter_near:
-        _hold_neighbourhoods(holdout, seeds, rules, close)
+        _hold_neighbourhoods(holdout, seeds, wished, close)
     else:
         free = np.flatnonzero(holdout.splits == Split.TRAIN)
-        picked = rng.choice(free, size=min(rules.sequences, len(free) // 2), replace=False)
+        picked = rng.choice(free, size=min(wished, len(free) // 2), replace=False)
         holdout.splits[picked] = Split.RANDOM
         holdout.clusters = len(picked)
     if rules.filter_near:
@@ -128,24 +130,26 @@ def _hold_groups(
         _mark_near(holdout, outside)
 
 
-def _hold_clusters(holdout: Holdout, clusters: np.ndarray, rules: HoldoutRules, rng: np.random.Generator) -> None:
+def _hold_clusters(
+    holdout: Holdout, clusters: np.ndarray, wished: int, rules: HoldoutRules, rng: np.random.Generator
+) -> None:
+    if not wished:
+        return
     free = holdout.splits == Split.TRAIN
     numbers, inverse, sizes = np.unique(clusters, return_inverse=True, return_counts=True)
     blocked = np.zeros(len(numbers), dtype=bool)
     blocked[inverse[~free]] = True
     order = rng.permutation(np.flatnonzero((sizes <= rules.max_cluster) & ~blocked))
-    taken = order[: int(np.searchsorted(np.cumsum(sizes[order]), rules.sequences)) + 1]
+    taken = order[: int(np.searchsorted(np.cumsum(sizes[order]), wished)) + 1]
     holdout.splits[np.isin(inverse, taken)] = Split.RANDOM
     holdout.clusters = len(taken)
 
 
-def _hold_neighbourhoods(
-    holdout: Holdout, seeds: np.ndarray, rules: HoldoutRules, close: dict[int, np.ndarray | None]
-) -> None:
+def _hold_neighbourhoods(holdout: Holdout, seeds: np.ndarray, wished: int, close: dict[int, np.ndarray | None]) -> None:
     held = 0
     for seed in seeds:
         neighbours = close[int(seed)]
-        if held >= rules.sequences or neighbours is None or holdout.splits[seed] != Split.TRAIN:
+        if held >= wished or neighbours is None or holdout.splits[seed] != Split.TRAIN:
             continue
         cluster = np.union1d(neighbours, [seed])
         cluster = cluster[holdout.splits[cluster] == Split.TRAIN]

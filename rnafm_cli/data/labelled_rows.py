@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from rnafm_cli.io.streams import input_name, open_text
 from rnafm_cli.rna.alphabet import IUPAC_LETTERS
 from rnafm_cli.rna.words import groups_by_words, shares_word
 
-__all__ = ["LEAK_WORD", "LabelledRows", "cluster_split", "read_labelled", "set_name", "without_leaks"]
+__all__ = ["LEAK_WORD", "LabelledRows", "cluster_split", "read_classes", "read_labelled", "set_name", "without_leaks"]
 
 LEAK_WORD = 30
 """A training row that shares a word of this length with a development row of any set is left out."""
@@ -82,28 +82,44 @@ def read_labelled(path: Path, column: str, *, binary: bool = False) -> LabelledR
     values: list[float] = []
     splits: list[str] = []
     ids: list[str] = []
+    for row, cells in _rows(path, ("sequence", column)):
+        sequences.append(_sequence(cells["sequence"], row))
+        values.append(_value(cells[column], row, column, binary))
+        splits.append(cells.get("split", ""))
+        ids.append(cells.get("id", ""))
+    if not sequences:
+        raise InputError(f"{where}: holds no rows")
+    return LabelledRows(set_name(path), sequences, np.asarray(values), np.asarray(splits), ids)
+
+
+def read_classes(path: Path, column: str) -> list[tuple[str, str, str]]:
+    """Clean upper-case RNA, class and split of the rows of a TSV with the columns ``sequence``, ``column``, ``split``.
+
+    Raises:
+        InputError: for a missing column or an unusable row, naming its line.
+    """
+    rows = _rows(path, ("sequence", column, "split"))
+    return [(_sequence(cells["sequence"], row), cells[column].strip(), cells["split"].strip()) for row, cells in rows]
+
+
+def _rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
+    """File and line of each row, and its cells by column."""
+    where = input_name(path)
     with open_text(path) as lines:
         table = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
         header = next(table, [])
-        for needed in ("sequence", column):
-            if needed not in header:
+        for name in needed:
+            if name not in header:
                 raise InputError(
-                    f"{where}: has no column '{needed}'",
-                    hint=f"a header line names them: sequence, {column} and, if rows are split, split (train, dev)",
+                    f"{where}: has no column '{name}'",
+                    hint=f"a header line names them: {', '.join(dict.fromkeys((*needed, 'split')))} (train, dev)",
                 )
-        at = {name: place for place, name in enumerate(header)}
         for number, cells in enumerate(table, start=2):
             if not cells:
                 continue
             if len(cells) != len(header):
                 raise InputError(f"{where}:{number}: {len(cells)} cells under {len(header)} columns")
-            sequences.append(_sequence(cells[at["sequence"]], f"{where}:{number}"))
-            values.append(_value(cells[at[column]], f"{where}:{number}", column, binary))
-            splits.append(cells[at["split"]] if "split" in at else "")
-            ids.append(cells[at["id"]] if "id" in at else "")
-    if not sequences:
-        raise InputError(f"{where}: holds no rows")
-    return LabelledRows(set_name(path), sequences, np.asarray(values), np.asarray(splits), ids)
+            yield f"{where}:{number}", dict(zip(header, cells, strict=True))
 
 
 def cluster_split(rows: LabelledRows, *, share: float, seed: int) -> LabelledRows:

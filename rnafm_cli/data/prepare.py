@@ -90,6 +90,11 @@ def prepare_corpus(
     stems = [entry["stem"] for entry in progress.shards]
     clusters = np.concatenate([np.load(folder / f"{stem}.clusters.npy") for stem in stems]) if table else None
     holdout = choose_holdout(folder, stems, options.holdout, clusters, tell)
+    if not (holdout.splits == Split.TRAIN).any():
+        raise InputError(
+            f"{sources[0]}: nothing is left to train on, all {len(holdout.splits):,} sequences are held out or near",
+            hint="again with --force and --holdout 0 --holdout-groups 0, which hold nothing out, or --keep-near",
+        )
     np.save(folder / "splits.npy", holdout.splits)
     manifest = _manifest(folder, progress, holdout)
     write_json(folder / "manifest.json", manifest)
@@ -104,7 +109,7 @@ def _request(sources: list[Path], options: PrepareOptions) -> dict[str, Any]:
     files = []
     for path in [*sources, *([options.clusters] if options.clusters else [])]:
         try:
-            files.append({"name": path.name, "bytes": path.stat().st_size})
+            files.append({"name": path.name, "bytes": path.stat().st_size, "sha256": file_sha256(path)})
         except OSError as failure:
             raise InputError(f"{path}: {failure.strerror}") from failure
     values = json.loads(json.dumps(asdict(options), default=str))
@@ -171,13 +176,15 @@ def _write_shards(
             writer = writer or ShardWriter(folder, len(progress.shards))
             values = [attributes(header, keys) for header, _ in kept]
             ids = [header.split(None, 1)[0] if header else b"" for header, _ in kept]
+            numbers, missing = clusters.lookup(ids) if clusters else (None, 0)
+            progress.counts["without cluster"] += missing
             writer.add(
                 [tokens for _, tokens in kept],
                 ids,
                 [type_numbers.setdefault(kind or "unknown", len(type_numbers)) for kind, _ in values],
                 [group_numbers.setdefault(group, len(group_numbers)) if group else -1 for _, group in values],
                 digests[is_new],
-                clusters.lookup(ids) if clusters else None,
+                numbers,
             )
         if writer and writer.tokens >= options.shard_tokens:
             _finish_shard(writer, folder, progress, list(type_numbers), list(group_numbers))
@@ -185,7 +192,6 @@ def _write_shards(
             writer = None
     if writer:
         _finish_shard(writer, folder, progress, list(type_numbers), list(group_numbers))
-    progress.counts["without cluster"] = clusters.missing if clusters else 0
     tell(f"{progress.records_read:,} records read, {len(seen):,} kept")
 
 

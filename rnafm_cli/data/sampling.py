@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rnafm_cli.data.shards import Corpus
+from rnafm_cli.errors import InputError
 
 __all__ = ["EpochPlan", "TypeSampler", "mix64", "twin_views"]
 
@@ -47,11 +48,18 @@ class TypeSampler:
         exponent: of the types' shares, 0 to 1.
         max_repeats: a type is shown at most this many times over in one epoch.
         seed: of order, windows and corruption.
+
+    Raises:
+        InputError: without members.
     """
 
     def __init__(
         self, corpus: Corpus, members: np.ndarray, *, window: int, exponent: float, max_repeats: float, seed: int
     ) -> None:
+        if not len(members):
+            raise InputError(
+                f"{corpus.folder}: has no sequence to train on", hint="prepare it with a smaller --holdout"
+            )
         self._lengths = corpus.lengths
         self._window = window
         self._seed = seed

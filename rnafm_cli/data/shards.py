@@ -20,7 +20,17 @@ import numpy as np
 
 from rnafm_cli.errors import InputError
 
-__all__ = ["FORMAT_VERSION", "Corpus", "Shard", "ShardWriter", "Split", "file_sha256", "write_json"]
+__all__ = [
+    "FORMAT_VERSION",
+    "Corpus",
+    "Shard",
+    "ShardWriter",
+    "Split",
+    "file_sha256",
+    "read_manifest",
+    "verify_corpus",
+    "write_json",
+]
 
 FORMAT_VERSION = 1
 
@@ -128,9 +138,9 @@ class Corpus:
 
     def __init__(self, folder: Path, *, verify: bool = True) -> None:
         self.folder = Path(folder)
-        self.manifest = _read_manifest(self.folder)
+        self.manifest = read_manifest(self.folder)
         if verify:
-            self.verify()
+            verify_corpus(self.folder)
         self.shards = [load_shard(self.folder, entry["stem"]) for entry in self.manifest["shards"]]
         self._starts = np.cumsum([0] + [len(shard) for shard in self.shards])
         self.lengths = np.concatenate([np.diff(shard.offsets) for shard in self.shards])
@@ -163,20 +173,26 @@ class Corpus:
             with open(self.folder / f"{shard.stem}.ids.txt", encoding="utf-8", errors="replace") as handle:
                 yield from (line.rstrip("\n") for line in handle)
 
-    def verify(self) -> None:
-        """Hash every file again and refuse what differs from the manifest."""
-        expected = {"splits.npy": self.manifest["splits_sha256"]}
-        for entry in self.manifest["shards"]:
-            expected |= entry["sha256"]
-        for name, sha256 in expected.items():
-            path = self.folder / name
-            if not path.exists():
-                raise InputError(f"{path}: missing", hint="prepare the corpus again")
-            if file_sha256(path) != sha256:
-                raise InputError(
-                    f"{path}: changed after the corpus was prepared (sha256 differs from manifest.json)",
-                    hint="prepare the corpus again, or copy the intact file back",
-                )
+
+def verify_corpus(folder: Path) -> None:
+    """Hash every file of a corpus again.
+
+    Raises:
+        InputError: when the folder is no finished corpus, or a file is missing or differs from the manifest.
+    """
+    manifest = read_manifest(folder)
+    expected = {"splits.npy": manifest["splits_sha256"]}
+    for entry in manifest["shards"]:
+        expected |= entry["sha256"]
+    for name, sha256 in expected.items():
+        path = folder / name
+        if not path.exists():
+            raise InputError(f"{path}: missing", hint="prepare the corpus again")
+        if file_sha256(path) != sha256:
+            raise InputError(
+                f"{path}: changed after the corpus was prepared (sha256 differs from manifest.json)",
+                hint="prepare the corpus again, or copy the intact file back",
+            )
 
 
 def load_shard(folder: Path, stem: str) -> Shard:
@@ -204,7 +220,12 @@ def write_json(path: Path, value: Any) -> None:
     os.replace(scratch, path)
 
 
-def _read_manifest(folder: Path) -> dict[str, Any]:
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """What a corpus holds.
+
+    Raises:
+        InputError: when the folder is no finished corpus.
+    """
     path = folder / "manifest.json"
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))

@@ -49,9 +49,9 @@ class Calibration:
     accuracy_P: np.ndarray
 
     def confidence(self, share_N: np.ndarray) -> np.ndarray:
-        """Chance of a right call, 0 to 1, between the curve's points by straight lines."""
+        """Chance of a right call, 0 to 1, between the curve's points by straight lines; NaN without a curve."""
         if not len(self.share_P):
-            return np.asarray(share_N, dtype=np.float64)
+            return np.full(len(share_N), np.nan)
         return np.interp(share_N, self.share_P, self.accuracy_P)
 
 
@@ -62,16 +62,25 @@ def calibrate(share_N: np.ndarray, right_N: np.ndarray, *, weight_N: np.ndarray 
         right_N: whether each call was right, known from points whose label was hidden.
         weight_N: what each call counts; equal if None.
     """
+    if not len(share_N):
+        return Calibration(np.zeros(0), np.zeros(0))
     order = np.argsort(share_N, kind="stable")
     weight_N = np.ones(len(share_N)) if weight_N is None else weight_N
-    blocks: list[list[float]] = []
-    for share, right, weight in zip(share_N[order], right_N[order], weight_N[order], strict=True):
-        blocks.append([share * weight, right * weight, weight])
-        while len(blocks) > 1 and blocks[-2][1] * blocks[-1][2] >= blocks[-1][1] * blocks[-2][2]:
-            last = blocks.pop()
-            blocks[-1] = [a + b for a, b in zip(blocks[-1], last, strict=True)]
-    table = np.asarray(blocks).reshape(-1, 3)
-    # One call beyond doubt proves no certainty: each step is drawn towards a half by one call on each side.
-    mean = weight_N.mean() if len(weight_N) else 1.0
-    accuracy = (table[:, 1] + mean) / (table[:, 2] + 2 * mean)
-    return Calibration(table[:, 0] / table[:, 2], np.maximum.accumulate(accuracy))
+    share_S, accuracy_S, weight_S, calls_S = _rising(share_N[order], right_N[order], weight_N[order])
+    # One call beyond doubt proves no certainty: each step is drawn towards the mean by two calls, the mean towards a
+    # half. Steps of few calls move most, and those that moved past a neighbour are joined with it.
+    mean = (accuracy_S @ weight_S + weight_N.mean()) / (weight_S.sum() + 2 * weight_N.mean())
+    drawn_S = (calls_S * accuracy_S + 2 * mean) / (calls_S + 2)
+    share_P, accuracy_P, _, _ = _rising(share_S, drawn_S, weight_S)
+    return Calibration(share_P, accuracy_P)
+
+
+def _rising(share_N: np.ndarray, right_N: np.ndarray, weight_N: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Pool adjacent violators: mean share, mean of what is right, weight and number of calls of each step."""
+    steps: list[np.ndarray] = []
+    for share, right, weight in zip(share_N, right_N, weight_N, strict=True):
+        steps.append(np.asarray([share * weight, right * weight, weight, weight * weight]))
+        while len(steps) > 1 and steps[-2][1] * steps[-1][2] >= steps[-1][1] * steps[-2][2]:
+            steps[-2:] = [steps[-2] + steps[-1]]
+    share_S, right_S, weight_S, square_S = np.asarray(steps).T
+    return share_S / weight_S, right_S / weight_S, weight_S, weight_S**2 / square_S

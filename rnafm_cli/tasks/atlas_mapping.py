@@ -40,12 +40,13 @@ class TypeCall:
     y: float
     label: str
     confidence: float
-    """Chance that the label is right, as measured on the map's own points with near copies hidden."""
+    """Chance that the label is right, as measured on the map's own points with near copies hidden; NaN on a map made
+    without sequences."""
     runner_up: str
     """The label with the second most votes; ``""`` if there is none."""
     far: bool
-    """Farther from its nearest neighbour than 99 % of the map's own points from theirs, or on a whitened map from the
-    middle: likely of no type there."""
+    """Farther from its nearest neighbour than 99 % of the map's own points from theirs (never on a map made without
+    sequences), or on a whitened map from the middle: likely of no type there."""
     neighbours: list[tuple[str, str, float]]
     """Id, label and distance of the nearest labelled points, nearest first."""
 
@@ -100,7 +101,7 @@ def atlas_file_of(
 
     Args:
         fold_N: folds that hold near copies together, -1 for points to leave out; each fold's points are called by
-            the others'. Random folds are less strict, and taken if None.
+            the others'. Without them calls have no confidence: that of a near copy's call says nothing of others.
     """
     calibration, far = _calibrated(layout.reduced_NK, labels, fold_N)
     curve = layout.curve
@@ -132,13 +133,13 @@ def _whitened_settings(layout: Layout, points: AtlasPoints) -> dict[str, Any]:
 
 
 def _calibrated(reduced_NK: np.ndarray, labels: Sequence[str], fold_N: np.ndarray | None) -> tuple[Calibration, float]:
+    if fold_N is None:
+        return Calibration(np.zeros(0), np.zeros(0)), float("inf")
     label_N = np.asarray(labels)
-    kept = np.flatnonzero((label_N != UNLABELLED) & (True if fold_N is None else fold_N >= 0))
+    kept = np.flatnonzero((label_N != UNLABELLED) & (fold_N >= 0))
     names, number_N = np.unique(label_N[kept], return_inverse=True)
     points_NK = reduced_NK[kept].astype(np.float16).astype(np.float32)
-    if len(kept) < 2:
-        return Calibration(np.zeros(0), np.zeros(0)), float("inf")
-    fold = np.random.default_rng(0).integers(0, 5, size=len(kept)) if fold_N is None else fold_N[kept]
+    fold = fold_N[kept]
     share, right = np.zeros(len(kept)), np.zeros(len(kept))
     away: list[np.ndarray] = []
     for hidden in np.unique(fold):

@@ -26,13 +26,18 @@ if TYPE_CHECKING:
     from rnafm_cli.tasks.fold import PairPredictor
     from rnafm_cli.tasks.model import Model
 
-__all__ = ["GuidedPredictor", "ResNetPredictor", "load_pair_predictor"]
+__all__ = ["GuidedPredictor", "ResNetPredictor", "load_pair_predictor", "prior_cell_bytes"]
 
 HEAD_CELL_BYTES = 450
 """Working memory of our head for a pair of bases: 360 to 370 at 1,000 and 1,400 nt in float32, and a reserve."""
 RESNET_CELL_BYTES = 40
 EXACT_PRIOR_CELL_BYTES = 100
 LOCAL_PRIOR_CELL_BYTES = 8
+
+
+def prior_cell_bytes(length: int, *, exact: bool = False) -> int:
+    """ViennaRNA's working memory for a pair of bases of an RNA; long ones are folded locally unless ``exact``."""
+    return EXACT_PRIOR_CELL_BYTES if exact or length <= thermo.LONGEST_EXACT else LOCAL_PRIOR_CELL_BYTES
 
 
 class GuidedPredictor:
@@ -66,8 +71,7 @@ class GuidedPredictor:
 
     def plan(self, length: int, evidence: Evidence) -> PairPlan:
         """Memory for one RNA, and whether it needs windows."""
-        exact = bool(evidence) or length <= thermo.LONGEST_EXACT
-        prior = (EXACT_PRIOR_CELL_BYTES if exact else LOCAL_PRIOR_CELL_BYTES) if self._prior else 0
+        prior = prior_cell_bytes(length, exact=bool(evidence)) if self._prior else 0
         return plan_pairs(length, self.max_bytes, cell_bytes=HEAD_CELL_BYTES, prior_cell_bytes=prior, windows=True)
 
     def foresee(self, record: SequenceRecord, evidence: Evidence) -> None:

@@ -44,7 +44,8 @@ class Binding:
 
     Args:
         starts_W, ends_W: windows, 0-based, ends excluded.
-        probabilities_WP: calibrated, as if bound and unbound windows were as frequent as in the training set.
+        probabilities_WP: calibrated, as if bound and unbound windows were as frequent as among the
+            development rows that calibrate the head.
         thresholds_P: probabilities from which a window is called bound.
     """
 

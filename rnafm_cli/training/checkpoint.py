@@ -7,6 +7,7 @@ match its list is torn, and the one before it is used.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -99,6 +100,11 @@ class CheckpointFolder:
                 return f"{name} is damaged"
         return None
 
+    def set_aside(self, *, after: Path) -> list[Path]:
+        """Rename the checkpoints that are newer than one of this folder: none of them is its successor."""
+        newer = [path for path in sorted(self.folder.glob("step-????????")) if path.name > after.name]
+        return [path.rename(_free_name(path)) for path in newer]
+
     def _purge(self) -> None:
         complete = sorted(self.folder.glob("step-????????"))
         for path in complete[: -self._keep]:
@@ -106,7 +112,9 @@ class CheckpointFolder:
 
 
 def restore(path: Path, model: nn.Module, optimizer: Optimizer) -> tuple[RunState, dict[str, Any]]:
-    """Load a complete checkpoint into model and optimisers, whatever number of processes wrote it.
+    """Load a complete checkpoint into model and optimiser, whatever number of processes wrote it.
+
+    The optimiser keeps its settings, rate, decay and so on; what it takes over are its moments.
 
     Returns:
         The run's state and what was saved beside it.
@@ -117,6 +125,7 @@ def restore(path: Path, model: nn.Module, optimizer: Optimizer) -> tuple[RunStat
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         dcp.load(tensors, checkpoint_id=str(path), no_dist=not dist.is_initialized())
+    settings = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
     set_state_dict(
         model,
         optimizer,
@@ -124,6 +133,8 @@ def restore(path: Path, model: nn.Module, optimizer: Optimizer) -> tuple[RunStat
         optim_state_dict=tensors["optimizer"],
         options=StateDictOptions(flatten_optimizer_state_dict=True),
     )
+    for group, kept in zip(optimizer.param_groups, settings, strict=True):
+        group.update(kept)
     return RunState(**marker["state"]), marker["extra"]
 
 
@@ -162,6 +173,11 @@ def _seal(scratch: Path, final: Path, state: dict[str, Any], extra: dict[str, An
         shutil.rmtree(final)
     os.replace(scratch, final)
     _sync(final.parent)
+
+
+def _free_name(path: Path) -> Path:
+    names = (path.with_name(f"{path.name}.before{number or ''}") for number in itertools.count())
+    return next(name for name in names if not name.exists())
 
 
 def _fresh_folder(path: Path) -> None:

@@ -255,6 +255,8 @@ class PretrainConfig:
             raise ConfigError("twins.weight needs batch.layout pack and batch.tokens of two rows at least")
         if self.batch.micro_batches < 1 or self.optim.steps < 1:
             raise ConfigError("batch.micro_batches and optim.steps must be at least 1")
+        if self.log.every < 1 or self.run.seed < 0:
+            raise ConfigError("log.every must be at least 1 and run.seed not negative")
         if self.optim.warmup >= self.optim.steps:
             raise ConfigError(f"optim.warmup {self.optim.warmup} must be less than optim.steps {self.optim.steps}")
         if not 0 <= self.optim.cooldown <= 1:

@@ -59,7 +59,7 @@ def dry_run(config: PretrainConfig, *, world: int) -> DryRun:
     feed = Feed(corpus, config, rank=0, world=world)
     shape = config.model.encoder()
     parameters = parameter_count(shape)
-    steps = max(1, feed.steps_per_epoch())
+    steps = feed.steps_per_epoch()
     sharded = world if config.run.fsdp else 1
     return DryRun(
         parameters=parameters,

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from rnafm_cli.data.labelled_rows import read_classes
 from rnafm_cli.data.masking import MaskRule
 from rnafm_cli.data.shards import Corpus, Split
-from rnafm_cli.errors import InputError
+from rnafm_cli.errors import InputError, UsageError
 from rnafm_cli.geometry.pca import fit_pca
 from rnafm_cli.geometry.transfer import Transfer, knn_transfer
 from rnafm_cli.io.fasta import read_fasta
-from rnafm_cli.io.streams import open_text
 from rnafm_cli.models.encoder import Encoder
 from rnafm_cli.models.untrained import untrained
 from rnafm_cli.rna.composition import kmer_frequencies, one_hot
@@ -43,6 +43,8 @@ def held_out_figures(
     """
     if encoder.token_head is None:
         raise InputError("this model has no masked-token head", hint="leave out --corpus, or evaluate another model")
+    if crop > encoder.config.max_tokens:
+        raise UsageError(f"--crop {crop} is more than the model's {encoder.config.max_tokens} tokens")
     corpus = Corpus(folder)
     rule = MaskRule()
     report("counting letters and 6-mers of the training part")
@@ -118,11 +120,13 @@ def probe_figures(encoder: Encoder, table: Path, *, batch_tokens: int = 8192, re
 
     All also whitened, by the covariance of the training rows.
     """
-    rows = _table(table)
+    rows = read_classes(table, "label")
     train = [(sequence, label) for sequence, label, split in rows if split == "train"]
     dev = [(sequence, label) for sequence, label, split in rows if split == "dev"]
     if not train or not dev:
         raise InputError(f"{table}: needs rows of split train and of split dev")
+    if unknown := sorted({label for _, label in dev} - {label for _, label in train}):
+        raise InputError(f"{table}: no training row has the label {', '.join(unknown)} of development rows")
     report(f"linear probe: {len(train):,} training and {len(dev):,} dev rows")
 
     sequences, labels = [sequence for sequence, _ in train + dev], [label for _, label in train]
@@ -167,17 +171,6 @@ def _typed(fasta: Path, per_type: int, seed: int) -> tuple[list[str], list[str]]
                 keep.append(int(k))
         sequences, labels = [sequences[k] for k in sorted(keep)], [labels[k] for k in sorted(keep)]
     return sequences, labels
-
-
-def _table(path: Path) -> list[tuple[str, str, str]]:
-    with open_text(path) as handle:
-        header = handle.readline().rstrip("\n").split("\t")
-        try:
-            columns = [header.index(name) for name in ("sequence", "label", "split")]
-        except ValueError as failure:
-            raise InputError(f"{path}:1: needs columns sequence, label and split") from failure
-        rows = [line.rstrip("\n").split("\t") for line in handle if line.strip()]
-    return [(row[columns[0]], row[columns[1]], row[columns[2]]) for row in rows]
 
 
 def _score(score: Score | None) -> dict[str, float]:

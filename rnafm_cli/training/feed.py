@@ -57,8 +57,18 @@ class Feed:
         self._plan_of: tuple[int, tuple[EpochPlan, ...], list[list[np.ndarray]]] | None = None
 
     def steps_per_epoch(self, epoch: int = 0) -> int:
-        """Optimiser steps in an epoch."""
-        return len(self._plan(epoch)[1]) // self._config.batch.micro_batches
+        """Optimiser steps in an epoch.
+
+        Raises:
+            ConfigError: when it holds not even one.
+        """
+        steps = len(self._plan(epoch)[1]) // self._config.batch.micro_batches
+        if not steps:
+            raise ConfigError(
+                "the training part is smaller than one optimiser step",
+                hint="lower batch.tokens or batch.micro_batches",
+            )
+        return steps
 
     def steps(self, epoch: int, done: int) -> Generator[StepBatches, None, None]:
         """Endless steps from micro-batch ``done`` of ``epoch``; the next one is built while one is used."""
@@ -72,13 +82,11 @@ class Feed:
                 yield step
 
     def _normal(self, epoch: int, done: int) -> tuple[int, int]:
-        whole = self.steps_per_epoch(epoch) * self._config.batch.micro_batches
-        if not whole:
-            raise ConfigError(
-                "the training part is smaller than one optimiser step",
-                hint="lower batch.tokens or batch.micro_batches",
-            )
-        return (epoch + 1, 0) if done >= whole else (epoch, done)
+        # After a change of batch.micro_batches what is done need not be a multiple of it.
+        if done + self._config.batch.micro_batches <= len(self._plan(epoch)[1]):
+            return epoch, done
+        self.steps_per_epoch(epoch + 1)
+        return epoch + 1, 0
 
     def _build(self, epoch: int, done: int) -> StepBatches:
         batches = self._plan(epoch)[1]

@@ -7,12 +7,18 @@ import signal
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import FrameType
 
-__all__ = ["Launch", "is_worker", "launch"]
+__all__ = ["EXIT_CODE_FILE", "Launch", "launch", "tasks_a_node", "under_torchrun"]
 
 TORCHRUN = "rnafm_cli.training.torchrun"
 WORKER = "rnafm_cli.training.worker"
+SAVING_SECONDS = 240
+"""How long torchrun waits for processes that save after a stop signal, before it kills them."""
+EXIT_CODE_FILE = "RNAFM_EXIT_CODE_FILE"
+"""Variable that names where a worker leaves its exit code: to torchrun any other than 0 is a crash."""
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 
 
@@ -52,6 +58,8 @@ class Launch:
             str(self.nproc),
             "--max-restarts",
             str(self.max_restarts),
+            "--shutdown-timeout",
+            str(SAVING_SECONDS),
             *meeting,
             "-m",
             WORKER,
@@ -59,19 +67,31 @@ class Launch:
         ]
 
 
-def is_worker() -> bool:
-    """Whether a launcher (torchrun, or srun with several tasks) has started this process as one of a run."""
-    return "RANK" in os.environ or int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1
+def under_torchrun() -> bool:
+    """Whether torchrun has started this process as one of a run."""
+    return "RANK" in os.environ
+
+
+def tasks_a_node() -> int:
+    """Tasks that srun has started on a machine, the most of any machine of the step."""
+    counts = os.environ.get("SLURM_STEP_TASKS_PER_NODE", "1").split(",")
+    return max(int(count.partition("(")[0]) for count in counts)
 
 
 def launch(command: list[str]) -> int:
     """Run torchrun until it ends; a stop signal reaches the workers, which save first.
 
     Returns:
-        Exit code: 128 + signal when one stopped the run, else torchrun's.
+        Exit code: 128 + signal when one stopped the run, that of the error when a worker gave up, else torchrun's.
     """
+    with TemporaryDirectory(prefix="rnafm-run-") as folder:
+        note = Path(folder) / "exit_code"
+        code = _supervise(command, {"OMP_NUM_THREADS": "1", **os.environ, EXIT_CODE_FILE: str(note)})
+        return int(note.read_text(encoding="utf-8")) if code == 0 and note.exists() else code
+
+
+def _supervise(command: list[str], environment: dict[str, str]) -> int:
     received: list[int] = []
-    environment = {"OMP_NUM_THREADS": "1", **os.environ}
     # A session of its own: a Ctrl-C in the terminal must not reach the workers twice.
     process = subprocess.Popen(command, env=environment, start_new_session=True)
 
@@ -79,7 +99,9 @@ def launch(command: list[str]) -> int:
         received.append(number)
         process.send_signal(signal.SIGTERM)
 
-    before = {number: signal.signal(number, forward) for number in _FORWARDED}
+    # What was ignored stays so: under nohup a hang-up ends nothing.
+    heard = [number for number in _FORWARDED if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, forward) for number in heard}
     try:
         code = process.wait()
     finally:

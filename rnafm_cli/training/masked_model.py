@@ -94,7 +94,9 @@ def spread_loss(x_BTD: Tensor, segments_BT: Tensor, spread: float) -> Tensor:
     both_ND = torch.cat([first_ND, second_ND])
     with torch.autocast(x_BTD.device.type, enabled=False):
         gram_NN = torch.eye(len(both_ND), device=x_BTD.device) + _RATE_SCALE * (both_ND @ both_ND.T)
-        rate = torch.linalg.cholesky(gram_NN).diagonal().log().mean()
+        factor_NN, failed = torch.linalg.cholesky_ex(gram_NN)
+        # What is not finite has no factor: the step is then skipped like any other.
+        rate = torch.where(failed == 0, factor_NN.diagonal().log().mean(), torch.nan)
     return -(first_ND * second_ND).sum(dim=-1).mean() - spread * rate
 
 

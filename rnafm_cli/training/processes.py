@@ -17,7 +17,7 @@ from torch import nn
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
-from rnafm_cli.errors import DeviceError
+from rnafm_cli.errors import DeviceError, RnafmError
 from rnafm_cli.training.config import RunSection
 from rnafm_cli.training.masked_model import MaskedTokenModel
 
@@ -98,11 +98,22 @@ class Processes:
         return self.total([float(value)])[0] > 0 if self.world > 1 else value
 
     def agree(self, decide: Callable[[], T]) -> T:
-        """What the first process decides, on all of them."""
+        """What the first process decides, on all of them.
+
+        Raises:
+            RnafmError: what the first process raised, on all of them.
+        """
         if not dist.is_initialized():
             return decide()
-        box = [decide() if self.rank == 0 else None]
+        box: list[T | RnafmError | None] = [None]
+        if self.rank == 0:
+            try:
+                box[0] = decide()
+            except RnafmError as failure:
+                box[0] = failure
         dist.broadcast_object_list(box, src=0)
+        if isinstance(box[0], RnafmError):
+            raise box[0]
         return cast(T, box[0])
 
     def whole(self, value: torch.Tensor) -> float:

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import torch
 from rnafm_cli import __version__
 from rnafm_cli.data.shards import write_json
 
-__all__ = ["METRICS", "VALIDATION", "RunLog"]
+__all__ = ["METRICS", "VALIDATION", "CsvLog", "RunLog"]
 
 METRICS = (
     "step", "epoch", "tokens", "loss", "perplexity", "accuracy", "twin_loss", "sketch_loss", "rate", "grad_norm",
@@ -71,11 +72,24 @@ class RunLog:
 
 
 class CsvLog:
+    """A CSV file to which rows are added; on opening, rows after ``step`` are dropped.
+
+    Columns that an older version wrote, or did not know, stay or are empty.
+
+    Args:
+        columns: of the rows to come; ``step`` is one of them.
+        step: last step of which rows are kept.
+    """
+
     def __init__(self, path: Path, columns: tuple[str, ...], step: int) -> None:
         kept: list[dict[str, str]] = []
+        known: Sequence[str] = ()
         if path.exists():
             with open(path, newline="", encoding="utf-8") as handle:
-                kept = [row for row in csv.DictReader(handle) if _whole(row, columns) and int(row["step"]) <= step]
+                reader = csv.DictReader(handle)
+                known = reader.fieldnames or ()
+                kept = [row for row in reader if _whole(row, known) and int(row["step"]) <= step]
+        columns = (*columns, *(name for name in known if name not in columns))
         scratch = path.with_name(path.name + ".tmp")
         with open(scratch, "w", newline="", encoding="utf-8") as handle:
             writer = csv.DictWriter(handle, columns)
@@ -86,17 +100,19 @@ class CsvLog:
         self._writer = csv.DictWriter(self._handle, columns)
 
     def add(self, row: dict[str, Any]) -> None:
+        """Write a row at once."""
         rounded = {key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()}
         self._writer.writerow(rounded)
         self._handle.flush()
 
     def close(self) -> None:
+        """Close the file."""
         self._handle.close()
 
 
-def _whole(row: dict[str, str], columns: tuple[str, ...]) -> bool:
+def _whole(row: dict[str, str], columns: Sequence[str]) -> bool:
     # The last line of a killed process may be cut short.
-    return all(row.get(column) is not None for column in columns) and row["step"].isdigit()
+    return all(row[column] is not None for column in columns) and row.get("step", "").isdigit()
 
 
 def write_run_json(folder: Path, *, config: dict[str, Any], facts: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from rnafm_cli.data.masking import MaskRule
-from rnafm_cli.data.shards import Corpus, Split, write_json
+from rnafm_cli.data.shards import Corpus, Split, verify_corpus, write_json
 from rnafm_cli.errors import ConfigError, RnafmError
 from rnafm_cli.models.encoder import Encoder
 from rnafm_cli.models.precision import SLOW_BF16, has_fast_bf16, mixed_precision
@@ -74,13 +74,15 @@ class Trainer:
         self.config, self.folder = config, folder
         self._processes = processes or Processes.single(config.run)
         self._report: Report = report if report and self._processes.rank == 0 else lambda line: None
-        self._deadline = time.monotonic() + 60 * max_minutes if max_minutes else math.inf
+        self._deadline = math.inf if max_minutes is None else time.monotonic() + 60 * max_minutes
         self._checkpoints = CheckpointFolder(folder / "checkpoints", keep=config.checkpoint.keep)
         start = self._processes.agree(lambda: resume_path(resume, self._checkpoints, self._report))
         first = self._processes.rank == 0
-        corpus = Corpus(Path(config.data.corpus), verify=config.data.verify and first)
+        if config.data.verify:
+            self._processes.agree(lambda: verify_corpus(Path(config.data.corpus)))
+        corpus = Corpus(Path(config.data.corpus), verify=False)
         if start is not None:
-            check_same_run(start, config, corpus, self._report)
+            self._processes.agree(lambda: check_same_run(start, config, corpus, self._report))
         if config.run.threads:
             torch.set_num_threads(config.run.threads)
         torch.manual_seed(config.run.seed)
@@ -94,8 +96,11 @@ class Trainer:
         self._shared = self._processes.distribute(self.model, fsdp=config.run.fsdp)
         self.optimizer = build_optimizer(self.model, config.optim)
         self.state, self._tally = RunState(), Tally()
+        self._started_from: str | None = None
         if start is not None:
             self.state, extra = restore(start, self.model, self.optimizer)
+            named = resume not in ("auto", "never")
+            self._started_from = str(Path(resume).resolve()) if named else extra.get("started_from")
             self._tally = Tally.unpack(extra["window"])
             self._report(f"resuming from {start} at step {self.state.step:,}")
         if config.run.compile:
@@ -319,6 +324,7 @@ class Trainer:
             "config": self.config.to_dict(),
             "shape": asdict(self.encoder.config),
             "fingerprint": self._fingerprint,
+            "started_from": self._started_from,
         }
         self._checkpoints.save(self.model, self.optimizer, self.state, extra)
         self._tally.started += time.monotonic() - began

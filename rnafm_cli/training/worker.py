@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rnafm_cli.errors import RnafmError
 from rnafm_cli.training.config import load_config
+from rnafm_cli.training.launch import EXIT_CODE_FILE
 from rnafm_cli.training.processes import Processes
 from rnafm_cli.training.trainer import Trainer
 
@@ -56,10 +57,24 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return train(**vars(options), report=_say)
     except RnafmError as failure:
-        _say(f"error: {failure}")
-        return failure.exit_code
+        return _give_up(failure)
     except KeyboardInterrupt:
         return 130
+
+
+def _give_up(failure: RnafmError) -> int:
+    """Say what is wrong, once on a machine, and end so that torchrun does not try again what would fail again."""
+    note = os.environ.get(EXIT_CODE_FILE)
+    if note is None:
+        _say(f"error: {failure}")
+        return failure.exit_code
+    try:
+        with open(note, "x", encoding="utf-8") as handle:
+            handle.write(str(failure.exit_code))
+    except FileExistsError:
+        return 0
+    _say(f"error: {failure}")
+    return 0
 
 
 def _say(line: str) -> None:

@@ -16,6 +16,7 @@ from rnafm_cli.geometry.flow import flow_field
 from rnafm_cli.geometry.lineages import Lineages
 from rnafm_cli.viz.atlas_figures import SCALE, draw_points, plain_map, save_both, scale_colours, write_caption
 from rnafm_cli.viz.halo import write_with_halo
+from rnafm_cli.viz.map_colours import NO_GROUP, rgb
 from rnafm_cli.viz.palette import INK, MUTED, PALE
 
 __all__ = ["draw_cluster_graph", "draw_stream", "draw_time_scatter", "draw_violins"]
@@ -97,6 +98,7 @@ def draw_cluster_graph(
     colour_N3, mappable = scale_colours(time_N)
     sizes = np.bincount(cluster_N, minlength=count)
     discs = mappable.to_rgba(np.nan_to_num(lineages.time_C))
+    discs[~np.isfinite(lineages.time_C), :3] = rgb(NO_GROUP)
     edge = [INK if k in lineages.terminal_T else "white" for k in range(count)]
     area = 30 + 320 * np.sqrt(sizes / sizes.max())
     axes.scatter(*centre.T, s=area, c=discs, edgecolors=edge, linewidths=1.4, zorder=4)

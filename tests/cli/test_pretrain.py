@@ -9,6 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
+
+from rnafm_cli.cli.pretrain import app
+from rnafm_cli.errors import UsageError
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -77,3 +81,32 @@ def test_mistakes_are_told_in_one_line(
     assert done.returncode == code, done.stderr
     assert message in done.stderr and "Traceback" not in done.stderr
     assert done.stdout == ""
+
+
+def test_srun_with_one_task_a_node_starts_the_processes_of_the_node(
+    rnafm: Command, fasta: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert rnafm("pretrain", "prepare", fasta, "-o", tmp_path / "corpus").returncode == 0
+    (tmp_path / "c.toml").write_text(f'[model]\npreset = "rnafm-tiny"\n[data]\ncorpus = "{tmp_path / "corpus"}"\n')
+    started: list[list[str]] = []
+    monkeypatch.setattr("rnafm_cli.training.launch.launch", lambda command: started.append(command) or 5)
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "2")
+    monkeypatch.setenv("SLURM_STEP_TASKS_PER_NODE", "1(x2)")
+    arguments = [
+        "run",
+        "--config",
+        str(tmp_path / "c.toml"),
+        "-o",
+        str(tmp_path / "run"),
+        "--nproc",
+        "4",
+        "--nnodes",
+        "2",
+    ]
+    arguments += ["--rdzv", "node1:29500", "--set", "batch.micro_batches=8"]
+    assert CliRunner().invoke(app, arguments).exit_code == 5
+    assert started[0][started[0].index("--nproc-per-node") + 1] == "4"
+    monkeypatch.setenv("SLURM_STEP_TASKS_PER_NODE", "4(x2)")
+    with pytest.raises(UsageError, match="srun has started 4 tasks on a machine"):
+        CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert len(started) == 1

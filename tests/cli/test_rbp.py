@@ -88,6 +88,13 @@ def test_saliency_leaves_a_table_and_a_logo(rnafm: Command, models: Path, tmp_pa
     assert picture.read_bytes() == before
 
 
+def test_structure_that_fits_no_rna_is_told(rnafm: Command, models: Path, fasta: Path, tmp_path: Path) -> None:
+    (tmp_path / "other.shape").write_text(">someone_else\n1 0.2\n")
+    result = rnafm("rbp", fasta, "--weights-dir", models, "-m", "tiny", "--structure", tmp_path / "other.shape")
+    assert result.returncode == 0 and result.stdout, result.stderr
+    assert "no structure of " in result.stderr and "that the input has not: someone_else" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "told"),
     [

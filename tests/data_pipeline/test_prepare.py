@@ -62,7 +62,8 @@ def test_a_corpus_holds_every_sequence_once(tmp_path: Path, fasta: Path) -> None
     assert manifest["types"]["tRNA"]["train"]["sequences"] + manifest["types"]["tRNA"]["group"]["sequences"] <= 60
     assert sum(manifest["letters"].values()) == manifest["tokens"] == int(corpus.lengths.sum())
     assert sum(manifest["lengths"].values()) == 150
-    assert sorted(path.suffix for path in (tmp_path / "c").glob("*") if path.suffix in (".tmp", ".digests")) == []
+    left = [path.name for path in (tmp_path / "c").iterdir()]
+    assert not [name for name in left if name.endswith((".tmp", ".digests.npy", ".clusters.npy", "progress.json"))]
 
 
 def test_whole_families_are_held_out_with_what_is_close_to_them(tmp_path: Path, fasta: Path) -> None:
@@ -98,7 +99,7 @@ def test_cluster_files_keep_clusters_whole(tmp_path: Path, fasta: Path) -> None:
     clusters.write_text("\n".join(rows) + "\n")
     rules = HoldoutRules(sequences=12, groups=0, filter_near=False)
     options = dataclasses.replace(OPTIONS, clusters=clusters, holdout=rules)
-    prepare_corpus([fasta], tmp_path / "c", options)
+    manifest = prepare_corpus([fasta], tmp_path / "c", options)
     corpus = Corpus(tmp_path / "c")
     names = np.asarray(list(corpus.ids()))
     held = set(names[corpus.members(Split.RANDOM)])
@@ -106,6 +107,23 @@ def test_cluster_files_keep_clusters_whole(tmp_path: Path, fasta: Path) -> None:
     for family in range(10):
         members = {f"f{family}.{member}" for member in range(6)}
         assert members <= held or not members & held
+    assert manifest["counts"]["without cluster"] == 90
+    none = dataclasses.replace(options, holdout=dataclasses.replace(rules, sequences=0))
+    assert prepare_corpus([fasta], tmp_path / "none", none)["splits"]["train"]["sequences"] == 150
+
+
+@pytest.mark.parametrize("near", [True, False])
+def test_a_small_corpus_keeps_most_to_train_on(tmp_path: Path, fasta: Path, near: bool) -> None:
+    options = PrepareOptions(holdout=HoldoutRules(groups=0, filter_near=near))
+    splits = prepare_corpus([fasta], tmp_path / "c", options)["splits"]
+    assert 15 <= splits["random"]["sequences"] <= 22
+    assert splits["train"]["sequences"] >= 115
+
+
+def test_a_corpus_with_nothing_left_to_train_on_is_refused(tmp_path: Path, fasta: Path) -> None:
+    options = PrepareOptions(holdout=HoldoutRules(sequences=150, groups=0))
+    with pytest.raises(InputError, match="nothing is left to train on, all 150 sequences"):
+        prepare_corpus([fasta], tmp_path / "c", options)
 
 
 def test_the_same_request_gives_the_same_corpus(tmp_path: Path, fasta: Path) -> None:
@@ -150,6 +168,11 @@ def test_a_folder_with_another_corpus_is_left_alone(tmp_path: Path, fasta: Path)
     assert prepare_corpus([fasta], tmp_path / "c", OPTIONS)["sequences"] == 150
     assert (tmp_path / "c" / "manifest.json").read_bytes() == before
     assert prepare_corpus([fasta], tmp_path / "c", other, force=True)["type_names"] == ["unknown"]
+    text = fasta.read_text()
+    fasta.write_text(text.replace("A", "x", 1).replace("C", "A", 1).replace("x", "C", 1))
+    assert fasta.stat().st_size == len(text)
+    with pytest.raises(UsageError, match="from other files"):
+        prepare_corpus([fasta], tmp_path / "c", other)
 
 
 def test_nothing_usable_is_an_error(tmp_path: Path) -> None:

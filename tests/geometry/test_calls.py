@@ -34,6 +34,18 @@ def test_calibrated_confidence_is_the_share_of_right_calls() -> None:
     assert found.confidence(np.asarray([0.0]))[0] > 0 and found.confidence(np.asarray([1.0]))[0] < 1
 
 
-def test_without_calibration_the_share_is_the_confidence() -> None:
+@pytest.mark.parametrize("seed", range(4))
+def test_confidence_is_as_high_as_the_calls_are_right(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    # One label of 3,000 points and ten of 20, each label counting the same; few calls are right, whatever the share.
+    weight = np.concatenate([np.full(3000, 1 / 3000), np.full(200, 1 / 20)])
+    share = rng.uniform(0.1, 1.0, size=3200)
+    right = (rng.random(3200) < 0.3 * share).astype(float)
+    sure = calibrate(share, right, weight_N=weight).confidence(share)
+    assert np.average(sure, weights=weight) == pytest.approx(np.average(right, weights=weight), abs=0.03)
+    assert np.abs(sure - 0.3 * share).mean() < 0.06
+
+
+def test_without_calls_there_is_no_confidence() -> None:
     none = calibrate(np.zeros(0), np.zeros(0))
-    assert none.confidence(np.asarray([0.4])).tolist() == [0.4]
+    assert np.isnan(none.confidence(np.asarray([0.4, 1.0]))).all()

@@ -311,12 +311,14 @@ def test_roots_that_do_not_exist_or_lead_nowhere() -> None:
 
 # Mapping
 
+FOLDS = np.arange(120) % 5
+
 
 @pytest.mark.parametrize("whiten", [False, True])
 def test_new_sequences_find_their_type(tmp_path: Path, whiten: bool) -> None:
     vectors = blobs(apart=8.0)
     points, layout = points_from(vectors, TYPES), lay_out(vectors, replace(PLAIN, whiten=whiten))
-    made = atlas_file_of(points, layout, TYPES, view_labels("role", points, TYPES))
+    made = atlas_file_of(points, layout, TYPES, view_labels("role", points, TYPES), fold_N=FOLDS)
     write_atlas_file(tmp_path / "atlas.h5", made)
     atlas = find_atlas(str(tmp_path))
     assert find_atlas(str(tmp_path / "atlas.h5")).ids == atlas.ids == points.ids
@@ -341,8 +343,16 @@ def test_confidence_is_low_where_labels_say_nothing() -> None:
     vectors = blobs(apart=8.0)
     shuffled = [str(name) for name in rng.permutation(TYPES)]
     points, layout = points_from(vectors, shuffled), lay_out(vectors, PLAIN)
-    calls = map_onto(atlas_file_of(points, layout, shuffled, [""] * 120), vectors[::3] + 0.1)
+    calls = map_onto(atlas_file_of(points, layout, shuffled, [""] * 120, fold_N=FOLDS), vectors[::3] + 0.1)
     assert np.mean([call.confidence for call in calls]) < 0.5
+
+
+def test_without_folds_there_is_no_confidence_and_nothing_is_far() -> None:
+    vectors = blobs(apart=8.0)
+    points, layout = points_from(vectors, TYPES), lay_out(vectors, PLAIN)
+    calls = map_onto(atlas_file_of(points, layout, TYPES, [""] * 120), np.concatenate([vectors, vectors + 90]))
+    assert np.isnan([call.confidence for call in calls]).all() and not any(call.far for call in calls)
+    assert [call.label for call in calls[:120]] == TYPES
 
 
 def test_vectors_of_another_model_are_refused(tmp_path: Path) -> None:

@@ -109,6 +109,23 @@ def test_structure_comes_from_scores_or_maps(model: Model, tmp_path: Path) -> No
     stored = structure_source(str(tmp_path / "p.h5"), model)
     assert stored(record) is not None and stored(record)[[0, 5]].tolist() == [0.25, 1.0]  # type: ignore[index]
     assert stored(rna(30)) is None
+    assert stored.without == {rna(30).id} and stored.unused() == []
+
+
+def test_a_source_says_what_it_has_and_no_record_asked_for(model: Model, tmp_path: Path) -> None:
+    scores = tmp_path / "icshape.txt"
+    scores.write_text(">x\n1 0.2\n>y\n1 0.3\n")
+    source = structure_source(str(scores), model)
+    assert source(SequenceRecord("z", "ACGU")) is None and source(SequenceRecord("y", "ACGU")) is not None
+    assert source.without == {"z"} and source.unused() == ["x"] and source.name == str(scores)
+
+
+def test_structure_of_an_rna_that_does_not_fit_into_memory_is_refused(model: Model) -> None:
+    pytest.importorskip("RNA")
+    source = structure_source("thermo", model, max_bytes=700_000_000)
+    assert source(rna(100)) is not None
+    with pytest.raises(InputError, match="takes about 0.8 GB and the limit is 0.7 GB"):
+        source(rna(1200))
 
 
 def test_computed_structure_knows_a_hairpin(model: Model) -> None:

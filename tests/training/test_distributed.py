@@ -180,3 +180,14 @@ def _command_of(pid: int) -> str:
         return (Path("/proc") / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ").decode()
     except OSError:
         return ""
+
+
+def test_a_mistake_is_told_once_and_not_tried_again(tmp_path: Path, corpus_folder: Path) -> None:
+    path = config(tmp_path, corpus_folder, 4)
+    run = command("--config", path, "-o", tmp_path / "run", "--nproc", "2")
+    first = subprocess.run(run, env=ENVIRONMENT, capture_output=True, text=True, timeout=200)
+    assert first.returncode == 0, first.stderr
+    began = time.monotonic()
+    again = subprocess.run([*run, "--resume", "never"], env=ENVIRONMENT, capture_output=True, text=True, timeout=200)
+    assert again.returncode == 2 and time.monotonic() - began < 60
+    assert again.stderr.count("already holds step-00000004") == 1 and "Traceback" not in again.stderr

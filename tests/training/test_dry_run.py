@@ -41,6 +41,8 @@ def test_a_corpus_too_small_for_one_step_is_told(tiny: Tiny, tmp_path: Path) -> 
 
     with pytest.raises(ConfigError, match="smaller than one optimiser step"):
         Trainer(tiny("batch.micro_batches=100000", "validation.every=0"), tmp_path).train()
+    with pytest.raises(ConfigError, match="smaller than one optimiser step"):
+        dry_run(tiny("batch.micro_batches=100000"), world=1)
 
 
 def test_the_torchrun_line() -> None:

@@ -9,6 +9,7 @@ from scipy import sparse
 
 from rnafm_cli.data.masking import MaskRule
 from rnafm_cli.data.shards import Corpus, Split
+from rnafm_cli.errors import InputError, UsageError
 from rnafm_cli.geometry.transfer import knn_transfer
 from rnafm_cli.models.config import ENCODER_PRESETS
 from rnafm_cli.models.encoder import Encoder
@@ -172,3 +173,26 @@ def test_figures_of_an_encoder(encoder: Encoder, corpus_folder: Path, tmp_path: 
     table.write_text("sequence\tlabel\tsplit\n" + "\n".join(f"{r}\t{s}" for r, s in zip(rows, splits, strict=True)))
     probe = probe_figures(encoder, table, report=silent)
     assert probe["kmer_4"]["accuracy"] == probe["model"]["accuracy"] == probe["model_whitened"]["accuracy"] == 1.0
+    # DNA in small letters is the same.
+    table.write_text(table.read_text().replace("AAC", "aac").replace("GGU", "ggt"))
+    assert probe_figures(encoder, table, report=silent) == probe
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("ACGUACGUA\ta\ttrain\nACGUACGUA\ta\n", "p.tsv:3: 2 cells under 3 columns"),
+        ("ACGUACGUA\ta\ttrain\nACGUACGUA\tzz\tdev\n", "no training row has the label zz"),
+        ("ACJ\ta\ttrain\n", "p.tsv:2: 'J' is no nucleotide"),
+        ("ACGUACGUA\ta\ttrain\n", "needs rows of split train and of split dev"),
+    ],
+)
+def test_rows_that_cannot_be_probed_are_named(encoder: Encoder, tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "p.tsv").write_text("sequence\tlabel\tsplit\n" + text)
+    with pytest.raises(InputError, match=message):
+        probe_figures(encoder, tmp_path / "p.tsv", report=silent)
+
+
+def test_windows_longer_than_the_model_are_refused(encoder: Encoder, corpus_folder: Path) -> None:
+    with pytest.raises(UsageError, match="--crop 5000 is more than the model's"):
+        held_out_figures(encoder, corpus_folder, crop=5000, report=silent)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
 import threading
 from collections.abc import Callable
@@ -11,10 +12,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from rnafm_cli.data.shards import Corpus
 from rnafm_cli.errors import ConfigError, InputError, RnafmError
 from rnafm_cli.models.store import load_encoder
 from rnafm_cli.training.config import PretrainConfig
 from rnafm_cli.training.export import export_run
+from rnafm_cli.training.feed import Feed
+from rnafm_cli.training.run_log import CsvLog
 from rnafm_cli.training.trainer import Trainer
 
 Tiny = Callable[..., PretrainConfig]
@@ -213,6 +217,86 @@ def test_resume_from_a_named_checkpoint(tmp_path: Path, tiny: Tiny) -> None:
     assert fork.state.step == 3
     with pytest.raises(ConfigError, match="complete.json"):
         Trainer(tiny(), tmp_path / "c", resume=str(tmp_path))
+
+
+def test_a_run_that_names_its_start_starts_there_once(tmp_path: Path, tiny: Tiny) -> None:
+    config = tiny("checkpoint.every_steps=3", "validation.every=0")
+    Trainer(config, tmp_path / "a").train()
+    start = str(tmp_path / "a/checkpoints/step-00000003")
+    Trainer(tiny("optim.steps=5", "validation.every=0"), tmp_path / "b", resume=start).train()
+    assert Trainer(config, tmp_path / "b", resume=start).state.step == 5
+    shutil.rmtree(start)
+    again = Trainer(config, tmp_path / "b", resume=start)
+    again.train()
+    assert again.state.step == 8
+    assert Trainer(config, tmp_path / "b").state.step == 8
+    with pytest.raises(ConfigError, match="already holds step-00000008 of another run"):
+        Trainer(config, tmp_path / "b", resume=str(tmp_path / "a/checkpoints/step-00000006"))
+
+
+def test_going_back_sets_what_came_after_aside(tmp_path: Path, tiny: Tiny) -> None:
+    config = tiny("checkpoint.every_steps=2", "validation.every=0", "checkpoint.keep=9")
+    Trainer(config, tmp_path).train()
+    folder = tmp_path / "checkpoints"
+    start = str(folder / "step-00000004")
+    said: list[str] = []
+    back = Trainer(tiny("optim.steps=5", "validation.every=0"), tmp_path, resume=start, report=said.append)
+    assert back.state.step == 4 and sum("set aside" in line for line in said) == 2
+    back.train()
+    names = sorted(path.name for path in folder.iterdir())
+    assert names == [f"step-0000000{k}" for k in (2, 4, 5)] + ["step-00000006.before", "step-00000008.before"]
+    for resume in ("auto", start):
+        assert Trainer(config, tmp_path, resume=resume).state.step == 5
+
+
+def test_changed_settings_of_the_optimiser_apply_after_resuming(tmp_path: Path, tiny: Tiny) -> None:
+    Trainer(tiny("optim.steps=3", "validation.every=0"), tmp_path).train()
+    changed = Trainer(tiny("optim.weight_decay=0.5", "optim.beta2=0.9", "optim.eps=1e-3"), tmp_path)
+    groups = changed.optimizer.param_groups
+    assert sorted(group["weight_decay"] for group in groups) == [0.0, 0.5]
+    assert all(group["betas"][1] == 0.9 and group["eps"] == 1e-3 for group in groups)
+    assert len(changed.optimizer.state) == sum(len(group["params"]) for group in groups), "moments are taken over"
+
+
+def test_sketches_cannot_begin_in_the_middle_of_a_run(tmp_path: Path, tiny: Tiny) -> None:
+    Trainer(tiny("optim.steps=3", "validation.every=0"), tmp_path).train()
+    with pytest.raises(ConfigError, match="was trained without sketches"):
+        Trainer(tiny("sketch.weight=1.0", "sketch.windows=100"), tmp_path)
+
+
+def test_every_step_is_whole_after_a_change_of_micro_batches(tiny: Tiny, corpus_folder: Path) -> None:
+    corpus = Corpus(corpus_folder)
+    one = Feed(corpus, tiny("batch.micro_batches=1"))
+    count = one.steps_per_epoch()
+    for size in (2, 3, 4):
+        config = tiny(f"batch.micro_batches={size}")
+        for done in range(count - size, count):
+            steps = Feed(corpus, config).steps(0, done)
+            for _ in range(2):
+                assert len(next(steps).batches) == size
+            steps.close()
+
+
+def test_a_representation_that_is_not_finite_skips_the_step_with_twins_too(tmp_path: Path, tiny: Tiny) -> None:
+    settings = "twins.weight=1.0", "twins.spread=1.0", "run.max_bad_steps=2", "validation.every=0"
+    trainer = Trainer(tiny(*settings), tmp_path)
+    with torch.no_grad():
+        trainer.encoder.embed.weight[5, 0] = float("nan")
+    with pytest.raises(RnafmError, match="2 steps in a row"):
+        trainer.train()
+
+
+def test_a_log_of_an_older_version_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text("step,loss,old\n1,0.5,x\n2,0.4,y\n3,0.3,z\n4,0.2")
+    log = CsvLog(tmp_path / "m.csv", ("step", "loss", "sketch_loss"), 2)
+    log.add({"step": 3, "loss": 0.25, "sketch_loss": 0.125})
+    log.close()
+    assert (tmp_path / "m.csv").read_text().split() == [
+        "step,loss,sketch_loss,old",
+        "1,0.5,,x",
+        "2,0.4,,y",
+        "3,0.25,0.125,",
+    ]
 
 
 def test_another_model_or_corpus_is_refused(tmp_path: Path, tiny: Tiny, corpus_folder: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,11 @@ def test_a_path_is_drawn_in_four_ways(tmp_path: Path) -> None:
     assert all(f">{name}</text>" in svg for name in ends)
     draw_cluster_graph(place, time, cluster, found.lineages, names, tmp_path / "graph")
     assert all(f">{name}</text>" in (tmp_path / "graph.svg").read_text() for name in names)
+    grey = "fill: #c3c7ce"
+    assert grey not in (tmp_path / "graph.svg").read_text()
+    apart = replace(found.lineages, time_C=np.where(np.arange(len(names)) == 1, np.nan, found.lineages.time_C))
+    draw_cluster_graph(place, found.time_N, cluster, apart, names, tmp_path / "apart")
+    assert grey in (tmp_path / "apart.svg").read_text(), "a cluster out of reach has no time"
     means = mean_times(time, labels)
     assert list(means) == ["stage_0", "stage_1", "stage_2", "stage_3"]
     draw_violins(time, labels, list(means), tmp_path / "violins")
