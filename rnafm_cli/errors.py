@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-__all__ = ["ConfigError", "DeviceError", "InputError", "RnafmError", "RnafmWarning", "UsageError", "WeightsError"]
+from collections.abc import Callable
+
+__all__ = [
+    "ConfigError",
+    "DeviceError",
+    "InputError",
+    "Reject",
+    "RnafmError",
+    "RnafmWarning",
+    "UsageError",
+    "WeightsError",
+    "raise_rejected",
+]
 
 
 class RnafmError(Exception):
@@ -50,6 +62,15 @@ class DeviceError(RnafmError):
     """A device that is asked for and not there (exit 4)."""
 
     exit_code = 4
+
+
+Reject = Callable[[InputError], None]
+"""What is called with the error of input that cannot be used: it raises, or returns and the input is left out."""
+
+
+def raise_rejected(error: InputError) -> None:
+    """The :data:`Reject` that stops at the first one."""
+    raise error
 
 
 class RnafmWarning(UserWarning):

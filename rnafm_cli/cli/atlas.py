@@ -123,6 +123,7 @@ def atlas(
         folder=output,
         cache=h5 or output / "embeddings.h5",
         force=force,
+        replace_cache=force and h5 is None,
         layout=LayoutOptions(
             method=method.value,
             components=components,

@@ -35,6 +35,8 @@ class Wishes:
     folder: Path
     cache: Path
     force: bool
+    replace_cache: bool
+    """Whether embeddings that do not fit may be replaced: those of a run, never a file of the user's own."""
     layout: LayoutOptions
     label_by: str | None
     labels: Path | None
@@ -54,7 +56,9 @@ def check_folder(folder: Path, result: str, *, force: bool) -> None:
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder}: is no folder")
     if (folder / result).exists() and not force:
-        raise UsageError(f"{folder / result}: exists", hint="--force replaces the results; embeddings are kept")
+        raise UsageError(
+            f"{folder / result}: exists", hint="--force replaces the results; embeddings that fit are kept"
+        )
     folder.mkdir(parents=True, exist_ok=True)
 
 
@@ -84,7 +88,7 @@ class AtlasRun:
             table=wishes.labels,
             per_label=wishes.per_label,
             seed=wishes.layout.seed,
-            replace=wishes.force,
+            replace=wishes.replace_cache,
             check=lambda ids, labels: self._check(ids, labels, times),
         )
         points = gathered.points
@@ -216,7 +220,12 @@ class AtlasRun:
         cache = self.wishes.cache.with_name(f"{self.wishes.cache.stem}.random.h5")
         encoder = untrained(self.model.loaded.encoder, seed=seed).to(self.model.loaded.runtime.dtype)
         _, vectors = self.intake.embed(
-            records, cache, made, replace=self.wishes.force, encoder=encoder, description="embedding, random weights"
+            records,
+            cache,
+            made,
+            replace=self.wishes.replace_cache,
+            encoder=encoder,
+            description="embedding, random weights",
         )
         return vectors
 

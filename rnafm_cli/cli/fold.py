@@ -8,6 +8,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from rnafm_cli.cli import console, options
 from rnafm_cli.cli import fold_options as own
 from rnafm_cli.cli.fold_convert import convert_structures
@@ -33,6 +35,7 @@ __all__ = ["fold"]
 
 
 def fold(
+    context: typer.Context,
     inputs: options.Inputs = None,
     output: options.Output = Path("-"),
     output_format: own.OutputFormat = FormatChoice.dbn,
@@ -86,9 +89,7 @@ def fold(
         raise UsageError("-o and --out-dir contradict each other", hint="give one of them")
     intake = Intake(inputs, on_error)
     if convert:
-        predicting = {"--score": score, "--probs": probs, "-C": constraints, "--shape": shape}
-        if chosen := next((name for name, value in predicting.items() if value), None):
-            raise UsageError(f"--convert predicts nothing, and {chosen} is about predictions")
+        _refuse_predicting(context)
         convert_structures(
             inputs, output, out_dir, output_format, plot, plot_style, intake, renamed=rename_duplicates, force=force
         )
@@ -195,6 +196,21 @@ def _claimed(
             intake.reject(error)
         else:
             yield record
+
+
+_PREDICTING = (
+    *("score", "probs", "half", "model", "decoder", "threshold", "gamma", "min_loop", "pseudoknots"),
+    *("allow_noncanonical", "isolated", "upstream_compat", "prior", "constraints", "shape", "max_memory", "long"),
+)
+
+
+def _refuse_predicting(context: typer.Context) -> None:
+    """Refuse options that say how to predict, where nothing is predicted."""
+    for option in context.command.params:
+        source = context.get_parameter_source(option.name or "")
+        if option.name in _PREDICTING and source is not None and source.name == "COMMANDLINE":
+            shown = "/".join([*option.opts[-1:], *option.secondary_opts[-1:]])
+            raise UsageError(f"--convert predicts nothing, and {shown} is about predictions")
 
 
 def _write(

@@ -39,7 +39,7 @@ def convert_structures(
     pictures, crowded = gallery(plot, plot_style), 0
     with ExitStack() as stack:
         structures = structure_output(stack, output, out_dir, output_format, scored=False, force=force)
-        known = _known(inputs)
+        known = _known(inputs, intake)
         for record in rename_duplicates(known) if renamed else known:
             try:
                 structures.claim(
@@ -57,8 +57,8 @@ def convert_structures(
     intake.finish()
 
 
-def _known(inputs: list[Path] | None) -> Iterator[StructureRecord]:
+def _known(inputs: list[Path] | None, intake: Intake) -> Iterator[StructureRecord]:
     from rnafm_cli.io.structures import read_structures
 
     for path in inputs or [Path("-")]:
-        yield from read_structures(path)
+        yield from read_structures(path, reject=intake.skip if intake.skips else None)

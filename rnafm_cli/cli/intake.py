@@ -26,6 +26,11 @@ class Rejections:
         self._on_error = on_error
         self.skipped = 0
 
+    @property
+    def skips(self) -> bool:
+        """Whether it is left out."""
+        return self._on_error is OnErrorChoice.skip
+
     def reject(self, error: InputError) -> None:
         """What tasks and readers call for input that cannot be used."""
         if self._on_error is OnErrorChoice.fail:

@@ -64,7 +64,7 @@ def call_row(identifier: str, length: int, call: Any, *, format: str = "tsv") ->
     return [
         identifier,
         call.label,
-        round(call.confidence, 4),
+        _known(round(call.confidence, 4)),
         call.runner_up,
         call.far,
         call.x,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from pathlib import PurePath
 
 from rnafm_cli.errors import InputError
 from rnafm_cli.io.assembly import pairs_of_partners, plain_letters, structure_record
+from rnafm_cli.io.names import source_stem
 from rnafm_cli.rna.pairs import pairs_to_partners
 from rnafm_cli.rna.records import StructureRecord
 
@@ -35,7 +35,7 @@ def read_bpseq(lines: Iterable[str], source: str) -> Iterator[StructureRecord]:
     Raises:
         InputError: naming the line with a missing base or an impossible partner.
     """
-    stem = PurePath(source).name.split(".")[0]
+    stem = source_stem(source)
     header, next_header, count = "", "", 0
     rows: list[tuple[int, str, int]] = []
     for number, text in enumerate(lines, start=1):

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from rnafm_cli.errors import InputError
+from rnafm_cli.errors import InputError, Reject, raise_rejected
 from rnafm_cli.io.atom_rows import check_rows, mmcif_atom_rows, pdb_atom_rows
 from rnafm_cli.io.observed_chains import FEWEST_ATOMS, RNA_SHARE, ObservedChain, chain_of_residues
 from rnafm_cli.io.residue_lists import (
@@ -33,14 +33,8 @@ _PACKINGS = (".gz", ".bz2", ".xz")
 SHORTEST = 10
 """Residues below which a chain is left out unless asked for: it has no tertiary structure to learn from."""
 
-Reject = Callable[[InputError], None]
 
-
-def _raise(error: InputError) -> None:
-    raise error
-
-
-def read_coordinates(path: str | Path, *, shortest: int = SHORTEST, reject: Reject = _raise) -> list[Chain]:
+def read_coordinates(path: str | Path, *, shortest: int = SHORTEST, reject: Reject = raise_rejected) -> list[Chain]:
     """The RNA chains of a PDB or mmCIF file, or of all such files in a folder, ids ``<file>_<chain>``.
 
     Args:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import PurePath
 
 from rnafm_cli.errors import InputError
 from rnafm_cli.io.assembly import pairs_of_partners, plain_letters, structure_record
+from rnafm_cli.io.names import source_stem
 from rnafm_cli.rna.pairs import pairs_to_partners
 from rnafm_cli.rna.records import StructureRecord
 
@@ -102,6 +102,6 @@ def _header(line: str, number: int, source: str, count: int) -> _Draft:
             f"{source}:{number}: the number of bases is expected here", hint="CT records start with a line 'N title'"
         )
     words = _ENERGY.sub("", title.strip()).split(None, 1)
-    stem = PurePath(source).name.split(".")[0]
+    stem = source_stem(source)
     name = words[0] if words else stem if count == 1 else f"{stem}_{count}"
     return _Draft(number, int(length), name, words[1] if len(words) > 1 else "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from rnafm_cli.errors import InputError
+from rnafm_cli.errors import InputError, Reject, raise_rejected
 from rnafm_cli.io.assembly import plain_letters, structure_record
 from rnafm_cli.rna.pseudoknots import from_dot_bracket, to_dot_bracket
 from rnafm_cli.rna.records import StructureRecord
@@ -28,7 +28,9 @@ def format_dotbracket(record: StructureRecord, *, letters: bool = False) -> str:
     return f">{record.header}\n{plain_letters(record.sequence)}\n{structure}\n"
 
 
-def read_dotbracket(lines: Iterable[str], source: str, *, lenient: bool = False) -> Iterator[StructureRecord]:
+def read_dotbracket(
+    lines: Iterable[str], source: str, *, lenient: bool = False, reject: Reject = raise_rejected
+) -> Iterator[StructureRecord]:
     """Yield the records of a dot-bracket text.
 
     Headers may be missing, sequence and structure wrapped, and energies or remarks follow the structure.
@@ -37,6 +39,7 @@ def read_dotbracket(lines: Iterable[str], source: str, *, lenient: bool = False)
 
     Args:
         lenient: take ``:``, ``_``, ``-``, ``,`` and ``~`` for unpaired, as in WUSS text.
+        reject: called with the error of a record that cannot be used; when it returns, the record is left out.
 
     Raises:
         InputError: for an unbalanced structure, one of another length than its sequence, or none.
@@ -49,7 +52,7 @@ def read_dotbracket(lines: Iterable[str], source: str, *, lenient: bool = False)
             continue
         if line[0] == ">" and not (draft and draft.structure and draft.takes(line)):
             if draft:
-                yield draft.record(source, count, lenient)
+                yield from draft.records(source, count, lenient, reject)
             count += 1
             draft = _Draft(number, line[1:].strip())
         elif draft and draft.letters and draft.takes(line):
@@ -57,19 +60,17 @@ def read_dotbracket(lines: Iterable[str], source: str, *, lenient: bool = False)
         elif draft and draft.complete and (_is_structure(line) or text[0].isspace()):
             continue
         elif _is_structure(line):
-            raise InputError(f"{source}:{number}: a structure without a sequence above it")
+            reject(InputError(f"{source}:{number}: a structure without a sequence above it"))
         else:
             if draft and draft.structure:
-                if not draft.complete:
-                    raise draft.misfit(source)
-                yield draft.record(source, count, lenient)
+                yield from draft.records(source, count, lenient, reject)
                 draft = None
             if draft is None:
                 count += 1
                 draft = _Draft(number, "")
             draft.letters.append("".join(line.split()))
     if draft:
-        yield draft.record(source, count, lenient)
+        yield from draft.records(source, count, lenient, reject)
 
 
 def read_st(lines: Iterable[str], source: str) -> Iterator[StructureRecord]:
@@ -117,6 +118,15 @@ class _Draft:
             return _is_structure(line)
         # A header after a short structure is a header; a wrapped structure may begin with '>', too.
         return self.found < self.length and not (line[0] == ">" and any(x.isalnum() for x in line))
+
+    def records(self, source: str, count: int, lenient: bool, reject: Reject) -> Iterator[StructureRecord]:
+        """The record, or none if it is rejected."""
+        try:
+            record = self.record(source, count, lenient)
+        except InputError as error:
+            reject(error)
+        else:
+            yield record
 
     def record(self, source: str, count: int, lenient: bool) -> StructureRecord:
         words = self.header.split(None, 1)

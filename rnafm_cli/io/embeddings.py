@@ -13,7 +13,7 @@ from rnafm_cli.errors import InputError
 from rnafm_cli.io.embedding_layouts import LAYOUTS
 from rnafm_cli.io.hdf5_embeddings import EmbeddingWriter, LayoutName
 from rnafm_cli.io.journal import JournaledFile, journal_of
-from rnafm_cli.io.npy_folder import NpyDirWriter, read_npy_folder
+from rnafm_cli.io.npy_folder import NpyDirWriter, read_folder_provenance, read_npy_folder
 from rnafm_cli.io.provenance import Provenance, plain, sequence_hash
 
 __all__ = [
@@ -28,11 +28,13 @@ __all__ = [
 
 
 def read_provenance(path: str | Path) -> dict[str, Any]:
-    """The file attributes of an embeddings file as plain Python values.
+    """What made an embeddings file or folder, as plain Python values; empty where nothing is said.
 
     Raises:
-        InputError: when it is no HDF5 file.
+        InputError: when it is neither an HDF5 file nor a folder, or its provenance is damaged.
     """
+    if Path(path).is_dir():
+        return read_folder_provenance(path)
     with _open_for_reading(path) as file:
         return {key: plain(value) for key, value in file.attrs.items()}
 

@@ -47,6 +47,7 @@ class IntakeReport:
     lower: int = 0
     gapped: int = 0
     gap_letters: int = 0
+    undecoded: int = 0
     skipped: int = 0
 
     def summary(self) -> list[str]:
@@ -104,7 +105,8 @@ def read_fasta(
             empty = InputError(f"{input_name(source)}: is empty", hint="FASTA records are expected")
             if on_error == "fail" or len(sources) == 1:
                 raise empty
-            tell(empty.message)
+            counts.skipped += 1
+            tell(f"{empty.message}; left out")
     if not counts.records + counts.skipped:
         raise InputError("no input holds a record", hint="FASTA records are expected")
 
@@ -209,6 +211,10 @@ def _clean(raw: _RawRecord, counts: IntakeReport, tell: Report) -> SequenceRecor
         raise _foreign_letter(raw)
     if not name:
         raise InputError(f"{raw.where}: the header has no name", hint="write '>name' above each sequence")
+    if "\ufffd" in raw.header:
+        if not counts.undecoded:
+            tell(f"{raw.where}: the header is not UTF-8: what it is not is U+FFFD, here and in all later records")
+        counts.undecoded += 1
     gaps = text.count("-") + text.count(".")
     if not sequence:
         raise InputError(f"{raw.where}: has {'only gaps' if gaps else 'no sequence'}")

@@ -116,6 +116,12 @@ class EmbeddingWriter:
             else:
                 self._abandon(error)
 
+    def holds_another(self, record: SequenceRecord) -> bool:
+        """Whether an earlier run stored another sequence under this record's name."""
+        with Uninterrupted():
+            stored = self._opened.stored_hash(self._names.name(record))
+        return stored is not None and stored != sequence_hash(record.sequence)
+
     def done(self, record: SequenceRecord) -> bool:
         """Whether an earlier run stored this record, so that it need not be computed again.
 

@@ -6,17 +6,26 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from pathlib import Path, PurePath
 from typing import TypeVar
 
 from rnafm_cli.errors import InputError
 from rnafm_cli.rna.records import SequenceRecord, StructureRecord
 
-__all__ = ["DistinctNames", "file_stem", "hdf5_key", "npy_stem", "rename_duplicates"]
+__all__ = ["PACKED", "DistinctNames", "file_stem", "hdf5_key", "npy_stem", "rename_duplicates", "source_stem"]
 
 _Record = TypeVar("_Record", SequenceRecord, StructureRecord)
 _UNSAFE = re.compile(r"""[\\/?%*:|"<>\s\x00-\x1f]""")
+PACKED = frozenset({".gz", ".bz2", ".xz", ".zst"})
+"""Suffixes of packed files."""
 _LONGEST = 200
 """Bytes of a file name without its suffix; common file systems take 255 in all."""
+
+
+def source_stem(source: str | Path) -> str:
+    """What a file is called without its folder, the suffix of a packer, and that of its format."""
+    path = PurePath(source)
+    return PurePath(path.stem).stem if path.suffix in PACKED else path.stem
 
 
 def hdf5_key(identifier: str) -> str:

@@ -21,7 +21,7 @@ from rnafm_cli.io.provenance import Provenance, refuse_other, sequence_hash, sta
 from rnafm_cli.io.streams import atomic_path, write_error
 from rnafm_cli.rna.records import SequenceRecord
 
-__all__ = ["NpyDirWriter", "read_npy_folder"]
+__all__ = ["NpyDirWriter", "read_folder_provenance", "read_npy_folder"]
 
 INDEX = "index.tsv"
 PROVENANCE = "provenance.json"
@@ -138,8 +138,10 @@ class NpyDirWriter:
             self._check_provenance(provenance)
             rows = _index_rows(index)
             self._hashes = {Path(row["file"]).stem: row["sequence_sha256"] for row in rows}
-            self._index = index.open("w", encoding="utf-8")
-            self._index.write("".join("\t".join(row[name] for name in COLUMNS) + "\n" for row in [_HEAD, *rows]))
+            with atomic_path(index) as path:
+                text = "".join("\t".join(row[name] for name in COLUMNS) + "\n" for row in [_HEAD, *rows])
+                path.write_text(text, encoding="utf-8")
+            self._index = index.open("a", encoding="utf-8")
             return
         if any(self.path.iterdir()) and not self._force:
             raise UsageError(
@@ -182,6 +184,21 @@ def read_npy_folder(path: str | Path) -> Iterator[tuple[str, np.ndarray, dict[st
         except (OSError, ValueError, EOFError) as error:
             raise InputError(f"{folder / row['file']}: is no readable .npy array ({error})") from error
         yield row["id"], array, {key: int(value) if key == "length" else value for key, value in row.items()}
+
+
+def read_folder_provenance(path: str | Path) -> dict[str, Any]:
+    """What made a folder's embeddings; empty for a folder of another tool.
+
+    Raises:
+        InputError: when it is said in a damaged file.
+    """
+    source = Path(path) / PROVENANCE
+    try:
+        return dict(json.loads(source.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise InputError(f"{source}: cannot be read ({error})") from error
 
 
 _HEAD = dict(zip(COLUMNS, COLUMNS, strict=True))

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnafm_cli.errors import InputError
-from rnafm_cli.io.names import file_stem
+from rnafm_cli.io.names import file_stem, source_stem
 from rnafm_cli.io.streams import STDIO, input_name, open_text
 from rnafm_cli.rna.records import SequenceRecord
 
@@ -174,7 +174,7 @@ def _folder_profiles(folder: Path) -> dict[str, _Profile]:
     for path in sorted(folder.iterdir()):
         if not path.is_file() or path.name.startswith("."):
             continue
-        stem = path.name.split(".")[0] if path.suffix in (".gz", ".bz2", ".xz", ".zst") else path.stem
+        stem = source_stem(path)
         if stem in found:
             raise InputError(f"{path}: a second profile of '{stem}' beside {found[stem].source}")
         with open_text(path) as lines:

@@ -7,6 +7,7 @@ import errno
 import gzip
 import io
 import os
+import re
 import stat
 import sys
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ from rnafm_cli.io.blocks import BLOCK, BlockReader, text_blocks
 __all__ = ["TextSink", "atomic_path", "input_name", "open_output", "open_text", "write_error"]
 
 STDIO = "-"
+_DESCRIPTOR = re.compile(r"/dev/(stdout|stderr)|(?:/dev|/proc/self)/fd/(\d+)")
+_STANDARD = {"stdout": 1, "stderr": 2}
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -100,7 +103,7 @@ def open_output(target: str | Path) -> Iterator[TextSink]:
 
     A file grows as ``NAME.tmp`` and takes its name when the block ends well. When it ends badly the
     text written so far stays in ``NAME.tmp``, and the error's hint says so. Devices and named pipes
-    are written directly.
+    are written directly, as is what ``/dev/stdout`` and ``/dev/fd/N`` stand for, whatever it is.
 
     Raises:
         UsageError: when the target is a folder or lies in none.
@@ -111,13 +114,17 @@ def open_output(target: str | Path) -> Iterator[TextSink]:
         yield sink
         sink.flush()
         return
-    path = Path(os.path.realpath(target))
+    path, descriptor = Path(os.path.realpath(target)), _open_descriptor(target)
     # The target itself is looked at: what /dev/fd/N resolves to may be no path at all.
-    direct = os.path.exists(target) and not stat.S_ISREG(os.stat(target).st_mode)
+    special = os.path.exists(target) and not stat.S_ISREG(os.stat(target).st_mode)
+    direct = special or descriptor is not None
     written = Path(target) if direct else path.with_name(path.name + ".tmp")
     if not direct or os.path.isdir(target):
         _check_target(path, target)
-    handle = _open_for_writing(written, str(target), compress=path.suffix == ".gz")
+    if descriptor is None:
+        handle = _open_for_writing(written, str(target), compress=path.suffix == ".gz")
+    else:
+        handle = _reopened(descriptor, str(target))
     sink = TextSink(handle, str(target))
     try:
         yield sink
@@ -131,6 +138,19 @@ def open_output(target: str | Path) -> Iterator[TextSink]:
         if not direct:
             _leave_partial(written, error, empty=sink.empty)
         raise
+
+
+def _open_descriptor(target: str | Path) -> int | None:
+    """The number of the open file that a path stands for: what it resolves to is no file to be replaced."""
+    named = _DESCRIPTOR.fullmatch(os.fspath(target))
+    return None if named is None else _STANDARD[named[1]] if named[1] else int(named[2])
+
+
+def _reopened(descriptor: int, name: str) -> TextIO:
+    try:
+        return os.fdopen(os.dup(descriptor), "w", encoding="utf-8", newline="\n")
+    except OSError as error:
+        raise write_error(name, error) from error
 
 
 class _GzipOutput(gzip.GzipFile):
@@ -149,6 +169,8 @@ class _GzipOutput(gzip.GzipFile):
 
 
 def _check_target(path: Path, target: str | Path) -> None:
+    if _open_descriptor(target) is not None:
+        raise UsageError(f"{target}: is no file of its own", hint="name a file")
     if path.is_dir():
         raise UsageError(f"{target}: is a folder", hint="name a file")
     if path.exists() and not path.is_file():

@@ -5,7 +5,7 @@ Shape suffixes: M new points, N points of the map, D width, K principal axes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,17 +76,21 @@ def check_vectors(atlas: AtlasFile, provenance: Any, width: int) -> None:
     Raises:
         WeightsError: naming both models.
     """
-    wanted, found = atlas.settings.get("weights_sha256"), provenance.get("weights_sha256")
-    layer_wanted, layer_found = atlas.settings.get("layer"), provenance.get("layer")
-    same = wanted == found or not (wanted and found)
-    if same and (layer_wanted == layer_found or None in (layer_wanted, layer_found)) and width == len(atlas.mean_D):
+    pairs = [(atlas.settings.get(key), provenance.get(key)) for key in ("weights_sha256", "layer", "pooling")]
+    if all(wanted == found or None in (wanted, found) for wanted, found in pairs) and width == len(atlas.mean_D):
         return
-    name = atlas.settings.get("model", "an unknown model")
     raise WeightsError(
-        f"the atlas was made with {name}, layer {layer_wanted} (sha256 {str(wanted)[:12]}...), the sequences are "
-        f"embedded with {provenance.get('model', 'another')}, layer {layer_found} (sha256 {str(found)[:12]}...)",
-        hint="give that model with --model, or make the atlas anew",
+        f"the atlas was made with {_told(atlas.settings)}, the sequences are embedded with {_told(provenance)}",
+        hint="give that model with --model (and embeddings that are pooled alike), or make the atlas anew",
     )
+
+
+def _told(made: Mapping[str, Any]) -> str:
+    """What made vectors, in words."""
+    known = [f"{key} {made[key]}" for key in ("layer", "pooling") if made.get(key) is not None]
+    known += [f"sha256 {str(made['weights_sha256'])[:12]}..."] if made.get("weights_sha256") else []
+    name = made.get("model", "an unknown model")
+    return f"{name} ({', '.join(known)})" if known else str(name)
 
 
 def atlas_file_of(

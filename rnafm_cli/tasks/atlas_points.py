@@ -13,13 +13,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from rnafm_cli.errors import InputError, UsageError
+from rnafm_cli.errors import InputError, Reject, UsageError, raise_rejected
 from rnafm_cli.io.embeddings import EmbeddingWriter, Provenance, read_embeddings, read_provenance, sequence_hash
 from rnafm_cli.io.labels import header_attributes
 from rnafm_cli.models.encoder import Encoder
 from rnafm_cli.rna.records import SequenceRecord
 from rnafm_cli.tasks.embed import embed
-from rnafm_cli.tasks.encode import DEFAULT_BATCH_TOKENS, Reject, raise_rejected
+from rnafm_cli.tasks.encode import DEFAULT_BATCH_TOKENS
 from rnafm_cli.tasks.runtime import Runtime
 
 __all__ = ["AtlasPoints", "embedded_points", "is_embeddings", "points_of", "pooled_vectors"]
@@ -104,7 +104,7 @@ def pooled_vectors(
     Args:
         cache: file of ``rnafm embed --pool mean --layout matrix``; made, continued or added to.
         provenance: what makes the vectors.
-        replace: start over when the file was made by something else.
+        replace: start over when the file was made by something else, or of other sequences with the same ids.
         advance: called for each record that is done.
 
     Raises:
@@ -112,7 +112,7 @@ def pooled_vectors(
         InputError: for ids that come twice.
     """
     with ExitStack() as stack:
-        writer = _writer(stack, cache, provenance, replace)
+        writer = _writer(stack, cache, provenance, records if replace else None)
 
         def todo() -> Iterable[SequenceRecord]:
             for record in records:
@@ -145,13 +145,20 @@ def pooled_vectors(
     return np.asarray(kept), np.stack([row_of[k] for k in kept])
 
 
-def _writer(stack: ExitStack, cache: Path, provenance: Provenance, replace: bool) -> EmbeddingWriter:
+def _writer(
+    stack: ExitStack, cache: Path, provenance: Provenance, replaced_for: Sequence[SequenceRecord] | None
+) -> EmbeddingWriter:
+    """A writer that goes on from what is there, or starts over, if it may, where that is of no use here."""
     try:
-        return stack.enter_context(
-            EmbeddingWriter(cache, provenance=provenance, layout="matrix", resume=True, advice=_ADVICE)
-        )
+        with ExitStack() as opened:
+            writer = opened.enter_context(
+                EmbeddingWriter(cache, provenance=provenance, layout="matrix", resume=True, advice=_ADVICE)
+            )
+            if not any(writer.holds_another(record) for record in replaced_for or ()):
+                stack.enter_context(opened.pop_all())
+                return writer
     except UsageError:
-        if not replace:
+        if replaced_for is None:
             raise
     return stack.enter_context(EmbeddingWriter(cache, provenance=provenance, layout="matrix", force=True))
 
@@ -205,7 +212,7 @@ def _joint_provenance(paths: Sequence[Path]) -> dict[str, Any]:
     """What made the files, the same for all of them."""
     joint: dict[str, Any] = {}
     for path in paths:
-        found = {} if path.is_dir() else read_provenance(path)
+        found = read_provenance(path)
         if found.get("pooling") == "none":
             found["pooling"] = "mean"
         for key in _IDENTITY:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 
 from rnafm_cli import __version__
-from rnafm_cli.errors import UsageError
+from rnafm_cli.errors import Reject, UsageError, raise_rejected
 from rnafm_cli.models.encoder import Encoder
 from rnafm_cli.rna.records import SequenceRecord
-from rnafm_cli.tasks.encode import DEFAULT_BATCH_TOKENS, Encoded, Reject, encode, raise_rejected
+from rnafm_cli.tasks.encode import DEFAULT_BATCH_TOKENS, Encoded, encode
 from rnafm_cli.tasks.runtime import Runtime
 
 if TYPE_CHECKING:

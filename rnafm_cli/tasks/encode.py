@@ -5,7 +5,7 @@ Shape suffixes: L nucleotides (or codons), T tokens with <cls>/<eos>, D width, B
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,23 +15,16 @@ from torch import Tensor
 
 from rnafm_cli.data.buckets import buckets, read_ahead
 from rnafm_cli.data.windows import blend_weights, window_starts
-from rnafm_cli.errors import InputError
+from rnafm_cli.errors import InputError, Reject, raise_rejected
 from rnafm_cli.models.encoder import Encoder
 from rnafm_cli.rna.records import SequenceRecord
 from rnafm_cli.tasks.runtime import Runtime
 
-__all__ = ["DEFAULT_BATCH_TOKENS", "Encoded", "Reject", "encode", "raise_rejected"]
+__all__ = ["DEFAULT_BATCH_TOKENS", "Encoded", "encode"]
 
 DEFAULT_BATCH_TOKENS = 4096
 OVERLAP_SHARE = 4
 """Neighbouring windows share a quarter of a window."""
-
-Reject = Callable[[InputError], None]
-
-
-def raise_rejected(error: InputError) -> None:
-    """The default for records that cannot be used: stop."""
-    raise error
 
 
 @dataclass

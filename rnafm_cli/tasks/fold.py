@@ -10,13 +10,13 @@ from typing import Literal, Protocol
 import numpy as np
 
 from rnafm_cli.data.buckets import buckets, read_ahead
-from rnafm_cli.errors import InputError
+from rnafm_cli.errors import InputError, Reject, raise_rejected
 from rnafm_cli.models.encoder import Encoder
 from rnafm_cli.rna.decode import DecodeOptions, decode
 from rnafm_cli.rna.mea import expected_accuracy
 from rnafm_cli.rna.records import SequenceRecord, StructureRecord
 from rnafm_cli.tasks.companions import Companions
-from rnafm_cli.tasks.encode import DEFAULT_BATCH_TOKENS, Encoded, Reject, encode, raise_rejected
+from rnafm_cli.tasks.encode import DEFAULT_BATCH_TOKENS, Encoded, encode
 from rnafm_cli.tasks.evidence import Evidence, EvidenceOf, no_evidence
 from rnafm_cli.tasks.pair_plan import PairPlan, check_memory
 from rnafm_cli.tasks.runtime import Runtime

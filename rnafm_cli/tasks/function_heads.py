@@ -8,12 +8,12 @@ from typing import Literal, TypeVar
 import torch
 from torch import Tensor
 
-from rnafm_cli.errors import WeightsError
+from rnafm_cli.errors import Reject, WeightsError, raise_rejected
 from rnafm_cli.models.binding import BindingConfig, BindingHead
 from rnafm_cli.models.files import Card, load_tensors
 from rnafm_cli.models.ribosome_load import LoadConfig, LoadHead
 from rnafm_cli.rna.records import SequenceRecord
-from rnafm_cli.tasks.encode import Encoded, Reject, encode, raise_rejected
+from rnafm_cli.tasks.encode import Encoded, encode
 from rnafm_cli.tasks.model import Model
 
 __all__ = ["encoded_for", "load_binding_head", "load_load_head"]

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from rnafm_cli.errors import Reject, raise_rejected
 from rnafm_cli.rna.records import SequenceRecord
-from rnafm_cli.tasks.encode import DEFAULT_BATCH_TOKENS, Reject, raise_rejected
+from rnafm_cli.tasks.encode import DEFAULT_BATCH_TOKENS
 from rnafm_cli.tasks.runtime import Runtime
 
 if TYPE_CHECKING:

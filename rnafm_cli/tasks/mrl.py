@@ -16,13 +16,13 @@ from torch import Tensor
 
 from rnafm_cli.data.aligned_batches import aligned_letters, aligned_rows
 from rnafm_cli.data.buckets import buckets, read_ahead
-from rnafm_cli.errors import UsageError
+from rnafm_cli.errors import Reject, UsageError, raise_rejected
 from rnafm_cli.models.registry import nearest_name
 from rnafm_cli.models.ribosome_load import UtrInputs
 from rnafm_cli.rna.records import SequenceRecord
 from rnafm_cli.rna.upstream_starts import UpstreamStart, upstream_starts
 from rnafm_cli.tasks.companions import Companions
-from rnafm_cli.tasks.encode import DEFAULT_BATCH_TOKENS, Reject, raise_rejected
+from rnafm_cli.tasks.encode import DEFAULT_BATCH_TOKENS
 from rnafm_cli.tasks.function_heads import encoded_for, load_load_head
 from rnafm_cli.tasks.model import Model
 

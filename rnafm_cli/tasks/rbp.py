@@ -18,13 +18,13 @@ from torch import Tensor
 from rnafm_cli.data.aligned_batches import aligned_letters, aligned_rows
 from rnafm_cli.data.buckets import read_ahead
 from rnafm_cli.data.windows import window_starts
-from rnafm_cli.errors import InputError
+from rnafm_cli.errors import InputError, Reject, raise_rejected
 from rnafm_cli.models.binding import WindowInputs
 from rnafm_cli.models.files import Card
 from rnafm_cli.rna.platt import Platt
 from rnafm_cli.rna.records import SequenceRecord
 from rnafm_cli.tasks.companions import Companions
-from rnafm_cli.tasks.encode import DEFAULT_BATCH_TOKENS, Reject, raise_rejected
+from rnafm_cli.tasks.encode import DEFAULT_BATCH_TOKENS
 from rnafm_cli.tasks.function_heads import encoded_for, load_binding_head
 from rnafm_cli.tasks.model import Model
 

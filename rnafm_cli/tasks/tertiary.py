@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnafm_cli.data.buckets import buckets, read_ahead
-from rnafm_cli.errors import InputError
+from rnafm_cli.errors import InputError, Reject, raise_rejected
 from rnafm_cli.models.encoder import Encoder
 from rnafm_cli.rna.records import SequenceRecord
-from rnafm_cli.tasks.encode import DEFAULT_BATCH_TOKENS, Reject, encode, raise_rejected
+from rnafm_cli.tasks.encode import DEFAULT_BATCH_TOKENS, encode
 from rnafm_cli.tasks.fold import FEW_PAIRS, PAIRS_PER_BATCH
 from rnafm_cli.tasks.pair_plan import check_memory
 from rnafm_cli.tasks.runtime import Runtime

@@ -264,3 +264,44 @@ def test_embeddings_hold_no_sequences_to_compare(rnafm: Command, tmp_path: Path)
     (tmp_path / "x.fa").write_text(">a\nACGU\n")
     mixed = rnafm("atlas", tmp_path / "e.h5", tmp_path / "x.fa", "-o", tmp_path / "o")
     assert mixed.returncode == 2 and "cannot be mixed" in mixed.stderr
+
+
+def test_other_vectors_of_the_same_width_are_refused(made: Made, tmp_path: Path) -> None:
+    for pool in ("max", "mean"):
+        target = tmp_path / pool
+        embedded = made.rnafm(
+            *("embed", made.fasta, "-m", made.model, "--pool", pool, "--h5", target, "--format", "npy-dir")
+        )
+        assert embedded.returncode == 0, embedded.stderr
+    mapped = made.rnafm("atlas", "--map-onto", made.folder, tmp_path / "mean")
+    assert mapped.returncode == 0, mapped.stderr
+    other = made.rnafm("atlas", "--map-onto", made.folder, tmp_path / "max")
+    assert other.returncode == 4 and "pooling mean" in other.stderr and "pooling max" in other.stderr
+    mixed = made.rnafm("atlas", tmp_path / "max", made.folder / "embeddings.h5", "-o", tmp_path / "o")
+    assert mixed.returncode == 3 and "was made with pooling" in mixed.stderr
+
+
+def test_a_map_of_embeddings_gives_no_confidence(made: Made, tmp_path: Path) -> None:
+    (tmp_path / "labels.tsv").write_text("".join(f"{kind}_{k}\t{kind}\n" for kind in TYPES for k in range(8)))
+    arguments = ("--labels", tmp_path / "labels.tsv", "-o", tmp_path / "o", "--method", "pca", "--no-page")
+    built = made.rnafm("atlas", made.folder / "embeddings.h5", *arguments)
+    assert built.returncode == 0 and "--map-onto will give no confidence" in built.stderr, built.stderr
+    result = made.rnafm("atlas", "--map-onto", tmp_path / "o", "-m", made.model, stdin=fasta(3))
+    assert result.returncode == 0 and "its calls have no confidence" in result.stderr, result.stderr
+    lines = [line.split("\t") for line in result.stdout.splitlines()[1:]]
+    assert len(lines) == 9 and all(line[2] == "" and line[4] == "false" for line in lines)
+
+
+def test_force_replaces_embeddings_of_the_run_and_never_those_of_the_user(made: Made, tmp_path: Path) -> None:
+    arguments = ("-m", made.model, "--method", "pca", "--no-page")
+    assert made.rnafm("atlas", "-o", tmp_path / "o", *arguments, stdin=fasta(6)).returncode == 0
+    lines = fasta(6).split("\n")
+    lines[1] = lines[1][:-1] + ("C" if lines[1][-1] != "C" else "G")
+    corrected = "\n".join(lines)
+    again = made.rnafm("atlas", "-o", tmp_path / "o", *arguments, "--force", stdin=corrected)
+    assert again.returncode == 0, again.stderr
+    mine = tmp_path / "mine.h5"
+    assert made.rnafm("embed", "-m", made.model, "--h5", mine, stdin=fasta(6)).returncode == 0
+    before = mine.read_bytes()
+    refused = made.rnafm("atlas", "-o", tmp_path / "o", *arguments, "--force", "--h5", mine, stdin=fasta(6))
+    assert refused.returncode == 2 and mine.read_bytes() == before, refused.stderr

@@ -396,6 +396,8 @@ def test_known_structures_are_converted_as_they_are(rnafm: Command, knotted: Pat
     ("arguments", "text", "code", "message"),
     [
         (("--score",), KNOWN_CT, 2, "--score is about predictions"),
+        (("--no-pseudoknots",), KNOWN_CT, 2, "--no-pseudoknots is about predictions"),
+        (("--min-loop", "9"), KNOWN_CT, 2, "--min-loop is about predictions"),
         ((), ">a\nGGAAACC\n((...)\n", 3, "sequence of 7, structure of 6"),
         (("--format", "3drna"), ">a\nGGNAACC\n((...))\n", 3, "takes A, C, G and U only"),
     ],
@@ -406,6 +408,14 @@ def test_what_cannot_be_converted_is_named(
     result = rnafm("fold", "--convert", *arguments, stdin=text)
     assert result.returncode == code
     assert message in result.stderr
+
+
+def test_what_cannot_be_converted_is_left_out_if_wanted(rnafm: Command) -> None:
+    text = ">a\nGGAACC\n((..))\n>b\nGGAACC\n((..)\n>c\nAC\n..\n"
+    result = rnafm("fold", "--convert", "--on-error", "skip", stdin=text)
+    assert result.returncode == 3 and [name for name, _, _ in triples(result.stdout)] == [">a", ">c"]
+    assert "record 'b': sequence of 6, structure of 5 symbols; left out" in result.stderr
+    assert "1 record left out" in result.stderr
 
 
 def test_lonely_pairs_can_be_left_out(rnafm: Command) -> None:

@@ -186,7 +186,7 @@ def test_empty_file_among_others(fasta) -> None:
         list(read_fasta(paths))
     told = list[str]()
     assert len(list(read_fasta(paths, on_error="skip", report=told.append))) == 1
-    assert told == [f"{paths[0]}: is empty"]
+    assert told == [f"{paths[0]}: is empty; left out"]
 
 
 @pytest.mark.parametrize("on_error", ["fail", "skip"])
@@ -273,3 +273,17 @@ def test_any_bytes_give_records_or_an_input_error(tmp_path_factory: pytest.TempP
         assert "x.fa" in error.message
     else:
         assert records and all(record.sequence.strip(IUPAC_LETTERS) == "" for record in records)
+
+
+def test_an_empty_file_among_others_counts_as_left_out(fasta) -> None:
+    counts = IntakeReport()
+    paths = [fasta("", "empty.fa"), fasta(">a\nA\n", "full.fa")]
+    assert len(list(read_fasta(paths, on_error="skip", counts=counts))) == 1
+    assert (counts.records, counts.skipped) == (1, 1)
+
+
+def test_headers_that_are_not_utf8_are_told_once(fasta) -> None:
+    told = list[str]()
+    path = fasta(">S\xe9 x\nAC\n>S\xf6 y\nGU\n".encode("latin-1"))
+    assert sequences(path, report=told.append) == [("S\ufffd", "AC"), ("S\ufffd", "GU")]
+    assert len(told) == 1 and "x.fa:1: record 'S\ufffd': the header is not UTF-8" in told[0]

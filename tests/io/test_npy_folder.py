@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from rnafm_cli.errors import InputError, UsageError
-from rnafm_cli.io.embeddings import NpyDirWriter, read_embeddings
+from rnafm_cli.io.embeddings import NpyDirWriter, read_embeddings, read_provenance
 from rnafm_cli.rna.records import SequenceRecord
 
 MADE_BY = {"model": "tiny", "weights_sha256": "ab" * 32, "layer": 3}
@@ -96,3 +98,21 @@ def test_foreign_folder(tmp_path: Path) -> None:
     (tmp_path / "none").mkdir()
     with pytest.raises(InputError, match="holds no .npy file"):
         list(read_embeddings(tmp_path / "none"))
+
+
+def test_a_resumed_run_killed_at_once_keeps_what_was_there(tmp_path: Path) -> None:
+    write(tmp_path / "out", RECORDS)
+    before = (tmp_path / "out" / "index.tsv").read_bytes()
+    code = (
+        "import os, sys; from pathlib import Path; from rnafm_cli.io.npy_folder import NpyDirWriter\n"
+        f"NpyDirWriter(Path(sys.argv[1]), provenance={MADE_BY!r}, resume=True).__enter__(); os._exit(9)"
+    )
+    assert subprocess.run([sys.executable, "-c", code, tmp_path / "out"], check=False).returncode == 9
+    assert (tmp_path / "out" / "index.tsv").read_bytes() == before
+
+
+def test_provenance_of_a_folder(tmp_path: Path) -> None:
+    write(tmp_path / "out", RECORDS)
+    assert read_provenance(tmp_path / "out")["model"] == MADE_BY["model"]
+    (tmp_path / "theirs").mkdir()
+    assert read_provenance(tmp_path / "theirs") == {}

@@ -81,3 +81,15 @@ def test_a_folder_of_profiles(tmp_path: Path) -> None:
 def test_bad_profiles_are_named(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         profiles(tmp_path, text).of(HAIRPIN)
+
+
+def test_packed_profiles_of_ids_with_dots_are_found(tmp_path: Path) -> None:
+    import gzip
+
+    (tmp_path / "NR_003287.4.shape.gz").write_bytes(gzip.compress(b"1 0.5\n"))
+    (tmp_path / "NR_003287.5.shape").write_text("1 0.25\n")
+    profiles = ReactivityProfiles(tmp_path)
+    for name, value in (("NR_003287.4", 0.5), ("NR_003287.5", 0.25)):
+        found = profiles.of(SequenceRecord(name, "AC"))
+        assert found is not None and found[0] == value
+    assert profiles.unused() == []

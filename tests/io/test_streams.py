@@ -229,3 +229,26 @@ def test_devices_and_pipes_are_not_replaced(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is no regular file"), atomic_path(tmp_path / "pipe"):
         pass
     assert [p.name for p in tmp_path.iterdir()] == ["pipe"]
+
+
+@pytest.mark.parametrize("name", ["/dev/fd/{}", "/proc/self/fd/{}"])
+def test_an_open_file_is_written_to_and_not_replaced(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "acc"
+    with path.open("w") as handle:
+        handle.write("before\n")
+        handle.flush()
+        with open_output(name.format(handle.fileno())) as out:
+            out.write("within\n")
+        handle.write("after\n")
+    assert path.read_text() == "before\nwithin\nafter\n" and list(tmp_path.iterdir()) == [path]
+    with path.open("a") as handle, pytest.raises(UsageError, match="is no file of its own"):
+        with atomic_path(name.format(handle.fileno())):
+            pass
+
+
+def test_dev_stdout_appends_where_the_shell_does(tmp_path: Path) -> None:
+    code = "from rnafm_cli.io.streams import open_output\nwith open_output('/dev/stdout') as out: out.write('x\\n')"
+    for _ in range(2):
+        with (tmp_path / "acc").open("a") as handle:
+            subprocess.run([sys.executable, "-c", code], stdout=handle, check=True)
+    assert (tmp_path / "acc").read_text() == "x\nx\n"

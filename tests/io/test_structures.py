@@ -341,3 +341,38 @@ def test_viennarna_reads_our_ct(tmp_path: Path) -> None:
         table[int(cells[0])] = int(cells[4])
     table[0] = len(HAIRPIN)
     assert vienna.db_from_ptable(table) == HAIRPIN.dot_bracket
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "left"),
+    [
+        ("x.dbn", ">a\nGGAACC\n((..))\n>b\nGGAACC\n((..)\n>c\nAC\n..\n", ["a", "c"]),
+        ("x.dbn", "(((...)))\n>c\nAC\n..\n", ["c"]),
+        ("x.dbn", ">a\nGGAACC\n((..(.\n>c\nAC\n..\n", ["c"]),
+        ("x.tsv", "name\tsequence\tpairs\na\tACGU\t...\nb\tAC\nc\tAC\t..\n", ["c"]),
+        (
+            "x.ct",
+            "2 a\n1 A 0 2 0 1\n2 C 1 0 0 2\n2 b\n1 A 0 2 0 1\n3 C 1 0 0 2\n2 c\n1 A 0 2 0 1\n2 C 1 0 0 2\n",
+            ["a"],
+        ),
+    ],
+)
+def test_bad_records_are_left_out_if_wanted(tmp_path: Path, name: str, text: str, left: list[str]) -> None:
+    (tmp_path / "0").mkdir()
+    (tmp_path / "0" / name).write_text(text)
+    (tmp_path / "0" / "z.dbn").write_text(format_dotbracket(HAIRPIN))
+    rejected: list[InputError] = []
+    assert [record.id for record in read_structures(tmp_path / "0", reject=rejected.append)] == [*left, "hp"]
+    assert rejected and all(str(tmp_path / "0" / name) in error.message for error in rejected)
+    assert ("with all that follows in" in rejected[0].message) == (name == "x.ct")
+    with pytest.raises(InputError) as caught:
+        list(read_structures(tmp_path / "0" / name))
+    assert "with all that follows" not in caught.value.message
+
+
+def test_a_file_with_dots_in_its_name_keeps_them_in_the_id(tmp_path: Path) -> None:
+    rows = "1 A 0\n2 C 0\n"
+    (tmp_path / "d.5.b.E.coli.bpseq").write_text(rows)
+    (tmp_path / "d.5.b.B.subtilis.bpseq.gz").write_bytes(gzip.compress(rows.encode()))
+    (tmp_path / "x.1.ct").write_text("2\n1 A 0 2 0 1\n2 C 1 0 0 2\n")
+    assert [record.id for record in read_structures(tmp_path)] == ["d.5.b.B.subtilis", "d.5.b.E.coli", "x.1"]

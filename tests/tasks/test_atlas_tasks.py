@@ -41,7 +41,7 @@ def points_from(vectors: np.ndarray, labels: list[str] | None = None) -> AtlasPo
         np.full(len(vectors), 100),
         [{"type": name} if name else {} for name in names],
         None,
-        {"model": "made up", "weights_sha256": "0" * 64, "layer": 2},
+        {"model": "made up", "weights_sha256": "0" * 64, "layer": 2, "pooling": "mean"},
     )
 
 
@@ -360,7 +360,8 @@ def test_vectors_of_another_model_are_refused(tmp_path: Path) -> None:
     atlas = atlas_file_of(points, lay_out(points.vectors_ND, PLAIN), TYPES, TYPES)
     check_vectors(atlas, points.provenance, 12)
     check_vectors(atlas, {}, 12)
-    for made, width in (({"weights_sha256": "1" * 64}, 12), ({**points.provenance, "layer": 1}, 12), ({}, 13)):
+    others = {"weights_sha256": "1" * 64}, {**points.provenance, "layer": 1}, {**points.provenance, "pooling": "max"}
+    for made, width in (*((other, 12) for other in others), ({}, 13)):
         with pytest.raises(WeightsError, match="the atlas was made with made up"):
             check_vectors(atlas, made, width)
     nameless = atlas_file_of(points, lay_out(points.vectors_ND, PLAIN), [""] * 120, [""] * 120)
