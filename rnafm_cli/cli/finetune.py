@@ -64,8 +64,13 @@ def fold(
     ] = None,
     model: options.Model = "rnafm-mini",
     encoder: Annotated[
-        EncoderChoice, typer.Option("--encoder", help="Frozen, trained too, or a head without embeddings.")
-    ] = EncoderChoice.frozen,
+        EncoderChoice | None,
+        typer.Option(
+            "--encoder",
+            help="Frozen, trained too, or a head without embeddings.",
+            show_default="the recipe's run.encoder, frozen if it has none",
+        ),
+    ] = None,
     init_from: Annotated[
         Path | None, typer.Option("--init-from", metavar="HEAD", help="Start from the weights of this fold head.")
     ] = None,
@@ -105,7 +110,7 @@ def fold(
     from rnafm_cli.training.fold_run import FoldRun, run_fold
 
     chosen = [*(overrides or [])]
-    if encoder is not EncoderChoice.none:
+    if encoder not in (None, EncoderChoice.none):
         chosen.append(f'run.encoder="{encoder.value}"')
     config = load_fold_config(recipe, chosen)
     files = FoldFiles(train=tuple(train), partners=tuple(partner or ()), dev=tuple(dev or ()), families=families)

@@ -35,7 +35,12 @@ Sets = Annotated[
 RunFolder = Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder of the run.")]
 RecipeFile = Annotated[Path | None, typer.Option("--recipe", metavar="TOML", help="Recipe; the defaults without it.")]
 EncoderUse = Annotated[
-    EncoderChoice, typer.Option("--encoder", help="Frozen, trained too, or a head without embeddings.")
+    EncoderChoice | None,
+    typer.Option(
+        "--encoder",
+        help="Frozen, trained too, or a head without embeddings.",
+        show_default="the recipe's run.encoder, frozen if it has none",
+    ),
 ]
 InitFrom = Annotated[
     str | None,
@@ -56,7 +61,7 @@ def rbp(
     output: RunFolder,
     recipe: RecipeFile = None,
     model: options.Model = "rnafm-mini",
-    encoder: EncoderUse = EncoderChoice.frozen,
+    encoder: EncoderUse = None,
     init_from: InitFrom = None,
     overrides: Overrides = None,
     max_minutes: MaxMinutes = None,
@@ -88,7 +93,7 @@ def mrl(
     output: RunFolder,
     recipe: RecipeFile = None,
     model: options.Model = "rnafm-mini",
-    encoder: EncoderUse = EncoderChoice.frozen,
+    encoder: EncoderUse = None,
     init_from: InitFrom = None,
     overrides: Overrides = None,
     max_minutes: MaxMinutes = None,
@@ -115,9 +120,9 @@ def mrl(
     _tell(run_load(files, settings, report=console.info), "mean R2")
 
 
-def _overrides(given: list[str] | None, encoder: EncoderChoice) -> list[str]:
+def _overrides(given: list[str] | None, encoder: EncoderChoice | None) -> list[str]:
     chosen = [*(given or [])]
-    if encoder is not EncoderChoice.none:
+    if encoder not in (None, EncoderChoice.none):
         chosen.append(f'run.encoder="{encoder.value}"')
     return chosen
 
@@ -127,7 +132,7 @@ def _files(
     output: Path,
     name: str,
     model: str,
-    encoder: EncoderChoice,
+    encoder: EncoderChoice | None,
     init_from: str | None,
     max_minutes: float | None,
     threads: int | None,

@@ -85,7 +85,7 @@ def read_labelled(path: Path, column: str, *, binary: bool = False) -> LabelledR
     for row, cells in _rows(path, ("sequence", column)):
         sequences.append(_sequence(cells["sequence"], row))
         values.append(_value(cells[column], row, column, binary))
-        splits.append(cells.get("split", ""))
+        splits.append(cells.get("split", "").strip())
         ids.append(cells.get("id", ""))
     if not sequences:
         raise InputError(f"{where}: holds no rows")

@@ -48,7 +48,7 @@ def split_sets(
     development row of any set go, unless ``filter_leaks`` is off.
 
     Raises:
-        InputError: for a set without training or development rows.
+        InputError: for a set without training or development rows, before or after that.
     """
     split: list[LabelledRows] = []
     for rows in sets:
@@ -62,10 +62,17 @@ def split_sets(
     for part, name in [(part, "train") for part in train] + [(part, "dev") for part in dev_sets]:
         if not len(part):
             raise InputError(f"{part.name}: has no {name} rows", hint="the column 'split' holds train and dev")
-    counts = {"read": sum(map(len, train))}
+    given, held = sum(map(len, train)), sum(map(len, dev_sets))
+    counts = {"read": sum(map(len, split)), "of another split": sum(map(len, split)) - given - held}
     if filter_leaks:
-        train = without_leaks(train, dev_sets)
-        counts["share a 30-mer with a development row"] = counts["read"] - sum(map(len, train))
+        before, train = train, without_leaks(train, dev_sets)
+        for whole, kept in zip(before, train, strict=True):
+            if not len(kept):
+                raise InputError(
+                    f"{whole.name}: each of its {len(whole)} training rows shares a 30-mer with a development row",
+                    hint="cut off ends that all rows share, or --set data.filter_leaks=false",
+                )
+        counts["share a 30-mer with a development row"] = given - sum(map(len, train))
     counts["train"] = sum(map(len, train))
     counts["dev"] = sum(map(len, dev_sets))
     return train, dev_sets, counts

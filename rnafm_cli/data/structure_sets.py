@@ -143,16 +143,26 @@ def cluster_dev_split(
     """Split records into training and development parts; close sequences stay together.
 
     Returns:
-        (training, development); the second holds about ``share`` of the records.
+        (training, development); the second holds about ``share`` of the records, and not more.
+
+    Raises:
+        InputError: when all records hang together.
     """
     labels = [str(k) for k in range(len(records))]
     groups = linked_groups([record.sequence for record in records], labels)
     group_of = np.asarray([groups[label] for label in labels])
-    order = np.random.default_rng(seed).permutation(np.unique(group_of))
-    counts = np.bincount(group_of, minlength=len(order))
-    # The last group drawn is the one that reaches the share, so at least one is.
-    last = int(np.searchsorted(np.cumsum(counts[order]), share * len(records))) + 1
-    is_dev = np.isin(group_of, order[:last])
+    counts = np.bincount(group_of)
+    wanted, taken = max(1, round(share * len(records))), list[int]()
+    for group in np.random.default_rng(seed).permutation(np.unique(group_of)):
+        if counts[taken].sum() + counts[group] <= wanted:
+            taken.append(int(group))
+    if not taken:
+        raise InputError(
+            f"no part of the {len(records)} records can be held out: the smallest group of alike ones is larger than "
+            f"{wanted}",
+            hint="give a development set with --dev",
+        )
+    is_dev = np.isin(group_of, taken)
     return (
         [record for record, dev in zip(records, is_dev, strict=True) if not dev],
         [record for record, dev in zip(records, is_dev, strict=True) if dev],

@@ -14,7 +14,7 @@ from rnafm_cli.models.files import Card, load_model_file, save_model_file
 
 __all__ = ["average_models"]
 
-_CHOSEN_AFTERWARDS = frozenset({"gamma"})
+_CHOSEN_AFTERWARDS = frozenset({"gamma", "calibration", "sd_factors"})
 """Settings that were chosen for finished weights and may differ; the first file's are kept."""
 
 

@@ -34,6 +34,7 @@ __all__ = [
     "FOREIGN_SUFFIXES",
     "encoder_config",
     "encoder_path",
+    "encoder_read_by",
     "find",
     "load_component",
     "load_encoder",
@@ -209,6 +210,11 @@ def _embeds_encoder(path: Path) -> bool:
     return any(name.startswith(_EMBEDDED) for name in tensor_names(path))
 
 
+def encoder_read_by(card: Card) -> str | None:
+    """SHA-256 of the file whose encoder a head reads: its own, where that holds one; None for a head without."""
+    return card.weights_sha256 if "encoder" in card.config else card.encoder_sha256
+
+
 def _needs_none(path: Path) -> bool:
     """Whether a head was trained without an encoder."""
     card = read_card(path)
@@ -226,7 +232,7 @@ def _check_encoder(head: Path, encoder: Path) -> None:
 
 def _encoder_of(card: Card, path: Path, folders: list[Path]) -> Path:
     for other, its in cards_in(folders):
-        if its.kind == ENCODER and its.weights_sha256 == card.encoder_sha256:
+        if its.weights_sha256 == card.encoder_sha256 and (its.kind == ENCODER or "encoder" in its.config):
             return other
     raise WeightsError(
         f"{path}: its encoder (sha256 {str(card.encoder_sha256)[:12]}...) is not on this machine",

@@ -43,7 +43,7 @@ def assemble_binding(paths: Sequence[Path], data: BindingData, *, window: int, r
     """Read the sets, split them and join their training rows; longer rows keep their middle.
 
     Raises:
-        InputError: for a set without bound or unbound training rows.
+        InputError: for a set without bound or unbound rows in either part.
     """
     train, dev, counts = split_sets(
         read_sets(paths, "label", binary=True),
@@ -52,9 +52,13 @@ def assemble_binding(paths: Sequence[Path], data: BindingData, *, window: int, r
         seed=data.seed,
         report=report,
     )
-    for rows in train:
-        if len(set(rows.values.tolist())) < 2:
-            raise InputError(f"{rows.name}: its training rows are all of one label")
+    for part, name in ((train, "training"), (dev, "development")):
+        for rows in part:
+            if len(set(rows.values.tolist())) < 2:
+                raise InputError(
+                    f"{rows.name}: its {len(rows)} {name} rows are all of one label",
+                    hint="both are needed: give more rows, or another split",
+                )
     counts["cut to their middle"] = sum(len(s) > window for rows in (*train, *dev) for s in rows.sequences)
     counts["bound"] = int(sum(rows.values.sum() for rows in train))
     report("rows: " + ", ".join(f"{name} {count}" for name, count in counts.items() if count))

@@ -26,6 +26,7 @@ from torch.optim import Optimizer
 
 from rnafm_cli.data.shards import file_sha256, write_json
 from rnafm_cli.errors import InputError, RnafmError
+from rnafm_cli.training.optimizers import keeping_settings
 
 __all__ = ["CheckpointFolder", "RunState", "load_weights", "read_marker", "restore"]
 
@@ -125,16 +126,14 @@ def restore(path: Path, model: nn.Module, optimizer: Optimizer) -> tuple[RunStat
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         dcp.load(tensors, checkpoint_id=str(path), no_dist=not dist.is_initialized())
-    settings = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
-    set_state_dict(
-        model,
-        optimizer,
-        model_state_dict=tensors["model"],
-        optim_state_dict=tensors["optimizer"],
-        options=StateDictOptions(flatten_optimizer_state_dict=True),
-    )
-    for group, kept in zip(optimizer.param_groups, settings, strict=True):
-        group.update(kept)
+    with keeping_settings(optimizer):
+        set_state_dict(
+            model,
+            optimizer,
+            model_state_dict=tensors["model"],
+            optim_state_dict=tensors["optimizer"],
+            options=StateDictOptions(flatten_optimizer_state_dict=True),
+        )
     return RunState(**marker["state"]), marker["extra"]
 
 

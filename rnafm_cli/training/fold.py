@@ -36,7 +36,7 @@ from rnafm_cli.training.fold_log import TrainingLog
 from rnafm_cli.training.fold_scores import DevScores
 from rnafm_cli.training.fold_state import CHECKPOINT, FoldState
 from rnafm_cli.training.fold_teacher import FoldTeacher, divergence
-from rnafm_cli.training.optimizers import decay_groups
+from rnafm_cli.training.optimizers import decay_groups, keeping_settings
 from rnafm_cli.training.stop_signals import StopSignals
 
 __all__ = ["FoldOutcome", "FoldTrainer", "begin_from", "head_config", "row_loss"]
@@ -171,15 +171,16 @@ class FoldTrainer:
         """Go on from the folder's checkpoint, if any, until the steps, the time or the patience are used up."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self._restore()
+        began_at = self.step
         write_json(self.folder / "config.json", self.config.to_dict())
         log = TrainingLog(self.folder / "metrics.csv", self.step)
         self._dev.open(self.folder / "scores.csv", self.step)
         run = self.config.run
         started = saved = scored = time.monotonic()
-        before = self._seconds
-        finished = False
+        before, scored_at = self._seconds, -1
+        finished = self._is_finished()
         with StopSignals() as signals:
-            for records, rng in self._batches():
+            for records, rng in self._batches() if not finished else ():
                 loss, norm, batch = self._advance(records, rng)
                 self._seconds = before + time.monotonic() - started
                 log.add(loss, norm, batch)
@@ -189,19 +190,20 @@ class FoldTrainer:
                 every = run.score_steps
                 if self.step % every == 0 if every else now - scored >= 60 * run.score_minutes:
                     self._score()
-                    scored = time.monotonic()
-                out_of_patience = bool(run.patience) and self._since_best >= run.patience
-                finished = out_of_patience or self.step >= self.config.optim.steps
+                    scored, scored_at = time.monotonic(), self.step
+                finished = self._is_finished()
                 out_of_time = max_minutes is not None and now - started >= 60 * max_minutes
                 if finished or out_of_time or signals.received is not None:
                     break
                 if now - saved >= 60 * run.save_minutes:
                     self._save()
                     saved = time.monotonic()
-        # Who asks by a signal wants the processor back soon.
-        if signals.received is None:
-            self._score()
+        # Weights first: whatever a measurement meets, they are kept.
         self._save()
+        # Who asks by a signal wants the processor back soon; a finished run that is run again has been measured.
+        if signals.received is None and scored_at != self.step and self.step > began_at:
+            self._score(planned=finished)
+            self._save()
         self._export("last", {})
         log.close()
         self._dev.close()
@@ -274,9 +276,14 @@ class FoldTrainer:
     def _rate(self, step: int) -> float:
         return self.config.optim.rate * self.config.rate_factor(step)
 
-    def _score(self) -> None:
+    def _is_finished(self) -> bool:
+        patience = self.config.run.patience
+        return self.step >= self.config.optim.steps or (bool(patience) and self._since_best >= patience)
+
+    def _score(self, *, planned: bool = True) -> None:
+        """Measure; what an interruption brings about does not count against the patience."""
         found = self._dev.measure(*self.mean_head(), step=self.step, seconds=self._seconds)
-        self._since_best += 1
+        self._since_best += planned
         if found.score > self._best:
             self._best, self._since_best = found.score, 0
             self._export("best", found.metrics)
@@ -321,6 +328,7 @@ class FoldTrainer:
             since_best=self._since_best,
             head=dataclasses.asdict(self.config.head),
             records=len(self.data.train),
+            encoder_sha256=self._card.encoder_sha256,
         )
         state.save(self.folder / CHECKPOINT)
 
@@ -329,12 +337,16 @@ class FoldTrainer:
         if not path.exists():
             return
         state = FoldState.load(path)
-        if state.head != dataclasses.asdict(self.config.head) or state.records != len(self.data.train):
-            problem = f"{path}: belongs to a run with another head or other training records"
+        same_inputs = state.trained.keys() == self._trained.state_dict().keys()
+        same_encoder = state.encoder_sha256 in (None, self._card.encoder_sha256)
+        same_data = state.head == dataclasses.asdict(self.config.head) and state.records == len(self.data.train)
+        if not (same_inputs and same_encoder and same_data):
+            problem = f"{path}: belongs to a run with another head or encoder, or other training records"
             raise ConfigError(problem, hint="start a new run in another folder")
         self._trained.load_state_dict(state.trained)
         self._mean = state.mean
-        self._optimizer.load_state_dict(state.optimizer)
+        with keeping_settings(self._optimizer):
+            self._optimizer.load_state_dict(state.optimizer)
         self.step, self._round, self._batch = state.step, state.round, state.batch
         self._seconds, self._best, self._since_best = state.seconds, state.best, state.since_best
         self._report(f"resuming at step {self.step}")

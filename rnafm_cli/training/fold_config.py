@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from rnafm_cli.errors import ConfigError
 from rnafm_cli.training.recipe_files import load_recipe, recipe_from_dict
 
 __all__ = ["FoldConfig", "load_fold_config"]
@@ -122,6 +123,10 @@ class FoldConfig:
     variation: VariationSection = field(default_factory=VariationSection)
     optim: OptimSection = field(default_factory=OptimSection)
     run: RunSection = field(default_factory=RunSection)
+
+    def __post_init__(self) -> None:
+        if self.run.log_steps < 1 or self.optim.steps < 1:
+            raise ConfigError("run.log_steps and optim.steps must be at least 1")
 
     def to_dict(self) -> dict[str, Any]:
         """Nested plain values."""

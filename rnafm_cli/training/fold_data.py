@@ -17,7 +17,7 @@ from rnafm_cli.data.structure_sets import (
     without_close,
     without_families,
 )
-from rnafm_cli.errors import InputError
+from rnafm_cli.errors import InputError, UsageError
 from rnafm_cli.rna.records import StructureRecord
 from rnafm_cli.training.fold_config import FoldConfig
 
@@ -67,9 +67,16 @@ def assemble(files: FoldFiles, config: FoldConfig, *, report: Callable[[str], No
     """Read all files and take out of training what is close to a development record.
 
     Raises:
+        UsageError: for two development sets of one name.
         InputError: when nothing is left to train on.
     """
     limit = config.data.max_length
+    names = [_name(path) for path in files.dev] + ["newfam"] * bool(files.families)
+    if repeated := {name for name in names if names.count(name) > 1}:
+        raise UsageError(
+            f"two development sets are called '{min(repeated)}'",
+            hint="a file's name up to its first dot is its set's name; 'newfam' is that of --families",
+        )
     dev = {_name(path): load_structures([path]) for path in files.dev}
     held = new_families(files.families) if files.families else []
     counts: dict[str, int] = {}

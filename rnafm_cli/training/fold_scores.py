@@ -11,6 +11,7 @@ import torch
 
 from rnafm_cli.data.buckets import buckets
 from rnafm_cli.data.prior_cache import PriorCache
+from rnafm_cli.errors import InputError
 from rnafm_cli.models.encoder import Encoder
 from rnafm_cli.models.pair import PairHead, pair_probabilities
 from rnafm_cli.rna.decode import DecodeOptions, decode
@@ -58,11 +59,21 @@ class DevScores:
 
     @staticmethod
     def choose(sets: dict[str, list[StructureRecord]], run: RunSection) -> dict[str, list[StructureRecord]]:
-        """The records of each set that are measured, the same ones every time."""
+        """The records of each set that are measured, the same ones every time.
+
+        Raises:
+            InputError: for a set without any.
+        """
         chosen = {}
         for name, records in sets.items():
             short = [record for record in records if len(record.sequence) <= run.score_longest]
             drawn = np.random.default_rng(0).permutation(len(short))[: run.score_records]
+            if not len(drawn):
+                raise InputError(
+                    f"development set '{name}': none of its {len(records)} records is measured, all are longer than "
+                    f"{run.score_longest} nt",
+                    hint="raise run.score_longest, or leave the set out",
+                )
             chosen[name] = [short[k] for k in sorted(drawn)]
         return chosen
 

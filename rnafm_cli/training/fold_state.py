@@ -37,6 +37,8 @@ class FoldState:
     """The recipe's head section."""
     records: int
     """How many training records there are."""
+    encoder_sha256: str | None = None
+    """Of the encoder whose embeddings are read."""
 
     def save(self, path: Path) -> None:
         """Write the file; the one before stays until the new one is on disk.

@@ -165,5 +165,7 @@ Recipe = BindingRecipe | LoadRecipe
 def _check(recipe: Recipe) -> None:
     if recipe.optim.epochs <= 0 or recipe.optim.batch < 2:
         raise ConfigError("optim.epochs must be positive and optim.batch at least 2")
+    if recipe.run.log_steps < 1:
+        raise ConfigError("run.log_steps must be at least 1")
     if not 0 < recipe.data.dev_share < 1:
         raise ConfigError(f"data.dev_share {recipe.data.dev_share} is a share, between 0 and 1")

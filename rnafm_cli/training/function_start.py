@@ -12,7 +12,7 @@ from rnafm_cli.models.files import load_tensors
 from rnafm_cli.models.head_start import begin_from
 from rnafm_cli.models.reduction import Reduction
 from rnafm_cli.models.ribosome_load import LoadConfig, LoadHead
-from rnafm_cli.models.store import load_component
+from rnafm_cli.models.store import encoder_read_by, load_component
 
 __all__ = ["HeadStart", "load_head_start"]
 
@@ -66,5 +66,5 @@ def load_head_start(
     else:
         head = LoadHead(LoadConfig.from_dict(card.config))
     load_tensors(head, tensors, card)
-    same = encoder_sha256 is not None and card.encoder_sha256 == encoder_sha256 and head.config.reduced == channels
+    same = encoder_sha256 is not None and encoder_read_by(card) == encoder_sha256 and head.config.reduced == channels
     return HeadStart(head, same, report)

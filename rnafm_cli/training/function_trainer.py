@@ -25,7 +25,7 @@ from rnafm_cli.models.encoder import Encoder
 from rnafm_cli.models.files import Card, save_model_file
 from rnafm_cli.training.fold_state import CHECKPOINT, FoldState
 from rnafm_cli.training.function_config import Recipe
-from rnafm_cli.training.optimizers import decay_groups
+from rnafm_cli.training.optimizers import decay_groups, keeping_settings
 from rnafm_cli.training.run_log import CsvLog
 from rnafm_cli.training.schedule import rate_at
 from rnafm_cli.training.stop_signals import StopSignals
@@ -229,6 +229,9 @@ class FunctionTrainer:
         if found.score > self._best:
             self._best = found.score
             self._export("best", found)
+        elif self._best == -math.inf:
+            # The measure may be undefined (one value for all rows, say): what there is then counts as the best.
+            self._export("best", found)
 
     def _export(self, name: str, found: Scored) -> None:
         head, encoder = self.mean_head()
@@ -268,6 +271,7 @@ class FunctionTrainer:
             since_best=0,
             head=dataclasses.asdict(self.recipe.head),
             records=self.task.rows,
+            encoder_sha256=self._card.encoder_sha256,
         )
         state.save(self.folder / CHECKPOINT)
 
@@ -276,12 +280,16 @@ class FunctionTrainer:
         if not path.exists():
             return
         state = FoldState.load(path)
-        if state.head != dataclasses.asdict(self.recipe.head) or state.records != self.task.rows:
-            problem = f"{path}: belongs to a run with another head or other training rows"
+        same_inputs = state.trained.keys() == self._trained.state_dict().keys()
+        same_encoder = state.encoder_sha256 in (None, self._card.encoder_sha256)
+        same_data = state.head == dataclasses.asdict(self.recipe.head) and state.records == self.task.rows
+        if not (same_inputs and same_encoder and same_data):
+            problem = f"{path}: belongs to a run with another head or encoder, or other training rows"
             raise ConfigError(problem, hint="start a new run in another folder")
         self._trained.load_state_dict(state.trained)
         self._mean = state.mean
-        self._optimizer.load_state_dict(state.optimizer)
+        with keeping_settings(self._optimizer):
+            self._optimizer.load_state_dict(state.optimizer)
         self.step, self._round, self._batch = state.step, state.round, state.batch
         self._seconds, self._best = state.seconds, state.best
         self._report(f"resuming at step {self.step} of {self.steps}")

@@ -45,7 +45,7 @@ def assemble_loads(
     """Read the assays (column ``mrl``), split them and join their training rows; of longer UTRs the 3' end counts.
 
     Raises:
-        InputError: for an assay whose training labels do not vary.
+        InputError: for an assay whose training or development labels do not vary.
     """
     train, dev, counts = split_sets(
         read_sets(paths, "mrl", binary=False),
@@ -63,6 +63,12 @@ def assemble_loads(
     for rows, deviation in zip(train, deviations, strict=True):
         if not deviation > 0:
             raise InputError(f"{rows.name}: its training rows all have the same ribosome load")
+    for rows in dev:
+        if len(set(rows.values.tolist())) < 2:
+            raise InputError(
+                f"{rows.name}: its {len(rows)} development rows all have the same ribosome load",
+                hint="give more rows, or another split",
+            )
     labels = [(rows.values - m) / d for rows, m, d in zip(train, means, deviations, strict=True)]
     return LoadRows(
         names=tuple(rows.name for rows in train),

@@ -27,7 +27,7 @@ from rnafm_cli.models.precision import mixed_precision
 from rnafm_cli.models.tertiary import TertiaryHead
 from rnafm_cli.training.fold import head_config
 from rnafm_cli.training.fold_state import CHECKPOINT, FoldState
-from rnafm_cli.training.optimizers import decay_groups
+from rnafm_cli.training.optimizers import decay_groups, keeping_settings
 from rnafm_cli.training.run_log import CsvLog
 from rnafm_cli.training.schedule import rate_at
 from rnafm_cli.training.stop_signals import StopSignals
@@ -263,7 +263,8 @@ class TertiaryTrainer:
             raise ConfigError(problem, hint="start a new run in another folder")
         self.head.load_state_dict(state.trained)
         self._mean = state.mean
-        self._optimizer.load_state_dict(state.optimizer)
+        with keeping_settings(self._optimizer):
+            self._optimizer.load_state_dict(state.optimizer)
         self.step, self._round, self._batch = state.step, state.round, state.batch
         self._seconds = state.seconds
 

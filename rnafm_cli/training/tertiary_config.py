@@ -127,6 +127,8 @@ class TertiaryRecipe:
     def __post_init__(self) -> None:
         if self.data.folds < 2:
             raise ConfigError(f"data.folds {self.data.folds} must be at least 2")
+        if self.run.log_steps < 1:
+            raise ConfigError("run.log_steps must be at least 1")
         if self.map.levels < 1 or self.sampling.crop < 8:
             raise ConfigError("map.levels must be at least 1 and sampling.crop at least 8")
         if self.run.bf16 and (self.map.channels % 16 or (self.map.levels > 1 and self.map.growth % 16)):

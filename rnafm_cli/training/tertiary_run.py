@@ -7,8 +7,10 @@ maps, ``table.tsv`` with the means, ``held_out.h5``, and ``final/head.safetensor
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -20,8 +22,9 @@ from rnafm_cli.data.shards import write_json
 from rnafm_cli.errors import ConfigError, InputError, UsageError, WeightsError
 from rnafm_cli.models.files import Card, load_model_file
 from rnafm_cli.models.pair import PairConfig
-from rnafm_cli.models.store import load_component, load_encoder
+from rnafm_cli.models.store import encoder_read_by, load_component, load_encoder
 from rnafm_cli.models.tertiary import TertiaryConfig, TertiaryHead
+from rnafm_cli.rna.chains import Chain
 from rnafm_cli.rna.map_metrics import CONTACT_METRICS
 from rnafm_cli.training.tertiary import HEAD_FILE, Start, TertiaryTrainer
 from rnafm_cli.training.tertiary_config import TertiaryRecipe
@@ -145,6 +148,7 @@ class _Work:
         if run.task == "distance" and not counts["with distances"]:
             raise InputError("no chain has distances, only contacts", hint="give structures, or HDF5 with 'distance'")
         run.output.mkdir(parents=True, exist_ok=True)
+        self._check_same(chains)
         write_json(run.output / "config.json", run.recipe.to_dict())
         prior_file = (run.prior_cache or run.output / "prior.h5") if run.prior else None
         data = prepare_examples(
@@ -158,6 +162,34 @@ class _Work:
             finished, head = self._final(data, means)
         return TertiaryOutcome(finished, means, head)
 
+    def _check_same(self, chains: Sequence[Chain]) -> None:
+        """Refuse a folder whose folds were made of other chains, or by another recipe: they would be mixed.
+
+        Raises:
+            ConfigError: naming what differs.
+        """
+        run, path = self._run, self._run.output / "run.json"
+        told = json.dumps([[chain.id, chain.sequence] for chain in chains])
+        made = {
+            "task": run.task,
+            "chains": hashlib.sha256(told.encode()).hexdigest(),
+            "encoder": self._encoder_sha256,
+            "fold head": self._start_sha256,
+            "prior": run.prior,
+            "recipe": {name: values for name, values in run.recipe.to_dict().items() if name != "run"},
+        }
+        # Tuples become lists, as in the file.
+        made = json.loads(json.dumps(made))
+        if path.exists():
+            before = json.loads(path.read_text(encoding="utf-8"))
+            if other := [name for name in made if before.get(name) != made[name]]:
+                raise ConfigError(
+                    f"{run.output}: holds a run with another {', '.join(other)}",
+                    hint="start a new run in another folder",
+                )
+            return
+        write_json(path, made)
+
     def _load_start(self) -> Start | None:
         run = self._run
         self._start_sha256: str | None = None
@@ -166,7 +198,7 @@ class _Work:
         tensors, card = load_component(run.init_from, "fold", weights_dir=run.weights_dir, any_encoder=True)
         if card.kind != "fold":
             raise WeightsError(f"{run.init_from}: is a model of kind '{card.kind}', not a fold head")
-        if card.encoder_sha256 != self._encoder_sha256:
+        if encoder_read_by(card) != self._encoder_sha256:
             raise WeightsError(
                 f"{run.init_from}: its fold head was trained on another encoder than {run.model or 'none'}",
                 hint="give its own encoder with --model",

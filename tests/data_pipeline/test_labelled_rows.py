@@ -91,3 +91,29 @@ def test_sets_are_told_apart_by_name(tmp_path: Path) -> None:
     (tmp_path / "none").mkdir()
     with pytest.raises(InputError, match="no .tsv"):
         read_sets([tmp_path / "none"], "label", binary=True)
+
+
+def test_rows_of_other_splits_are_counted_and_common_ends_are_told(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    rows = ["".join(rng.choice(list("ACGU"), 40)) for _ in range(12)]
+    splits = [" train"] * 6 + ["dev"] * 3 + ["valid", "Train", "test"]
+
+    def written(end: str) -> Path:
+        path = tmp_path / "s.tsv"
+        table = "".join(
+            f"{end}{row}\t{k % 2}\t{split}\n" for k, (row, split) in enumerate(zip(rows, splits, strict=True))
+        )
+        path.write_text("sequence\tlabel\tsplit\n" + table)
+        return path
+
+    train, dev, counts = split_sets(read_sets([written("")], "label", binary=True))
+    assert (len(train[0]), len(dev[0])) == (6, 3)
+    assert counts == {
+        "read": 12,
+        "of another split": 3,
+        "share a 30-mer with a development row": 0,
+        "train": 6,
+        "dev": 3,
+    }
+    with pytest.raises(InputError, match="s: each of its 6 training rows shares a 30-mer"):
+        split_sets(read_sets([written("ACGU" * 8)], "label", binary=True))

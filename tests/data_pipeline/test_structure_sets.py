@@ -80,7 +80,7 @@ def test_nothing_close_to_a_development_record_stays() -> None:
 def test_dev_split_keeps_clusters_whole_and_is_deterministic() -> None:
     records = made_up_families(20, 5)
     train, dev = cluster_dev_split(records, share=0.2, seed=0)
-    assert 20 <= len(dev) <= 25 and len(train) + len(dev) == 100
+    assert len(dev) == 20 and len(train) + len(dev) == 100
     assert not {record.family for record in train} & {record.family for record in dev}
     again = cluster_dev_split(records, share=0.2, seed=0)
     assert [record.id for record in again[1]] == [record.id for record in dev]
@@ -117,3 +117,15 @@ def test_reading_structures_and_family_tables(tmp_path: Path) -> None:
     assert read.published == {"RF1"} and read.is_named_by_type("RF1") and not read.is_named_by_type("RF2")
     with pytest.raises(InputError):
         FamilyTable.read(path)
+
+
+def test_a_group_larger_than_what_is_held_out_stays_in_training() -> None:
+    rng = np.random.default_rng(0)
+    base = random_rna(90, rng)
+    alike = [StructureRecord(f"a{k}", base[:k] + "A" + base[k + 1 :]) for k in range(60)]
+    others = [StructureRecord(f"o{k}", random_rna(90, rng)) for k in range(20)]
+    for seed in range(6):
+        train, dev = cluster_dev_split([*alike, *others], share=0.1, seed=seed)
+        assert len(dev) == 8 and len(train) == 72 and all(record.id.startswith("o") for record in dev)
+    with pytest.raises(InputError, match="give a development set|larger than 6"):
+        cluster_dev_split(alike, share=0.1, seed=0)

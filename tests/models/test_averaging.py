@@ -15,17 +15,19 @@ from rnafm_cli.models.files import Card, load_model_file, save_model_file
 from rnafm_cli.models.pair import PairConfig, PairHead
 
 
-def head_file(path: Path, value: float, *, config: PairConfig | None = None, gamma: float | None = None) -> Card:
+def head_file(path: Path, value: float, *, config: PairConfig | None = None, **found: object) -> Card:
     config = config or tiny_pair()
     tensors = {name: torch.full_like(tensor, value) for name, tensor in PairHead(config).state_dict().items()}
-    settings = dataclasses.asdict(config) | ({} if gamma is None else {"gamma": gamma})
+    settings = dataclasses.asdict(config) | found
     card = Card(name=path.stem, kind="fold", config=settings, encoder_sha256="e", seed=4, metrics={"f1": 0.5})
     return save_model_file(path, tensors, dataclasses.replace(card, dtype="float16"))
 
 
 def test_the_mean_and_where_it_comes_from(tmp_path: Path) -> None:
     paths = [tmp_path / "best.safetensors", tmp_path / "last.safetensors"]
-    cards = [head_file(paths[0], 1.0, gamma=2.0), head_file(paths[1], 4.0)]
+    # What was found for finished weights may differ, or be there for one file alone.
+    found = {"gamma": 2.0, "calibration": {"X": {"slope": 1.0}}, "sd_factors": [1.0]}
+    cards = [head_file(paths[0], 1.0, **found), head_file(paths[1], 4.0)]
     average_models(paths, tmp_path / "mean.safetensors", name="mine")
     tensors, card = load_model_file(tmp_path / "mean.safetensors")
     assert all((tensor == 2.5).all() for tensor in tensors.values())

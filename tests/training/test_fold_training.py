@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from rnafm_cli.data.prior_cache import PriorCache
-from rnafm_cli.errors import ConfigError, WeightsError
+from rnafm_cli.errors import ConfigError, InputError, UsageError, WeightsError
 from rnafm_cli.models.config import EncoderConfig
 from rnafm_cli.models.encoder import Encoder
 from rnafm_cli.models.files import Card, load_model_file
@@ -20,6 +20,7 @@ from rnafm_cli.rna.records import StructureRecord
 from rnafm_cli.training.fold import FoldOutcome, FoldTrainer, begin_from, head_config
 from rnafm_cli.training.fold_config import FoldConfig, load_fold_config
 from rnafm_cli.training.fold_data import FoldData, FoldFiles, assemble
+from rnafm_cli.training.fold_state import CHECKPOINT, FoldState
 
 pytest.importorskip("RNA")
 
@@ -197,3 +198,43 @@ def test_recipe_is_checked(tmp_path: Path) -> None:
         load_fold_config(path)
     shipped = load_fold_config(Path(__file__).parents[2] / "configs" / "fold-mini.toml")
     assert shipped.rate_factor(0) < shipped.rate_factor(400) == 1.0 > shipped.rate_factor(shipped.optim.steps)
+
+
+def test_a_finished_run_that_is_run_again_stays_as_it_is(data: FoldData, cache: PriorCache, tmp_path: Path) -> None:
+    config = recipe(run={"score_steps": 3})
+    _, first = run(config, data, cache, tmp_path)
+    scores = (tmp_path / "scores.csv").read_text()
+    assert scores.count("\n6,") == len(rows(tmp_path / "scores.csv")) // 2, "the last step is measured once"
+    again, second = run(config, data, cache, tmp_path)
+    assert (second.step, second.finished, second.best_score) == (6, True, first.best_score)
+    assert again.step == 6 and (tmp_path / "scores.csv").read_text() == scores
+
+
+def test_changed_settings_of_the_optimiser_apply_on_resuming(data: FoldData, cache: PriorCache, tmp_path: Path) -> None:
+    run(recipe(optim={"steps": 3}), data, cache, tmp_path)
+    run(recipe(optim={"weight_decay": 0.5, "beta2": 0.9}), data, cache, tmp_path)
+    groups = FoldState.load(tmp_path / CHECKPOINT).optimizer["param_groups"]
+    assert sorted({group["weight_decay"] for group in groups}) == [0.0, 0.5]
+    assert {group["betas"][1] for group in groups} == {0.9}
+
+
+def test_a_run_with_other_inputs_or_another_encoder_is_refused(
+    data: FoldData, cache: PriorCache, tmp_path: Path
+) -> None:
+    run(recipe(optim={"steps": 3}), data, cache, tmp_path / "a")
+    with pytest.raises(ConfigError, match="another head or encoder"):
+        run(recipe(), data, cache, tmp_path / "a", full=encoder())
+    other = Card(name="t", kind="fold", config={}, encoder_sha256="other")
+    with pytest.raises(ConfigError, match="another head or encoder"):
+        FoldTrainer(recipe(), data, tmp_path / "a", encoder=None, cache=cache, card=other).train()
+
+
+def test_a_set_of_which_nothing_is_measured_is_told(data: FoldData, cache: PriorCache, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="'dev': none of its 6 records is measured, all are longer than 10 nt"):
+        run(recipe(run={"score_longest": 10}), data, cache, tmp_path)
+
+
+def test_development_sets_of_one_name_are_refused(tmp_path: Path) -> None:
+    files = FoldFiles(train=(tmp_path / "t.tsv",), dev=(tmp_path / "a" / "dev.v1.tsv", tmp_path / "b" / "dev.v2.tsv"))
+    with pytest.raises(UsageError, match="two development sets are called 'dev'"):
+        assemble(files, recipe())

@@ -233,3 +233,14 @@ def test_chains_too_short_or_unknown_are_left_out(tmp_path: Path) -> None:
 def test_configuration_of_a_tiny_head_matches_its_recipe() -> None:
     assert recipe().network(tiny_pair()).widths == (8, 16)
     assert tiny_config().readout == recipe().map.readout
+
+
+def test_folds_of_another_recipe_or_other_chains_are_not_mixed(tmp_path: Path) -> None:
+    chain_file(tmp_path / "chains.h5", made_chains(6))
+    options = {"prior": False, "final": False, "rows": ("sequence",), "folds": (0,)}
+    run(tmp_path / "run", tmp_path, **options)
+    with pytest.raises(ConfigError, match="holds a run with another recipe"):
+        run(tmp_path / "run", tmp_path, recipe=recipe(map={"blocks": 2}), **options)
+    chain_file(tmp_path / "chains.h5", made_chains(7))
+    with pytest.raises(ConfigError, match="holds a run with another chains"):
+        run(tmp_path / "run", tmp_path, **options)
