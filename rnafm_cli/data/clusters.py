@@ -48,15 +48,18 @@ class ClusterTable:
         order = np.argsort(keys, kind="stable")
         self._keys = keys[order]
         self._clusters = np.concatenate(clusters)[order]
+        self.missing = 0
 
-    def lookup(self, ids: list[bytes]) -> tuple[np.ndarray, int]:
-        """(n,) uint64 cluster of each id, and how many the file lacks: each of these is a cluster of its own."""
+    def lookup(self, ids: list[bytes]) -> np.ndarray:
+        """(n,) uint64 cluster of each id; an id that the file lacks is a cluster of its own and counted."""
         hashes = name_hashes(ids)
         if not len(self._keys):
-            return hashes, len(ids)
+            self.missing += len(ids)
+            return hashes
         place = np.minimum(np.searchsorted(self._keys, hashes), len(self._keys) - 1)
         known = self._keys[place] == hashes
-        return np.where(known, self._clusters[place], hashes), int((~known).sum())
+        self.missing += int((~known).sum())
+        return np.where(known, self._clusters[place], hashes)
 
 
 def name_hashes(names: list[bytes]) -> np.ndarray:

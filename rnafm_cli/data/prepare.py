@@ -157,6 +157,7 @@ def _write_shards(
     group_numbers = {name: k for k, name in enumerate(progress.group_names)}
     keys = (options.type_key, options.group_key)
     records = islice(read_corpus(sources), progress.records_read, None)
+    before = progress.counts["without cluster"]
     writer: ShardWriter | None = None
     while batch := _batch(records, options.shard_tokens):
         progress.records_read += len(batch)
@@ -176,16 +177,15 @@ def _write_shards(
             writer = writer or ShardWriter(folder, len(progress.shards))
             values = [attributes(header, keys) for header, _ in kept]
             ids = [header.split(None, 1)[0] if header else b"" for header, _ in kept]
-            numbers, missing = clusters.lookup(ids) if clusters else (None, 0)
-            progress.counts["without cluster"] += missing
             writer.add(
                 [tokens for _, tokens in kept],
                 ids,
                 [type_numbers.setdefault(kind or "unknown", len(type_numbers)) for kind, _ in values],
                 [group_numbers.setdefault(group, len(group_numbers)) if group else -1 for _, group in values],
                 digests[is_new],
-                numbers,
+                clusters.lookup(ids) if clusters else None,
             )
+        progress.counts["without cluster"] = before + (clusters.missing if clusters else 0)
         if writer and writer.tokens >= options.shard_tokens:
             _finish_shard(writer, folder, progress, list(type_numbers), list(group_numbers))
             tell(f"{progress.records_read:,} records read, {len(seen):,} kept, {len(progress.shards)} shards")
