@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from rnafm_cli.cli import console, finetune_function, finetune_tertiary, options
+from rnafm_cli.cli.finetune_function import EncoderChoice, EncoderUse, with_encoder
 
 __all__ = ["app"]
 
 app = typer.Typer(
     help="Train a head, or head and encoder, on your own labelled data.", no_args_is_help=True, rich_markup_mode=None
 )
-
-
-class EncoderChoice(StrEnum):
-    frozen = "frozen"
-    full = "full"
-    none = "none"
 
 
 @app.callback()
@@ -63,14 +57,7 @@ def fold(
         typer.Option("--families", metavar="FILE", help="Measure on this file's rows of the held-out families too."),
     ] = None,
     model: options.Model = "rnafm-mini",
-    encoder: Annotated[
-        EncoderChoice | None,
-        typer.Option(
-            "--encoder",
-            help="Frozen, trained too, or a head without embeddings.",
-            show_default="the recipe's run.encoder, frozen if it has none",
-        ),
-    ] = None,
+    encoder: EncoderUse = None,
     init_from: Annotated[
         Path | None, typer.Option("--init-from", metavar="HEAD", help="Start from the weights of this fold head.")
     ] = None,
@@ -109,10 +96,7 @@ def fold(
     from rnafm_cli.training.fold_data import FoldFiles
     from rnafm_cli.training.fold_run import FoldRun, run_fold
 
-    chosen = [*(overrides or [])]
-    if encoder not in (None, EncoderChoice.none):
-        chosen.append(f'run.encoder="{encoder.value}"')
-    config = load_fold_config(recipe, chosen)
+    config = load_fold_config(recipe, with_encoder(overrides, encoder))
     files = FoldFiles(train=tuple(train), partners=tuple(partner or ()), dev=tuple(dev or ()), families=families)
     outcome = run_fold(
         FoldRun(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rnafm_cli.training.function_run import FunctionFiles
     from rnafm_cli.training.function_trainer import FunctionOutcome
 
-__all__ = ["MRL_EPILOG", "RBP_EPILOG", "mrl", "rbp"]
+__all__ = ["MRL_EPILOG", "RBP_EPILOG", "EncoderChoice", "EncoderUse", "mrl", "rbp", "with_encoder"]
 
 RBP_EPILOG = "Example: rnafm finetune rbp mine.tsv -o runs/rbp --recipe configs/rbp-mini.toml"
 MRL_EPILOG = "Example: rnafm finetune mrl mine.tsv -o runs/mrl --recipe configs/mrl-mini.toml"
@@ -83,7 +83,7 @@ def rbp(
     from rnafm_cli.training.function_run import run_binding
     from rnafm_cli.training.recipe_files import load_recipe
 
-    settings = load_recipe(BindingRecipe, recipe, _overrides(overrides, encoder))
+    settings = load_recipe(BindingRecipe, recipe, with_encoder(overrides, encoder))
     files = _files(tables, output, name, model, encoder, init_from, max_minutes, threads, weights_dir)
     _tell(run_binding(files, settings, report=console.info), "mean AUPRC")
 
@@ -115,12 +115,13 @@ def mrl(
     from rnafm_cli.training.function_run import run_load
     from rnafm_cli.training.recipe_files import load_recipe
 
-    settings = load_recipe(LoadRecipe, recipe, _overrides(overrides, encoder))
+    settings = load_recipe(LoadRecipe, recipe, with_encoder(overrides, encoder))
     files = _files(tables, output, name, model, encoder, init_from, max_minutes, threads, weights_dir)
     _tell(run_load(files, settings, report=console.info), "mean R2")
 
 
-def _overrides(given: list[str] | None, encoder: EncoderChoice | None) -> list[str]:
+def with_encoder(given: list[str] | None, encoder: EncoderChoice | None) -> list[str]:
+    """The overrides of a recipe, --encoder among them where it was given."""
     chosen = [*(given or [])]
     if encoder not in (None, EncoderChoice.none):
         chosen.append(f'run.encoder="{encoder.value}"')

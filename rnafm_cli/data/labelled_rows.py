@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from rnafm_cli.data.group_split import drawn_groups
 from rnafm_cli.errors import InputError
 from rnafm_cli.io.streams import input_name, open_text
 from rnafm_cli.rna.alphabet import IUPAC_LETTERS
@@ -131,20 +132,13 @@ def cluster_split(rows: LabelledRows, *, share: float, seed: int) -> LabelledRow
     Raises:
         InputError: when all rows hang together.
     """
-    groups = groups_by_words(rows.sequences, length=CLUSTER_WORD)
-    sizes = np.bincount(groups)
-    wanted, taken = max(1, round(share * len(rows))), 0
-    chosen = np.zeros(len(sizes), dtype=np.bool_)
-    for group in np.random.default_rng(seed).permutation(len(sizes)):
-        if taken + sizes[group] <= wanted:
-            chosen[group] = True
-            taken += int(sizes[group])
-    if not taken or taken == len(rows):
+    is_dev = drawn_groups(groups_by_words(rows.sequences, length=CLUSTER_WORD), share=share, seed=seed)
+    if not is_dev.any() or is_dev.all():
         raise InputError(
             f"{rows.name}: its rows cannot be split, they share words of {CLUSTER_WORD} nt with one another",
             hint="add a column 'split' with train and dev",
         )
-    return dataclasses.replace(rows, splits=np.where(chosen[groups], "dev", "train"))
+    return dataclasses.replace(rows, splits=np.where(is_dev, "dev", "train"))
 
 
 def without_leaks(train: Sequence[LabelledRows], dev: Sequence[LabelledRows]) -> list[LabelledRows]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from rnafm_cli.data.group_split import drawn_groups
 from rnafm_cli.errors import InputError
 from rnafm_cli.io.structures import read_structures
 from rnafm_cli.rna.kmers import close_to_any, greedy_clusters, linked_groups
@@ -151,18 +152,13 @@ def cluster_dev_split(
     labels = [str(k) for k in range(len(records))]
     groups = linked_groups([record.sequence for record in records], labels)
     group_of = np.asarray([groups[label] for label in labels])
-    counts = np.bincount(group_of)
-    wanted, taken = max(1, round(share * len(records))), list[int]()
-    for group in np.random.default_rng(seed).permutation(np.unique(group_of)):
-        if counts[taken].sum() + counts[group] <= wanted:
-            taken.append(int(group))
-    if not taken:
+    is_dev = drawn_groups(group_of, share=share, seed=seed)
+    if not is_dev.any():
         raise InputError(
             f"no part of the {len(records)} records can be held out: the smallest group of alike ones is larger than "
-            f"{wanted}",
+            f"{max(1, round(share * len(records)))}",
             hint="give a development set with --dev",
         )
-    is_dev = np.isin(group_of, taken)
     return (
         [record for record, dev in zip(records, is_dev, strict=True) if not dev],
         [record for record, dev in zip(records, is_dev, strict=True) if dev],

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from rnafm_cli.data.pair_batches import Dropouts, PairBatch, collate, draw_batches
 from rnafm_cli.data.prior_cache import PriorCache
 from rnafm_cli.data.shards import write_json
-from rnafm_cli.errors import ConfigError, WeightsError
+from rnafm_cli.errors import WeightsError
 from rnafm_cli.models.encoder import Encoder
 from rnafm_cli.models.files import Card, save_model_file
 from rnafm_cli.models.pair import INPUTS, PairConfig, PairHead, PairLogits
@@ -337,12 +337,14 @@ class FoldTrainer:
         if not path.exists():
             return
         state = FoldState.load(path)
-        same_inputs = state.trained.keys() == self._trained.state_dict().keys()
-        same_encoder = state.encoder_sha256 in (None, self._card.encoder_sha256)
-        same_data = state.head == dataclasses.asdict(self.config.head) and state.records == len(self.data.train)
-        if not (same_inputs and same_encoder and same_data):
-            problem = f"{path}: belongs to a run with another head or encoder, or other training records"
-            raise ConfigError(problem, hint="start a new run in another folder")
+        state.check_same_run(
+            path,
+            trained=self._trained.state_dict(),
+            head=dataclasses.asdict(self.config.head),
+            records=len(self.data.train),
+            encoder_sha256=self._card.encoder_sha256,
+            what="records",
+        )
         self._trained.load_state_dict(state.trained)
         self._mean = state.mean
         with keeping_settings(self._optimizer):

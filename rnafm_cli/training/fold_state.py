@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rnafm_cli.errors import InputError, RnafmError
+from rnafm_cli.errors import ConfigError, InputError, RnafmError
 
 __all__ = ["CHECKPOINT", "FoldState"]
 
@@ -39,6 +40,33 @@ class FoldState:
     """How many training records there are."""
     encoder_sha256: str | None = None
     """Of the encoder whose embeddings are read."""
+
+    def check_same_run(
+        self,
+        path: Path,
+        *,
+        trained: Iterable[str],
+        head: dict[str, Any],
+        records: int,
+        encoder_sha256: str | None,
+        what: str,
+    ) -> None:
+        """Refuse a checkpoint that belongs to another run.
+
+        Args:
+            trained: names of the run's tensors, which follow from its inputs.
+            what: how the run calls its records.
+
+        Raises:
+            ConfigError: when head, inputs, encoder or the number of records differ.
+        """
+        same_encoder = self.encoder_sha256 in (None, encoder_sha256)
+        if set(trained) == self.trained.keys() and same_encoder and (self.head, self.records) == (head, records):
+            return
+        raise ConfigError(
+            f"{path}: belongs to a run with another head or encoder, or other training {what}",
+            hint="start a new run in another folder",
+        )
 
     def save(self, path: Path) -> None:
         """Write the file; the one before stays until the new one is on disk.

@@ -20,7 +20,6 @@ import torch
 from torch import Tensor, nn
 
 from rnafm_cli.data.shards import write_json
-from rnafm_cli.errors import ConfigError
 from rnafm_cli.models.encoder import Encoder
 from rnafm_cli.models.files import Card, save_model_file
 from rnafm_cli.training.fold_state import CHECKPOINT, FoldState
@@ -280,12 +279,14 @@ class FunctionTrainer:
         if not path.exists():
             return
         state = FoldState.load(path)
-        same_inputs = state.trained.keys() == self._trained.state_dict().keys()
-        same_encoder = state.encoder_sha256 in (None, self._card.encoder_sha256)
-        same_data = state.head == dataclasses.asdict(self.recipe.head) and state.records == self.task.rows
-        if not (same_inputs and same_encoder and same_data):
-            problem = f"{path}: belongs to a run with another head or encoder, or other training rows"
-            raise ConfigError(problem, hint="start a new run in another folder")
+        state.check_same_run(
+            path,
+            trained=self._trained.state_dict(),
+            head=dataclasses.asdict(self.recipe.head),
+            records=self.task.rows,
+            encoder_sha256=self._card.encoder_sha256,
+            what="rows",
+        )
         self._trained.load_state_dict(state.trained)
         self._mean = state.mean
         with keeping_settings(self._optimizer):
