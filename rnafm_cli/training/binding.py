@@ -28,6 +28,7 @@ from rnafm_cli.training.binding_data import BindingRows
 from rnafm_cli.training.function_config import BindingRecipe
 from rnafm_cli.training.function_start import HeadStart
 from rnafm_cli.training.function_trainer import Scored
+from rnafm_cli.training.head_state import rows_sha256
 from rnafm_cli.training.nucleotide_cache import NucleotideCache
 from rnafm_cli.training.run_log import CsvLog
 from rnafm_cli.training.set_rounds import repeats, shown_rows
@@ -102,7 +103,8 @@ class BindingTask:
         start: HeadStart | None = None,
     ) -> None:
         self._start = start
-        self.config, self.rows = config, len(rows.sequences)
+        self.config = config
+        self.rows_sha256 = rows_sha256(rows.sequences, rows.labels, rows.sets)
         self._recipe, self._data, self._reduction = recipe, rows, reduction
         self._features, self._dev = features, list(dev)
         self._letters = aligned_letters(rows.sequences, config.window, "middle").to(torch.uint8)
@@ -124,7 +126,7 @@ class BindingTask:
 
     def round(self, rng: np.random.Generator) -> list[np.ndarray]:
         """Batches of one round; rows that do not fill a batch wait for another round."""
-        order, size = shown_rows(self._repeats, rng), min(self._recipe.optim.batch, self.rows)
+        order, size = shown_rows(self._repeats, rng), min(self._recipe.optim.batch, len(self._data.sequences))
         return [order[k : k + size] for k in range(0, len(order) - size + 1, size)]
 
     def loss(self, head: nn.Module, encoder: Encoder | None, rows: np.ndarray, rng: np.random.Generator) -> Tensor:

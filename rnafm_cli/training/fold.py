@@ -34,8 +34,8 @@ from rnafm_cli.training.fold_config import FoldConfig
 from rnafm_cli.training.fold_data import FoldData, draw_rules
 from rnafm_cli.training.fold_log import TrainingLog
 from rnafm_cli.training.fold_scores import DevScores
-from rnafm_cli.training.fold_state import CHECKPOINT, FoldState
 from rnafm_cli.training.fold_teacher import FoldTeacher, divergence
+from rnafm_cli.training.head_state import CHECKPOINT, HeadState
 from rnafm_cli.training.optimizers import decay_groups, keeping_settings
 from rnafm_cli.training.stop_signals import StopSignals
 
@@ -316,7 +316,7 @@ class FoldTrainer:
     def _save(self) -> None:
         if self.cache is not None:
             self.cache.save()
-        state = FoldState(
+        state = HeadState(
             trained=self._trained.state_dict(),
             mean=self._mean,
             optimizer=self._optimizer.state_dict(),
@@ -327,7 +327,7 @@ class FoldTrainer:
             best=self._best,
             since_best=self._since_best,
             head=dataclasses.asdict(self.config.head),
-            records=len(self.data.train),
+            rows_sha256=self.data.sha256(),
             encoder_sha256=self._card.encoder_sha256,
         )
         state.save(self.folder / CHECKPOINT)
@@ -336,12 +336,12 @@ class FoldTrainer:
         path = self.folder / CHECKPOINT
         if not path.exists():
             return
-        state = FoldState.load(path)
+        state = HeadState.load(path)
         state.check_same_run(
             path,
             trained=self._trained.state_dict(),
             head=dataclasses.asdict(self.config.head),
-            records=len(self.data.train),
+            rows_sha256=self.data.sha256(),
             encoder_sha256=self._card.encoder_sha256,
             what="records",
         )

@@ -20,6 +20,7 @@ from rnafm_cli.data.structure_sets import (
 from rnafm_cli.errors import InputError, UsageError
 from rnafm_cli.rna.records import StructureRecord
 from rnafm_cli.training.fold_config import FoldConfig
+from rnafm_cli.training.head_state import rows_sha256
 
 __all__ = ["FoldData", "FoldFiles", "assemble", "new_families"]
 
@@ -50,6 +51,12 @@ class FoldData:
     dev: dict[str, list[StructureRecord]]
     counts: dict[str, int]
     """How many records were read and dropped, by reason."""
+
+    def sha256(self) -> str:
+        """SHA-256 (hex) of the training records, by which a stopped run knows them."""
+        pairs = [record.pairs for record in self.train]
+        counts = np.asarray([len(part) for part in pairs], dtype=np.int64)
+        return rows_sha256((record.sequence for record in self.train), counts, np.concatenate(pairs))
 
     @property
     def lengths(self) -> np.ndarray:

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from rnafm_cli.data.shards import write_json
 from rnafm_cli.models.encoder import Encoder
 from rnafm_cli.models.files import Card, save_model_file
-from rnafm_cli.training.fold_state import CHECKPOINT, FoldState
 from rnafm_cli.training.function_config import Recipe
+from rnafm_cli.training.head_state import CHECKPOINT, HeadState
 from rnafm_cli.training.optimizers import decay_groups, keeping_settings
 from rnafm_cli.training.run_log import CsvLog
 from rnafm_cli.training.schedule import rate_at
@@ -66,8 +66,8 @@ class FunctionTask(Protocol):
     kind: str
     measure_name: str
     """What ``Scored.score`` is, for messages."""
-    rows: int
-    """Training rows."""
+    rows_sha256: str
+    """Of the training rows."""
 
     def new_head(self) -> nn.Module:
         """A head with initial values."""
@@ -258,7 +258,7 @@ class FunctionTrainer:
         )
 
     def _save(self) -> None:
-        state = FoldState(
+        state = HeadState(
             trained=self._trained.state_dict(),
             mean=self._mean,
             optimizer=self._optimizer.state_dict(),
@@ -269,7 +269,7 @@ class FunctionTrainer:
             best=self._best,
             since_best=0,
             head=dataclasses.asdict(self.recipe.head),
-            records=self.task.rows,
+            rows_sha256=self.task.rows_sha256,
             encoder_sha256=self._card.encoder_sha256,
         )
         state.save(self.folder / CHECKPOINT)
@@ -278,12 +278,12 @@ class FunctionTrainer:
         path = self.folder / CHECKPOINT
         if not path.exists():
             return
-        state = FoldState.load(path)
+        state = HeadState.load(path)
         state.check_same_run(
             path,
             trained=self._trained.state_dict(),
             head=dataclasses.asdict(self.recipe.head),
-            records=self.task.rows,
+            rows_sha256=self.task.rows_sha256,
             encoder_sha256=self._card.encoder_sha256,
             what="rows",
         )

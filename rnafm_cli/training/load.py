@@ -24,6 +24,7 @@ from rnafm_cli.training.batch_embeddings import embed_batch
 from rnafm_cli.training.function_config import LoadRecipe
 from rnafm_cli.training.function_start import HeadStart
 from rnafm_cli.training.function_trainer import Scored
+from rnafm_cli.training.head_state import rows_sha256
 from rnafm_cli.training.load_data import LoadRows
 from rnafm_cli.training.nucleotide_cache import NucleotideCache
 from rnafm_cli.training.run_log import CsvLog
@@ -77,7 +78,8 @@ class LoadTask:
         start: HeadStart | None = None,
     ) -> None:
         self._start = start
-        self.config, self.rows = config, len(rows.sequences)
+        self.config = config
+        self.rows_sha256 = rows_sha256(rows.sequences, rows.labels, rows.assays)
         self._recipe, self._data, self._reduction, self._cache = recipe, rows, reduction, cache
         self._lengths = np.asarray([len(sequence) for sequence in rows.sequences])
         self._repeats = repeats(rows.assays, recipe.data.set_power)

@@ -20,13 +20,12 @@ from torch import Tensor, nn
 
 from rnafm_cli.data.chain_batches import ChainBatch, Example, collate_chains
 from rnafm_cli.data.pair_batches import Dropouts, draw_batches
-from rnafm_cli.errors import ConfigError
 from rnafm_cli.models.files import Card, save_model_file
 from rnafm_cli.models.pair import PairConfig
 from rnafm_cli.models.precision import mixed_precision
 from rnafm_cli.models.tertiary import TertiaryHead
 from rnafm_cli.training.fold import head_config
-from rnafm_cli.training.fold_state import CHECKPOINT, FoldState
+from rnafm_cli.training.head_state import CHECKPOINT, HeadState, rows_sha256
 from rnafm_cli.training.optimizers import decay_groups, keeping_settings
 from rnafm_cli.training.run_log import CsvLog
 from rnafm_cli.training.schedule import rate_at
@@ -98,6 +97,8 @@ class TertiaryTrainer:
     ) -> None:
         self.recipe, self.examples, self.weights, self.folder = recipe, examples, weights, folder
         self._shown, self._card, self._soft = shown, card, soft
+        chains = [one.chain for one in examples]
+        self._rows_sha256 = rows_sha256((one.sequence for one in chains), *(one.contacts() for one in chains))
         optim = recipe.optim
         self.head = new_head(recipe, examples, shown, start=start, seed=optim.seed)
         trained = start is not None and start.tensors is not None
@@ -238,7 +239,7 @@ class TertiaryTrainer:
         )
 
     def _save(self) -> None:
-        state = FoldState(
+        state = HeadState(
             trained=self.head.state_dict(),
             mean=self._mean,
             optimizer=self._optimizer.state_dict(),
@@ -249,7 +250,8 @@ class TertiaryTrainer:
             best=0.0,
             since_best=0,
             head=dataclasses.asdict(self.head.config),
-            records=len(self.examples),
+            rows_sha256=self._rows_sha256,
+            encoder_sha256=self._card.encoder_sha256,
         )
         state.save(self.folder / CHECKPOINT)
 
@@ -257,10 +259,15 @@ class TertiaryTrainer:
         path = self.folder / CHECKPOINT
         if not path.exists():
             return
-        state = FoldState.load(path)
-        if state.head != dataclasses.asdict(self.head.config) or state.records != len(self.examples):
-            problem = f"{path}: belongs to a run with another head or other chains"
-            raise ConfigError(problem, hint="start a new run in another folder")
+        state = HeadState.load(path)
+        state.check_same_run(
+            path,
+            trained=self.head.state_dict(),
+            head=dataclasses.asdict(self.head.config),
+            rows_sha256=self._rows_sha256,
+            encoder_sha256=self._card.encoder_sha256,
+            what="chains",
+        )
         self.head.load_state_dict(state.trained)
         self._mean = state.mean
         with keeping_settings(self._optimizer):

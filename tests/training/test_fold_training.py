@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from rnafm_cli.rna.records import StructureRecord
 from rnafm_cli.training.fold import FoldOutcome, FoldTrainer, begin_from, head_config
 from rnafm_cli.training.fold_config import FoldConfig, load_fold_config
 from rnafm_cli.training.fold_data import FoldData, FoldFiles, assemble
-from rnafm_cli.training.fold_state import CHECKPOINT, FoldState
+from rnafm_cli.training.head_state import CHECKPOINT, HeadState
 
 pytest.importorskip("RNA")
 
@@ -213,7 +214,7 @@ def test_a_finished_run_that_is_run_again_stays_as_it_is(data: FoldData, cache: 
 def test_changed_settings_of_the_optimiser_apply_on_resuming(data: FoldData, cache: PriorCache, tmp_path: Path) -> None:
     run(recipe(optim={"steps": 3}), data, cache, tmp_path)
     run(recipe(optim={"weight_decay": 0.5, "beta2": 0.9}), data, cache, tmp_path)
-    groups = FoldState.load(tmp_path / CHECKPOINT).optimizer["param_groups"]
+    groups = HeadState.load(tmp_path / CHECKPOINT).optimizer["param_groups"]
     assert sorted({group["weight_decay"] for group in groups}) == [0.0, 0.5]
     assert {group["betas"][1] for group in groups} == {0.9}
 
@@ -227,6 +228,16 @@ def test_a_run_with_other_inputs_or_another_encoder_is_refused(
     other = Card(name="t", kind="fold", config={}, encoder_sha256="other")
     with pytest.raises(ConfigError, match="another head or encoder"):
         FoldTrainer(recipe(), data, tmp_path / "a", encoder=None, cache=cache, card=other).train()
+
+
+def test_a_run_with_other_structures_is_refused(data: FoldData, cache: PriorCache, tmp_path: Path) -> None:
+    run(recipe(optim={"steps": 3}), data, cache, tmp_path / "a")
+    first = dataclasses.replace(data.train[0], pairs=data.train[0].pairs[1:])
+    other = dataclasses.replace(data, train=[first, *data.train[1:]])
+    assert other.sha256() != data.sha256()
+    with pytest.raises(ConfigError, match="other training records"):
+        run(recipe(), other, cache, tmp_path / "a")
+    run(recipe(), data, cache, tmp_path / "a")
 
 
 def test_a_set_of_which_nothing_is_measured_is_told(data: FoldData, cache: PriorCache, tmp_path: Path) -> None:

@@ -218,6 +218,25 @@ def test_no_time_leaves_a_run_that_goes_on(sites: Path, models: Path, tmp_path: 
         run_binding(files(sites, tmp_path, models), other, report=silent)
 
 
+@pytest.mark.parametrize("kind", ["rbp", "mrl"])
+def test_a_stopped_run_refuses_changed_labels(kind: str, sites: Path, utrs: Path, tmp_path: Path) -> None:
+    table = tmp_path / (sites if kind == "rbp" else utrs).name
+    first, *rest = (sites if kind == "rbp" else utrs).read_text().splitlines()
+    table.write_text("\n".join([first, *rest]) + "\n")
+
+    def go(minutes: float | None = None) -> bool:
+        asked = files(table, tmp_path / "run", None, minutes=minutes)
+        if kind == "rbp":
+            return run_binding(asked, load_recipe(BindingRecipe, None, BINDING), report=silent).finished
+        return run_load(asked, load_recipe(LoadRecipe, None, LOAD), report=silent).finished
+
+    assert not go(minutes=0.0)
+    sequence, _, _ = rest[1].split("\t")
+    table.write_text("\n".join([first, rest[0], f"{sequence}\t1\ttrain", *rest[2:]]) + "\n")
+    with pytest.raises(ConfigError, match="other training rows"):
+        go()
+
+
 def test_a_head_without_encoder_loads_without_one(sites: Path, utrs: Path, tmp_path: Path) -> None:
     binding = run_binding(
         files(sites, tmp_path / "b", None),

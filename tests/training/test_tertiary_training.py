@@ -113,6 +113,10 @@ def test_a_checkpoint_of_another_head_is_refused(tmp_path: Path) -> None:
     trainer(recipe(), some, tmp_path / "run").train(max_minutes=0)
     with pytest.raises(ConfigError, match="another head"):
         trainer(recipe(map={"fine": 8}), some, tmp_path / "run").train()
+    chain = some[0].chain
+    swapped = dataclasses.replace(some[0], chain=dataclasses.replace(chain, sequence=chain.sequence[::-1]))
+    with pytest.raises(ConfigError, match="other training chains"):
+        trainer(recipe(), [swapped, *some[1:]], tmp_path / "run").train()
 
 
 def test_a_frozen_pair_head_stays_as_it_is(tmp_path: Path) -> None:

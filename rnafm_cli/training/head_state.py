@@ -1,7 +1,8 @@
-"""The checkpoint of a fold run: one file, complete or not there."""
+"""The checkpoint of a head's run: one file, complete or not there."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pickle
 from collections.abc import Iterable
@@ -9,18 +10,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from rnafm_cli.errors import ConfigError, InputError, RnafmError
 
-__all__ = ["CHECKPOINT", "FoldState"]
+__all__ = ["CHECKPOINT", "HeadState", "rows_sha256"]
 
 CHECKPOINT = "checkpoint.pt"
 
 
+def rows_sha256(sequences: Iterable[str], *values: NDArray[Any]) -> str:
+    """SHA-256 (hex) of training rows: their sequences in order, and arrays of what is known of them."""
+    digest = hashlib.sha256("\n".join(sequences).encode())
+    for array in values:
+        digest.update(repr(array.shape).encode() + np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
 @dataclass
-class FoldState:
+class HeadState:
     """Everything that a run needs to go on to the same end."""
 
     trained: dict[str, Tensor]
@@ -35,10 +46,10 @@ class FoldState:
     best: float
     since_best: int
     head: dict[str, Any]
-    """The recipe's head section."""
-    records: int
-    """How many training records there are."""
-    encoder_sha256: str | None = None
+    """Settings of the head."""
+    rows_sha256: str
+    """Of what is trained on."""
+    encoder_sha256: str | None
     """Of the encoder whose embeddings are read."""
 
     def check_same_run(
@@ -47,7 +58,7 @@ class FoldState:
         *,
         trained: Iterable[str],
         head: dict[str, Any],
-        records: int,
+        rows_sha256: str,
         encoder_sha256: str | None,
         what: str,
     ) -> None:
@@ -58,10 +69,10 @@ class FoldState:
             what: how the run calls its records.
 
         Raises:
-            ConfigError: when head, inputs, encoder or the number of records differ.
+            ConfigError: when head, inputs, encoder or training rows differ.
         """
-        same_encoder = self.encoder_sha256 in (None, encoder_sha256)
-        if set(trained) == self.trained.keys() and same_encoder and (self.head, self.records) == (head, records):
+        ours = (set(trained), head, rows_sha256, encoder_sha256)
+        if (set(self.trained), self.head, self.rows_sha256, self.encoder_sha256) == ours:
             return
         raise ConfigError(
             f"{path}: belongs to a run with another head or encoder, or other training {what}",
@@ -88,13 +99,13 @@ class FoldState:
             ) from error
 
     @classmethod
-    def load(cls, path: Path) -> FoldState:
+    def load(cls, path: Path) -> HeadState:
         """Read a checkpoint.
 
         Raises:
-            InputError: when the file is no checkpoint of a fold run.
+            InputError: when the file is no checkpoint of a head.
         """
         try:
             return cls(**torch.load(path, weights_only=True))
         except (OSError, RuntimeError, TypeError, EOFError, pickle.UnpicklingError) as error:
-            raise InputError(f"{path}: not a checkpoint of a fold run ({error})") from error
+            raise InputError(f"{path}: not a checkpoint of a head ({error})") from error
