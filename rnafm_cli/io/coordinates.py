@@ -16,6 +16,7 @@ from typing import Any
 
 from rnafm_cli.errors import InputError, Reject, raise_rejected
 from rnafm_cli.io.atom_rows import check_rows, mmcif_atom_rows, pdb_atom_rows
+from rnafm_cli.io.names import PACKED
 from rnafm_cli.io.observed_chains import FEWEST_ATOMS, RNA_SHARE, ObservedChain, chain_of_residues
 from rnafm_cli.io.residue_lists import (
     mmcif_modifications,
@@ -29,7 +30,6 @@ from rnafm_cli.rna.chains import Chain
 __all__ = ["COORDINATE_SUFFIXES", "is_named_like_a_structure", "read_coordinates"]
 
 COORDINATE_SUFFIXES = (".pdb", ".ent", ".cif", ".mmcif", ".pdb1")
-_PACKINGS = (".gz", ".bz2", ".xz")
 SHORTEST = 10
 """Residues below which a chain is left out unless asked for: it has no tertiary structure to learn from."""
 
@@ -74,7 +74,7 @@ def _structures_in(folder: Path) -> Iterator[Path]:
 
 def _bare_name(path: Path) -> str:
     name = path.name.lower()
-    for packing in _PACKINGS:
+    for packing in PACKED:
         name = name.removesuffix(packing)
     return name
 

@@ -13,7 +13,7 @@ from support.structure_files import Placed, hairpin, mmcif_text, pdb_text
 
 from rnafm_cli.errors import InputError
 from rnafm_cli.io.chain_files import read_chains
-from rnafm_cli.io.coordinates import read_coordinates
+from rnafm_cli.io.coordinates import is_named_like_a_structure, read_coordinates
 
 SEQUENCE = "GGCACUUCGGUGCC"
 pytest.importorskip("Bio")
@@ -144,6 +144,12 @@ def test_a_single_file_may_be_compressed_in_any_way(tmp_path: Path) -> None:
     path = tmp_path / "x.pdb.xz"
     path.write_bytes(lzma.compress(WHOLE.encode()))
     assert [chain.id for chain in read_chains(path)] == ["x_A"]
+
+
+def test_names_of_packed_structures_are_known() -> None:
+    named = ("x.cif", "x.PDB.gz", "x.ent.bz2", "x.pdb1.xz", "x.mmcif.zst")
+    assert all(is_named_like_a_structure(Path(name)) for name in named)
+    assert not is_named_like_a_structure(Path("x.fa.gz"))
 
 
 def test_files_of_atoms_alone_are_read(tmp_path: Path) -> None:
