@@ -27,7 +27,7 @@ app = typer.Typer(
 
 class PresetChoice(StrEnum):
     mini = "rnafm-mini"
-    following = "rnafm-mini-next"
+    sketch = "rnafm-mini-sketch"
     paper = "rna-fm"
     tiny = "rnafm-tiny"
 

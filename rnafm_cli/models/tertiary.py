@@ -1,7 +1,7 @@
 """The heads behind contacts and distances: the pair head of secondary structure, and a map above it.
 
 The pair head may come trained from ``fold`` (the paper's transfer learning) or start at random. Its coarse map and its
-pair probabilities go through residual blocks (contacts) or a U-Net (distances); every pair of bases then gets the
+pair probabilities go through residual blocks or a U-Net; every pair of bases then gets the
 logit of a contact, a distance, and a histogram of distances. Shape suffixes: B batch, L bases, H = half of L, C
 channels, E channels of evidence, S ranges of separation, K outputs of a pair or bins of distance.
 """

@@ -38,8 +38,8 @@ RECIPES: dict[str, dict[str, dict[str, Any]]] = {
         "validation": {"every": 160, "sequences": 256},
         "checkpoint": {"every_minutes": 5.0, "keep": 3},
     },
-    # The last part of this encoder's training; its card has the parts before.
-    "rnafm-mini-next": {
+    # Parts 3 to 5 of the shipped encoder's training, which go on from the part before; its card has them all.
+    "rnafm-mini-sketch": {
         "model": {"preset": "rnafm-mini"},
         "data": {"crop": 512},
         "sampling": {"exponent": 0.35},

@@ -27,7 +27,7 @@ def test_a_printed_recipe_reads_back_the_same(name: str, tmp_path: Path) -> None
     assert all(lines[k - 1].startswith("# ") and lines[k - 1].rstrip(")").count(" ") > 2 for k in keys)
 
 
-@pytest.mark.parametrize("name", ["rna-fm", "rnafm-mini", "rnafm-mini-next"])
+@pytest.mark.parametrize("name", ["rna-fm", "rnafm-mini", "rnafm-mini-sketch"])
 def test_shipped_configurations_are_the_recipes(name: str) -> None:
     assert (CONFIGS / f"{name}.toml").read_text() == commented_toml(recipe(name))
 
