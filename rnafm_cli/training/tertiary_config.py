@@ -96,7 +96,7 @@ class OptimSection(pretraining.OptimSection):
     cooldown: float = 0.4
     final_rate: float = 0.02
     weight_decay: float = 0.03
-    average: float = 0.98
+    average: float = 0.99
     """Decay of the running mean; what is measured and saved is the mean."""
     seed: int = 0
 
