@@ -36,7 +36,7 @@ from rnafm_cli.training.fold_log import TrainingLog
 from rnafm_cli.training.fold_scores import DevScores
 from rnafm_cli.training.fold_teacher import FoldTeacher, divergence
 from rnafm_cli.training.head_state import CHECKPOINT, HeadState
-from rnafm_cli.training.optimizers import decay_groups, keeping_settings
+from rnafm_cli.training.optimizers import decay_groups
 from rnafm_cli.training.stop_signals import StopSignals
 
 __all__ = ["FoldOutcome", "FoldTrainer", "begin_from", "head_config", "row_loss"]
@@ -164,7 +164,7 @@ class FoldTrainer:
         self.step, self._round, self._batch = 0, 0, 0
         self._seconds = 0.0
         self._best, self._since_best = -math.inf, 0
-        self._lengths = data.lengths
+        self._lengths, self._rows_sha256 = data.lengths, data.sha256()
         self._dev = DevScores(data.dev, cache, config.run, report)
 
     def train(self, *, max_minutes: float | None = None) -> FoldOutcome:
@@ -327,7 +327,7 @@ class FoldTrainer:
             best=self._best,
             since_best=self._since_best,
             head=dataclasses.asdict(self.config.head),
-            rows_sha256=self.data.sha256(),
+            rows_sha256=self._rows_sha256,
             encoder_sha256=self._card.encoder_sha256,
         )
         state.save(self.folder / CHECKPOINT)
@@ -341,14 +341,12 @@ class FoldTrainer:
             path,
             trained=self._trained.state_dict(),
             head=dataclasses.asdict(self.config.head),
-            rows_sha256=self.data.sha256(),
+            rows_sha256=self._rows_sha256,
             encoder_sha256=self._card.encoder_sha256,
             what="records",
         )
-        self._trained.load_state_dict(state.trained)
+        state.restore(self._trained, self._optimizer)
         self._mean = state.mean
-        with keeping_settings(self._optimizer):
-            self._optimizer.load_state_dict(state.optimizer)
         self.step, self._round, self._batch = state.step, state.round, state.batch
         self._seconds, self._best, self._since_best = state.seconds, state.best, state.since_best
         self._report(f"resuming at step {self.step}")

@@ -24,7 +24,7 @@ from rnafm_cli.models.encoder import Encoder
 from rnafm_cli.models.files import Card, save_model_file
 from rnafm_cli.training.function_config import Recipe
 from rnafm_cli.training.head_state import CHECKPOINT, HeadState
-from rnafm_cli.training.optimizers import decay_groups, keeping_settings
+from rnafm_cli.training.optimizers import decay_groups
 from rnafm_cli.training.run_log import CsvLog
 from rnafm_cli.training.schedule import rate_at
 from rnafm_cli.training.stop_signals import StopSignals
@@ -287,10 +287,8 @@ class FunctionTrainer:
             encoder_sha256=self._card.encoder_sha256,
             what="rows",
         )
-        self._trained.load_state_dict(state.trained)
+        state.restore(self._trained, self._optimizer)
         self._mean = state.mean
-        with keeping_settings(self._optimizer):
-            self._optimizer.load_state_dict(state.optimizer)
         self.step, self._round, self._batch = state.step, state.round, state.batch
         self._seconds, self._best = state.seconds, state.best
         self._report(f"resuming at step {self.step} of {self.steps}")

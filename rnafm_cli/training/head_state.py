@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from rnafm_cli.errors import ConfigError, InputError, RnafmError
+from rnafm_cli.training.optimizers import keeping_settings
 
 __all__ = ["CHECKPOINT", "HeadState", "rows_sha256"]
 
@@ -78,6 +80,12 @@ class HeadState:
             f"{path}: belongs to a run with another head or encoder, or other training {what}",
             hint="start a new run in another folder",
         )
+
+    def restore(self, trained: nn.Module, optimizer: Optimizer) -> None:
+        """Put weights and moments back; the optimiser keeps its settings."""
+        trained.load_state_dict(self.trained)
+        with keeping_settings(optimizer):
+            optimizer.load_state_dict(self.optimizer)
 
     def save(self, path: Path) -> None:
         """Write the file; the one before stays until the new one is on disk.

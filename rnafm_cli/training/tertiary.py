@@ -25,12 +25,13 @@ from rnafm_cli.models.pair import PairConfig
 from rnafm_cli.models.precision import mixed_precision
 from rnafm_cli.models.tertiary import TertiaryHead
 from rnafm_cli.training.fold import head_config
-from rnafm_cli.training.head_state import CHECKPOINT, HeadState, rows_sha256
-from rnafm_cli.training.optimizers import decay_groups, keeping_settings
+from rnafm_cli.training.head_state import CHECKPOINT, HeadState
+from rnafm_cli.training.optimizers import decay_groups
 from rnafm_cli.training.run_log import CsvLog
 from rnafm_cli.training.schedule import rate_at
 from rnafm_cli.training.stop_signals import StopSignals
 from rnafm_cli.training.tertiary_config import TertiaryRecipe
+from rnafm_cli.training.tertiary_data import chains_sha256
 from rnafm_cli.training.tertiary_loss import tertiary_loss, usual_logits
 
 __all__ = ["HEAD_FILE", "Start", "TertiaryTrainer", "new_head"]
@@ -97,8 +98,7 @@ class TertiaryTrainer:
     ) -> None:
         self.recipe, self.examples, self.weights, self.folder = recipe, examples, weights, folder
         self._shown, self._card, self._soft = shown, card, soft
-        chains = [one.chain for one in examples]
-        self._rows_sha256 = rows_sha256((one.sequence for one in chains), *(one.contacts() for one in chains))
+        self._rows_sha256 = chains_sha256([one.chain for one in examples])
         optim = recipe.optim
         self.head = new_head(recipe, examples, shown, start=start, seed=optim.seed)
         trained = start is not None and start.tensors is not None
@@ -268,10 +268,8 @@ class TertiaryTrainer:
             encoder_sha256=self._card.encoder_sha256,
             what="chains",
         )
-        self.head.load_state_dict(state.trained)
+        state.restore(self.head, self._optimizer)
         self._mean = state.mean
-        with keeping_settings(self._optimizer):
-            self._optimizer.load_state_dict(state.optimizer)
         self.step, self._round, self._batch = state.step, state.round, state.batch
         self._seconds = state.seconds
 

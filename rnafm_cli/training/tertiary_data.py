@@ -24,13 +24,20 @@ from rnafm_cli.io.chain_files import read_chains
 from rnafm_cli.models.encoder import Encoder
 from rnafm_cli.rna.chains import Chain, without_repeats
 from rnafm_cli.training.batch_embeddings import embed_batch
+from rnafm_cli.training.head_state import rows_sha256
 from rnafm_cli.training.tertiary_config import TertiaryRecipe
 
-__all__ = ["ChainSet", "load_chains", "prepare_examples"]
+__all__ = ["ChainSet", "chains_sha256", "load_chains", "prepare_examples"]
 
 _TOKENS_AT_ONCE = 4096
 
 Report = Callable[[str], None]
+
+
+def chains_sha256(chains: Sequence[Chain]) -> str:
+    """SHA-256 (hex) of chains in their order: ids, sequences, and the distances or contacts that are known."""
+    known = (chain.contacts() if chain.distance_LL is None else chain.distance_LL for chain in chains)
+    return rows_sha256((f"{chain.id} {chain.sequence}" for chain in chains), *known)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ maps, ``table.tsv`` with the means, ``held_out.h5``, and ``final/head.safetensor
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -28,7 +27,7 @@ from rnafm_cli.rna.chains import Chain
 from rnafm_cli.rna.map_metrics import CONTACT_METRICS
 from rnafm_cli.training.tertiary import HEAD_FILE, Start, TertiaryTrainer
 from rnafm_cli.training.tertiary_config import TertiaryRecipe
-from rnafm_cli.training.tertiary_data import ChainSet, load_chains, prepare_examples
+from rnafm_cli.training.tertiary_data import ChainSet, chains_sha256, load_chains, prepare_examples
 from rnafm_cli.training.tertiary_folder import (
     BASELINE,
     held_out_maps,
@@ -169,10 +168,9 @@ class _Work:
             ConfigError: naming what differs.
         """
         run, path = self._run, self._run.output / "run.json"
-        told = json.dumps([[chain.id, chain.sequence] for chain in chains])
         made = {
             "task": run.task,
-            "chains": hashlib.sha256(told.encode()).hexdigest(),
+            "chains": chains_sha256(chains),
             "encoder": self._encoder_sha256,
             "fold head": self._start_sha256,
             "prior": run.prior,

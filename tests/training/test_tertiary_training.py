@@ -25,6 +25,7 @@ from rnafm_cli.rna.chains import Chain
 from rnafm_cli.training.recipe_files import recipe_from_dict
 from rnafm_cli.training.tertiary import HEAD_FILE, Start, TertiaryTrainer
 from rnafm_cli.training.tertiary_config import TertiaryRecipe
+from rnafm_cli.training.tertiary_data import chains_sha256
 from rnafm_cli.training.tertiary_run import TertiaryOutcome, TertiaryRun, run_tertiary
 
 pytest.importorskip("RNA")
@@ -117,6 +118,13 @@ def test_a_checkpoint_of_another_head_is_refused(tmp_path: Path) -> None:
     swapped = dataclasses.replace(some[0], chain=dataclasses.replace(chain, sequence=chain.sequence[::-1]))
     with pytest.raises(ConfigError, match="other training chains"):
         trainer(recipe(), [swapped, *some[1:]], tmp_path / "run").train()
+
+
+def test_chains_are_known_by_their_distances_too() -> None:
+    first, *rest = made_chains(3)
+    assert first.distance_LL is not None
+    moved = dataclasses.replace(first, distance_LL=first.distance_LL + 1)
+    assert chains_sha256([first, *rest]) == chains_sha256(made_chains(3)) != chains_sha256([moved, *rest])
 
 
 def test_a_frozen_pair_head_stays_as_it_is(tmp_path: Path) -> None:
