@@ -1,0 +1,295 @@
+"""The family library: one file of arrays with a profile, the consensus pairs and their letters for every family.
+
+Profiles are HMMER's (Eddy 2011), built by pyhmmer from Stockholm alignments. Probabilities are kept as bytes, 20 to
+one natural logarithm, so that 3,000 families take a few megabytes and are read in a tenth of a second. Shape suffixes:
+F families, M match states of one family, P its consensus pairs; letters are A, C, G, U.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnafm_cli.errors import InputError, WeightsError
+from rnafm_cli.io.stockholm import Alignment
+from rnafm_cli.io.streams import atomic_path
+from rnafm_cli.rna.kmers import close_to_any
+from rnafm_cli.rna.pairs import Pairs, no_pairs
+
+if TYPE_CHECKING:
+    from pyhmmer.plan7 import HMM, Background, Builder
+
+__all__ = ["FORMAT", "Family", "Library", "build_library", "far_rows"]
+
+FORMAT = "rnafm-families"
+VERSION = "1"
+_LETTERS = "ACGU"
+_STEPS = 20.0
+"""Bytes to one natural logarithm."""
+_CANONICAL = ((0, 3), (3, 0), (1, 2), (2, 1), (2, 3), (3, 2))
+_CANONICAL_COUNT, _ANY_COUNT = 0.3, 0.02
+_CODES = np.full(128, 4, dtype=np.int64)
+for _code, _letter in enumerate(_LETTERS):
+    _CODES[ord(_letter)] = _code
+_UNKNOWN_TO_N = {code: "N" for code in range(ord("A"), ord("Z") + 1) if chr(code) not in "ACGURYKMSWBDHVN"}
+
+
+@dataclass(frozen=True, eq=False)
+class Family:
+    """One family.
+
+    Args:
+        accession, name, description, type, clan: as its alignment has them; empty where it has none.
+        rows: sequences of the alignment.
+        match_M4: letter probabilities of each match state.
+        transition_M7: of node 0 (begin) to M: M-M, M-I, M-D, I-M, I-I, D-M, D-D, HMMER's order; (M + 1, 7).
+        evalue: location and slope of the score statistics: MSV, Viterbi, Forward; (6,).
+        pairs: consensus pairs by match state, 0-based, (P, 2).
+        pair_odds_P44: log of how much more often two letters face each other than their frequencies tell.
+    """
+
+    accession: str
+    name: str
+    description: str
+    type: str
+    clan: str
+    rows: int
+    match_M4: NDArray[np.float32]
+    transition_M7: NDArray[np.float32]
+    evalue: NDArray[np.float32]
+    pairs: Pairs
+    pair_odds_P44: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        """Match states."""
+        return len(self.match_M4)
+
+    @property
+    def consensus(self) -> str:
+        """The likeliest letter of each match state, upper case where it has at least half of the probability."""
+        best = self.match_M4.argmax(axis=1)
+        sure = self.match_M4.max(axis=1) >= 0.5
+        return "".join(_LETTERS[k] if s else _LETTERS[k].lower() for k, s in zip(best, sure, strict=True))
+
+    def hmm(self) -> HMM:
+        """The profile as pyhmmer has it."""
+        from pyhmmer.easel import Alphabet, VectorF
+        from pyhmmer.plan7 import HMM
+
+        hmm = HMM(Alphabet.rna(), len(self), self.accession)
+        match = np.asarray(hmm.match_emissions)
+        match[1:] = self.match_M4
+        match[0] = (1.0, 0.0, 0.0, 0.0)
+        np.asarray(hmm.insert_emissions)[:] = 0.25
+        np.asarray(hmm.transition_probabilities)[:] = self.transition_M7
+        np.asarray(hmm.evalue_parameters.as_vector())[:] = self.evalue
+        hmm.set_consensus()
+        return hmm
+
+
+@dataclass(frozen=True, eq=False)
+class Library:
+    """Families in the order of their alignments; profiles are made when they are first asked for.
+
+    Args:
+        name: how messages call it.
+        families: of one accession each.
+    """
+
+    name: str
+    families: list[Family]
+
+    def __len__(self) -> int:
+        return len(self.families)
+
+    @cached_property
+    def by_accession(self) -> dict[str, Family]:
+        """Families by accession."""
+        return {family.accession: family for family in self.families}
+
+    def save(self, path: Path) -> None:
+        """Write the library; the file appears whole or not at all."""
+        from safetensors.numpy import save_file
+
+        families = self.families
+        texts = [[f.accession, f.name, f.description, f.type, f.clan] for f in families]
+        arrays = {
+            "length": np.array([len(f) for f in families], dtype=np.int32),
+            "rows": np.array([f.rows for f in families], dtype=np.int32),
+            "pair_count": np.array([len(f.pairs) for f in families], dtype=np.int32),
+            "evalue": np.stack([f.evalue for f in families]).astype(np.float32),
+            "match": np.concatenate([_bytes_of(f.match_M4) for f in families]),
+            "transition": np.concatenate([_bytes_of(f.transition_M7) for f in families]),
+            "pairs": np.concatenate([f.pairs for f in families]).astype(np.uint16),
+            "pair_odds": np.concatenate([_signed_bytes_of(f.pair_odds_P44) for f in families]),
+        }
+        metadata = {"format": FORMAT, "version": VERSION, "alphabet": _LETTERS, "families": json.dumps(texts)}
+        with atomic_path(path) as written:
+            save_file(arrays, written, metadata)
+
+    @classmethod
+    def load(cls, path: Path, name: str | None = None) -> Library:
+        """Read a library.
+
+        Raises:
+            WeightsError: for a missing or damaged file, one of another format, version or alphabet.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, framework="numpy") as file:
+                metadata = file.metadata() or {}
+                _check_format(path, metadata)
+                arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            families = list(_families(arrays, json.loads(metadata["families"])))
+        except OSError as error:
+            raise WeightsError(f"{path}: cannot be read as a family library ({error})") from error
+        except (SafetensorError, KeyError, ValueError, IndexError) as error:
+            raise WeightsError(
+                f"{path}: is no family library, or damaged ({error})", hint="make it again: rnafm families build"
+            ) from error
+        return cls(name or str(path), families)
+
+
+def _check_format(path: Path, metadata: dict[str, str]) -> None:
+    if metadata.get("format") != FORMAT:
+        raise WeightsError(f"{path}: is no family library", hint="make one: rnafm families build SEEDS.sto -o LIB")
+    for key, wanted, what in (("version", VERSION, "version"), ("alphabet", _LETTERS, "alphabet")):
+        if metadata.get(key) != wanted:
+            raise WeightsError(
+                f"{path}: has {what} {metadata.get(key)}, this program reads {wanted}",
+                hint="make it again with this version: rnafm families build",
+            )
+
+
+def _families(arrays: dict[str, NDArray[Any]], texts: list[list[str]]) -> Iterator[Family]:
+    lengths, counts = arrays["length"].astype(np.int64), arrays["pair_count"].astype(np.int64)
+    match, transition = _probabilities(arrays["match"]), _probabilities(arrays["transition"])
+    match /= match.sum(axis=1, keepdims=True)
+    for part in (slice(0, 3), slice(3, 5), slice(5, 7)):
+        transition[:, part] /= np.maximum(transition[:, part].sum(axis=1, keepdims=True), 1e-30)
+    odds = (arrays["pair_odds"].astype(np.float32) / _STEPS).reshape(-1, 4, 4)
+    pairs = arrays["pairs"].astype(np.int64)
+    if not len(texts) == len(lengths) == len(counts) or lengths.sum() != len(match) or counts.sum() != len(pairs):
+        raise ValueError("its arrays do not fit together")
+    state, pair = 0, 0
+    for number, (text, length, count) in enumerate(zip(texts, lengths.tolist(), counts.tolist(), strict=True)):
+        node = state + number
+        yield Family(
+            *text,
+            rows=int(arrays["rows"][number]),
+            match_M4=match[state : state + length],
+            transition_M7=transition[node : node + length + 1],
+            evalue=arrays["evalue"][number],
+            pairs=pairs[pair : pair + count],
+            pair_odds_P44=odds[pair : pair + count],
+        )
+        state, pair = state + length, pair + count
+
+
+def _bytes_of(probability: NDArray[np.float32]) -> NDArray[np.uint8]:
+    return np.clip(np.rint(-_STEPS * np.log(np.maximum(probability, 1e-30))), 0, 255).astype(np.uint8)
+
+
+def _probabilities(steps: NDArray[np.uint8]) -> NDArray[np.float32]:
+    table = np.exp(-np.arange(256) / _STEPS).astype(np.float32)
+    table[255] = 0.0
+    return table[steps]
+
+
+def _signed_bytes_of(log_odds: NDArray[np.float32]) -> NDArray[np.int8]:
+    return np.clip(np.rint(_STEPS * log_odds), -127, 127).astype(np.int8).reshape(-1, 16)
+
+
+def far_rows(alignment: Alignment, held_out: Sequence[str]) -> Alignment | None:
+    """The alignment less its rows that are 8-mer-close to a held-out sequence; None when no row is left."""
+    if not held_out:
+        return alignment
+    close = close_to_any([row.replace("-", "") for row in alignment.rows], held_out)
+    kept = [k for k, is_close in enumerate(close) if not is_close]
+    if not kept:
+        return None
+    return replace(alignment, names=[alignment.names[k] for k in kept], rows=[alignment.rows[k] for k in kept])
+
+
+def build_library(alignments: Iterable[Alignment], name: str = "library") -> Library:
+    """Profiles and pair tables of alignments; a family's alignment is one, and so is Rfam's whole seed file.
+
+    Raises:
+        InputError: for an accession that comes twice, and for no alignment at all.
+    """
+    from pyhmmer.easel import Alphabet
+    from pyhmmer.plan7 import Background, Builder
+
+    alphabet = Alphabet.rna()
+    builder, background = Builder(alphabet, seed=42), Background(alphabet)
+    families: dict[str, Family] = {}
+    for alignment in alignments:
+        family = _build(alignment, builder, background)
+        if family.accession in families:
+            raise InputError(f"{alignment.where}: comes a second time", hint="keep one alignment for each family")
+        families[family.accession] = family
+    if not families:
+        raise InputError(f"{name}: no family is left to make a library of")
+    return Library(name, list(families.values()))
+
+
+def _build(alignment: Alignment, builder: Builder, background: Background) -> Family:
+    from pyhmmer.easel import Alphabet, TextMSA, TextSequence
+
+    letters = [row.translate(_UNKNOWN_TO_N) for row in alignment.rows]
+    rows = [TextSequence(name=str(number), sequence=row) for number, row in enumerate(letters)]
+    try:
+        msa = TextMSA(name=alignment.accession, sequences=rows).digitize(Alphabet.rna())
+        hmm, _, _ = builder.build_msa(msa, background)
+    except (ValueError, RuntimeError) as error:
+        raise InputError(f"{alignment.where}: no profile can be made of it ({error})") from error
+    state_of = {column: state for state, column in enumerate(_match_columns(hmm))}
+    columns = [pair for pair in alignment.pairs.tolist() if pair[0] in state_of and pair[1] in state_of]
+    tags = alignment.tags
+    return Family(
+        accession=alignment.accession,
+        name=tags.get("ID", alignment.accession),
+        description=tags.get("DE", ""),
+        type=tags.get("TP", "").rstrip("; ").replace("; ", ";"),
+        clan=tags.get("CL", ""),
+        rows=len(alignment.rows),
+        match_M4=np.array(hmm.match_emissions, dtype=np.float32)[1:],
+        transition_M7=np.array(hmm.transition_probabilities, dtype=np.float32),
+        evalue=np.array(hmm.evalue_parameters.as_vector(), dtype=np.float32),
+        pairs=np.array([[state_of[i], state_of[j]] for i, j in columns], dtype=np.int64) if columns else no_pairs(),
+        pair_odds_P44=_pair_odds(letters, columns),
+    )
+
+
+def _match_columns(hmm: HMM) -> list[int]:
+    """The alignment column (0-based) of each match state: pyhmmer has it only in HMMER's text format."""
+    text = io.BytesIO()
+    hmm.write(text)
+    body = text.getvalue().decode().split("HMM  ", 1)[1].splitlines()[2:]
+    rows = (line.split() for line in body)
+    return [int(cells[5]) - 1 for cells in rows if len(cells) == 10 and cells[0].isdigit()]
+
+
+def _pair_odds(rows: list[str], columns: list[list[int]]) -> NDArray[np.float32]:
+    """(P, 4, 4): counts of the rows with the six canonical pairs favoured, over what the two columns tell alone."""
+    if not columns:
+        return np.zeros((0, 4, 4), dtype=np.float32)
+    codes = np.array([_CODES[np.frombuffer(row.encode("ascii"), dtype=np.uint8)] for row in rows])
+    first, second = codes[:, [i for i, _ in columns]], codes[:, [j for _, j in columns]]
+    count = np.full((len(columns), 5, 5), _ANY_COUNT)
+    np.add.at(count, (np.arange(len(columns)), first, second), 1.0)
+    count = count[:, :4, :4]
+    for a, b in _CANONICAL:
+        count[:, a, b] += _CANONICAL_COUNT
+    joint = count / count.sum(axis=(1, 2), keepdims=True)
+    alone = joint.sum(axis=2, keepdims=True) * joint.sum(axis=1, keepdims=True)
+    return np.log(joint / alone).astype(np.float32)
