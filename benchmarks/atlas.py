@@ -28,9 +28,9 @@ def vectors(count: int, width: int, *, seed: int = 0) -> tuple[np.ndarray, list[
 
 def measure(count: int, width: int, method: str) -> None:
     """Print the seconds of each step and the peak memory."""
-    from rnafm_cli.tasks.atlas_layout import LayoutOptions, lay_out
-    from rnafm_cli.viz.atlas_figures import draw_groups
-    from rnafm_cli.viz.atlas_page import GroupView, PagePoints, write_page
+    from rnafm_cli.atlas.figures import draw_groups
+    from rnafm_cli.atlas.layout import LayoutOptions, lay_out
+    from rnafm_cli.atlas.page import GroupView, PagePoints, write_page
 
     points, labels = vectors(count, width)
     marks: list[tuple[str, float]] = []

@@ -1,6 +1,6 @@
 """Draw the committed folds of the project's chains: ``python benchmarks/chain_folds.py train.h5 train_contacts.h5``.
 
-Prints how the folds turn out; with ``--write`` it replaces ``rnafm_cli/data/chain_folds.tsv``.
+Prints how the folds turn out; with ``--write`` it replaces ``rnafm_cli/structure/chain_folds.tsv``.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ import argparse
 from collections import Counter
 from pathlib import Path
 
-from rnafm_cli.data.chain_folds import FOLDS, draw_folds, shipped_families, write_folds
 from rnafm_cli.io.chain_files import read_hdf5_chains
 from rnafm_cli.io.streams import open_output
+from rnafm_cli.structure.chain_folds import FOLDS, draw_folds, shipped_families, write_folds
 
 TARGET = Path(__file__).parents[1] / "rnafm_cli" / "data" / "chain_folds.tsv"
 

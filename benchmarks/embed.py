@@ -15,10 +15,9 @@ import numpy as np
 import torch
 from upstream import CONFIG, our_encoder, upstream_encoder
 
-from rnafm_cli.models.precision import has_fast_bf16
+from rnafm_cli.encoder.embed import embed
+from rnafm_cli.encoder.runtime import Runtime, has_fast_bf16
 from rnafm_cli.rna.records import SequenceRecord
-from rnafm_cli.tasks.embed import embed
-from rnafm_cli.tasks.runtime import Runtime
 
 LENGTH_DECILES = (30, 31, 73, 90, 106, 132, 167, 230, 334, 537, 1000)
 """Of 361,555 non-coding RNAs of 30 to 1,000 nt from public collections (small RNAs, rRNA, lncRNA)."""

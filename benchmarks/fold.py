@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from whole_fold import RECORDS, compare_programs
 
-from rnafm_cli.models.config import ENCODER_PRESETS
+from rnafm_cli.encoder.config import ENCODER_PRESETS
 
 PARTS = ("heads", "memory", "programs")
 CONFIG = ENCODER_PRESETS["rna-fm"]
@@ -116,8 +116,8 @@ def peak_memory(side: str, length: int) -> int:
         hidden = encoder(tokens_1T, repr_layers=[CONFIG.layers])["representations"][CONFIG.layers]
         head(tokens_1T, {"embedding": hidden}).sigmoid()
     else:
-        from rnafm_cli.models.encoder import Encoder
-        from rnafm_cli.models.resnet import PairResNet
+        from rnafm_cli.encoder.network import Encoder
+        from rnafm_cli.encoder.resnet import PairResNet
 
         ours, our_pair_head = Encoder(CONFIG).eval(), PairResNet().eval()
         hidden = ours(tokens_1T).hidden[CONFIG.layers]

@@ -18,18 +18,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from rnafm_cli.data.prior_cache import PriorCache
-from rnafm_cli.data.structure_sets import load_structures
-from rnafm_cli.data.thermo import Parameters
-from rnafm_cli.models.encoder import Encoder
-from rnafm_cli.models.pair import INPUTS, PairConfig, PairHead
-from rnafm_cli.models.store import encoder_path, load_component, load_encoder
+from rnafm_cli.encoder.model import load_encoder
+from rnafm_cli.encoder.network import Encoder
 from rnafm_cli.rna.bootstrap import Interval, fold_intervals
 from rnafm_cli.rna.decode import DecodeOptions
 from rnafm_cli.rna.metrics import FoldScore
 from rnafm_cli.rna.records import StructureRecord
-from rnafm_cli.training.fold_data import new_families
-from rnafm_cli.training.fold_scores import prior_scores, score_head
+from rnafm_cli.rna.thermo import Parameters
+from rnafm_cli.structure.fold_data import load_structures, new_families
+from rnafm_cli.structure.fold_scores import prior_scores, score_head
+from rnafm_cli.structure.pair import INPUTS, PairConfig, PairHead
+from rnafm_cli.structure.prior_cache import PriorCache
+from rnafm_cli.weights.store import encoder_path, load_component
 
 NAMES = {"embedding": "embeddings", "sequence": "letters", "prior": "prior"}
 

@@ -18,13 +18,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from rnafm_cli.models.binding import BindingConfig, BindingHead
-from rnafm_cli.models.files import Card, save_model_file
-from rnafm_cli.models.ribosome_load import LoadConfig, LoadHead
+from rnafm_cli.function.binding import BindingConfig, BindingHead
+from rnafm_cli.function.mrl import LoadPredictor, load
+from rnafm_cli.function.rbp import BindingPredictor, bind
+from rnafm_cli.function.ribosome_load import LoadConfig, LoadHead
+from rnafm_cli.model import Model, load_model
 from rnafm_cli.rna.records import SequenceRecord
-from rnafm_cli.tasks.model import Model, load_model
-from rnafm_cli.tasks.mrl import LoadPredictor, load
-from rnafm_cli.tasks.rbp import BindingPredictor, bind
+from rnafm_cli.weights.files import Card, save_model_file
 
 LENGTH = 101
 

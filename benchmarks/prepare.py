@@ -39,8 +39,8 @@ def write_fasta(path: Path, records: int, *, seed: int = 0) -> None:
 
 def measure(fasta: Path, holdout: int) -> dict[str, float]:
     """Prepare a corpus and report time and memory of its two phases."""
-    from rnafm_cli.data.holdout import HoldoutRules
-    from rnafm_cli.data.prepare import PrepareOptions, prepare_corpus
+    from rnafm_cli.pretrain.holdout import HoldoutRules
+    from rnafm_cli.pretrain.prepare import PrepareOptions, prepare_corpus
 
     started = time.perf_counter()
     marks: dict[str, float] = {}

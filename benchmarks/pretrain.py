@@ -15,10 +15,10 @@ from collections.abc import Callable
 
 import torch
 
-from rnafm_cli.models.config import ENCODER_PRESETS, EncoderConfig
-from rnafm_cli.models.encoder import Encoder
-from rnafm_cli.models.precision import has_fast_bf16
-from rnafm_cli.training.masked_model import MaskedTokenModel
+from rnafm_cli.encoder.config import ENCODER_PRESETS, EncoderConfig
+from rnafm_cli.encoder.network import Encoder
+from rnafm_cli.encoder.runtime import has_fast_bf16
+from rnafm_cli.pretrain.masked_model import MaskedTokenModel
 from rnafm_cli.training.optimizers import decay_groups
 
 Clock = Callable[[], float]

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from rnafm_cli.models.config import ENCODER_PRESETS
-from rnafm_cli.models.encoder import Encoder
-from rnafm_cli.models.layouts import UPSTREAM
-from rnafm_cli.models.resnet import PairResNet
+from rnafm_cli.encoder.config import ENCODER_PRESETS
+from rnafm_cli.encoder.layouts import UPSTREAM
+from rnafm_cli.encoder.network import Encoder
+from rnafm_cli.encoder.resnet import PairResNet
 
 CONFIG = ENCODER_PRESETS["rna-fm"]
 

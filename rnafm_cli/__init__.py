@@ -18,8 +18,8 @@ __version__ = "0.1.0"
 __all__ = ["Model", "RnafmError", "SequenceRecord", "__version__", "load_model", "read_fasta"]
 
 _HOMES = {
-    "Model": "rnafm_cli.tasks.model",
-    "load_model": "rnafm_cli.tasks.model",
+    "Model": "rnafm_cli.model",
+    "load_model": "rnafm_cli.model",
     "SequenceRecord": "rnafm_cli.rna.records",
     "read_fasta": "rnafm_cli.io.fasta",
     "RnafmError": "rnafm_cli.errors",
@@ -28,8 +28,8 @@ _HOMES = {
 if TYPE_CHECKING:
     from rnafm_cli.errors import RnafmError
     from rnafm_cli.io.fasta import read_fasta
+    from rnafm_cli.model import Model, load_model
     from rnafm_cli.rna.records import SequenceRecord
-    from rnafm_cli.tasks.model import Model, load_model
 
 
 def __getattr__(name: str) -> Any:

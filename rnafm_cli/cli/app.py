@@ -19,6 +19,7 @@ from rnafm_cli.errors import RnafmError, RnafmWarning
 
 __all__ = ["app", "main"]
 
+
 CLOSED_PIPE = 141
 INTERRUPTED = 130
 

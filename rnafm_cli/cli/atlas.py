@@ -14,7 +14,7 @@ from rnafm_cli.cli.options import DeviceChoice, LongChoice, OnErrorChoice, Preci
 from rnafm_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from rnafm_cli.io.atlas_file import AtlasFile
+    from rnafm_cli.atlas.files import AtlasFile
 
 __all__ = ["atlas"]
 
@@ -80,7 +80,7 @@ def atlas(
     baselines = _baselines(compare)
     target = None
     if map_onto is not None:
-        from rnafm_cli.tasks.atlas_mapping import find_atlas
+        from rnafm_cli.atlas.placement import find_atlas
 
         target = find_atlas(map_onto, weights_dir=weights_dir)
     choice = ModelChoice(
@@ -117,7 +117,7 @@ def atlas(
         intake.intake.finish()
         return
     assert output is not None
-    from rnafm_cli.tasks.atlas_layout import LayoutOptions
+    from rnafm_cli.atlas.layout import LayoutOptions
 
     wishes = Wishes(
         folder=output,
@@ -152,7 +152,7 @@ def atlas(
 def _model_of(target: AtlasFile | None) -> str:
     """The model that made the map, if it is at hand; else the default one."""
     if target is not None:
-        from rnafm_cli.models.registry import MODELS
+        from rnafm_cli.weights.registry import MODELS
 
         made_by = str(target.settings.get("model", ""))
         if made_by in MODELS or Path(made_by).is_file():

@@ -11,16 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rnafm_cli.cli import console
-from rnafm_cli.cli.intake import Intake
-from rnafm_cli.cli.options import LongChoice, OnErrorChoice, PrecisionChoice
+from rnafm_cli.cli.options import Intake, LongChoice, OnErrorChoice, PrecisionChoice
 from rnafm_cli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from rnafm_cli.atlas.points import AtlasPoints
+    from rnafm_cli.model import Model
     from rnafm_cli.rna.records import SequenceRecord
-    from rnafm_cli.tasks.atlas_points import AtlasPoints
-    from rnafm_cli.tasks.model import Model
 
 __all__ = ["AtlasIntake", "Gathered", "ModelChoice"]
 
@@ -45,7 +44,7 @@ class ModelChoice:
         Raises:
             UsageError: for a codon model.
         """
-        from rnafm_cli.tasks.model import load_model
+        from rnafm_cli.model import load_model
 
         model = load_model(
             self.name,
@@ -60,7 +59,7 @@ class ModelChoice:
     @property
     def provenance(self) -> dict[str, Any]:
         """What files of this run's embeddings say about themselves."""
-        from rnafm_cli.tasks.embed import embedding_provenance
+        from rnafm_cli.encoder.embed import embedding_provenance
 
         return embedding_provenance(
             self.loaded,
@@ -112,9 +111,7 @@ class AtlasIntake:
         Args:
             check: called with ids and labels before anything is embedded; raises what cannot be done with them.
         """
-        from rnafm_cli.io.labels import read_label_table
-        from rnafm_cli.tasks.atlas_labels import chosen_per_label, labels_of
-        from rnafm_cli.tasks.atlas_points import embedded_points, points_of
+        from rnafm_cli.atlas.points import chosen_per_label, embedded_points, labels_of, points_of, read_label_table
 
         known = read_label_table(table, key=label_by or "label") if table else None
         if self.embedded:
@@ -148,7 +145,7 @@ class AtlasIntake:
         description: str = "embedding",
     ) -> tuple[np.ndarray, np.ndarray]:
         """Numbers of the records that have vectors, and the vectors, by way of the file that keeps them."""
-        from rnafm_cli.tasks.atlas_points import pooled_vectors
+        from rnafm_cli.atlas.points import pooled_vectors
 
         loaded, long = self._model.loaded, self._model.long
         try:
@@ -203,6 +200,6 @@ class AtlasIntake:
 def _is_embeddings(path: Path) -> bool:
     if str(path) == "-":
         return False
-    from rnafm_cli.tasks.atlas_points import is_embeddings
+    from rnafm_cli.atlas.points import is_embeddings
 
     return is_embeddings(path)

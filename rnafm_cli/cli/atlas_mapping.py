@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from rnafm_cli.io.atlas_file import AtlasFile
-    from rnafm_cli.tasks.atlas_mapping import TypeCall
+    from rnafm_cli.atlas.files import AtlasFile
+    from rnafm_cli.atlas.placement import TypeCall
 
 __all__ = ["run_mapping"]
+
 
 _AT_ONCE = 256
 Named = tuple[str, int, str]
@@ -40,10 +41,10 @@ def run_mapping(
     title: str,
 ) -> None:
     """Write a row for each sequence to stdout, or into a folder with figures."""
-    from rnafm_cli.io.atlas_tables import CALL_COLUMNS, call_row
+    from rnafm_cli.atlas.files import CALL_COLUMNS, call_row
+    from rnafm_cli.atlas.placement import map_onto
     from rnafm_cli.io.streams import open_output
     from rnafm_cli.io.tables import TableWriter
-    from rnafm_cli.tasks.atlas_mapping import map_onto
 
     table_name = f"calls.{output_format.value}"
     if output is not None:
@@ -79,8 +80,8 @@ def _vectors(intake: AtlasIntake, model: ModelChoice, atlas: AtlasFile) -> Itera
     """Names and vectors, some at a time, once they are known to be of the atlas's model."""
     import numpy as np
 
-    from rnafm_cli.tasks.atlas_mapping import STARTS, check_vectors
-    from rnafm_cli.tasks.atlas_points import embedded_points
+    from rnafm_cli.atlas.placement import STARTS, check_vectors
+    from rnafm_cli.atlas.points import embedded_points
 
     if intake.embedded:
         points = embedded_points(intake.paths, reject=intake.intake.reject)
@@ -118,8 +119,8 @@ def _draw(
     """The new sequences over the atlas, as picture and page."""
     import numpy as np
 
-    from rnafm_cli.viz.atlas_page import GroupView, PagePoints, ScaleView, write_page
-    from rnafm_cli.viz.mapped_figure import draw_mapped
+    from rnafm_cli.atlas.figures import draw_mapped
+    from rnafm_cli.atlas.page import GroupView, PagePoints, ScaleView, write_page
 
     place_M2 = np.asarray([(call.x, call.y) for call in calls], dtype=np.float32).reshape(-1, 2)
     caption = f"{len(calls):,} sequences on the atlas of {len(atlas.ids):,} ({model_name(atlas.settings)})"

@@ -12,8 +12,8 @@ from rnafm_cli.cli.options import complete_model
 
 __all__ = [
     "CacheFile",
-    "CompareChoice",
     "Compare",
+    "CompareChoice",
     "Components",
     "Fold",
     "Folder",

@@ -6,11 +6,9 @@ from pathlib import Path
 
 from rnafm_cli.cli import fold_options as of_fold
 from rnafm_cli.cli import options
-from rnafm_cli.cli import tertiary_options as own
-from rnafm_cli.cli.intake import Intake
-from rnafm_cli.cli.options import DeviceChoice, LongChoice, OnErrorChoice, PrecisionChoice
-from rnafm_cli.cli.tertiary_options import ContactFormatChoice
-from rnafm_cli.cli.tertiary_run import Request, run
+from rnafm_cli.cli import tertiary as own
+from rnafm_cli.cli.options import DeviceChoice, Intake, LongChoice, OnErrorChoice, PrecisionChoice
+from rnafm_cli.cli.tertiary import ContactFormatChoice, Request, run
 
 __all__ = ["contact"]
 

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rnafm_cli.cli import console, options
-from rnafm_cli.cli.intake import Intake
-from rnafm_cli.cli.options import DeviceChoice, LongChoice, OnErrorChoice, PrecisionChoice
+from rnafm_cli.cli.options import DeviceChoice, Intake, LongChoice, OnErrorChoice, PrecisionChoice
 from rnafm_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -89,8 +88,8 @@ def embed(
         raise UsageError("--layout matrix holds one vector per RNA", hint="add --pool mean, max or cls")
     intake = Intake(inputs, on_error)
 
-    from rnafm_cli.tasks.embed import embedding_provenance
-    from rnafm_cli.tasks.model import load_model
+    from rnafm_cli.encoder.embed import embedding_provenance
+    from rnafm_cli.model import load_model
 
     loaded = load_model(model, weights_dir=weights_dir, device=device.value, precision=precision.value, threads=threads)
     provenance = embedding_provenance(

@@ -8,14 +8,77 @@ from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
 
-from rnafm_cli.cli import console, evaluate_encoder, evaluate_function, evaluate_tertiary, options
+from rnafm_cli.cli import console, evaluate_function, evaluate_tertiary, options
 from rnafm_cli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from rnafm_cli.rna.calibration import Calibration
-    from rnafm_cli.rna.comparison import Comparison
+    from rnafm_cli.structure.fold_report import Comparison
 
-__all__ = ["app"]
+__all__ = ["EPILOG", "app", "encoder"]
+
+
+EPILOG = "Example: rnafm evaluate encoder --model rnafm-mini --corpus corpus --atlas atlas_labelled.fa.gz"
+
+
+def encoder(
+    model: options.Model = "rnafm-mini",
+    corpus: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Prepared corpus: masked-token loss on what it holds out.", show_default=False
+        ),
+    ] = None,
+    atlas: Annotated[
+        Path | None,
+        typer.Option(metavar="FASTA", help="Records with type=: nearest-neighbour transfer.", show_default=False),
+    ] = None,
+    probe: Annotated[
+        Path | None,
+        typer.Option(metavar="TSV", help="Columns sequence, label, split: linear probe.", show_default=False),
+    ] = None,
+    output: options.Output = Path("-"),
+    sequences: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Sequences of each held-out part; 0 takes all.")
+    ] = 0,
+    per_type: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Records of each type for the transfer; 0 takes all.")
+    ] = 0,
+    crop: Annotated[int, typer.Option(min=18, metavar="T", help="Window of the masked-token loss, in tokens.")] = 256,
+    seed: Annotated[int, typer.Option(min=0, help="Of crops, masks and folds.")] = 1,
+    weights_dir: options.WeightsDir = None,
+    device: options.Device = options.DeviceChoice.auto,
+    threads: options.Threads = None,
+    batch_tokens: options.BatchTokens = 8192,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Judge an encoder: masked-token loss, transfer of RNA type, linear probe; baselines beside each.
+
+    Writes one JSON document. What is computed depends on the data given: --corpus, --atlas, --probe.
+    """
+    import json
+
+    from rnafm_cli.io.streams import open_output
+    from rnafm_cli.model import load_model
+    from rnafm_cli.pretrain.report import held_out_figures, probe_figures, transfer_figures
+
+    if corpus is None and atlas is None and probe is None:
+        raise UsageError("nothing to evaluate on", hint="give --corpus, --atlas or --probe")
+    loaded = load_model(model, weights_dir=weights_dir, device=device.value, threads=threads)
+    loaded.check_nucleotides()
+    net, say = loaded.encoder, console.info
+    figures: dict[str, object] = {"model": loaded.encoder_card.name, "sha256": loaded.encoder_card.weights_sha256}
+    if corpus is not None:
+        figures["held_out"] = held_out_figures(net, corpus, sequences=sequences, crop=crop, seed=seed, report=say)
+    if atlas is not None:
+        figures["knn_transfer"] = transfer_figures(
+            net, atlas, per_type=per_type, seed=seed, batch_tokens=batch_tokens, report=say
+        )
+    if probe is not None:
+        figures["linear_probe"] = probe_figures(net, probe, batch_tokens=batch_tokens, report=say)
+    with open_output(output) as out:
+        out.write(json.dumps(figures, indent=1) + "\n")
 
 
 class Settings(TypedDict):
@@ -51,7 +114,7 @@ class PictureChoice(StrEnum):
     pdf = "pdf"
 
 
-app.command("encoder", epilog=evaluate_encoder.EPILOG)(evaluate_encoder.encoder)
+app.command("encoder", epilog=EPILOG)(encoder)
 app.command("contact", epilog=evaluate_tertiary.CONTACT_EPILOG)(evaluate_tertiary.contact)
 app.command("distance", epilog=evaluate_tertiary.DISTANCE_EPILOG)(evaluate_tertiary.distance)
 app.command("rbp", epilog=evaluate_function.RBP_EPILOG)(evaluate_function.rbp)
@@ -103,9 +166,8 @@ def fold(
     Precision, recall and F1 over base pairs: means over RNAs, exact and with one base's slack, pooled over all pairs,
     for pseudoknotted pairs alone, and by length, all with bootstrap intervals. Every pair of the truth counts.
     """
-    from rnafm_cli.io.fold_tables import write_records, write_report
     from rnafm_cli.io.streams import open_output
-    from rnafm_cli.rna.fold_report import report_folds
+    from rnafm_cli.structure.fold_report import report_folds, write_records, write_report
 
     comparison = _compare(truth, [(prediction, name), (against, against_name)], missing, allow_extra)
     if by_family and not any(record.family for record in comparison.truth):
@@ -127,7 +189,7 @@ def _compare(
 ) -> Comparison:
     """Read and match the structures, and say what had no counterpart."""
     from rnafm_cli.io.structures import read_structures
-    from rnafm_cli.rna.comparison import compare, index_by_id
+    from rnafm_cli.structure.fold_report import compare, index_by_id
 
     paths = [(path, name) for path, name in predictions if path is not None]
     if [truth, *(path for path, _ in paths)].count(Path("-")) > 1:
@@ -170,9 +232,9 @@ def _calibration(path: Path, comparison: Comparison, settings: Settings) -> Cali
 
 def _draw(comparison: Comparison, calibration: Calibration | None, folder: Path, suffix: str, seed: int) -> None:
     """The figures, and beside the calibration its numbers."""
-    from rnafm_cli.io.fold_tables import write_calibration
     from rnafm_cli.io.streams import open_output
-    from rnafm_cli.viz.fold_figures import draw_calibration, draw_f1_by_length, draw_f1_scatter
+    from rnafm_cli.structure.figures import draw_calibration, draw_f1_by_length, draw_f1_scatter
+    from rnafm_cli.structure.fold_report import write_calibration
 
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder}: is no folder")

@@ -10,18 +10,20 @@ import typer
 
 from rnafm_cli.cli import console, options
 from rnafm_cli.cli.options import DeviceChoice, PrecisionChoice
-from rnafm_cli.cli.rbp_options import Structure
+from rnafm_cli.cli.rbp import Structure
 from rnafm_cli.errors import InputError, UsageError
+
+__all__ = ["MRL_EPILOG", "RBP_EPILOG", "mrl", "rbp"]
+
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from rnafm_cli.data.labelled_rows import LabelledRows
-    from rnafm_cli.tasks.model import Model
+    from rnafm_cli.model import Model
+    from rnafm_cli.training.labelled_rows import LabelledRows
 
     Scores = dict[str, dict[str, np.ndarray]]
 
-__all__ = ["MRL_EPILOG", "RBP_EPILOG", "mrl", "rbp"]
 
 RBP_EPILOG = "Example: rnafm evaluate rbp rbp/*.tsv.gz --baseline --format table"
 MRL_EPILOG = "Example: rnafm evaluate mrl mrl/*.tsv.gz --baseline --against runs/onehot/best.safetensors"
@@ -97,13 +99,17 @@ def rbp(
     Tables have the columns sequence, label and split. The 5-mer baseline is fitted on training rows that share no
     30-mer with a row that is measured on.
     """
-    from rnafm_cli.data.function_baselines import kmer_logistic
-    from rnafm_cli.io.figure_tables import write_figures
-    from rnafm_cli.io.predictions import read_predictions
+    from rnafm_cli.function.evaluate import (
+        Resampling,
+        binding_probabilities,
+        binding_table,
+        kmer_logistic,
+        read_predictions,
+        write_figures,
+    )
+    from rnafm_cli.function.rbp import BindingPredictor
     from rnafm_cli.io.streams import open_output
-    from rnafm_cli.tasks.function_evaluation import Resampling, binding_probabilities, binding_table
-    from rnafm_cli.tasks.rbp import BindingPredictor
-    from rnafm_cli.tasks.unpaired import structure_source
+    from rnafm_cli.structure.unpaired import structure_source
 
     measured, trained = _rows(tables, "label", split, limit, seed, baseline)
     scores: Scores = {}
@@ -185,11 +191,15 @@ def mrl(
     Tables have the columns sequence, mrl and split. Each figure stands for all UTRs and by upstream start codons: none,
     in-frame, out-of-frame (reaching into the coding sequence), uORF (out of frame, closed by a stop codon).
     """
-    from rnafm_cli.data.function_baselines import utr_ridge
-    from rnafm_cli.io.figure_tables import write_figures
-    from rnafm_cli.io.predictions import read_predictions
+    from rnafm_cli.function.evaluate import (
+        Resampling,
+        load_table,
+        read_predictions,
+        ribosome_loads,
+        utr_ridge,
+        write_figures,
+    )
     from rnafm_cli.io.streams import open_output
-    from rnafm_cli.tasks.function_evaluation import Resampling, load_table, ribosome_loads
 
     measured, trained = _rows(tables, "mrl", split, limit, seed, baseline)
     scores: Scores = {}
@@ -229,8 +239,7 @@ def _rows(
     """The rows to measure on, and for a baseline the training rows of each table that share no 30-mer with them."""
     import numpy as np
 
-    from rnafm_cli.data.labelled_rows import without_leaks
-    from rnafm_cli.data.labelled_sets import read_sets
+    from rnafm_cli.training.labelled_rows import read_sets, without_leaks
 
     sets = read_sets(tables, column, binary=column == "label")
     measured = []
@@ -263,14 +272,14 @@ def _heads(model: str, against: list[str] | None, predictions: Path | None) -> l
 def _loaded(
     name: str, weights_dir: Path | None, device: DeviceChoice, precision: PrecisionChoice, threads: int | None
 ) -> Model:
-    from rnafm_cli.tasks.model import load_model
+    from rnafm_cli.model import load_model
 
     return load_model(name, weights_dir=weights_dir, device=device.value, precision=precision.value, threads=threads)
 
 
 def _draw(folder: Path, scores: Scores, measured: list[LabelledRows]) -> None:
+    from rnafm_cli.function.figures import draw_loads
     from rnafm_cli.rna.upstream_starts import start_context
-    from rnafm_cli.viz.load_figures import draw_loads
 
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder}: is no folder")

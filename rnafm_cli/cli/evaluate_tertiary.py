@@ -11,15 +11,15 @@ import typer
 
 from rnafm_cli.cli import console, options
 from rnafm_cli.cli.evaluate_function import ReportFormat
-from rnafm_cli.cli.intake import Rejections
-from rnafm_cli.cli.options import OnErrorChoice
+from rnafm_cli.cli.options import OnErrorChoice, Rejections
 from rnafm_cli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from rnafm_cli.rna.chains import Chain
-    from rnafm_cli.rna.map_metrics import MapScore
+    from rnafm_cli.rna.metrics import MapScore
 
 __all__ = ["CONTACT_EPILOG", "DISTANCE_EPILOG", "contact", "distance"]
+
 
 CONTACT_EPILOG = "Example: rnafm evaluate contact chains.h5 maps.h5 --format table --plot figures"
 DISTANCE_EPILOG = "Example: rnafm evaluate distance structures/ maps.h5 --against other.h5"
@@ -100,7 +100,7 @@ def contact(
     A pair is a contact when the nearest heavy atoms are closer than 8 Å. Chains without a long-range pair are left
     out, those without a contact among theirs count 0; the row 'ceiling' is what a perfect predictor reaches.
     """
-    from rnafm_cli.rna.map_metrics import score_contacts
+    from rnafm_cli.rna.metrics import score_contacts
 
     job = _Job("contact", truth, output, report_format, per_record, plot, plot_format, resamples, confidence, seed)
     chains, maps = _read(job, [(prediction, name), (against, against_name)], missing, on_error, baseline)
@@ -138,7 +138,7 @@ def distance(
 
     PA is the share of pairs whose error is at most 2 Å.
     """
-    from rnafm_cli.rna.map_metrics import score_distances
+    from rnafm_cli.rna.metrics import score_distances
 
     job = _Job("distance", truth, output, report_format, per_record, plot, plot_format, resamples, confidence, seed)
     chains, maps = _read(job, [(prediction, name), (against, against_name)], missing, on_error, baseline)
@@ -172,7 +172,7 @@ def _read(
 ) -> tuple[list[Chain], dict[str, dict]]:
     """Chains that are scored, and for each predictor by name their maps by id."""
     from rnafm_cli.io.chain_files import read_chains
-    from rnafm_cli.io.map_predictions import read_maps
+    from rnafm_cli.structure.map_report import read_maps
 
     chains = read_chains(job.truth, reject=Rejections(on_error).reject)
     if job.task == "distance":
@@ -214,8 +214,8 @@ def _covered(chains: list[Chain], maps: dict, label: str, missing: MissingMap) -
 
 
 def _guesses(task: str, chains: list[Chain]) -> dict:
-    from rnafm_cli.data import thermo
-    from rnafm_cli.data.map_baselines import contact_guesses, distance_guesses
+    from rnafm_cli.rna import thermo
+    from rnafm_cli.structure.baselines import contact_guesses, distance_guesses
 
     if not thermo.available():
         console.warn("no baseline: it needs ViennaRNA's Python package")
@@ -230,10 +230,9 @@ def _guesses(task: str, chains: list[Chain]) -> dict:
 
 
 def _report(job: _Job, scores: dict[str, list[MapScore]]) -> None:
-    from rnafm_cli.io.map_tables import write_map_report, write_map_scores
     from rnafm_cli.io.streams import open_output
-    from rnafm_cli.rna.map_metrics import CONTACT_METRICS, DISTANCE_METRICS
-    from rnafm_cli.rna.map_report import CEILING, ceiling_scores, report_maps
+    from rnafm_cli.rna.metrics import CONTACT_METRICS, DISTANCE_METRICS
+    from rnafm_cli.structure.map_report import CEILING, ceiling_scores, report_maps, write_map_report, write_map_scores
 
     predictors = list(scores)
     if not scores[predictors[0]]:
@@ -256,7 +255,7 @@ def _report(job: _Job, scores: dict[str, list[MapScore]]) -> None:
 
 def _draw(job: _Job, scores: dict[str, list[MapScore]], metrics: tuple[str, ...]) -> None:
     """Each metric by length, and the predictors against each other."""
-    from rnafm_cli.viz.tertiary_figures import draw_by_length, draw_scatter
+    from rnafm_cli.structure.figures import draw_by_length, draw_scatter
 
     assert job.plot is not None
     if job.plot.exists() and not job.plot.is_dir():

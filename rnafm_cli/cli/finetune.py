@@ -2,15 +2,369 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from rnafm_cli.cli import console, finetune_function, finetune_tertiary, options
-from rnafm_cli.cli.finetune_function import EncoderChoice, EncoderUse, with_encoder
+from rnafm_cli.cli import console, options
+from rnafm_cli.cli.options import OnErrorChoice, Rejections
+from rnafm_cli.errors import UsageError
 
-__all__ = ["app"]
+if TYPE_CHECKING:
+    from rnafm_cli.function.run import FunctionFiles
+    from rnafm_cli.function.trainer import FunctionOutcome
+
+__all__ = [
+    "CONTACT_EPILOG",
+    "DISTANCE_EPILOG",
+    "EncoderChoice",
+    "EncoderUse",
+    "MRL_EPILOG",
+    "RBP_EPILOG",
+    "app",
+    "contact",
+    "distance",
+    "mrl",
+    "rbp",
+    "with_encoder",
+]
+
+
+RBP_EPILOG = "Example: rnafm finetune rbp mine.tsv -o runs/rbp --recipe configs/rbp-mini.toml"
+MRL_EPILOG = "Example: rnafm finetune mrl mine.tsv -o runs/mrl --recipe configs/mrl-mini.toml"
+
+
+class EncoderChoice(StrEnum):
+    frozen = "frozen"
+    full = "full"
+    none = "none"
+
+
+Sets = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="TABLE...", help="Tables, one a protein or an assay, named after their files; or folders of them."
+    ),
+]
+RunFolder = Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder of the run.")]
+RecipeFile = Annotated[Path | None, typer.Option("--recipe", metavar="TOML", help="Recipe; the defaults without it.")]
+EncoderUse = Annotated[
+    EncoderChoice | None,
+    typer.Option(
+        "--encoder",
+        help="Frozen, trained too, or a head without embeddings.",
+        show_default="the recipe's run.encoder, frozen if it has none",
+    ),
+]
+InitFrom = Annotated[
+    str | None,
+    typer.Option("--init-from", metavar="NAME|HEAD", help="Start from the weights of this model's head, or head file."),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key, as in optim.rate=2e-4; may be repeated."),
+]
+MaxMinutes = Annotated[
+    float | None, typer.Option(min=0, metavar="M", help="Save and stop after this time; the same command goes on.")
+]
+ModelName = Annotated[str, typer.Option("--name", help="Name of the model in its card.")]
+
+
+def rbp(
+    tables: Sets,
+    output: RunFolder,
+    recipe: RecipeFile = None,
+    model: options.Model = "rnafm-mini",
+    encoder: EncoderUse = None,
+    init_from: InitFrom = None,
+    overrides: Overrides = None,
+    max_minutes: MaxMinutes = None,
+    name: ModelName = "rbp",
+    threads: options.Threads = None,
+    weights_dir: options.WeightsDir = None,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Train a head that predicts which proteins bind, one model for all tables.
+
+    A table has the columns sequence, label (1 bound, 0 not) and split (train, dev); without the last, a tenth of the
+    rows is held out, near-copies together. Training rows that share a 30-mer with a development row are left out.
+
+    The folder receives a checkpoint every few minutes (also on Ctrl-C and SIGTERM; the same command goes on from it),
+    metrics.csv, scores.csv and, as the best measured so far, best.safetensors with its card.
+    """
+    from rnafm_cli.function.recipes import BindingRecipe
+    from rnafm_cli.function.run import run_binding
+    from rnafm_cli.training.recipe_files import load_recipe
+
+    settings = load_recipe(BindingRecipe, recipe, with_encoder(overrides, encoder))
+    files = _function_files(tables, output, name, model, encoder, init_from, max_minutes, threads, weights_dir)
+    _tell(run_binding(files, settings, report=console.info), "mean AUPRC")
+
+
+def mrl(
+    tables: Sets,
+    output: RunFolder,
+    recipe: RecipeFile = None,
+    model: options.Model = "rnafm-mini",
+    encoder: EncoderUse = None,
+    init_from: InitFrom = None,
+    overrides: Overrides = None,
+    max_minutes: MaxMinutes = None,
+    name: ModelName = "mrl",
+    threads: options.Threads = None,
+    weights_dir: options.WeightsDir = None,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Train a head that predicts mean ribosome load, one ensemble for all assays.
+
+    A table has the columns sequence (up to the base before the start codon), mrl and split (train, dev); without the
+    last, a tenth of the rows is held out, near-copies together. Each assay is standardised and has its own output.
+
+    The folder receives a checkpoint every few minutes (also on Ctrl-C and SIGTERM; the same command goes on from it),
+    metrics.csv, scores.csv and, as the best measured so far, best.safetensors with its card.
+    """
+    from rnafm_cli.function.recipes import LoadRecipe
+    from rnafm_cli.function.run import run_load
+    from rnafm_cli.training.recipe_files import load_recipe
+
+    settings = load_recipe(LoadRecipe, recipe, with_encoder(overrides, encoder))
+    files = _function_files(tables, output, name, model, encoder, init_from, max_minutes, threads, weights_dir)
+    _tell(run_load(files, settings, report=console.info), "mean R2")
+
+
+def with_encoder(given: list[str] | None, encoder: EncoderChoice | None) -> list[str]:
+    """The overrides of a recipe, --encoder among them where it was given."""
+    chosen = [*(given or [])]
+    if encoder not in (None, EncoderChoice.none):
+        chosen.append(f'run.encoder="{encoder.value}"')
+    return chosen
+
+
+def _function_files(
+    tables: list[Path],
+    output: Path,
+    name: str,
+    model: str,
+    encoder: EncoderChoice | None,
+    init_from: str | None,
+    max_minutes: float | None,
+    threads: int | None,
+    weights_dir: Path | None,
+) -> FunctionFiles:
+    from rnafm_cli.function.run import FunctionFiles
+
+    return FunctionFiles(
+        sets=tuple(tables),
+        output=output,
+        name=name,
+        model=None if encoder is EncoderChoice.none else model,
+        init_from=init_from,
+        weights_dir=weights_dir,
+        max_minutes=max_minutes,
+        threads=threads,
+    )
+
+
+def _tell(outcome: FunctionOutcome, measure: str) -> None:
+    if outcome.finished:
+        console.info(f"finished at step {outcome.step}; best {measure} {outcome.best_score:.4f}: {outcome.best_file}")
+    else:
+        console.info(f"stopped at step {outcome.step}; the same command goes on from here")
+
+
+CONTACT_EPILOG = "Example: rnafm finetune contact --pdb structures/ -o runs/contact --recipe configs/contact-mini.toml"
+DISTANCE_EPILOG = "Example: rnafm finetune distance --chains mine.h5 -o runs/distance --init-from rnafm-mini"
+
+
+class FrozenChoice(StrEnum):
+    frozen = "frozen"
+    none = "none"
+
+
+Chains = Annotated[
+    list[Path] | None,
+    typer.Option("--chains", metavar="FILE.h5", help="Known chains in HDF5, with distances or contacts; repeatable."),
+]
+Structures = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--pdb", metavar="DIR|FILE", help="PDB or mmCIF files, plain or compressed, or folders of them; repeatable."
+    ),
+]
+FrozenUse = Annotated[FrozenChoice, typer.Option("--encoder", help="Frozen, or a head without embeddings.")]
+InitFromChains = Annotated[
+    str | None,
+    typer.Option(
+        "--init-from",
+        metavar="NAME|HEAD",
+        help="Start from this fold head, or from that of a model; at random without it.",
+        show_default=False,
+    ),
+]
+Prior = Annotated[bool, typer.Option("--prior/--no-prior", help="Let ViennaRNA's pair probabilities guide the head.")]
+PriorCache = Annotated[
+    Path | None, typer.Option("--prior-cache", metavar="FILE", help="File of pair probabilities to use and complete.")
+]
+Rows = Annotated[
+    str | None,
+    typer.Option(
+        "--rows",
+        metavar="NAMES|all",
+        help="Rows of the feature table to cross-validate, by comma: inputs as in sequence+prior, random, transfer.",
+        show_default="the row with all inputs",
+    ),
+]
+Folds = Annotated[
+    str | None,
+    typer.Option(
+        "--folds", metavar="0,1,..", help="Folds to hold out; several processes may share a run.", show_default="all"
+    ),
+]
+Final = Annotated[bool, typer.Option("--final/--no-final", help="Train the head to keep, on all chains.")]
+
+
+def contact(
+    output: RunFolder,
+    chains: Chains = None,
+    structures: Structures = None,
+    recipe: RecipeFile = None,
+    model: options.Model = "rnafm-mini",
+    encoder: FrozenUse = FrozenChoice.frozen,
+    init_from: InitFromChains = None,
+    prior: Prior = True,
+    prior_cache: PriorCache = None,
+    rows: Rows = None,
+    folds: Folds = None,
+    final: Final = True,
+    overrides: Overrides = None,
+    max_minutes: MaxMinutes = None,
+    name: ModelName = "contact",
+    on_error: options.OnError = OnErrorChoice.fail,
+    threads: options.Threads = None,
+    weights_dir: options.WeightsDir = None,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Train a head that predicts which bases are in contact, from known 3D structures.
+
+    First the free guess is scored, then heads are cross-validated over folds that keep like chains together, then the
+    head to keep is trained on all chains: final/head.safetensors. The folder also receives table.tsv, held_out.h5 (maps
+    of chains by heads that have not seen them) and a checkpoint; the same command goes on from it.
+    """
+    files = _chain_files(chains, structures)
+    _train(
+        "contact", files, output, recipe, model, encoder, init_from, prior, prior_cache, rows, folds, final, overrides,
+        max_minutes, name, on_error, threads, weights_dir,
+    )  # fmt: skip
+
+
+def distance(
+    output: RunFolder,
+    chains: Chains = None,
+    structures: Structures = None,
+    recipe: RecipeFile = None,
+    model: options.Model = "rnafm-mini",
+    encoder: FrozenUse = FrozenChoice.frozen,
+    init_from: InitFromChains = None,
+    prior: Prior = True,
+    prior_cache: PriorCache = None,
+    rows: Rows = None,
+    folds: Folds = None,
+    final: Final = True,
+    overrides: Overrides = None,
+    max_minutes: MaxMinutes = None,
+    name: ModelName = "distance",
+    on_error: options.OnError = OnErrorChoice.fail,
+    threads: options.Threads = None,
+    weights_dir: options.WeightsDir = None,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Train a head that predicts distances between bases, from known 3D structures.
+
+    Goes like 'rnafm finetune contact'; chains of which only contacts are known help the training.
+    """
+    files = _chain_files(chains, structures)
+    _train(
+        "distance", files, output, recipe, model, encoder, init_from, prior, prior_cache, rows, folds, final, overrides,
+        max_minutes, name, on_error, threads, weights_dir,
+    )  # fmt: skip
+
+
+def _chain_files(chains: list[Path] | None, structures: list[Path] | None) -> tuple[Path, ...]:
+    files = (*(chains or ()), *(structures or ()))
+    if not files:
+        raise UsageError("nothing to train on", hint="give --chains FILE.h5 or --pdb DIR")
+    return files
+
+
+def _train(
+    task: Literal["contact", "distance"],
+    files: tuple[Path, ...],
+    output: Path,
+    recipe: Path | None,
+    model: str,
+    encoder: FrozenChoice,
+    init_from: str | None,
+    prior: bool,
+    prior_cache: Path | None,
+    rows: str | None,
+    folds: str | None,
+    final: bool,
+    overrides: list[str] | None,
+    max_minutes: float | None,
+    name: str,
+    on_error: OnErrorChoice,
+    threads: int | None,
+    weights_dir: Path | None,
+) -> None:
+    from rnafm_cli.structure.tertiary_recipe import TertiaryRecipe
+    from rnafm_cli.structure.tertiary_run import TertiaryRun, run_tertiary
+    from rnafm_cli.training.recipe_files import load_recipe
+
+    rejections = Rejections(on_error)
+    outcome = run_tertiary(
+        TertiaryRun(
+            task=task,
+            files=files,
+            recipe=load_recipe(TertiaryRecipe, recipe, overrides),
+            output=output,
+            name=name,
+            model=None if encoder is FrozenChoice.none else model,
+            weights_dir=weights_dir,
+            init_from=init_from,
+            prior=prior,
+            prior_cache=prior_cache,
+            rows=tuple(part.strip() for part in rows.split(",")) if rows else (),
+            folds=_numbers(folds),
+            final=final,
+            max_minutes=max_minutes,
+            threads=threads,
+        ),
+        report=console.info,
+        reject=rejections.reject,
+        progress=lambda done, total: console.info(f"pair probabilities: {done} of {total}"),
+    )
+    if skipped := rejections.skipped:
+        console.warn(f"{skipped} structure{'s' if skipped > 1 else ''} or chains left out")
+    if not outcome.finished:
+        console.info("stopped; the same command goes on from here")
+    elif outcome.head is not None:
+        console.info(f"finished: {outcome.head}")
+    else:
+        console.info("finished")
+
+
+def _numbers(folds: str | None) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in folds.split(",")) if folds else ()
+    except ValueError as error:
+        raise UsageError(f"--folds {folds}: are no numbers", hint="write them as 0,1,2") from error
+
 
 app = typer.Typer(
     help="Train a head, or head and encoder, on your own labelled data.", no_args_is_help=True, rich_markup_mode=None
@@ -22,10 +376,10 @@ def finetune() -> None:
     """Keep ``fold`` a subcommand while it is the only one."""
 
 
-app.command("contact", epilog=finetune_tertiary.CONTACT_EPILOG)(finetune_tertiary.contact)
-app.command("distance", epilog=finetune_tertiary.DISTANCE_EPILOG)(finetune_tertiary.distance)
-app.command("rbp", epilog=finetune_function.RBP_EPILOG)(finetune_function.rbp)
-app.command("mrl", epilog=finetune_function.MRL_EPILOG)(finetune_function.mrl)
+app.command("contact", epilog=CONTACT_EPILOG)(contact)
+app.command("distance", epilog=DISTANCE_EPILOG)(distance)
+app.command("rbp", epilog=RBP_EPILOG)(rbp)
+app.command("mrl", epilog=MRL_EPILOG)(mrl)
 
 
 @app.command(
@@ -92,9 +446,9 @@ def fold(
     The folder of the run receives a checkpoint every few minutes (also on Ctrl-C and SIGTERM; the same command goes
     on from it), metrics.csv, scores.csv and, as the best measured so far, best.safetensors with its card.
     """
-    from rnafm_cli.training.fold_config import load_fold_config
-    from rnafm_cli.training.fold_data import FoldFiles
-    from rnafm_cli.training.fold_run import FoldRun, run_fold
+    from rnafm_cli.structure.fold_data import FoldFiles
+    from rnafm_cli.structure.fold_recipe import load_fold_config
+    from rnafm_cli.structure.fold_training import FoldRun, run_fold
 
     config = load_fold_config(recipe, with_encoder(overrides, encoder))
     files = FoldFiles(train=tuple(train), partners=tuple(partner or ()), dev=tuple(dev or ()), families=families)

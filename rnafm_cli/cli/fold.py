@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,26 +13,105 @@ import typer
 
 from rnafm_cli.cli import console, options
 from rnafm_cli.cli import fold_options as own
-from rnafm_cli.cli.fold_convert import convert_structures
 from rnafm_cli.cli.fold_options import DecoderChoice, FormatChoice, PlotStyleChoice
-from rnafm_cli.cli.fold_output import gallery, probability_output, structure_output
-from rnafm_cli.cli.intake import Intake
-from rnafm_cli.cli.options import DeviceChoice, LongChoice, OnErrorChoice, PrecisionChoice
+from rnafm_cli.cli.options import DeviceChoice, Intake, LongChoice, OnErrorChoice, PrecisionChoice
 from rnafm_cli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    from rnafm_cli.io.constraints import ConstraintLines
     from rnafm_cli.io.pair_probabilities import PairProbabilityWriter
-    from rnafm_cli.io.shape import ReactivityProfiles
     from rnafm_cli.io.structure_output import StructureOutput
+    from rnafm_cli.model import Model
     from rnafm_cli.rna.decode import DecodeOptions
-    from rnafm_cli.rna.records import SequenceRecord
-    from rnafm_cli.tasks.evidence import Evidence
-    from rnafm_cli.tasks.fold import Fold
-    from rnafm_cli.tasks.model import Model
-    from rnafm_cli.viz.gallery import Gallery
+    from rnafm_cli.rna.records import SequenceRecord, StructureRecord
+    from rnafm_cli.structure.evidence import ConstraintLines, Evidence, ReactivityProfiles
+    from rnafm_cli.structure.fold import Fold
+    from rnafm_cli.viz.structure import Gallery
 
-__all__ = ["fold"]
+__all__ = ["convert_structures", "fold", "gallery", "probability_output", "structure_output"]
+
+
+def structure_output(
+    stack: ExitStack, output: Path, out_dir: Path | None, output_format: FormatChoice, *, scored: bool, force: bool
+) -> StructureOutput:
+    from rnafm_cli.io.streams import open_output
+    from rnafm_cli.io.structure_output import FolderOutput, StreamOutput, check_format
+
+    check_format(output_format.value, scored=scored, folder=out_dir is not None)
+    if out_dir is not None:
+        return FolderOutput(out_dir, output_format.value, scored=scored, force=force)
+    return StreamOutput(stack.enter_context(open_output(output)), output_format.value, scored=scored)
+
+
+def probability_output(
+    stack: ExitStack, path: Path | None, loaded: Model, *, prior: bool, half: bool, force: bool
+) -> PairProbabilityWriter | None:
+    if path is None:
+        if half:
+            raise UsageError("--half is about --probs", hint="add --probs FILE.h5")
+        return None
+    from rnafm_cli.io.pair_probabilities import PairProbabilityWriter
+
+    provenance: dict[str, str | bool] = {
+        "model": loaded.name,
+        "weights_sha256": loaded.component("fold")[1].weights_sha256,
+        "encoder_sha256": loaded.encoder_card.weights_sha256,
+        "prior": prior,
+        "command": " ".join(["rnafm", *sys.argv[1:]]),
+    }
+    return stack.enter_context(PairProbabilityWriter(path, provenance=provenance, half=half, force=force))
+
+
+def gallery(target: Path | None, style: PlotStyleChoice) -> Gallery | None:
+    if target is None:
+        return None
+    from rnafm_cli.viz.structure import Gallery
+
+    return Gallery(target, style=style.value)
+
+
+def convert_structures(
+    inputs: list[Path] | None,
+    output: Path,
+    out_dir: Path | None,
+    output_format: FormatChoice,
+    plot: Path | None,
+    plot_style: PlotStyleChoice,
+    intake: Intake,
+    *,
+    renamed: bool,
+    force: bool,
+) -> None:
+    """Write structures as ``fold`` writes its own; pairs stay as they are, canonical or not."""
+    from rnafm_cli.io.names import rename_duplicates
+    from rnafm_cli.rna.pseudoknots import BRACKET_LAYERS, layers
+    from rnafm_cli.rna.records import SequenceRecord
+
+    pictures, crowded = gallery(plot, plot_style), 0
+    with ExitStack() as stack:
+        structures = structure_output(stack, output, out_dir, output_format, scored=False, force=force)
+        known = _known(inputs, intake)
+        for record in rename_duplicates(known) if renamed else known:
+            try:
+                structures.claim(
+                    SequenceRecord(record.id, record.sequence, record.description, record.source, record.line)
+                )
+                structures.add(record)
+            except InputError as error:
+                intake.reject(error)
+                continue
+            if pictures is not None:
+                pictures.add(record.id, record.sequence, record.pairs)
+            crowded += len(layers(record.pairs)) > BRACKET_LAYERS
+    if crowded:
+        console.warn(f"{crowded} structures need more than {BRACKET_LAYERS} kinds of brackets")
+    intake.finish()
+
+
+def _known(inputs: list[Path] | None, intake: Intake) -> Iterator[StructureRecord]:
+    from rnafm_cli.io.structures import read_structures
+
+    for path in inputs or [Path("-")]:
+        yield from read_structures(path, reject=intake.skip if intake.skips else None)
 
 
 def fold(
@@ -96,9 +176,9 @@ def fold(
         return
 
     from rnafm_cli.io.names import rename_duplicates as renamed
-    from rnafm_cli.tasks.fold import fold as folds_of
-    from rnafm_cli.tasks.model import load_model
-    from rnafm_cli.tasks.predictors import load_pair_predictor
+    from rnafm_cli.model import load_model
+    from rnafm_cli.structure.fold import fold as folds_of
+    from rnafm_cli.structure.fold import load_pair_predictor
 
     pictures = gallery(plot, plot_style)
     knowledge = _Knowledge(constraints, shape)
@@ -172,7 +252,7 @@ def _rules(
 
 
 def _released_threshold(loaded: Model) -> float:
-    from rnafm_cli.models.resnet import RELEASED_THRESHOLDS
+    from rnafm_cli.encoder.resnet import RELEASED_THRESHOLDS
 
     name = loaded.component("fold")[1].name
     if name not in RELEASED_THRESHOLDS:
@@ -253,15 +333,14 @@ class _Knowledge:
     """The files of constraints and reactivities of a run."""
 
     def __init__(self, constraints: Path | None, shape: Path | None) -> None:
-        from rnafm_cli.io.constraints import ConstraintLines
-        from rnafm_cli.io.shape import ReactivityProfiles
+        from rnafm_cli.structure.evidence import ConstraintLines, ReactivityProfiles
 
         self._lines: ConstraintLines | None = ConstraintLines(constraints) if constraints else None
         self._profiles: ReactivityProfiles | None = ReactivityProfiles(shape) if shape else None
 
     def of(self, record: SequenceRecord) -> Evidence:
         """What the files say of a record."""
-        from rnafm_cli.tasks.evidence import Evidence
+        from rnafm_cli.structure.evidence import Evidence
 
         return Evidence(
             self._lines.of(record) if self._lines else None,

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rnafm_cli.cli import console, options
-from rnafm_cli.cli.intake import Intake
-from rnafm_cli.cli.options import DeviceChoice, OnErrorChoice, PrecisionChoice
-from rnafm_cli.cli.rbp_options import OutputFormat
+from rnafm_cli.cli.options import DeviceChoice, Intake, OnErrorChoice, PrecisionChoice
+from rnafm_cli.cli.rbp import OutputFormat
 
 if TYPE_CHECKING:
+    from rnafm_cli.function.mrl import LoadPredictor
+    from rnafm_cli.model import Model
     from rnafm_cli.rna.records import SequenceRecord
-    from rnafm_cli.tasks.model import Model
-    from rnafm_cli.tasks.mrl import LoadPredictor
 
 __all__ = ["mrl"]
+
 
 _NAMED = 3
 """UTRs of unusual length that are told one by one."""
@@ -65,10 +65,10 @@ def mrl(
     """
     intake = Intake(inputs, on_error)
 
-    from rnafm_cli.io.table_output import output_format as format_of
-    from rnafm_cli.io.table_output import table_output
-    from rnafm_cli.tasks.model import load_model
-    from rnafm_cli.tasks.mrl import LoadPredictor, load
+    from rnafm_cli.function.mrl import LoadPredictor, load
+    from rnafm_cli.io.tables import output_format as format_of
+    from rnafm_cli.io.tables import table_output
+    from rnafm_cli.model import load_model
 
     chosen_format = format_of(output, output_format.value if output_format else None)
     loaded = load_model(model, weights_dir=weights_dir, device=device.value, precision=precision.value, threads=threads)
@@ -112,7 +112,7 @@ def mrl(
 def _variants(
     record: SequenceRecord, predictor: LoadPredictor, loaded: Model, batch_tokens: int
 ) -> Iterator[list[Any]]:
-    from rnafm_cli.tasks.utr_variants import scan
+    from rnafm_cli.function.mrl import scan
 
     for effect in scan(record, predictor, loaded, batch_tokens=batch_tokens):
         frames = [start.frame for start in effect.starts]
@@ -139,7 +139,7 @@ class _Lengths:
 
     def watched(self, records: Iterable[SequenceRecord]) -> Iterator[SequenceRecord]:
         """The records as they are."""
-        from rnafm_cli.tasks.mrl import SHORTEST
+        from rnafm_cli.function.mrl import SHORTEST
 
         for record in records:
             length = len(record.sequence)

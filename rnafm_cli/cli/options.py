@@ -1,14 +1,20 @@
-"""Options that several commands share, each defined once."""
+"""Options that several commands share, each defined once, and the reading of sequences for a command."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rnafm_cli.cli.console import console
+from rnafm_cli.cli import console
+from rnafm_cli.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from rnafm_cli.rna.records import SequenceRecord
 
 __all__ = [
     "BatchTokens",
@@ -16,6 +22,7 @@ __all__ = [
     "DeviceChoice",
     "Force",
     "Inputs",
+    "Intake",
     "Long",
     "LongChoice",
     "Model",
@@ -25,6 +32,7 @@ __all__ = [
     "Precision",
     "PrecisionChoice",
     "Quiet",
+    "Rejections",
     "Threads",
     "Verbose",
     "WeightsDir",
@@ -56,12 +64,12 @@ class OnErrorChoice(StrEnum):
 
 
 def _set_quiet(value: bool) -> bool:
-    console.quiet = console.quiet or value
+    console.console.quiet = console.console.quiet or value
     return value
 
 
 def _set_verbose(value: bool) -> bool:
-    console.verbose = console.verbose or value
+    console.console.verbose = console.console.verbose or value
     return value
 
 
@@ -142,3 +150,53 @@ Quiet = Annotated[
 Verbose = Annotated[
     bool, typer.Option("-v", "--verbose", help="More detail on standard error.", callback=_set_verbose, is_eager=True)
 ]
+
+
+class Rejections:
+    """What happens to input that cannot be used: it stops the run, or is reported, counted and left out."""
+
+    def __init__(self, on_error: OnErrorChoice) -> None:
+        self._on_error = on_error
+        self.skipped = 0
+
+    @property
+    def skips(self) -> bool:
+        """Whether it is left out."""
+        return self._on_error is OnErrorChoice.skip
+
+    def reject(self, error: InputError) -> None:
+        """What tasks and readers call for input that cannot be used."""
+        if self._on_error is OnErrorChoice.fail:
+            raise error
+        self.skip(error)
+
+    def skip(self, error: InputError) -> None:
+        """Report it and leave it out."""
+        self.skipped += 1
+        console.warn(f"{error.message}; left out")
+
+
+class Intake(Rejections):
+    """The records of one run; counts what is left out, and sets the exit code by it."""
+
+    def __init__(self, paths: list[Path] | None, on_error: OnErrorChoice) -> None:
+        if not paths and sys.stdin.isatty():
+            raise UsageError("no input", hint="give FASTA files, or pipe sequences in")
+        super().__init__(on_error)
+        self._paths = paths or [Path("-")]
+
+    def records(self) -> Iterator[SequenceRecord]:
+        """Clean records in input order; a bad one stops the run or is reported and left out."""
+        from rnafm_cli.io.fasta import IntakeReport, read_fasta
+
+        report = IntakeReport()
+        yield from read_fasta(self._paths, on_error=self._on_error.value, report=console.warn, counts=report)
+        self.skipped += report.skipped
+        for line in report.summary():
+            console.info(line)
+
+    def finish(self) -> None:
+        """End the run: exit code 3 if records were left out."""
+        if self.skipped:
+            console.warn(f"{self.skipped} record{'s' if self.skipped > 1 else ''} left out")
+            raise typer.Exit(InputError.exit_code)

@@ -13,9 +13,10 @@ from rnafm_cli.cli.options import Force, Quiet, Verbose
 from rnafm_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from rnafm_cli.training.config import PretrainConfig
+    from rnafm_cli.pretrain.config import PretrainConfig
 
 __all__ = ["app"]
+
 
 app = typer.Typer(
     help="Train an encoder on your own sequences: prepare a corpus, run, export.",
@@ -78,9 +79,9 @@ def prepare(
 
     An interrupted preparation goes on after its last finished shard when the same command is run again.
     """
-    from rnafm_cli.data.corpus import CleaningRules
-    from rnafm_cli.data.holdout import HoldoutRules
-    from rnafm_cli.data.prepare import PrepareOptions, prepare_corpus
+    from rnafm_cli.pretrain.corpus import CleaningRules
+    from rnafm_cli.pretrain.holdout import HoldoutRules
+    from rnafm_cli.pretrain.prepare import PrepareOptions, prepare_corpus
 
     manifest = prepare_corpus(
         corpus,
@@ -142,8 +143,8 @@ def run(
     Ctrl-C, SIGTERM and SIGUSR1 save first; the same command then goes on from there, also after a crash. With --nproc
     or --nnodes torchrun starts the processes; under torchrun or srun the command is one of them.
     """
-    from rnafm_cli.training.config import load_config
-    from rnafm_cli.training.launch import Launch, launch, tasks_a_node, under_torchrun
+    from rnafm_cli.pretrain.config import load_config
+    from rnafm_cli.pretrain.launch import Launch, launch, tasks_a_node, under_torchrun
 
     overrides = overrides or []
     options = ["--config", str(config), "-o", str(output), "--resume", resume]
@@ -164,7 +165,7 @@ def run(
         _show_plan(config, overrides, command, nproc, nnodes)
         return
     if plan.alone or under_torchrun():
-        from rnafm_cli.training.worker import train
+        from rnafm_cli.pretrain.worker import train
 
         code = train(config, output, overrides=overrides, resume=resume, max_minutes=max_minutes, report=console.info)
     else:
@@ -177,8 +178,8 @@ def _show_plan(config: Path, overrides: list[str], command: list[str], nproc: in
     import shlex
     import sys
 
-    from rnafm_cli.training.config import load_config
-    from rnafm_cli.training.dry_run import dry_run
+    from rnafm_cli.pretrain.config import load_config
+    from rnafm_cli.pretrain.dry_run import dry_run
 
     plan = dry_run(load_config(config, overrides), world=_world(nproc, nnodes))
     for line in [*plan.lines(), f"command: {shlex.join(command)}"]:
@@ -186,7 +187,7 @@ def _show_plan(config: Path, overrides: list[str], command: list[str], nproc: in
 
 
 def _check(config: PretrainConfig, nproc: int, nnodes: str) -> None:
-    from rnafm_cli.data.shards import read_manifest
+    from rnafm_cli.pretrain.shards import read_manifest
 
     world = _world(nproc, nnodes)
     if config.batch.micro_batches % world:
@@ -210,7 +211,7 @@ def config(
     """Print a configuration with every key explained."""
     import sys
 
-    from rnafm_cli.training.recipes import commented_toml, recipe
+    from rnafm_cli.pretrain.recipes import commented_toml, recipe
 
     sys.stdout.write(commented_toml(recipe(preset.value)))
 
@@ -231,7 +232,7 @@ def export(
     verbose: Verbose = False,
 ) -> None:
     """Write the encoder of a run's newest checkpoint as a model file that every command takes."""
-    from rnafm_cli.training.export import export_run
+    from rnafm_cli.pretrain.export import export_run
 
     if output.exists() and not force:
         raise UsageError(f"{output}: exists", hint="--force overwrites it")

@@ -4,39 +4,125 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from rnafm_cli.cli import console, options
-from rnafm_cli.cli import rbp_options as own
 from rnafm_cli.cli.fold_options import MaxMemory
-from rnafm_cli.cli.intake import Intake
-from rnafm_cli.cli.options import DeviceChoice, LongChoice, OnErrorChoice, PrecisionChoice
+from rnafm_cli.cli.options import DeviceChoice, Intake, LongChoice, OnErrorChoice, PrecisionChoice
 from rnafm_cli.errors import UsageError
 
 if TYPE_CHECKING:
+    from rnafm_cli.function.figures import SaliencyGallery
+    from rnafm_cli.function.rbp import Binding, BindingPredictor
+    from rnafm_cli.model import Model
     from rnafm_cli.rna.records import SequenceRecord
-    from rnafm_cli.tasks.model import Model
-    from rnafm_cli.tasks.rbp import Binding, BindingPredictor
-    from rnafm_cli.tasks.unpaired import StructureSource
-    from rnafm_cli.viz.saliency_gallery import SaliencyGallery
+    from rnafm_cli.structure.unpaired import StructureSource
 
-__all__ = ["rbp"]
+__all__ = [
+    "Letters",
+    "ListProteins",
+    "OutputFormat",
+    "Proteins",
+    "Saliency",
+    "Step",
+    "Structure",
+    "TableChoice",
+    "Threshold",
+    "Windows",
+    "rbp",
+]
+
+
+class TableChoice(StrEnum):
+    tsv = "tsv"
+    jsonl = "jsonl"
+    h5 = "h5"
+
+
+OutputFormat = Annotated[
+    TableChoice | None,
+    typer.Option(
+        "--format",
+        help="A table with a header, an object a line, or HDF5 with a data set a column.",
+        show_default="by the suffix of -o, else tsv",
+    ),
+]
+Proteins = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-p",
+        "--protein",
+        metavar="NAME",
+        help="A model's name (see --list), or a bare protein name for all its models; may be repeated.",
+        show_default="all",
+    ),
+]
+ListProteins = Annotated[
+    bool, typer.Option("--list", help="Print the proteins with their development and reported figures, and stop.")
+]
+Windows = Annotated[
+    bool,
+    typer.Option("--windows", help="A row for each window, with its start and end as in BED (from 0, end excluded)."),
+]
+Step = Annotated[
+    int,
+    typer.Option(
+        "--step", min=1, metavar="N", help="Nucleotides from one 101-nt window to the next, at most, in longer RNAs."
+    ),
+]
+Threshold = Annotated[
+    float | None,
+    typer.Option(
+        "--threshold",
+        min=0.0,
+        max=1.0,
+        metavar="P",
+        help="Probability from which a protein is called bound.",
+        show_default="each protein's own",
+    ),
+]
+Saliency = Annotated[
+    Path | None,
+    typer.Option(
+        "--saliency",
+        metavar="DIR",
+        help="Substitute every nucleotide: saliency.tsv, and a logo for each protein called bound (or chosen).",
+        show_default=False,
+    ),
+]
+Letters = Annotated[
+    bool,
+    typer.Option("--letters", help="Read letters alone: no encoder, far faster, a little less accurate."),
+]
+Structure = Annotated[
+    str | None,
+    typer.Option(
+        "--structure",
+        metavar="thermo|fold|FILE",
+        help="How likely bases are unpaired: by ViennaRNA, by this model's fold head, from a file of 'rnafm fold "
+        "--probs' (.h5), or scores by position such as icSHAPE's.",
+        show_default=False,
+    ),
+]
 
 
 def rbp(
     inputs: options.Inputs = None,
     output: options.Output = Path("-"),
-    output_format: own.OutputFormat = None,
-    protein: own.Proteins = None,
-    list_proteins: own.ListProteins = False,
-    windows: own.Windows = False,
-    step: own.Step = 20,
-    threshold: own.Threshold = None,
-    saliency: own.Saliency = None,
-    structure: own.Structure = None,
+    output_format: OutputFormat = None,
+    protein: Proteins = None,
+    list_proteins: ListProteins = False,
+    windows: Windows = False,
+    step: Step = 20,
+    threshold: Threshold = None,
+    saliency: Saliency = None,
+    structure: Structure = None,
     max_memory: MaxMemory = None,
-    letters: own.Letters = False,
+    letters: Letters = False,
     force: options.Force = False,
     model: options.Model = "rnafm-mini",
     long: options.Long = LongChoice.window,
@@ -63,10 +149,10 @@ def rbp(
     """
     intake = None if list_proteins else Intake(inputs, on_error)
 
-    from rnafm_cli.io.table_output import output_format as format_of
-    from rnafm_cli.io.table_output import table_output
-    from rnafm_cli.tasks.model import load_model
-    from rnafm_cli.tasks.rbp import BindingPredictor, bind
+    from rnafm_cli.function.rbp import BindingPredictor, bind
+    from rnafm_cli.io.tables import output_format as format_of
+    from rnafm_cli.io.tables import table_output
+    from rnafm_cli.model import load_model
 
     chosen_format = format_of(output, output_format.value if output_format else None)
     loaded = load_model(model, weights_dir=weights_dir, device=device.value, precision=precision.value, threads=threads)
@@ -117,8 +203,8 @@ def rbp(
 
 def _chosen(predictor: BindingPredictor, wanted: list[str] | None) -> list[int]:
     """Numbers of the outputs to report, in the model's order."""
-    from rnafm_cli.models.binding import matching, protein_of
-    from rnafm_cli.models.registry import nearest_name
+    from rnafm_cli.function.binding import matching, protein_of
+    from rnafm_cli.weights.registry import nearest_name
 
     names = predictor.proteins
     if not wanted:
@@ -138,9 +224,8 @@ def _chosen(predictor: BindingPredictor, wanted: list[str] | None) -> list[int]:
 
 
 def _list(predictor: BindingPredictor, chosen: list[int], output: Path, chosen_format: Any) -> None:
-    from rnafm_cli.data.reported_binding import REPORTED
-    from rnafm_cli.io.table_output import table_output
-    from rnafm_cli.tasks.rbp import dev_figures
+    from rnafm_cli.function.rbp import REPORTED, dev_figures
+    from rnafm_cli.io.tables import table_output
 
     figures = dev_figures(predictor.card)
     columns: dict[str, type] = {"protein": str}
@@ -160,7 +245,7 @@ def _structure(
 ) -> StructureSource | None:
     if structure is None:
         return None
-    from rnafm_cli.tasks.unpaired import structure_source
+    from rnafm_cli.structure.unpaired import structure_source
 
     if not predictor.takes_structure:
         raise UsageError(
@@ -185,7 +270,7 @@ def _report(source: StructureSource) -> None:
 def _gallery(folder: Path | None, force: bool) -> SaliencyGallery | None:
     if folder is None:
         return None
-    from rnafm_cli.viz.saliency_gallery import SaliencyGallery
+    from rnafm_cli.function.figures import SaliencyGallery
 
     return SaliencyGallery(folder, force=force)
 
@@ -221,7 +306,7 @@ def _explain(
     batch_tokens: int,
 ) -> None:
     """Saliency of the chosen proteins; pictures of all that were named, else of those called, or of the likeliest."""
-    from rnafm_cli.tasks.saliency import saliency
+    from rnafm_cli.function.saliency import saliency
 
     record: SequenceRecord = result.record
     best = result.probabilities_P

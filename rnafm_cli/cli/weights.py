@@ -13,9 +13,10 @@ from rnafm_cli.cli import console, options
 from rnafm_cli.errors import UsageError, WeightsError
 
 if TYPE_CHECKING:
-    from rnafm_cli.models.files import Card
+    from rnafm_cli.weights.files import Card
 
 __all__ = ["app"]
+
 
 _MEGABYTE = 1_000_000
 
@@ -53,7 +54,7 @@ def list_models(weights_dir: options.WeightsDir = None, quiet: options.Quiet = F
     Columns: name, component, kind, state (shipped, installed, missing, damaged), size in bytes, path.
     'missing' models can be fetched with 'pull' or 'import'.
     """
-    from rnafm_cli.models.inventory import entries
+    from rnafm_cli.weights.store import entries
 
     _row("name", "component", "kind", "state", "size", "path")
     for entry in entries(weights_dir):
@@ -72,8 +73,7 @@ def where(
 
     New files go to the first folder.
     """
-    from rnafm_cli.models.folders import search_dirs
-    from rnafm_cli.models.store import find
+    from rnafm_cli.weights.store import find, search_dirs
 
     if name is None:
         for folder in search_dirs(weights_dir):
@@ -95,9 +95,8 @@ def verify(
 
     Columns: path, state (ok or damaged), SHA-256 by the card.
     """
-    from rnafm_cli.models.files import verify_model_file
-    from rnafm_cli.models.inventory import entries
-    from rnafm_cli.models.store import find
+    from rnafm_cli.weights.files import verify_model_file
+    from rnafm_cli.weights.store import entries, find
 
     if names:
         paths = [
@@ -137,8 +136,8 @@ def pull(
 
       rnafm weights pull rna-fm-ss-pdb --weights-dir /shared/weights
     """
-    from rnafm_cli.models.download import pull as pull_model
-    from rnafm_cli.models.registry import MODELS
+    from rnafm_cli.encoder.official import pull as pull_model
+    from rnafm_cli.weights.registry import MODELS
 
     download = MODELS[name].download if name in MODELS else None
     total = round(download.size / _MEGABYTE) if download is not None and download.size else None
@@ -204,8 +203,8 @@ def import_model(
 
       rnafm weights import mine.pth --name lab-fm
     """
-    from rnafm_cli.models.imports import import_file
-    from rnafm_cli.models.registry import published_name
+    from rnafm_cli.encoder.official import import_file
+    from rnafm_cli.weights.registry import published_name
 
     name = name or published_name(file.name)
     if name is None:
@@ -240,7 +239,7 @@ def average(
 
     Example: rnafm weights average run/best.safetensors run/last.safetensors -o mean.safetensors
     """
-    from rnafm_cli.models.averaging import average_models
+    from rnafm_cli.weights.files import average_models
 
     if len(files) < 2:
         raise UsageError("one file is its own mean", hint="give two or more")
@@ -252,7 +251,7 @@ def average(
 
 
 def _files_of(name: str, weights_dir: Path | None) -> list[Path]:
-    from rnafm_cli.models.inventory import entries
+    from rnafm_cli.weights.store import entries
 
     found = [entry.path for entry in entries(weights_dir) if entry.name == name and entry.path is not None]
     return list(dict.fromkeys(found))

@@ -23,6 +23,7 @@ from rnafm_cli.rna.chains import Chain
 
 __all__ = ["is_hdf5", "read_chains", "read_hdf5_chains", "write_chains"]
 
+
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 

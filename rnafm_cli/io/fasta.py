@@ -15,6 +15,7 @@ from rnafm_cli.rna.records import SequenceRecord
 
 __all__ = ["IntakeReport", "clean_record", "read_fasta", "write_fasta"]
 
+
 _SPACE = " \t\r\n\v\f"
 _GAPS = "-."
 _FIRST_LINE = 1 << 16

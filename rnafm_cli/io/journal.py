@@ -20,12 +20,14 @@ from typing import Any
 
 from rnafm_cli.errors import UsageError
 
+__all__ = ["JournaledFile", "journal_of"]
+
+
 try:
     import fcntl
 except ImportError:  # pragma: no cover - there is no fcntl on Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["JournaledFile", "journal_of"]
 
 PAGE = 4096
 _MAGIC = b"rnafmjnl"

@@ -12,7 +12,8 @@ from typing import TypeVar
 from rnafm_cli.errors import InputError
 from rnafm_cli.rna.records import SequenceRecord, StructureRecord
 
-__all__ = ["PACKED", "DistinctNames", "file_stem", "hdf5_key", "npy_stem", "rename_duplicates", "source_stem"]
+__all__ = ["DistinctNames", "PACKED", "file_stem", "hdf5_key", "npy_stem", "rename_duplicates", "source_stem"]
+
 
 _Record = TypeVar("_Record", SequenceRecord, StructureRecord)
 _UNSAFE = re.compile(r"""[\\/?%*:|"<>\s\x00-\x1f]""")

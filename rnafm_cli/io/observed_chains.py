@@ -1,4 +1,5 @@
-"""One chain of a structure file: which residues it has, where they stand in its sequence, and how far apart they are.
+"""One chain of a structure file: which residues it has, where they stand in its sequence, and how far apart they
+are.
 
 Shape suffixes: L residues of the sequence, O observed residues, A atoms, X their coordinates.
 """
@@ -15,7 +16,8 @@ from numpy.typing import NDArray
 
 from rnafm_cli.errors import InputError
 
-__all__ = ["FEWEST_ATOMS", "RNA_SHARE", "ObservedChain", "chain_of_residues"]
+__all__ = ["FEWEST_ATOMS", "ObservedChain", "RNA_SHARE", "chain_of_residues"]
+
 
 RNA_SHARE = 0.8
 """Share of residues with a 2' oxygen from which a chain is RNA."""

@@ -21,6 +21,7 @@ from rnafm_cli.rna.records import SequenceRecord, StructureRecord
 
 __all__ = ["PairProbabilityWriter", "read_matched_probabilities", "read_pair_probabilities"]
 
+
 FORMAT = "rnafm-pair-probabilities"
 FORMAT_VERSION = 1
 

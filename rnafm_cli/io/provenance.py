@@ -15,6 +15,7 @@ from rnafm_cli.errors import UsageError
 
 __all__ = ["Provenance", "plain", "refuse_other", "sequence_hash", "stamped"]
 
+
 Provenance = Mapping[str, str | int | float | bool | None]
 
 PASSING = frozenset({"created", "command", "rnafm_version", "device", "threads"})

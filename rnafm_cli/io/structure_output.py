@@ -1,31 +1,117 @@
-"""Where predicted structures go: one text for all, or a folder with a file for each record."""
+"""Where predicted structures go: one text for all, or a folder with a file for each record.
+
+forgi is optional and is imported only here. Its compiled extension writes to the process's standard
+error when it meets a newer numpy, past Python's ``sys.stderr``, so that is silenced where it is made.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from rnafm_cli.errors import RnafmError, UsageError
-from rnafm_cli.io.elements import format_elements
 from rnafm_cli.io.modelling import format_3drna, rosetta_files
 from rnafm_cli.io.names import DistinctNames, file_stem
 from rnafm_cli.io.streams import TextSink, open_output
-from rnafm_cli.io.structures import STRUCTURE_FORMATS, TSV_COLUMNS
+from rnafm_cli.io.structures import STRUCTURE_FORMATS, TSV_COLUMNS, plain_letters
 from rnafm_cli.rna.pseudoknots import to_dot_bracket
 from rnafm_cli.rna.records import SequenceRecord, StructureRecord
 
 __all__ = [
-    "OUTPUT_FORMATS",
+    "ELEMENT_LETTERS",
     "FolderOutput",
+    "OUTPUT_FORMATS",
     "OutputFormat",
     "StreamOutput",
     "StructureOutput",
     "StructureScore",
     "check_format",
+    "element_string",
+    "format_elements",
 ]
+
+
+ELEMENT_LETTERS = {
+    "f": "5' end",
+    "s": "stem",
+    "h": "hairpin loop",
+    "i": "interior loop or bulge",
+    "m": "multiloop segment",
+    "t": "3' end",
+}
+STDERR = 2
+
+
+def element_string(record: StructureRecord) -> str:
+    """One letter per base, see :data:`ELEMENT_LETTERS`; stems of a single pair count as stems.
+
+    Raises:
+        RnafmError: when forgi is missing or fails on the structure.
+    """
+    graphs = _bulge_graph()
+    structure = to_dot_bracket(record.pairs, len(record))
+    with _silence():
+        try:
+            graph = graphs.from_dotbracket(
+                structure, seq=plain_letters(record.sequence), dissolve_length_one_stems=False
+            )
+            elements = str(graph.to_element_string())
+        except Exception as error:
+            raise RnafmError(f"{record.where}: forgi cannot annotate this structure ({error})") from error
+    return elements
+
+
+def format_elements(record: StructureRecord) -> str:
+    """Header, sequence, structure and element string, one line each."""
+    structure = to_dot_bracket(record.pairs, len(record))
+    return f">{record.header}\n{plain_letters(record.sequence)}\n{structure}\n{element_string(record)}\n"
+
+
+@cache
+def _bulge_graph() -> Any:
+    try:
+        with _silence():
+            from forgi.graph.bulge_graph import BulgeGraph
+    except Exception as error:
+        raise RnafmError(
+            f"loop types need the forgi package ({type(error).__name__}: {error})",
+            hint="pip install forgi (Python below 3.13), or choose another format",
+        ) from error
+    return BulgeGraph
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Keep Python's warnings and whatever compiled code writes to file descriptor 2 from the terminal."""
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.flush()
+    try:
+        saved = os.dup(STDERR)
+    except OSError:
+        saved = None
+    sink = os.open(os.devnull, os.O_WRONLY)
+    if sink != STDERR:
+        os.dup2(sink, STDERR)
+        os.close(sink)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stderr(None):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        if saved is None:
+            os.close(STDERR)
+        else:
+            os.dup2(saved, STDERR)
+            os.close(saved)
 
 
 @dataclass(frozen=True)

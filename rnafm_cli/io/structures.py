@@ -4,22 +4,433 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from rnafm_cli.errors import InputError, Reject, UsageError, raise_rejected
-from rnafm_cli.io.assembly import structure_record
-from rnafm_cli.io.bpseq import FIRST_ROW, format_bpseq, read_bpseq
-from rnafm_cli.io.ct import format_ct, read_ct
-from rnafm_cli.io.dotbracket import format_dotbracket, read_dotbracket, read_st
-from rnafm_cli.io.names import PACKED
+from rnafm_cli.io.names import PACKED, source_stem
 from rnafm_cli.io.streams import STDIO, input_name, open_text
+from rnafm_cli.rna.pairs import Pairs, pairs_to_partners
 from rnafm_cli.rna.pseudoknots import from_dot_bracket, to_dot_bracket
 from rnafm_cli.rna.records import StructureRecord
 
-__all__ = ["STRUCTURE_FORMATS", "TSV_COLUMNS", "StructureFormat", "format_tsv", "read_structures", "read_tsv", "sniff"]
+__all__ = [
+    "FIRST_ROW",
+    "STRUCTURE_FORMATS",
+    "StructureFormat",
+    "TSV_COLUMNS",
+    "format_bpseq",
+    "format_ct",
+    "format_dotbracket",
+    "format_tsv",
+    "pairs_of_partners",
+    "plain_letters",
+    "read_bpseq",
+    "read_ct",
+    "read_dotbracket",
+    "read_st",
+    "read_structures",
+    "read_tsv",
+    "rna_letters",
+    "sniff",
+    "structure_record",
+]
+
+
+_TO_RNA = str.maketrans("Tt", "UU")
+_KEPT = set("ACGURYKMSWBDHVN")
+_SURE = set("ACGU")
+
+
+def rna_letters(text: str) -> str:
+    """The letters of a structure file as upper-case RNA: T is U, IUPAC codes stay, other letters are N.
+
+    >>> rna_letters("acgTXn")
+    'ACGUNN'
+
+    Raises:
+        ValueError: for a character that is no letter.
+    """
+    sequence = text.translate(_TO_RNA).upper()
+    if sequence and not (sequence.isalpha() and sequence.isascii()):
+        foreign = next(letter for letter in sequence if not (letter.isalpha() and letter.isascii()))
+        raise ValueError(f"'{foreign}' is not a base")
+    return sequence if set(sequence) <= _KEPT else "".join(x if x in _KEPT else "N" for x in sequence)
+
+
+def plain_letters(sequence: str) -> str:
+    """A sequence for programs that know A, C, G, U and N: every ambiguity code becomes N."""
+    return sequence if set(sequence) <= _SURE else "".join(x if x in _SURE else "N" for x in sequence)
+
+
+def pairs_of_partners(partners: Sequence[int], lines: Sequence[int], source: str) -> list[tuple[int, int]]:
+    """Pairs (0-based) from the 1-based partner column of CT or BPSEQ rows, 0 or less for unpaired.
+
+    Args:
+        partners: entry k is the partner of base k + 1.
+        lines: the line number of each row, for messages.
+
+    Raises:
+        InputError: when a partner lies outside, is the base itself, or does not point back.
+    """
+    pairs = []
+    for base, (partner, line) in enumerate(zip(partners, lines, strict=True), start=1):
+        if partner <= 0:
+            continue
+        if partner > len(partners):
+            raise InputError(f"{source}:{line}: base {base} pairs with {partner}, there are {len(partners)} bases")
+        if partner == base:
+            raise InputError(f"{source}:{line}: base {base} pairs with itself")
+        if partners[partner - 1] != base:
+            back = max(partners[partner - 1], 0)
+            told = f"base {partner} pairs with {back}" if back else f"base {partner} is unpaired"
+            raise InputError(f"{source}:{line}: base {base} pairs with {partner}, but {told}")
+        if base < partner:
+            pairs.append((base - 1, partner - 1))
+    return pairs
+
+
+def structure_record(
+    identifier: str,
+    letters: str,
+    pairs: Pairs | list[tuple[int, int]],
+    *,
+    description: str = "",
+    family: str = "",
+    source: str = "",
+    line: int = 0,
+) -> StructureRecord:
+    """A record with its letters cleaned and its pairs checked.
+
+    Raises:
+        InputError: naming file, line and record.
+    """
+    where = f"{source}:{line}: record '{identifier}'"
+    if not letters:
+        raise InputError(f"{where}: has no sequence")
+    try:
+        return StructureRecord(
+            identifier,
+            rna_letters(letters),
+            pairs,  # type: ignore[arg-type]
+            description,
+            family,
+            source,
+            line,
+        )
+    except (InputError, ValueError) as error:
+        raise InputError(f"{where}: {error}") from error
+
+
+FIRST_ROW = re.compile(r"^\s*1\s+[A-Za-z]\s+-?\d+(\s|$)")
+"""Where the rows start, after whatever header there is."""
+
+_MARK = "# rnafm "
+
+
+def format_bpseq(record: StructureRecord) -> str:
+    """A comment with id and description, then ``i base j`` per base; bases count from 1, 0 is unpaired."""
+    partners = pairs_to_partners(record.pairs, len(record)) + 1
+    letters = plain_letters(record.sequence)
+    rows = [f"{i} {base} {j}" for i, (base, j) in enumerate(zip(letters, partners.tolist(), strict=True), start=1)]
+    return "\n".join([_MARK + record.header, *rows]) + "\n"
+
+
+def read_bpseq(lines: Iterable[str], source: str) -> Iterator[StructureRecord]:
+    """Yield the record of a BPSEQ text, or several where base 1 comes again.
+
+    ``#`` lines and any header before base 1 are passed over, as are columns after the third.
+
+    Raises:
+        InputError: naming the line with a missing base or an impossible partner.
+    """
+    stem = source_stem(source)
+    header, next_header, count = "", "", 0
+    rows: list[tuple[int, str, int]] = []
+    for number, text in enumerate(lines, start=1):
+        if text.startswith(_MARK):
+            next_header = text[len(_MARK) :].strip()
+        if not text.strip() or text.lstrip().startswith("#"):
+            continue
+        if FIRST_ROW.match(text):
+            if rows:
+                count += 1
+                yield _record(rows, header, stem, count, source)
+            header, next_header, rows = next_header, "", []
+        elif not rows:
+            continue
+        rows.append(_row(text, number, len(rows) + 1, source))
+    if rows:
+        yield _record(rows, header, stem, count + 1, source)
+
+
+def _row(text: str, number: int, expected: int, source: str) -> tuple[int, str, int]:
+    cells = text.split()
+    if len(cells) < 3 or not cells[0].isdigit() or not cells[2].lstrip("-").isdigit() or len(cells[1]) != 1:
+        hint = "BPSEQ lines read: index, base, partner (0: unpaired)"
+        raise InputError(f"{source}:{number}: base {expected} is expected here", hint=hint)
+    if int(cells[0]) != expected:
+        raise InputError(f"{source}:{number}: index {cells[0]} where {expected} is expected")
+    return number, cells[1], int(cells[2])
+
+
+def _record(rows: list[tuple[int, str, int]], header: str, stem: str, count: int, source: str) -> StructureRecord:
+    lines, letters, partners = zip(*rows, strict=True)
+    words = header.split(None, 1)
+    return structure_record(
+        words[0] if words else stem if count == 1 else f"{stem}_{count}",
+        "".join(letters),
+        pairs_of_partners(partners, lines, source),
+        description=words[1] if len(words) > 1 else "",
+        source=source,
+        line=lines[0],
+    )
+
+
+_ENERGY = re.compile(r"^(?:ENERGY|dG)\s*=\s*\S+\s*", re.IGNORECASE)
+_UFOLD = re.compile(r"^>\s*seq length:\s*(\d+)\s*(?:seq name:\s*)?(.*)$", re.IGNORECASE)
+
+
+def format_ct(record: StructureRecord, *, energy: float | None = None) -> str:
+    """A CT record: a line with length and title, then one line per base; bases count from 1.
+
+    Args:
+        energy: a computed free energy in kcal/mol for the title line; never a network's score.
+    """
+    length = len(record)
+    told = f"ENERGY = {energy:.1f}  " if energy is not None else ""
+    partners = pairs_to_partners(record.pairs, length) + 1
+    rows = [f"{length:>5}  {told}{record.header}"]
+    for i, (base, j) in enumerate(zip(plain_letters(record.sequence), partners.tolist(), strict=True), start=1):
+        rows.append(f"{i:>5} {base} {i - 1:>7} {i + 1 if i < length else 0:>4} {j:>4} {i:>4}")
+    return "\n".join(rows) + "\n"
+
+
+def read_ct(lines: Iterable[str], source: str) -> Iterator[StructureRecord]:
+    """Yield the records of a CT text, one after another.
+
+    Neighbour columns and natural numbering are not looked at, so files that end with N+1 or lack the
+    last column are fine, as are tabs, ``#`` comments, blank lines, a missing title and UFold's header.
+
+    Raises:
+        InputError: naming the line with a wrong index, too few columns or an impossible partner.
+    """
+    draft: _CtDraft | None = None
+    count = 0
+    for number, text in enumerate(lines, start=1):
+        line = text.strip()
+        if not line or line[0] == "#":
+            continue
+        if draft is None:
+            count += 1
+            draft = _header(line, number, source, count)
+        else:
+            draft.take(line, number, source)
+        if len(draft.partners) == draft.length:
+            yield draft.record(source)
+            draft = None
+    if draft:
+        raise InputError(f"{source}:{draft.line}: {draft.length} bases announced, {len(draft.partners)} found")
+
+
+@dataclass
+class _CtDraft:
+    line: int
+    length: int
+    name: str
+    description: str
+    letters: list[str] = field(default_factory=list)
+    partners: list[int] = field(default_factory=list)
+    lines: list[int] = field(default_factory=list)
+
+    def take(self, line: str, number: int, source: str) -> None:
+        cells = line.split()
+        expected = len(self.partners) + 1
+        if len(cells) < 5 or not cells[0].isdigit() or not cells[4].lstrip("-").isdigit():
+            raise InputError(
+                f"{source}:{number}: base {expected} of {self.length} is expected here",
+                hint="CT lines read: index, base, index - 1, index + 1, partner, number",
+            )
+        if int(cells[0]) != expected:
+            raise InputError(f"{source}:{number}: index {cells[0]} where {expected} is expected")
+        if len(cells[1]) != 1:
+            raise InputError(f"{source}:{number}: '{cells[1]}' is not a base")
+        self.letters.append(cells[1])
+        self.partners.append(int(cells[4]))
+        self.lines.append(number)
+
+    def record(self, source: str) -> StructureRecord:
+        pairs = pairs_of_partners(self.partners, self.lines, source)
+        letters = "".join(self.letters)
+        return structure_record(self.name, letters, pairs, description=self.description, source=source, line=self.line)
+
+
+def _header(line: str, number: int, source: str, count: int) -> _CtDraft:
+    if match := _UFOLD.match(line):
+        length, title = match.groups()
+    else:
+        length, title = (*line.split(None, 1), "")[:2]
+    if not length.isdigit() or not int(length):
+        raise InputError(
+            f"{source}:{number}: the number of bases is expected here", hint="CT records start with a line 'N title'"
+        )
+    words = _ENERGY.sub("", title.strip()).split(None, 1)
+    stem = source_stem(source)
+    name = words[0] if words else stem if count == 1 else f"{stem}_{count}"
+    return _CtDraft(number, int(length), name, words[1] if len(words) > 1 else "")
+
+
+_BRACKETS = set("()[]{}<>")
+_UNPAIRED = "."
+_LENIENT = ".:_-,~"
+_UNPAIRED_ONLY = set(_LENIENT + "&|")
+
+
+def format_dotbracket(record: StructureRecord, *, letters: bool = False) -> str:
+    """The three lines that RNAeval, RNAplot, ``RNAfold -C`` and forgi read.
+
+    Args:
+        letters: write pseudoknot layers beyond the fourth as ``Aa``, ``Bb``; otherwise they become dots.
+    """
+    structure = to_dot_bracket(record.pairs, len(record), letters=letters)
+    return f">{record.header}\n{plain_letters(record.sequence)}\n{structure}\n"
+
+
+def read_dotbracket(
+    lines: Iterable[str], source: str, *, lenient: bool = False, reject: Reject = raise_rejected
+) -> Iterator[StructureRecord]:
+    """Yield the records of a dot-bracket text.
+
+    Headers may be missing, sequence and structure wrapped, and energies or remarks follow the structure.
+    Lines of ``#`` or ``;`` are comments; further structures of a record (RNAfold -p) are passed over;
+    strand breaks (``&``) are taken out.
+
+    Args:
+        lenient: take ``:``, ``_``, ``-``, ``,`` and ``~`` for unpaired, as in WUSS text.
+        reject: called with the error of a record that cannot be used; when it returns, the record is left out.
+
+    Raises:
+        InputError: for an unbalanced structure, one of another length than its sequence, or none.
+    """
+    draft: _Draft | None = None
+    count = 0
+    for number, text in enumerate(lines, start=1):
+        line = text.strip()
+        if not line or line[0] in "#;":
+            continue
+        if line[0] == ">" and not (draft and draft.structure and draft.takes(line)):
+            if draft:
+                yield from draft.records(source, count, lenient, reject)
+            count += 1
+            draft = _Draft(number, line[1:].strip())
+        elif draft and draft.letters and draft.takes(line):
+            draft.structure.append(line.split(None, 1)[0])
+        elif draft and draft.complete and (_is_structure(line) or text[0].isspace()):
+            continue
+        elif _is_structure(line):
+            reject(InputError(f"{source}:{number}: a structure without a sequence above it"))
+        else:
+            if draft and draft.structure:
+                yield from draft.records(source, count, lenient, reject)
+                draft = None
+            if draft is None:
+                count += 1
+                draft = _Draft(number, "")
+            draft.letters.append("".join(line.split()))
+    if draft:
+        yield from draft.records(source, count, lenient, reject)
+
+
+def read_st(lines: Iterable[str], source: str) -> Iterator[StructureRecord]:
+    """Yield the record of a bpRNA ``.st`` text: ``#`` lines, sequence, dot-bracket, annotation passed over.
+
+    Raises:
+        InputError: for an unbalanced structure or one of another length.
+    """
+    name, content, start = "", list[str](), 0
+    for number, text in enumerate(lines, start=1):
+        if text.startswith("#"):
+            key, _, value = text[1:].partition(":")
+            name = value.strip() if key.strip().lower() == "name" else name
+        elif text.strip() and len(content) < 2:
+            content.append(text.strip())
+            start = start or number
+    if len(content) == 2:
+        yield _Draft(start, name, [content[0]], [content[1]]).record(source, 1, lenient=False)
+
+
+@dataclass
+class _Draft:
+    """A record whose lines are still being gathered."""
+
+    line: int
+    header: str
+    letters: list[str] = field(default_factory=list)
+    structure: list[str] = field(default_factory=list)
+
+    @property
+    def length(self) -> int:
+        return sum(map(len, self.letters))
+
+    @property
+    def found(self) -> int:
+        return sum(map(len, self.structure))
+
+    @property
+    def complete(self) -> bool:
+        return bool(self.letters) and self.found == self.length
+
+    def takes(self, line: str) -> bool:
+        """Whether a line is (the next part of) the structure."""
+        if not self.structure:
+            return _is_structure(line)
+        # A header after a short structure is a header; a wrapped structure may begin with '>', too.
+        return self.found < self.length and not (line[0] == ">" and any(x.isalnum() for x in line))
+
+    def records(self, source: str, count: int, lenient: bool, reject: Reject) -> Iterator[StructureRecord]:
+        """The record, or none if it is rejected."""
+        try:
+            record = self.record(source, count, lenient)
+        except InputError as error:
+            reject(error)
+        else:
+            yield record
+
+    def record(self, source: str, count: int, lenient: bool) -> StructureRecord:
+        words = self.header.split(None, 1)
+        name = words[0] if words else f"seq{count}"
+        letters, structure = "".join(self.letters), "".join(self.structure)
+        where = f"{source}:{self.line}: record '{name}'"
+        if not letters:
+            raise InputError(f"{where}: has no sequence")
+        if not structure:
+            raise InputError(f"{where}: has no structure", hint="a line of dots and brackets is expected")
+        if len(letters) != len(structure):
+            raise self.misfit(source)
+        if [k for k, x in enumerate(letters) if x == "&"] != [k for k, x in enumerate(structure) if x == "&"]:
+            raise InputError(f"{where}: the strand breaks (&) of sequence and structure differ")
+        try:
+            pairs = from_dot_bracket(structure.replace("&", ""), unpaired=_LENIENT if lenient else _UNPAIRED)
+        except InputError as error:
+            raise InputError(f"{where}: {error.message}", hint=error.hint) from error
+        description = words[1] if len(words) > 1 else ""
+        return structure_record(
+            name, letters.replace("&", ""), pairs, description=description, source=source, line=self.line
+        )
+
+    def misfit(self, source: str) -> InputError:
+        name = (self.header.split(None, 1) or [""])[0]
+        return InputError(
+            f"{source}:{self.line}: record '{name}': sequence of {self.length}, structure of {self.found} symbols"
+        )
+
+
+def _is_structure(line: str) -> bool:
+    first = line.split(None, 1)[0]
+    return not _BRACKETS.isdisjoint(first) or _UNPAIRED_ONLY.issuperset(first)
+
 
 Formatter = Callable[[StructureRecord], str]
 

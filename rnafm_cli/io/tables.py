@@ -1,15 +1,24 @@
-"""Tables row by row: TSV with a header line, or JSON Lines."""
+"""Tables row by row, and a command's table of results: TSV with a header line, JSON Lines or HDF5."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
+import h5py
 import numpy as np
 
-__all__ = ["TableFormat", "TableWriter"]
+from rnafm_cli.errors import UsageError
+from rnafm_cli.io.provenance import Provenance, stamped
+from rnafm_cli.io.streams import STDIO, atomic_path, open_output, write_error
+
+__all__ = ["OutputFormat", "RowSink", "TableFormat", "TableWriter", "output_format", "table_output"]
+
 
 TableFormat = Literal["tsv", "jsonl"]
 _TSV_ESCAPES = str.maketrans({"\t": " ", "\n": " ", "\r": " "})
@@ -88,3 +97,128 @@ class TableWriter:
         if isinstance(value, list | tuple):
             return [self._plain(item) for item in value]
         return value
+
+
+OutputFormat = Literal["tsv", "jsonl", "h5"]
+_SUFFIXES: dict[str, OutputFormat] = {".h5": "h5", ".hdf5": "h5", ".jsonl": "jsonl"}
+_BLOCK = 4096
+
+
+class RowSink(Protocol):
+    """Takes the rows of a table, in the order of its columns."""
+
+    def write(self, row: Sequence[Any]) -> None: ...
+
+    def flush(self) -> None: ...
+
+
+def output_format(path: Path, chosen: str | None) -> OutputFormat:
+    """The format of an output: the one chosen, else what its name tells, else TSV.
+
+    Raises:
+        UsageError: for HDF5 on standard output.
+    """
+    name = path.name.removesuffix(".gz")
+    found: Any = chosen or _SUFFIXES.get(Path(name).suffix, "tsv")
+    if found == "h5" and str(path) == STDIO:
+        raise UsageError("HDF5 cannot be written to stdout", hint="name a file with -o FILE.h5")
+    return found
+
+
+@contextmanager
+def table_output(
+    path: Path,
+    columns: Mapping[str, type],
+    *,
+    format: OutputFormat,
+    provenance: Provenance | None = None,
+    force: bool = False,
+) -> Iterator[RowSink]:
+    """A table for the time of a ``with`` block.
+
+    HDF5 has a data set for each column at the root, all of one length, and attributes that say what made it.
+
+    Args:
+        columns: name -> type of the values: str, int, float, or list (JSON: an array; else joined by commas).
+        provenance: what made the table; attributes of an HDF5 file.
+        force: replace an HDF5 file that exists.
+
+    Raises:
+        UsageError: for a folder, or an HDF5 file that exists.
+    """
+    if format == "h5":
+        if path.exists() and not force:
+            raise UsageError(f"{path}: exists", hint="--force replaces it")
+        with atomic_path(path) as written:
+            table = _Hdf5Table(written, path, columns, provenance or {})
+            try:
+                yield table
+            finally:
+                table.close()
+        return
+    with open_output(path) as sink:
+        writer = TableWriter(sink, tuple(columns), format=format)
+        lists = [k for k, kind in enumerate(columns.values()) if kind is list]
+        text = _TextTable(writer, lists if format == "tsv" else [])
+        yield text
+        text.flush()
+
+
+class _TextTable:
+    def __init__(self, writer: TableWriter, lists: list[int]) -> None:
+        self._writer, self._lists = writer, lists
+
+    def write(self, row: Sequence[Any]) -> None:
+        values = list(row)
+        for k in self._lists:
+            values[k] = _joined(values[k])
+        self._writer.write(values)
+
+    def flush(self) -> None:
+        self._writer.flush()
+
+
+class _Hdf5Table:
+    def __init__(self, written: Path, path: Path, columns: Mapping[str, type], provenance: Provenance) -> None:
+        self._path, self._kinds = path, list(columns.values())
+        self._rows: list[Sequence[Any]] = []
+        try:
+            self._file = h5py.File(written, "w", track_order=True)
+            self._file.attrs.update({"format": "rnafm-table", "format_version": 1, **stamped(provenance)})
+            types = {str: h5py.string_dtype(), list: h5py.string_dtype(), int: np.dtype("i8"), float: np.dtype("f8")}
+            self._sets = [
+                self._file.create_dataset(name, (0,), types[kind], maxshape=(None,), chunks=(_BLOCK,))
+                for name, kind in columns.items()
+            ]
+        except OSError as error:
+            raise write_error(os.fspath(path), error) from error
+
+    def write(self, row: Sequence[Any]) -> None:
+        self._rows.append(row)
+        if len(self._rows) >= _BLOCK:
+            self._store()
+
+    def flush(self) -> None:
+        """Rows are stored in blocks; there is nobody to hand them to earlier."""
+
+    def close(self) -> None:
+        if self._file.id.valid:
+            self._store()
+            self._file.close()
+
+    def _store(self) -> None:
+        if not self._rows:
+            return
+        try:
+            for data, kind, values in zip(self._sets, self._kinds, zip(*self._rows, strict=True), strict=True):
+                known = len(data)
+                data.resize(known + len(values), axis=0)
+                data[known:] = [_joined(v) if kind is list else "" if v is None else v for v in values]
+        except (OSError, RuntimeError) as error:
+            cause = error if isinstance(error, OSError) else OSError(str(error))
+            raise write_error(os.fspath(self._path), cause) from error
+        self._rows.clear()
+
+
+def _joined(values: Sequence[Any]) -> str:
+    return ",".join(map(str, values))

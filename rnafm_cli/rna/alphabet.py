@@ -1,4 +1,4 @@
-"""Token alphabets of RNA-FM (nucleotides) and mRNA-FM (codons).
+"""Token alphabets of RNA-FM (nucleotides) and mRNA-FM (codons), and letter codes of pair heads.
 
 Token order is upstream's, so that official weights fit without permutation: four specials, the
 letters, four unused rows and ``<mask>`` last.
@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-__all__ = ["CODON", "IUPAC_LETTERS", "NUCLEOTIDE", "Alphabet", "alphabet"]
+__all__ = ["Alphabet", "CODON", "IUPAC_LETTERS", "NUCLEOTIDE", "alphabet", "letter_codes"]
+
 
 IUPAC_LETTERS = "ACGURYKMSWBDHVN"
 """The RNA letters that a sequence may hold, in token order; ``-`` has a token but no place in input."""
@@ -105,3 +106,13 @@ CODON = Alphabet("codon", (*_SPECIALS, *_CODONS, *_UNUSED, "<mask>"), unit=3)
 def alphabet(name: str) -> Alphabet:
     """The alphabet called ``rna`` or ``codon``."""
     return {"rna": NUCLEOTIDE, "codon": CODON}[name]
+
+
+_BASE_CODES = np.zeros(256, dtype=np.uint8)
+for _base_code, _base in enumerate("ACGU", start=1):
+    _BASE_CODES[ord(_base)] = _base_code
+
+
+def letter_codes(sequence: str) -> np.ndarray:
+    """(L,) uint8: 1 to 4 for A, C, G, U, 0 for any other letter."""
+    return _BASE_CODES[np.frombuffer(sequence.encode("latin-1", "replace"), dtype=np.uint8)]

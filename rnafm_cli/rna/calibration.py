@@ -1,6 +1,6 @@
 """The reliability curve of many RNAs with bootstrap intervals over RNAs, for pairs within one are not independent.
 
-Shapes: N records, L bases, K bins, B resamples.
+Shape suffixes: N records, L bases, K bins, B resamples.
 """
 
 from __future__ import annotations
@@ -12,9 +12,89 @@ from numpy.typing import NDArray
 
 from rnafm_cli.rna.bootstrap import Interval, bootstrap
 from rnafm_cli.rna.pairs import Pairs
-from rnafm_cli.rna.reliability import Reliability, ReliabilityCurve
 
-__all__ = ["Calibration", "CalibrationCounts"]
+__all__ = ["Calibration", "CalibrationCounts", "Reliability", "ReliabilityCurve"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReliabilityCurve:
+    """Predicted against observed frequency of pairs.
+
+    Args:
+        edges: (K + 1,) bounds of the bins; a bin holds its lower bound, the last one also 1.
+        counts: (K,) base pairs (i < j) whose probability falls into each bin.
+        predicted: (K,) mean probability in the bin, NaN where it is empty.
+        observed: (K,) share of the bin's pairs that are true, NaN where it is empty.
+        below: pairs whose probability was too small to enter any bin.
+        below_true: how many of those are true, which no curve can show.
+    """
+
+    edges: NDArray[np.float64]
+    counts: NDArray[np.int64]
+    predicted: NDArray[np.float64]
+    observed: NDArray[np.float64]
+    below: int
+    below_true: int
+
+    @property
+    def ece(self) -> float:
+        """Expected calibration error: |predicted - observed| averaged over all pairs in bins; NaN without any."""
+        filled = self.counts > 0
+        if not filled.any():
+            return float("nan")
+        gap = np.abs(self.predicted - self.observed)[filled]
+        return float(np.average(gap, weights=self.counts[filled]))
+
+
+class Reliability:
+    """Counts pairs of many RNAs into bins of probability, one RNA at a time.
+
+    Args:
+        bins: K bins of equal width from 0 to 1.
+        min_prob: pairs below are only counted, not binned: nearly all pairs of an RNA have probability
+            about 0 and would hide every error among the others.
+    """
+
+    def __init__(self, *, bins: int = 10, min_prob: float = 0.01) -> None:
+        self.edges = np.linspace(0.0, 1.0, bins + 1)
+        self.min_prob = min_prob
+        self._counts = np.zeros(bins, dtype=np.int64)
+        self._true = np.zeros(bins, dtype=np.int64)
+        self._sums = np.zeros(bins)
+        self._below = 0
+        self._below_true = 0
+
+    def add(self, probs_LL: NDArray[np.floating], true: Pairs) -> None:
+        """Count all pairs i < j of one RNA.
+
+        Args:
+            probs_LL: pair probabilities, read above the diagonal.
+            true: (n, 2) true pairs, 0-based.
+        """
+        length = len(probs_LL)
+        above = np.triu(probs_LL >= self.min_prob, 1)
+        i, j = np.nonzero(above)
+        probs = probs_LL[i, j].astype(np.float64)
+        is_true = np.isin(i * length + j, true[:, 0] * length + true[:, 1])
+        bins = len(self._counts)
+        bin_of = np.clip(np.searchsorted(self.edges, probs, side="right") - 1, 0, bins - 1)
+        self._counts += np.bincount(bin_of, minlength=bins)
+        self._true += np.bincount(bin_of[is_true], minlength=bins)
+        self._sums += np.bincount(bin_of, weights=probs, minlength=bins)
+        self._below += length * (length - 1) // 2 - len(probs)
+        self._below_true += len(true) - int(is_true.sum())
+
+    def curve(self) -> ReliabilityCurve:
+        """The curve of all pairs counted so far."""
+        counts = np.where(self._counts > 0, self._counts, np.nan)
+        return ReliabilityCurve(
+            edges=self.edges.copy(),
+            counts=self._counts.copy(),
+            predicted=self._sums / counts,
+            observed=self._true / counts,
+            below=self._below,
+            below_true=self._below_true,
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

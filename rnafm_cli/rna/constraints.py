@@ -13,6 +13,7 @@ from rnafm_cli.rna.pseudoknots import from_dot_bracket, layers
 
 __all__ = ["Constraints", "parse_constraints"]
 
+
 _FREE = "."
 _PAIRED, _UNPAIRED, _OPENS, _CLOSES = "|x<>"
 

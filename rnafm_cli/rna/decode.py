@@ -1,6 +1,6 @@
 """From pair probabilities to one valid structure.
 
-Shapes: L bases, C candidate pairs.
+Shape suffixes: L bases, C candidate pairs.
 """
 
 from __future__ import annotations
@@ -13,13 +13,272 @@ from numpy.typing import NDArray
 
 from rnafm_cli.errors import UsageError
 from rnafm_cli.rna.constraints import Constraints
-from rnafm_cli.rna.greedy import add_knots, best_first, limit_layers, without_isolated
-from rnafm_cli.rna.matching import heaviest_matching
-from rnafm_cli.rna.mea import heaviest_nested, unpaired_probability
-from rnafm_cli.rna.pairs import Pairs, are_canonical, as_pairs, no_pairs
-from rnafm_cli.rna.pseudoknots import BRACKET_LAYERS, layers
+from rnafm_cli.rna.pairs import Pairs, are_canonical, as_pairs, no_pairs, stems
+from rnafm_cli.rna.pseudoknots import BRACKET_LAYERS, crossing, layers
 
-__all__ = ["DecodeOptions", "Decoder", "decode"]
+__all__ = [
+    "DecodeOptions",
+    "Decoder",
+    "add_knots",
+    "best_first",
+    "decode",
+    "expected_accuracy",
+    "heaviest_matching",
+    "heaviest_nested",
+    "limit_layers",
+    "multiplets",
+    "unpaired_probability",
+    "without_isolated",
+]
+
+
+def heaviest_matching(candidates: Pairs, gains_C: NDArray[np.floating]) -> Pairs:
+    """The set of candidate pairs, each base in at most one, with the greatest sum of gains.
+
+    Solved exactly as an integer programme by scipy's HiGHS. Canonical pairs join a purine and a pyrimidine, so
+    their linear programme has whole-numbered corners and no branching is needed; other pairs branch a little.
+
+    Args:
+        candidates: (C, 2), 0-based, i < j.
+        gains_C: gain of each; only positive ones matter.
+
+    Raises:
+        RuntimeError: when the solver gives up, which a programme of this kind gives no reason for.
+    """
+    from scipy.optimize import Bounds, LinearConstraint, milp
+    from scipy.sparse import csr_array
+
+    positive = gains_C > 0
+    candidates, gains_C = candidates[positive], np.asarray(gains_C, dtype=np.float64)[positive]
+    if len(candidates) == 0:
+        return no_pairs()
+    bases, row = np.unique(candidates.ravel(), return_inverse=True)
+    column = np.repeat(np.arange(len(candidates)), 2)
+    uses = csr_array((np.ones(len(column)), (row.ravel(), column)), shape=(len(bases), len(candidates)))
+    solution = milp(
+        -gains_C,
+        integrality=np.ones(len(candidates)),
+        bounds=Bounds(0, 1),
+        constraints=LinearConstraint(uses, -np.inf, 1),
+        options={"mip_rel_gap": 0.0},
+    )
+    if solution.x is None:
+        raise RuntimeError(f"matching failed: {solution.message}")
+    return candidates[solution.x > 0.5]
+
+
+def unpaired_probability(probs_LL: NDArray[np.floating]) -> NDArray[np.float64]:
+    """What is left of each base's probability after all its pairs, at least 0; shape (L,)."""
+    total_L = probs_LL.sum(axis=1, dtype=np.float64) - np.diagonal(probs_LL)
+    return np.clip(1.0 - total_L, 0.0, 1.0)
+
+
+def expected_accuracy(probs_LL: NDArray[np.floating], pairs: Pairs) -> float:
+    """Expected share of bases whose state in the structure (its partner, or none) is right; 1.0 without bases.
+
+    Args:
+        probs_LL: symmetric pair probabilities.
+        pairs: (n, 2), 0-based.
+    """
+    if len(probs_LL) == 0:
+        return 1.0
+    free_L = unpaired_probability(probs_LL)
+    free_L[pairs.ravel()] = 0.0
+    return float((2.0 * probs_LL[pairs[:, 0], pairs[:, 1]].sum(dtype=np.float64) + free_L.sum()) / len(probs_LL))
+
+
+def heaviest_nested(candidates: Pairs, gains_C: NDArray[np.floating], length: int) -> Pairs:
+    """The nested set of candidate pairs, each base in at most one, with the greatest sum of gains.
+
+    Expected accuracy is a constant plus the gains 2 gamma p_ij - q_i - q_j of the chosen pairs, so pairs of
+    no gain never enter an optimum and need not be candidates. For each 3' base the candidates are visited
+    from the innermost out; one that does not beat the best structure of its own interval so far cannot be
+    part of any better one outside and costs a comparison (sparse folding after Wexler et al. 2007). The
+    others update all intervals that end there at once. Time is O(L * useful candidates), memory O(L^2) at
+    worst with one row of 8 L bytes for each base that closes a useful candidate.
+
+    Args:
+        candidates: (C, 2), 0-based, i < j.
+        gains_C: gain of each; only positive ones matter.
+        length: L.
+
+    Returns:
+        The chosen pairs, (n, 2). Of equal optima the choice is deterministic.
+    """
+    table = _Table(length)
+    positive = np.flatnonzero(gains_C > 0)
+    order = positive[np.lexsort((-candidates[positive, 0], candidates[positive, 1]))]
+    opens_C = candidates[order, 0]
+    gains_C = np.asarray(gains_C, dtype=np.float64)[order]
+    bounds = np.searchsorted(candidates[order, 1], np.arange(length + 1))
+    for j in range(length):
+        table.close(j, opens_C[bounds[j] : bounds[j + 1]], gains_C[bounds[j] : bounds[j + 1]])
+    return table.trace()
+
+
+class _Table:
+    """Best sums for all intervals: ``rows[e][i]`` for the bases i .. e-1; rows that repeat are shared."""
+
+    def __init__(self, length: int) -> None:
+        self.length = length
+        self.rows: list[NDArray[np.float64]] = [np.zeros(length + 1)]
+        self.useful: list[list[tuple[int, float]]] = []
+
+    def close(self, j: int, opens: NDArray[np.int64], gains: NDArray[np.float64]) -> None:
+        """Add base j, whose candidates open at ``opens`` (descending) with ``gains``."""
+        before = row = self.rows[j]
+        useful: list[tuple[int, float]] = []
+        self.useful.append(useful)
+        if len(opens) == 0:
+            self.rows.append(row)
+            return
+        closed = gains + before[opens + 1]
+        promising = np.flatnonzero(closed > before[opens])
+        for k, value in zip(opens[promising].tolist(), closed[promising].tolist(), strict=True):
+            if value > row[k]:
+                if row is before:
+                    row = before.copy()
+                np.maximum(row[: k + 1], self.rows[k][: k + 1] + value, out=row[: k + 1])
+                useful.append((k, value))
+        self.rows.append(row)
+
+    def trace(self) -> Pairs:
+        """The pairs behind the best sum over all bases."""
+        chosen: list[tuple[int, int]] = []
+        intervals = [(0, self.length)]
+        while intervals:
+            i, end = intervals.pop()
+            while end > i:
+                best = self.rows[end][i]
+                end -= 1
+                if best == self.rows[end][i]:
+                    continue
+                # The same two numbers were added on the way forward, so equality is exact.
+                k = next(k for k, value in self.useful[end] if k >= i and self.rows[k][i] + value == best)
+                chosen.append((k, end))
+                intervals.append((k + 1, end))
+                end = k
+        return as_pairs(chosen)
+
+
+def best_first(candidates: Pairs, probs_C: NDArray[np.floating], start: Pairs, *, nested: bool = False) -> Pairs:
+    """Take the most probable pair, drop all that share a base with it, and so on.
+
+    This is upstream's way from a map to a structure (``redevelop/engine/predictor.py``); crossing pairs stay
+    unless ``nested``. Ties go to the pair that opens, then closes, first.
+
+    Args:
+        candidates: (C, 2), 0-based, i < j.
+        probs_C: probability of each.
+        start: pairs that are taken already, (n, 2).
+    """
+    taken = start.tolist()
+    used = set(start.ravel().tolist())
+    for index in np.lexsort((candidates[:, 1], candidates[:, 0], -probs_C)):
+        i, j = candidates[index].tolist()
+        if i in used or j in used:
+            continue
+        if nested and taken and crossing(candidates[index : index + 1], np.array(taken)).any():
+            continue
+        taken.append([i, j])
+        used |= {i, j}
+    return as_pairs(taken)
+
+
+def multiplets(candidates: Pairs, pairs: Pairs) -> Pairs:
+    """The candidates that ``pairs`` leaves out, which upstream lists beside the structure; (n, 2)."""
+    taken = set(map(tuple, pairs.tolist()))
+    return as_pairs([p for p in candidates.tolist() if tuple(p) not in taken])
+
+
+def add_knots(
+    pairs: Pairs,
+    candidates: Pairs,
+    probs_C: NDArray[np.floating],
+    *,
+    min_stem: int,
+    max_layers: int,
+) -> Pairs:
+    """Add the pseudoknotted stems that a nested decoder had to leave out.
+
+    Of the candidates whose two bases are still free and that cross the structure, runs of at least ``min_stem``
+    stacked pairs are added, greatest sum of probabilities first, as long as ``max_layers`` layers hold all. What
+    is left of a longer stem whose other pairs the structure contradicts is no pseudoknot but the remains of a
+    rival fold, and stays out.
+
+    Args:
+        pairs: the structure so far, (n, 2), 0-based.
+        candidates: (C, 2), the pairs that clear the threshold for knots.
+        probs_C: probability of each.
+    """
+    prob_of = dict(zip(map(tuple, candidates.tolist()), probs_C.tolist(), strict=True))
+    rest = _undisputed(candidates, pairs)
+    rest = rest[crossing(rest, pairs).any(axis=1)]
+    while len(rest):
+        runs = [run for run in _stacks(rest) if len(run) >= min_stem]
+        if not runs:
+            break
+        best = max(runs, key=lambda run: (sum(prob_of[tuple(p)] for p in run.tolist()), -int(run[0, 0])))
+        extended = as_pairs(np.concatenate([pairs, best]))
+        if len(layers(extended)) <= max_layers:
+            pairs = extended
+            rest = rest[~np.isin(rest, best).any(axis=1)]
+        else:
+            refused = set(map(tuple, best.tolist()))
+            rest = rest[[tuple(p) not in refused for p in rest.tolist()]]
+    return pairs
+
+
+def without_isolated(pairs: Pairs, keep: Pairs) -> Pairs:
+    """The pairs that stack on another one, and those of ``keep`` in any case."""
+    kept = [stem for stem in stems(pairs) if len(stem) > 1]
+    return as_pairs(np.concatenate([*kept, keep]))
+
+
+def limit_layers(pairs: Pairs, keep: Pairs, max_layers: int) -> Pairs:
+    """Drop pairs, none of ``keep``, until ``max_layers`` layers of brackets hold the rest.
+
+    ``keep`` must fit by itself.
+    """
+    fixed = set(map(tuple, keep.tolist()))
+    while len(found := layers(pairs)) > max_layers:
+        extra = np.concatenate(found[max_layers:])
+        loose = np.array([tuple(p) not in fixed for p in pairs.tolist()])
+        beyond = loose & _among(pairs, extra)
+        if not beyond.any():
+            # Only kept pairs are left over: what crosses them has to go.
+            beyond = loose & crossing(pairs, extra).any(axis=1)
+        if not beyond.any():
+            return keep
+        pairs = pairs[~beyond]
+    return pairs
+
+
+def _undisputed(candidates: Pairs, pairs: Pairs) -> Pairs:
+    """The candidates of stems that share no base with ``pairs``."""
+    stacks = [run for run in _stacks(candidates) if not np.isin(run, pairs).any()]
+    return as_pairs(np.concatenate([no_pairs(), *stacks]))
+
+
+def _among(pairs: Pairs, others: Pairs) -> NDArray[np.bool_]:
+    known = set(map(tuple, others.tolist()))
+    return np.array([tuple(p) in known for p in pairs.tolist()], dtype=np.bool_)
+
+
+def _stacks(candidates: Pairs) -> list[Pairs]:
+    """Runs (i, j), (i+1, j-1), ... among candidates that may share bases with one another."""
+    waiting = set(map(tuple, candidates.tolist()))
+    runs = []
+    for i, j in candidates.tolist():
+        if (i - 1, j + 1) in waiting:
+            continue
+        length = 1
+        while (i + length, j - length) in waiting:
+            length += 1
+        steps = np.arange(length)
+        runs.append(np.stack([i + steps, j - steps], axis=1))
+    return runs
+
 
 Decoder = Literal["mea", "threshold", "matching", "upstream"]
 

@@ -28,6 +28,7 @@ __all__ = [
     "validate",
 ]
 
+
 Pairs: TypeAlias = NDArray[np.int64]
 
 _LETTER_CODES = np.zeros(256, dtype=np.uint8)

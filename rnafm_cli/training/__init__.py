@@ -1,1 +1,1 @@
-"""Pre-training and fine-tuning: configuration, schedules, loops, checkpoints, launch."""
+"""What the trainers of all heads share: recipe files, optimiser, state of a run, log, labelled rows."""

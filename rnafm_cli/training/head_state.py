@@ -21,6 +21,7 @@ from rnafm_cli.training.optimizers import keeping_settings
 
 __all__ = ["CHECKPOINT", "HeadState", "rows_sha256"]
 
+
 CHECKPOINT = "checkpoint.pt"
 
 

@@ -1,7 +1,8 @@
-"""AdamW over a model's parameters."""
+"""AdamW over a model's parameters, and learning-rate schedules as plain functions of the step."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -9,9 +10,9 @@ from typing import Any
 from torch import nn
 from torch.optim import AdamW, Optimizer
 
-from rnafm_cli.training.config import OptimSection
+from rnafm_cli.training.recipe_files import OptimSection
 
-__all__ = ["build_optimizer", "decay_groups", "keeping_settings"]
+__all__ = ["build_optimizer", "decay_groups", "keeping_settings", "rate_at"]
 
 
 def build_optimizer(model: nn.Module, optim: OptimSection) -> AdamW:
@@ -37,3 +38,24 @@ def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
         table = ".embed." in name or ".positions." in name
         (decayed if parameter.ndim >= 2 and not table else free).append(parameter)
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
+
+
+def rate_at(step: int, optim: OptimSection) -> float:
+    """Learning rate of optimiser step ``step`` (from 0).
+
+    All schedules warm up linearly. ``inverse-sqrt`` then falls as sqrt(warmup / step) without end, as in the paper's
+    recipe; ``cosine`` and ``trapezoid`` reach ``final_rate * rate`` at the last step.
+    """
+    number = step + 1
+    warmup = max(optim.warmup, 1)
+    if number <= optim.warmup:
+        return optim.rate * number / warmup
+    if optim.schedule == "inverse-sqrt":
+        return optim.rate * math.sqrt(warmup / number)
+    if optim.schedule == "cosine":
+        done = min(1.0, (number - optim.warmup) / max(1, optim.steps - optim.warmup))
+        falling = 0.5 * (1 + math.cos(math.pi * done))
+    else:
+        length = optim.cooldown * optim.steps
+        falling = min(1.0, max(0.0, optim.steps - step) / length) if length else 1.0
+    return optim.rate * (optim.final_rate + (1 - optim.final_rate) * falling)

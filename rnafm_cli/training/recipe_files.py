@@ -1,17 +1,19 @@
-"""Recipes, of encoders and heads: sections of frozen dataclasses, read from TOML, unknown keys refused."""
+"""Optim."""
 
 from __future__ import annotations
 
 import tomllib
 import types
 import typing
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from rnafm_cli.errors import ConfigError
 
-__all__ = ["load_recipe", "recipe_from_dict", "with_overrides"]
+__all__ = ["OptimSection", "load_recipe", "recipe_from_dict", "with_overrides"]
+
 
 Recipe = TypeVar("Recipe")
 
@@ -102,3 +104,31 @@ def _unknown(where: str, what: str, name: str, known: list[str]) -> ConfigError:
         f"{where}: unknown {what} {name!r}",
         hint=f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}",
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimSection:
+    """The optimiser and its schedule."""
+
+    rate: float = 1e-3
+    """Peak learning rate."""
+    schedule: Literal["inverse-sqrt", "cosine", "trapezoid"] = "trapezoid"
+    """After warm-up: inverse-sqrt (the paper's), cosine to final_rate, or trapezoid: constant, then linear to final_rate over the last cooldown share."""  # noqa: E501
+    warmup: int = 500
+    """Steps of linear warm-up."""
+    steps: int = 10000
+    """Optimiser steps in all."""
+    cooldown: float = 0.2
+    """Share of the steps over which the trapezoid falls."""
+    final_rate: float = 0.0
+    """Rate at the end as a share of the peak (cosine, trapezoid)."""
+    beta1: float = 0.9
+    """AdamW: decay of the mean."""
+    beta2: float = 0.98
+    """AdamW: decay of the variance."""
+    eps: float = 1e-6
+    """AdamW: added to the root of the variance."""
+    weight_decay: float = 0.01
+    """Applied to matrices; never to norms, biases and embeddings."""
+    clip: float = 1.0
+    """Largest norm of the gradient; 0 never clips."""

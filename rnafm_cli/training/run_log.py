@@ -18,9 +18,10 @@ import numpy as np
 import torch
 
 from rnafm_cli import __version__
-from rnafm_cli.data.shards import write_json
+from rnafm_cli.io.streams import write_json
 
-__all__ = ["METRICS", "VALIDATION", "CsvLog", "RunLog"]
+__all__ = ["CsvLog", "METRICS", "RunLog", "VALIDATION"]
+
 
 METRICS = (
     "step", "epoch", "tokens", "loss", "perplexity", "accuracy", "twin_loss", "sketch_loss", "rate", "grad_norm",

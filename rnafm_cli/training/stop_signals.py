@@ -9,6 +9,7 @@ from types import FrameType, TracebackType
 
 __all__ = ["StopSignals"]
 
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 

@@ -1,1 +1,1 @@
-"""Drawings of structures and figures of their scores."""
+"""What several rooms draw with: structures, arcs, maps, palettes, axes."""

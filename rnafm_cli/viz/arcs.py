@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from rnafm_cli.viz.axes import labelled_positions, tick_step
 from rnafm_cli.viz.canvas import Boxes, Canvas, Curve, Line, Point, Text
-from rnafm_cli.viz.legend import add_base_legend, add_caption, add_pair_legend
 from rnafm_cli.viz.palette import INK, MUTED, base_colour, confidence_opacity, layer_colour
-from rnafm_cli.viz.subject import Subject
-from rnafm_cli.viz.ticks import labelled_positions, tick_step
+from rnafm_cli.viz.subject import Subject, add_base_legend, add_caption, add_pair_legend
 
 __all__ = ["draw_arcs"]
+
 
 _WIDTH = 960.0
 _WIDEST_STEP = 13.0

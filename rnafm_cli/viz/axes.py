@@ -1,4 +1,4 @@
-"""Plain axes that the figures of scores share.
+"""Plain axes that the figures of scores share, and positions worth a number along a sequence.
 
 Shapes: N records.
 """
@@ -10,7 +10,22 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["equal_bins", "figure_and_axes", "plain_frame", "plain_lengths", "points"]
+__all__ = ["equal_bins", "figure_and_axes", "labelled_positions", "plain_frame", "plain_lengths", "points", "tick_step"]
+
+
+_STEPS = (10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000)
+
+
+def tick_step(spacing: float, *, room: float = 34.0) -> int:
+    """The smallest round distance between numbers that leaves each ``room``, for bases ``spacing`` apart."""
+    return next((step for step in _STEPS if step * spacing >= room), _STEPS[-1])
+
+
+def labelled_positions(length: int, step: int) -> list[int]:
+    """Positions (1-based) to number: the first, every ``step``-th, and the last where it does not crowd."""
+    inner = [p for p in range(step, length + 1, step) if length - p >= step / 2 or p == length]
+    return sorted({1, *inner, length})
+
 
 _MEMBERS_PER_BIN = 40
 _MOST_BINS = 10

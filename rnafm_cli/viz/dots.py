@@ -6,13 +6,13 @@ from collections import defaultdict
 
 import numpy as np
 
+from rnafm_cli.viz.axes import labelled_positions, tick_step
 from rnafm_cli.viz.canvas import Anchor, Boxes, Canvas, Line, Point, Text
-from rnafm_cli.viz.legend import add_caption, layer_names, put_text
 from rnafm_cli.viz.palette import INK, MUTED, PALE, base_colour, layer_colour
-from rnafm_cli.viz.subject import Subject
-from rnafm_cli.viz.ticks import labelled_positions, tick_step
+from rnafm_cli.viz.subject import Subject, add_caption, layer_names, put_text
 
 __all__ = ["draw_dots"]
+
 
 _SIZE = 620.0
 _WIDEST_CELL = 14.0

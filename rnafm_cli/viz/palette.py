@@ -15,6 +15,7 @@ __all__ = [
     "layer_colour",
 ]
 
+
 INK = "#1f2430"
 MUTED = "#6b7280"
 PALE = "#d5d8de"

@@ -1,22 +1,25 @@
-"""Drawings of one RNA's structure in three styles."""
+"""Picture files of many structures: a folder with one for each, or a single named file."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rnafm_cli.errors import UsageError
+from rnafm_cli.io.names import file_stem
 from rnafm_cli.rna.pairs import Pairs
 from rnafm_cli.viz.arcs import draw_arcs
-from rnafm_cli.viz.canvas import Canvas
+from rnafm_cli.viz.canvas import PICTURE_SUFFIXES, Canvas, write_picture
 from rnafm_cli.viz.dots import draw_dots
 from rnafm_cli.viz.radial import draw_radial
 from rnafm_cli.viz.subject import Subject
 
-__all__ = ["STYLES", "Style", "draw_structure", "structure_canvas"]
+__all__ = ["Gallery", "STYLES", "Style", "draw_structure", "structure_canvas"]
+
 
 Style = Literal["arc", "radial", "dots"]
 STYLES: dict[str, Callable[[Subject], Canvas]] = {"arc": draw_arcs, "radial": draw_radial, "dots": draw_dots}
@@ -54,3 +57,62 @@ def structure_canvas(
     if style not in STYLES:
         raise UsageError(f"unknown drawing style '{style}'", hint=f"known are {', '.join(STYLES)}")
     return STYLES[style](Subject.of(name, sequence, pairs, probs_LL))
+
+
+class Gallery:
+    """Writes a picture for each RNA it is given.
+
+    Args:
+        target: a file named ``.svg``, ``.png`` or ``.pdf``, for one RNA; else a folder, made if it does not
+            exist, which gets ``ID.svg`` for each RNA (``ID_2.svg`` for an id that comes again).
+        style: see ``structure.draw_structure``.
+
+    Raises:
+        UsageError: for an unknown style or a folder that is a file.
+    """
+
+    def __init__(self, target: str | Path, *, style: Style = "arc") -> None:
+        self._target = Path(target)
+        self._single = self._target.suffix.lower() in PICTURE_SUFFIXES and not self._target.is_dir()
+        self._style = style
+        self._used: set[str] = set()
+        self.count = 0
+        if style not in STYLES:
+            raise UsageError(f"unknown drawing style '{style}'", hint=f"known are {', '.join(STYLES)}")
+        if not self._single:
+            if self._target.exists() and not self._target.is_dir():
+                raise UsageError(
+                    f"{target}: is no folder", hint=f"a single picture's name ends in {', '.join(PICTURE_SUFFIXES)}"
+                )
+            self._target.mkdir(parents=True, exist_ok=True)
+
+    def add(self, name: str, sequence: str, pairs: Pairs, probs_LL: NDArray[np.floating] | None = None) -> Path:
+        """Draw one RNA and return the file.
+
+        Raises:
+            UsageError: for a second RNA where the target is one file.
+        """
+        path = self.place(name)
+        write_picture(structure_canvas(name, sequence, pairs, probs_LL, style=self._style), path)
+        return path
+
+    def place(self, name: str) -> Path:
+        """Where the picture of the next RNA goes.
+
+        Raises:
+            UsageError: for a second RNA where the target is one file.
+        """
+        if self._single and self.count:
+            raise UsageError(f"{self._target}: holds one picture and there are more RNAs", hint="name a folder")
+        self.count += 1
+        return self._target if self._single else self._target / f"{self._free(file_stem(name))}.svg"
+
+    def _free(self, stem: str) -> str:
+        """The stem, numbered if this gallery used it before."""
+        name, number = stem, 1
+        # Some file systems take names that differ only in case for the same.
+        while name.lower() in self._used:
+            number += 1
+            name = f"{stem}_{number}"
+        self._used.add(name.lower())
+        return name

@@ -13,7 +13,7 @@ from support.command import Command, command_in
 from support.points import branching
 from support.tiny import save_tiny_encoder
 
-from rnafm_cli.geometry.association import spearman
+from rnafm_cli.atlas.trajectory import spearman
 
 TYPES = {"tRNA": "GC", "lncRNA": "AU", "miRNA": "ACGU"}
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from support.command import Command
 
-from rnafm_cli.models.folders import shipped_dir
-from rnafm_cli.tasks.atlas_mapping import REFERENCE_FILE
+from rnafm_cli.atlas.placement import REFERENCE_FILE
+from rnafm_cli.weights.store import shipped_dir
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples" / "rnas.fa"

@@ -16,7 +16,7 @@ from support.command import Command
 from support.tiny import save_tiny_encoder
 
 from rnafm_cli.cli.app import main
-from rnafm_cli.models.precision import SLOW_BF16, has_fast_bf16
+from rnafm_cli.encoder.runtime import SLOW_BF16, has_fast_bf16
 
 FASTA = ">a first one\nACGUACGU\n>b\nggcau\n"
 

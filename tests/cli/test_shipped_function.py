@@ -9,14 +9,13 @@ import numpy as np
 import pytest
 from support.command import Command
 
-from rnafm_cli.models.binding import matching
-from rnafm_cli.models.files import read_card
-from rnafm_cli.models.folders import shipped_dir
+from rnafm_cli.function.binding import matching
+from rnafm_cli.function.mrl import LoadPredictor, load, scan
+from rnafm_cli.function.rbp import BindingPredictor, bind
+from rnafm_cli.model import load_model
 from rnafm_cli.rna.records import SequenceRecord
-from rnafm_cli.tasks.model import load_model
-from rnafm_cli.tasks.mrl import LoadPredictor, load
-from rnafm_cli.tasks.rbp import BindingPredictor, bind
-from rnafm_cli.tasks.utr_variants import scan
+from rnafm_cli.weights.files import read_card
+from rnafm_cli.weights.store import shipped_dir
 
 MOTIFS = {
     "PUM2": "UGUAAAUA",

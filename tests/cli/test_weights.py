@@ -13,10 +13,10 @@ from typer.testing import CliRunner
 
 from rnafm_cli.cli import weights
 from rnafm_cli.cli.console import console
+from rnafm_cli.encoder.config import ENCODER_PRESETS, EncoderConfig
 from rnafm_cli.errors import RnafmError, UsageError, WeightsError
-from rnafm_cli.models.config import ENCODER_PRESETS, EncoderConfig
-from rnafm_cli.models.files import read_card
-from rnafm_cli.models.registry import MODELS, Download, ModelSpec
+from rnafm_cli.weights.files import read_card
+from rnafm_cli.weights.registry import MODELS, Download, ModelSpec
 
 PARITY = Path(__file__).parents[1] / "data" / "parity"
 SMALL = PARITY / "rnafm_random_small.pth"

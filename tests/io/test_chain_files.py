@@ -11,10 +11,10 @@ from support.made_chains import chain_file, made_chains
 
 from rnafm_cli.errors import InputError
 from rnafm_cli.io.chain_files import read_chains
-from rnafm_cli.io.map_predictions import read_maps
-from rnafm_cli.io.tertiary_maps import TertiaryMapWriter
+from rnafm_cli.io.map_output import TertiaryMapWriter
 from rnafm_cli.rna.chains import Chain, without_repeats
 from rnafm_cli.rna.records import SequenceRecord
+from rnafm_cli.structure.map_report import read_maps
 
 
 def test_chains_come_back(tmp_path: Path) -> None:

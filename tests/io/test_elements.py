@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from rnafm_cli.io.elements import ELEMENT_LETTERS, element_string, format_elements
+from rnafm_cli.io.structure_output import ELEMENT_LETTERS, element_string, format_elements
 from rnafm_cli.rna.pseudoknots import from_dot_bracket
 from rnafm_cli.rna.records import StructureRecord
 
@@ -50,7 +50,7 @@ def test_pseudoknots_and_unpaired_rnas_are_annotated() -> None:
 
 CODE = """if True:
     import sys
-    from rnafm_cli.io.elements import element_string
+    from rnafm_cli.io.structure_output import element_string
     from rnafm_cli.rna.pseudoknots import from_dot_bracket
     from rnafm_cli.rna.records import StructureRecord
     record = StructureRecord("a", "GGGAAACCC", from_dot_bracket("(((...)))"))

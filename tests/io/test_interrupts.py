@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from rnafm_cli.io.interrupts import Uninterrupted
+from rnafm_cli.io.hdf5_embeddings import Uninterrupted
 
 
 def test_interrupt_comes_after_the_block() -> None:

@@ -104,7 +104,7 @@ def test_a_resumed_run_killed_at_once_keeps_what_was_there(tmp_path: Path) -> No
     write(tmp_path / "out", RECORDS)
     before = (tmp_path / "out" / "index.tsv").read_bytes()
     code = (
-        "import os, sys; from pathlib import Path; from rnafm_cli.io.npy_folder import NpyDirWriter\n"
+        "import os, sys; from pathlib import Path; from rnafm_cli.io.embeddings import NpyDirWriter\n"
         f"NpyDirWriter(Path(sys.argv[1]), provenance={MADE_BY!r}, resume=True).__enter__(); os._exit(9)"
     )
     assert subprocess.run([sys.executable, "-c", code, tmp_path / "out"], check=False).returncode == 9

@@ -14,10 +14,16 @@ from hypothesis import strategies as st
 from support.vienna import vienna_records
 
 from rnafm_cli.errors import InputError, UsageError
-from rnafm_cli.io.bpseq import read_bpseq
-from rnafm_cli.io.ct import format_ct, read_ct
-from rnafm_cli.io.dotbracket import format_dotbracket, read_dotbracket
-from rnafm_cli.io.structures import STRUCTURE_FORMATS, TSV_COLUMNS, read_structures
+from rnafm_cli.io.structures import (
+    STRUCTURE_FORMATS,
+    TSV_COLUMNS,
+    format_ct,
+    format_dotbracket,
+    read_bpseq,
+    read_ct,
+    read_dotbracket,
+    read_structures,
+)
 from rnafm_cli.rna.pseudoknots import from_dot_bracket
 from rnafm_cli.rna.records import StructureRecord
 

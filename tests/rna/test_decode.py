@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from rna_strategies import SEEDS, THOROUGH, random_probs, random_sequence
 
 from rnafm_cli.errors import UsageError
-from rnafm_cli.rna.decode import DecodeOptions, decode
-from rnafm_cli.rna.greedy import add_knots, limit_layers, multiplets
+from rnafm_cli.rna.decode import DecodeOptions, add_knots, decode, limit_layers, multiplets
 from rnafm_cli.rna.pairs import as_pairs, no_pairs, pairs_from_matrix, pairs_to_matrix, stems, validate
 from rnafm_cli.rna.pseudoknots import from_dot_bracket, is_nested, layers, to_dot_bracket
 

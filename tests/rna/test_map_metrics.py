@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from rnafm_cli.errors import UsageError
 from rnafm_cli.rna.chains import Chain
-from rnafm_cli.rna.map_metrics import score_contacts, score_distances
-from rnafm_cli.rna.map_report import ceiling_scores, report_maps
-from rnafm_cli.rna.pair_choice import PairChoice, Top, parse_top
+from rnafm_cli.rna.metrics import score_contacts, score_distances
+from rnafm_cli.structure.map_report import ceiling_scores, report_maps
+from rnafm_cli.structure.tertiary import PairChoice, Top, parse_top
 
 
 def chain(length: int, contacts: list[tuple[int, int]], unknown: list[int] | None = None) -> Chain:

@@ -8,9 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rna_strategies import QUICK, SEEDS, random_probs, random_sequence
 
-from rnafm_cli.rna.decode import DecodeOptions, decode
-from rnafm_cli.rna.matching import heaviest_matching
-from rnafm_cli.rna.mea import expected_accuracy, heaviest_nested, unpaired_probability
+from rnafm_cli.rna.decode import (
+    DecodeOptions,
+    decode,
+    expected_accuracy,
+    heaviest_matching,
+    heaviest_nested,
+    unpaired_probability,
+)
 from rnafm_cli.rna.pairs import Pairs, as_pairs, canonical_matrix, validate
 from rnafm_cli.rna.pseudoknots import is_nested
 

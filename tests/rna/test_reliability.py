@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
+from rnafm_cli.rna.calibration import Reliability
 from rnafm_cli.rna.pairs import as_pairs, pairs_from_matrix
-from rnafm_cli.rna.reliability import Reliability
 
 
 def test_counts_pairs_into_bins() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rnafm_cli.rna.words import groups_by_words, shares_word, words_of
+from rnafm_cli.rna.kmers import groups_by_words, shares_word, words_of
 
 RNA = st.lists(st.text("ACGUN", min_size=0, max_size=40), min_size=1, max_size=6)
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import torch
 
-from rnafm_cli.models.config import EncoderConfig
-from rnafm_cli.models.encoder import Encoder
-from rnafm_cli.models.files import Card, save_model_file
-from rnafm_cli.models.pair import PairConfig
-from rnafm_cli.models.tertiary import TertiaryConfig, TertiaryHead
+from rnafm_cli.encoder.config import EncoderConfig
+from rnafm_cli.encoder.network import Encoder
+from rnafm_cli.structure.pair import PairConfig
+from rnafm_cli.structure.tertiary_head import TertiaryConfig, TertiaryHead
+from rnafm_cli.weights.files import Card, save_model_file
 
 __all__ = ["tiny_config", "tiny_head", "tiny_model", "tiny_pair", "tiny_section"]
 

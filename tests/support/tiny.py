@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 
-from rnafm_cli.models.config import ENCODER_PRESETS
-from rnafm_cli.models.encoder import Encoder
-from rnafm_cli.models.files import Card, save_model_file
+from rnafm_cli.encoder.config import ENCODER_PRESETS
+from rnafm_cli.encoder.network import Encoder
+from rnafm_cli.weights.files import Card, save_model_file
 
 __all__ = ["save_tiny_encoder"]
 

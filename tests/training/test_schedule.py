@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rnafm_cli.training.config import OptimSection
-from rnafm_cli.training.schedule import rate_at
+from rnafm_cli.training.optimizers import rate_at
+from rnafm_cli.training.recipe_files import OptimSection
 
 
 @pytest.mark.parametrize("schedule", ["inverse-sqrt", "cosine", "trapezoid"])

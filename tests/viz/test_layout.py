@@ -5,7 +5,7 @@ import pytest
 
 from rnafm_cli.rna.pairs import as_pairs, no_pairs
 from rnafm_cli.rna.pseudoknots import from_dot_bracket
-from rnafm_cli.viz.layout import place_bases, polygon_layout
+from rnafm_cli.viz.radial import place_bases, polygon_layout
 
 HAIRPIN = from_dot_bracket("((((....))))")
 

@@ -10,10 +10,9 @@ from rnafm_cli.rna.calibration import CalibrationCounts
 from rnafm_cli.rna.metrics import FoldScore, score_fold
 from rnafm_cli.rna.pairs import Pairs, as_pairs
 from rnafm_cli.rna.pseudoknots import from_dot_bracket
-from rnafm_cli.viz.fold_figures import draw_calibration, draw_f1_by_length, draw_f1_scatter
-from rnafm_cli.viz.gallery import Gallery
-from rnafm_cli.viz.pictures import write_picture
-from rnafm_cli.viz.structure import STYLES, structure_canvas
+from rnafm_cli.structure.figures import draw_calibration, draw_f1_by_length, draw_f1_scatter
+from rnafm_cli.viz.canvas import write_picture
+from rnafm_cli.viz.structure import STYLES, Gallery, structure_canvas
 
 SEQUENCE, PAIRS = "GGGGGAAAACCCCC", from_dot_bracket("(((((....)))))")
 MAGIC = {".svg": b"<svg", ".png": b"\x89PNG", ".pdf": b"%PDF"}

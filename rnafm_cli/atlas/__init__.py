@@ -1,0 +1,1 @@
+"""Maps of RNA space: layout, clusters, trajectory, placement, comparison, figures and page."""

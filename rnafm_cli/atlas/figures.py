@@ -1,0 +1,486 @@
+"""Maps of RNA space as pictures for print.
+
+Lengths are in points (1/72 inch) from the lower left corner.
+
+Shape suffixes: N points, L labels, H, W pixels, M new ones.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.ndimage import convolve, gaussian_filter
+
+from rnafm_cli.viz.canvas import save_figure
+from rnafm_cli.viz.palette import INK, MUTED
+
+__all__ = [
+    "GROUP_COLOURS",
+    "Groups",
+    "MapPanel",
+    "NO_GROUP",
+    "NamePlaces",
+    "SCALE",
+    "draw_groups",
+    "draw_mapped",
+    "draw_panels",
+    "draw_points",
+    "draw_scale",
+    "dress_map",
+    "group_points",
+    "map_box",
+    "name_boxes",
+    "name_groups",
+    "plain_map",
+    "rgb",
+    "save_both",
+    "scale_colours",
+    "shade",
+    "spread_names",
+    "write_caption",
+    "write_with_halo",
+]
+
+
+def write_with_halo(
+    axes: Any,
+    place: np.ndarray | tuple[float, float],
+    words: str,
+    *,
+    size: float,
+    colour: Any,
+    bold: bool = False,
+    shift: tuple[float, float] = (0.0, 0.0),
+    align: str = "center",
+    zorder: float = 4,
+) -> None:
+    """Write words at a place of the plot.
+
+    Args:
+        size: of the font, and the unit of ``shift``: points.
+        align: ``center`` or ``left`` of the words stands at the place.
+    """
+    from matplotlib.patheffects import Stroke
+
+    style = {
+        "xytext": shift,
+        "textcoords": "offset points",
+        "fontsize": size,
+        "fontweight": "bold" if bold else "normal",
+        "ha": align,
+        "va": "center",
+        "annotation_clip": False,
+    }
+    # Words with path effects become outlines in an SVG, so the edge is drawn on its own, below plain text.
+    edge = [Stroke(linewidth=2.2, foreground="white")]
+    axes.annotate(words, place, color="white", path_effects=edge, zorder=zorder, **style)
+    axes.annotate(words, place, color=colour, zorder=zorder + 0.1, **style)
+
+
+GROUP_COLOURS = (
+    "#0072b2",
+    "#d55e00",
+    "#009e73",
+    "#cc79a7",
+    "#e69f00",
+    "#56b4e9",
+    "#332288",
+    "#882255",
+    "#999933",
+)
+"""Apart for colour-blind readers (after Okabe & Ito 2008, and Tol's muted scheme)."""
+NO_GROUP = "#c3c7ce"
+
+_CELLS = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Groups:
+    """Labels as groups, the largest first."""
+
+    names: list[str]
+    sizes: list[int]
+    index_N: np.ndarray
+    """Group of each point; -1 for points without label."""
+    colours: list[str]
+    """Of each group; beyond nine groups colours repeat, as far from each other on the map as can be."""
+    anchors_L2: np.ndarray
+    """The middle of the densest part of each group."""
+
+    def colour_of_points(self) -> np.ndarray:
+        """(N, 3) red, green, blue from 0 to 1."""
+        table = np.asarray([rgb(colour) for colour in (*self.colours, NO_GROUP)])
+        return table[self.index_N]
+
+
+def rgb(colour: str) -> tuple[float, float, float]:
+    """Red, green and blue from 0 to 1 of ``#rrggbb``."""
+    return int(colour[1:3], 16) / 255, int(colour[3:5], 16) / 255, int(colour[5:7], 16) / 255
+
+
+def group_points(place_N2: np.ndarray, labels: Sequence[str]) -> Groups:
+    """Groups of a map's points by label, with a colour and a place for the name of each."""
+    counts = Counter(label for label in labels if label)
+    names = [name for name, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
+    number = {name: k for k, name in enumerate(names)}
+    index_N = np.asarray([number.get(label, -1) for label in labels], dtype=np.int64)
+    anchors_L2 = np.asarray([_densest(place_N2[index_N == k], place_N2) for k in range(len(names))]).reshape(-1, 2)
+    return Groups(names, [counts[name] for name in names], index_N, _colours(anchors_L2), anchors_L2)
+
+
+def _densest(member_M2: np.ndarray, all_N2: np.ndarray) -> np.ndarray:
+    """The mean of a group's points around its densest spot."""
+    low, high = all_N2.min(axis=0), all_N2.max(axis=0)
+    span = np.maximum(high - low, 1e-9)
+    cell_M2 = np.minimum(((member_M2 - low) / span * _CELLS).astype(np.int64), _CELLS - 1)
+    count = np.zeros((_CELLS, _CELLS))
+    np.add.at(count, (cell_M2[:, 0], cell_M2[:, 1]), 1.0)
+    peak = np.unravel_index(gaussian_filter(count, 1.5, mode="constant").argmax(), count.shape)
+    near = np.abs(cell_M2 - np.asarray(peak)).max(axis=1) <= 2
+    return member_M2[near].mean(axis=0) if near.any() else np.median(member_M2, axis=0)
+
+
+def _colours(anchors_L2: np.ndarray) -> list[str]:
+    """A colour for each group in turn: an unused one, else the one whose bearers are farthest away."""
+    chosen: list[int] = []
+    for k, anchor in enumerate(anchors_L2):
+        if k < len(GROUP_COLOURS):
+            chosen.append(k)
+            continue
+        far = np.linalg.norm(anchors_L2[:k] - anchor, axis=1)
+        closest = [far[np.asarray(chosen) == c].min() for c in range(len(GROUP_COLOURS))]
+        chosen.append(int(np.argmax(closest)))
+    return [GROUP_COLOURS[k] for k in chosen]
+
+
+NamePlaces = np.ndarray
+
+_LETTER = 0.56
+"""Mean width of a letter, as a share of the font size."""
+_ROUNDS = 400
+
+
+def name_boxes(names: Sequence[str], size: float) -> np.ndarray:
+    """(L, 2) width and height of names in a font of this size, with a little room around."""
+    return np.asarray([(max(1, len(name)) * _LETTER * size + 4, 1.25 * size + 1) for name in names]).reshape(-1, 2)
+
+
+def spread_names(anchors_L2: np.ndarray, boxes_L2: np.ndarray, frame: tuple[float, float]) -> NamePlaces:
+    """(L, 2) middles of the names: near their anchors, inside the frame, and apart where there is room.
+
+    Args:
+        frame: width and height of the map.
+    """
+    place = anchors_L2.astype(np.float64).copy()
+    half = boxes_L2 / 2
+    low, high = half, np.maximum(np.asarray(frame) - half, half)
+    for round_number in range(_ROUNDS):
+        place += 0.02 * (anchors_L2 - place) * (1 - round_number / _ROUNDS)
+        gap = place[:, None] - place[None]
+        overlap = half[:, None] + half[None] - np.abs(gap)
+        cover = np.asarray((overlap > 0).all(axis=2))
+        np.fill_diagonal(cover, False)
+        if cover.any():
+            # Names are wide and low: the shorter way apart is nearly always up or down.
+            along = (overlap[..., 0] < overlap[..., 1]).astype(int)
+            first, second = np.nonzero(cover)
+            axis = along[first, second]
+            toward = np.sign(gap[first, second, axis])
+            toward = np.where(toward == 0, np.where(first < second, 1.0, -1.0), toward)
+            np.add.at(place, (first, axis), 0.26 * toward * overlap[first, second, axis])
+        place = np.clip(place, low, high)
+        if round_number > _ROUNDS // 2 and not cover.any():
+            break
+    return place
+
+
+_FAINTEST = 0.5
+
+
+def shade(
+    place_N2: np.ndarray,
+    colour_N3: np.ndarray,
+    box: tuple[float, float, float, float],
+    *,
+    pixels: int = 1200,
+    radius: float = 1.5,
+) -> np.ndarray:
+    """(H, W, 4) uint8 picture, first row at the top, transparent where nothing lies.
+
+    Opacity rises with the logarithm of the number of points, so that a lone point can be seen and a crowd stands out.
+
+    Args:
+        colour_N3: red, green, blue from 0 to 1.
+        box: left, right, bottom, top of the picture in the points' units.
+        pixels: W; H follows from the box.
+        radius: of a point, in pixels.
+    """
+    left, right, bottom, top = box
+    width, height = pixels, max(1, round(pixels * (top - bottom) / (right - left)))
+    column = np.clip(((place_N2[:, 0] - left) / (right - left) * width).astype(np.int64), 0, width - 1)
+    row = np.clip(((top - place_N2[:, 1]) / (top - bottom) * height).astype(np.int64), 0, height - 1)
+    cell = row * width + column
+    disc = _disc(radius)
+
+    def spread(weight_N: np.ndarray | None) -> np.ndarray:
+        flat = np.bincount(cell, weight_N, minlength=height * width).reshape(height, width).astype(np.float32)
+        return convolve(flat, disc, mode="constant")
+
+    count = spread(None)
+    drawn = count > 0.05
+    picture = np.zeros((height, width, 4), dtype=np.float32)
+    for channel in range(3):
+        picture[..., channel] = np.where(drawn, spread(colour_N3[:, channel]) / np.maximum(count, 1e-6), 0.0)
+    crowd = np.log1p(np.quantile(count[drawn], 0.98)) if drawn.any() else 1.0
+    solid = _FAINTEST + (1 - _FAINTEST) * np.minimum(np.log1p(count) / crowd, 1.0)
+    picture[..., 3] = np.where(drawn, solid * np.minimum(count, 1.0), 0.0)
+    return (255 * np.clip(picture, 0.0, 1.0)).round().astype(np.uint8)
+
+
+def _disc(radius: float) -> np.ndarray:
+    """A disc with soft edges, 1 in the middle."""
+    reach = max(1, int(np.ceil(radius)))
+    y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
+    return np.clip(radius + 0.5 - np.hypot(x, y), 0.0, 1.0).astype(np.float32)
+
+
+_MOST_PANEL_NAMES = 14
+
+
+@dataclass(frozen=True, eq=False)
+class MapPanel:
+    """One map and the lines below it."""
+
+    title: str
+    place_N2: np.ndarray
+    lines: Sequence[str]
+
+
+def draw_panels(
+    panels: Sequence[MapPanel], labels: Sequence[str], stem: Path, *, caption: str = "", seed: int = 0
+) -> list[Path]:
+    """Panels in rows of two, as ``stem.png`` and ``stem.svg``; a label has the same colour in all of them."""
+    from matplotlib.figure import Figure
+
+    columns = min(2, len(panels))
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(3.7 * columns, 4.1 * rows), facecolor="white", layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False)
+    first = group_points(panels[0].place_N2, labels)
+    table = np.asarray([rgb(colour) for colour in (*first.colours, NO_GROUP)])
+    for k, axes in enumerate(grid.flat):
+        if k >= len(panels):
+            axes.set_axis_off()
+            continue
+        panel = panels[k]
+        dress_map(axes, panel.place_N2, square=True)
+        axes.set_title(panel.title, fontsize=9, color=INK, loc="left")
+        draw_points(axes, panel.place_N2, table[first.index_N], seed=seed, pixels=800, size=0.7)
+        axes.set_xlabel("\n".join(panel.lines), fontsize=6.5, color=INK)
+    write_caption(figure, caption)
+    figure.draw_without_rendering()
+    for panel, axes in zip(panels, grid.flat, strict=False):
+        groups = group_points(panel.place_N2, labels)
+        # The first map's colours, so that a label can be followed from panel to panel.
+        same = type(groups)(groups.names, groups.sizes, groups.index_N, first.colours, groups.anchors_L2)
+        name_groups(axes, same, size=5.0, most=_MOST_PANEL_NAMES)
+    return save_both(figure, stem)
+
+
+_NAMED = 12
+"""Up to this many new RNAs are named."""
+_WASH = 0.62
+"""How much of an atlas point's colour gives way to white."""
+
+
+def draw_mapped(
+    place_N2: np.ndarray,
+    labels: Sequence[str],
+    new_M2: np.ndarray,
+    names: Sequence[str],
+    stem: Path,
+    *,
+    title: str = "",
+    caption: str = "",
+    seed: int = 0,
+) -> list[Path]:
+    """The atlas in pale colours with its labels, the new RNAs as rings on top, as ``stem.png`` and ``stem.svg``."""
+    groups = group_points(place_N2, labels)
+    figure, axes = plain_map(np.concatenate([place_N2, new_M2]), title=title, caption=caption)
+    draw_points(axes, place_N2, 1 - (1 - groups.colour_of_points()) * (1 - _WASH), seed=seed)
+    area = float(np.clip(4000 / max(1, len(new_M2)), 8, 42))
+    axes.scatter(*new_M2.T, s=area, facecolors="none", edgecolors=INK, linewidths=1.1, zorder=5)
+    name_groups(axes, groups, size=6.0)
+    for name, place in zip(names, new_M2, strict=True) if len(names) <= _NAMED else ():
+        write_with_halo(axes, place, name, size=6.5, colour="black", shift=(5, 6), align="left", zorder=6)
+    return save_both(figure, stem)
+
+
+SCALE = "cividis"
+"""The colours of a quantity, even to colour-blind eyes."""
+
+_MOST_NAMES = 60
+_FEW = 6
+_LETTERS_PER_INCH = 20
+"""Of a caption."""
+_VECTOR_POINTS = 4000
+"""Up to this many points are discs of their own in an SVG; more are one shaded picture."""
+
+
+def draw_groups(
+    place_N2: np.ndarray, labels: Sequence[str], stem: Path, *, title: str = "", caption: str = "", seed: int = 0
+) -> list[Path]:
+    """A map coloured and named by label, as ``stem.png`` and ``stem.svg``; points without label are grey."""
+    groups = group_points(place_N2, labels)
+    figure, axes = plain_map(place_N2, title=title, caption=caption)
+    draw_points(axes, place_N2, groups.colour_of_points(), seed=seed)
+    name_groups(axes, groups, size=7.0)
+    if 0 < len(groups.names) <= _FEW:
+        _count_groups(axes, groups)
+    return save_both(figure, stem)
+
+
+def draw_scale(
+    place_N2: np.ndarray,
+    value_N: np.ndarray,
+    stem: Path,
+    *,
+    quantity: str,
+    logarithmic: bool = False,
+    title: str = "",
+    caption: str = "",
+    seed: int = 0,
+) -> list[Path]:
+    """A map coloured by a quantity; points without it (NaN) are grey."""
+    figure, axes = plain_map(place_N2, title=title, caption=caption)
+    colour_N3, mappable = scale_colours(value_N, logarithmic=logarithmic)
+    draw_points(axes, place_N2, colour_N3, seed=seed)
+    bar = figure.colorbar(mappable, ax=axes, shrink=0.5, aspect=18, pad=0.02)
+    bar.set_label(quantity, fontsize=8, color=INK)
+    bar.ax.tick_params(labelsize=7)
+    bar.outline.set_visible(False)
+    return save_both(figure, stem)
+
+
+def scale_colours(value_N: np.ndarray, *, logarithmic: bool = False) -> tuple[np.ndarray, Any]:
+    """(N, 3) colours of a quantity, and matplotlib's mappable for its colour bar."""
+    import matplotlib
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import LogNorm, Normalize
+
+    known = np.isfinite(value_N) & ((value_N > 0) | (not logarithmic))
+    low, high = np.quantile(value_N[known], (0.005, 0.995)) if known.any() else (0.0, 1.0)
+    low, high = (float(low), float(high)) if high > low else (float(low) * 0.9, float(low) * 1.1 + 1e-9)
+    norm = LogNorm(low, high, clip=True) if logarithmic else Normalize(low, high, clip=True)
+    colour_N3 = np.tile(rgb(NO_GROUP), (len(value_N), 1))
+    colour_N3[known] = matplotlib.colormaps[SCALE](norm(value_N[known]))[:, :3]
+    return colour_N3, ScalarMappable(norm=norm, cmap=SCALE)
+
+
+def plain_map(place_N2: np.ndarray, *, title: str, caption: str) -> tuple[Any, Any]:
+    """A figure whose axes are the map, without ticks: directions on such a map mean nothing."""
+    from matplotlib.figure import Figure
+
+    left, right, bottom, top = map_box(place_N2)
+    height = float(np.clip(6.6 * (top - bottom) / (right - left) + 0.7, 3.4, 7.6))
+    figure = Figure(figsize=(6.8, height), facecolor="white", layout="constrained")
+    axes = figure.subplots()
+    dress_map(axes, place_N2)
+    if title:
+        axes.set_title(title, fontsize=10, color=INK, loc="left")
+    write_caption(figure, caption)
+    return figure, axes
+
+
+def write_caption(figure: Any, caption: str) -> None:
+    """Small words below a figure, in as many lines as its width asks for."""
+    if caption:
+        words = textwrap.fill(caption, width=round(_LETTERS_PER_INCH * figure.get_figwidth()))
+        figure.supxlabel(words, fontsize=6.5, color=MUTED, x=0.01, ha="left")
+
+
+def dress_map(axes: Any, place_N2: np.ndarray, *, square: bool = False) -> None:
+    """Set the limits of a map, with units of one length in both directions, and take its frame away."""
+    left, right, bottom, top = map_box(place_N2)
+    if square:
+        half = max(right - left, top - bottom) / 2
+        left, right = (left + right) / 2 - half, (left + right) / 2 + half
+        bottom, top = (bottom + top) / 2 - half, (bottom + top) / 2 + half
+    axes.set(xlim=(left, right), ylim=(bottom, top), aspect="equal", xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+
+
+def map_box(place_N2: np.ndarray) -> tuple[float, float, float, float]:
+    """Left, right, bottom and top of a map with a margin; no side is shorter than a third of the other."""
+    low, high = place_N2.min(axis=0).astype(float), place_N2.max(axis=0).astype(float)
+    middle, span = (low + high) / 2, np.maximum(high - low, 1e-6)
+    span = np.maximum(span, span.max() / 3) * 1.08
+    (left, bottom), (right, top) = middle - span / 2, middle + span / 2
+    return float(left), float(right), float(bottom), float(top)
+
+
+def draw_points(
+    axes: Any, place_N2: np.ndarray, colour_N3: np.ndarray, *, seed: int = 0, pixels: int = 1200, size: float = 1.0
+) -> None:
+    """All points, so that none hides another: few as discs in random order, many as a shaded picture.
+
+    Args:
+        size: of the points beside the usual.
+    """
+    count = len(place_N2)
+    if count > _VECTOR_POINTS:
+        box = map_box(place_N2)
+        radius = size * pixels / 1200 * float(np.clip(260 / np.sqrt(count), 1.1, 4.0))
+        picture = shade(place_N2, colour_N3, box, pixels=pixels, radius=radius)
+        axes.imshow(picture, extent=box, interpolation="none", zorder=1, aspect="equal")
+        return
+    order = np.random.default_rng(seed).permutation(count)
+    area = size * float(np.clip(6000 / count, 3.0, 30.0))
+    axes.scatter(*place_N2[order].T, s=area, c=colour_N3[order], alpha=0.75, linewidths=0, zorder=1)
+
+
+def name_groups(axes: Any, groups: Groups, *, size: float, most: int = _MOST_NAMES) -> None:
+    """Write the names of the largest groups beside their densest parts, with a line where one had to move away."""
+    names = groups.names[:most]
+    if not names:
+        return
+    figure = axes.get_figure()
+    figure.draw_without_rendering()
+    scale = 72 / figure.dpi
+    corner = np.asarray(axes.get_window_extent().p0) * scale
+    frame = np.asarray(axes.get_window_extent().size) * scale
+    anchors = axes.transData.transform(groups.anchors_L2[: len(names)]) * scale - corner
+    places = spread_names(anchors, name_boxes(names, size), (float(frame[0]), float(frame[1])))
+    shown = axes.transData.inverted().transform((places + corner) / scale)
+    for k, name in enumerate(names):
+        if np.linalg.norm(places[k] - anchors[k]) > 1.6 * size:
+            ends = np.stack([groups.anchors_L2[k], shown[k]]).T
+            axes.plot(*ends, color=INK, linewidth=0.5, alpha=0.6, zorder=3, scalex=False, scaley=False)
+        write_with_halo(
+            axes, shown[k], name.replace("_", " "), size=size, colour=_darker(groups.colours[k]), bold=True, zorder=4
+        )
+
+
+def _count_groups(axes: Any, groups: Groups) -> None:
+    for k, (name, count, colour) in enumerate(zip(groups.names, groups.sizes, groups.colours, strict=True)):
+        words = f"{name.replace('_', ' ')}  {count:,}"
+        axes.text(0.0, 1.0 - 0.028 * k, words, transform=axes.transAxes, fontsize=7, color=_darker(colour), va="top")
+
+
+def _darker(colour: str) -> tuple[float, float, float]:
+    red, green, blue = rgb(colour)
+    return 0.72 * red, 0.72 * green, 0.72 * blue
+
+
+def save_both(figure: Any, stem: Path) -> list[Path]:
+    """Write ``stem.png`` and ``stem.svg``."""
+    paths = [stem.with_name(stem.name + suffix) for suffix in (".png", ".svg")]
+    for path in paths:
+        save_figure(figure, path)
+    return paths

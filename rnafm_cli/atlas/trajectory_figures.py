@@ -1,0 +1,254 @@
+"""Pictures of a path through the map: streams, the graph of clusters, pseudotime by label and against dates.
+
+Shape suffixes: N points, C clusters, T terminal clusters, G cells along one side of a grid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.ndimage import gaussian_filter
+
+from rnafm_cli.atlas.figures import (
+    NO_GROUP,
+    SCALE,
+    draw_points,
+    plain_map,
+    rgb,
+    save_both,
+    scale_colours,
+    write_caption,
+    write_with_halo,
+)
+from rnafm_cli.atlas.trajectory import Association, Lineages
+from rnafm_cli.viz.palette import INK, MUTED, PALE
+
+__all__ = ["FlowField", "draw_cluster_graph", "draw_stream", "draw_time_scatter", "draw_violins", "flow_field"]
+
+
+@dataclass(frozen=True, eq=False)
+class FlowField:
+    """A smoothed value and its gradient on a square grid; row k lies at ``y_G[k]``."""
+
+    x_G: np.ndarray
+    y_G: np.ndarray
+    value_GG: np.ndarray
+    """NaN where there are no points."""
+    along_GG: np.ndarray
+    """Gradient in x; NaN where there are no points."""
+    up_GG: np.ndarray
+    """Gradient in y; NaN where there are no points."""
+
+
+def flow_field(
+    place_N2: np.ndarray, value_N: np.ndarray, *, cells: int = 60, width: float = 2.0, least: float = 0.15
+) -> FlowField:
+    """Average the value over the neighbourhood on the map, and take the gradient.
+
+    Args:
+        value_N: NaN values are left out.
+        cells: G.
+        width: standard deviation of the neighbourhood, in cells.
+        least: density, as a share of the 95th percentile over cells with points, below which a cell is empty.
+    """
+    known = np.isfinite(value_N)
+    place, value = place_N2[known], value_N[known]
+    low, high = place.min(axis=0), place.max(axis=0)
+    middle, span = (low + high) / 2, max(float((high - low).max()), 1e-9) * 1.1
+    edges = np.linspace(-span / 2, span / 2, cells + 1)
+    edges_x, edges_y = middle[0] + edges, middle[1] + edges
+    count_GG, _, _ = np.histogram2d(place[:, 1], place[:, 0], bins=(edges_y, edges_x))
+    sum_GG, _, _ = np.histogram2d(place[:, 1], place[:, 0], bins=(edges_y, edges_x), weights=value)
+    density_GG = gaussian_filter(count_GG, width, mode="constant")
+    total_GG = gaussian_filter(sum_GG, width, mode="constant")
+    value_GG = total_GG / np.maximum(density_GG, 1e-12)
+    step = span / cells
+    up_GG, along_GG = np.gradient(value_GG, step, step)
+    empty = density_GG < least * np.quantile(density_GG[count_GG > 0], 0.95)
+    for grid in (value_GG, along_GG, up_GG):
+        grid[empty] = np.nan
+    return FlowField((edges_x[:-1] + edges_x[1:]) / 2, (edges_y[:-1] + edges_y[1:]) / 2, value_GG, along_GG, up_GG)
+
+
+_MOST_LABELS = 40
+_WEAKEST = 0.05
+"""Connectivity from which a line is drawn."""
+
+
+def draw_stream(
+    place_N2: np.ndarray,
+    time_N: np.ndarray,
+    roots: np.ndarray,
+    ends: Mapping[str, np.ndarray],
+    stem: Path,
+    *,
+    title: str = "",
+    caption: str = "",
+) -> list[Path]:
+    """Streams along growing pseudotime over the map.
+
+    Args:
+        roots: (R,) numbers of the points at time zero; a star marks the middle of them.
+        ends: the place of each terminal state by its name.
+    """
+    figure, axes = plain_map(place_N2, title=title, caption=caption)
+    colour_N3, mappable = scale_colours(time_N)
+    draw_points(axes, place_N2, colour_N3)
+    field = flow_field(place_N2, time_N)
+    speed = np.hypot(field.along_GG, field.up_GG)
+    # Log speed: flat and steep stretches both keep lines that can be seen.
+    top = np.nanmax(speed) if np.isfinite(speed).any() else 0.0
+    if top > 0:
+        width = 0.4 + 1.0 * np.nan_to_num(np.log1p(9 * speed / top) / np.log(10))
+        axes.streamplot(
+            field.x_G,
+            field.y_G,
+            np.ma.masked_invalid(field.along_GG),
+            np.ma.masked_invalid(field.up_GG),
+            color=INK,
+            density=1.5,
+            linewidth=width,
+            arrowsize=0.8,
+            zorder=3,
+        )
+    _mark(axes, np.median(place_N2[roots], axis=0), "root", "*", 150)
+    for name, place in ends.items():
+        _mark(axes, place, name, "X", 55)
+    _time_bar(figure, axes, mappable)
+    return save_both(figure, stem)
+
+
+def draw_cluster_graph(
+    place_N2: np.ndarray,
+    time_N: np.ndarray,
+    cluster_N: np.ndarray,
+    lineages: Lineages,
+    names: Sequence[str],
+    stem: Path,
+    *,
+    title: str = "",
+    caption: str = "",
+) -> list[Path]:
+    """Clusters as discs where they lie, lines as strong as their connectivity, arrows along the tree from the root."""
+    figure, axes = plain_map(place_N2, title=title, caption=caption)
+    grey_N3 = np.tile((0.87, 0.88, 0.9), (len(place_N2), 1))
+    draw_points(axes, place_N2, grey_N3)
+    count = len(lineages.time_C)
+    centre = np.asarray([np.median(place_N2[cluster_N == k], axis=0) for k in range(count)])
+    strong = lineages.connectivity_CC
+    for a in range(count):
+        for b in range(a):
+            if strong[a, b] >= _WEAKEST:
+                axes.plot(*centre[[a, b]].T, color=MUTED, linewidth=3.0 * strong[a, b], alpha=0.5, zorder=2)
+    for child, parent in enumerate(lineages.parent_C):
+        if parent >= 0:
+            arrow = {"arrowstyle": "-|>", "color": INK, "linewidth": 1.1, "shrinkA": 5, "shrinkB": 6}
+            axes.annotate("", xy=centre[child], xytext=centre[parent], arrowprops=arrow, zorder=3)
+    colour_N3, mappable = scale_colours(time_N)
+    sizes = np.bincount(cluster_N, minlength=count)
+    discs = mappable.to_rgba(np.nan_to_num(lineages.time_C))
+    discs[~np.isfinite(lineages.time_C), :3] = rgb(NO_GROUP)
+    edge = [INK if k in lineages.terminal_T else "white" for k in range(count)]
+    area = 30 + 320 * np.sqrt(sizes / sizes.max())
+    axes.scatter(*centre.T, s=area, c=discs, edgecolors=edge, linewidths=1.4, zorder=4)
+    for k in range(count):
+        axes.annotate(
+            names[k],
+            centre[k],
+            xytext=(0, -10),
+            textcoords="offset points",
+            fontsize=5.5,
+            color=INK,
+            ha="center",
+            va="top",
+            zorder=5,
+        )
+    _time_bar(figure, axes, mappable)
+    return save_both(figure, stem)
+
+
+def draw_violins(
+    time_N: np.ndarray, labels: Sequence[str], order: Sequence[str], stem: Path, *, title: str = "", caption: str = ""
+) -> list[Path]:
+    """How pseudotime is spread within each label, the labels from early to late."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    label_N = np.asarray(labels)
+    shown = list(order)[:_MOST_LABELS]
+    values = [time_N[(label_N == name) & np.isfinite(time_N)] for name in shown]
+    figure = Figure(figsize=(6.0, 1.2 + 0.26 * len(shown)), facecolor="white", layout="constrained")
+    axes: Any = figure.subplots()
+    place = np.arange(len(shown))[::-1]
+    colours = matplotlib.colormaps[SCALE](np.asarray([value.mean() for value in values]))
+    for value, at, colour in zip(values, place, colours, strict=True):
+        # A density needs two different values.
+        if np.ptp(value) > 1e-9:
+            drawn = axes.violinplot(value, [at], orientation="horizontal", widths=0.85, showextrema=False)
+            drawn["bodies"][0].set(facecolor=colour, edgecolor=INK, linewidth=0.4, alpha=0.95)
+        low, middle, high = np.quantile(value, (0.25, 0.5, 0.75))
+        axes.plot([low, high], [at, at], color=INK, linewidth=1.6, solid_capstyle="butt", zorder=3)
+        axes.plot(middle, at, "o", color="white", markeredgecolor=INK, markersize=3.6, zorder=4)
+    words = [f"{name.replace('_', ' ')}  ({len(value):,})" for name, value in zip(shown, values, strict=True)]
+    axes.set_yticks(place, words, fontsize=7)
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.7, len(shown) - 0.3))
+    axes.set_xlabel("pseudotime", fontsize=8)
+    axes.tick_params(axis="x", labelsize=7)
+    axes.tick_params(axis="y", length=0)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.set_axisbelow(True)
+    axes.grid(axis="y", color=PALE, linewidth=0.4)
+    if title:
+        axes.set_title(title, fontsize=9, color=INK, loc="left")
+    write_caption(figure, caption)
+    return save_both(figure, stem)
+
+
+def draw_time_scatter(
+    means: Mapping[str, tuple[float, int]], times: Mapping[str, float], found: Association, stem: Path
+) -> list[Path]:
+    """Mean pseudotime of labels against given times, with the rank correlation."""
+    from matplotlib.figure import Figure
+
+    from rnafm_cli.atlas.figures import name_boxes, spread_names
+
+    both = [name for name in means if name in times]
+    figure = Figure(figsize=(5.6, 4.2), facecolor="white", layout="constrained")
+    axes: Any = figure.subplots()
+    x = np.asarray([times[name] for name in both])
+    y = np.asarray([means[name][0] for name in both])
+    axes.scatter(x, y, s=22, color="#0072b2", zorder=3)
+    axes.margins(0.12, 0.1)
+    axes.set_xlabel("time from the root, as given", fontsize=8)
+    axes.set_ylabel("mean pseudotime", fontsize=8)
+    axes.tick_params(labelsize=7)
+    axes.spines[["top", "right"]].set_visible(False)
+    words = f"Spearman {found.spearman:+.2f}, permutation p = {found.p_value:.3g}, {found.values} labels"
+    axes.set_title(words, fontsize=9, color=INK, loc="left")
+    figure.draw_without_rendering()
+    scale = 72 / figure.dpi
+    box = axes.get_window_extent()
+    spots = (axes.transData.transform(np.stack([x, y], axis=1)) - box.p0) * scale
+    places = spread_names(spots + (0, 7), name_boxes(both, 6.0), (float(box.width * scale), float(box.height * scale)))
+    shown = axes.transData.inverted().transform(places / scale + box.p0)
+    for name, spot, at in zip(both, np.stack([x, y], axis=1), shown, strict=True):
+        axes.plot(*np.stack([spot, at]).T, color=PALE, linewidth=0.5, zorder=1, scalex=False, scaley=False)
+        axes.text(*at, name.replace("_", " "), fontsize=6, color=INK, ha="center", va="center", zorder=4)
+    return save_both(figure, stem)
+
+
+def _mark(axes: Any, place: np.ndarray, name: str, marker: str, area: float) -> None:
+    axes.scatter(*place, marker=marker, s=area, color="#d55e00", edgecolors="white", linewidths=0.9, zorder=6)
+    words = name.replace("_", " ")
+    write_with_halo(axes, place, words, size=7, colour=INK, bold=True, shift=(0, 10), zorder=7)
+
+
+def _time_bar(figure: Any, axes: Any, mappable: Any) -> None:
+    bar = figure.colorbar(mappable, ax=axes, shrink=0.5, aspect=18, pad=0.02)
+    bar.set_label("pseudotime", fontsize=8, color=INK)
+    bar.ax.tick_params(labelsize=7)
+    bar.outline.set_visible(False)

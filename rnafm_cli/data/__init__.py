@@ -1,1 +1,0 @@
-"""From sequences to batches."""

@@ -1,0 +1,1 @@
+"""The RNA-FM network: tokens in, embeddings out; its official files and their layouts."""

@@ -1,0 +1,250 @@
+"""RNAs through the encoder: length-bucketed batches, windows for long RNAs, results in input order; one row per
+nucleotide, or one vector per RNA.
+
+Shape suffixes: L nucleotides (or codons), T tokens with <cls>/<eos>, D width, B batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from rnafm_cli import __version__
+from rnafm_cli.encoder.batches import blend_weights, buckets, read_ahead, window_starts
+from rnafm_cli.encoder.network import Encoder
+from rnafm_cli.encoder.runtime import Runtime, mixed_precision
+from rnafm_cli.errors import InputError, Reject, UsageError, raise_rejected
+from rnafm_cli.rna.records import SequenceRecord
+
+if TYPE_CHECKING:
+    from rnafm_cli.encoder.model import NamedModel
+
+__all__ = [
+    "DEFAULT_BATCH_TOKENS",
+    "Encoded",
+    "Pooling",
+    "embed",
+    "embed_batch",
+    "embed_padded",
+    "embedding_provenance",
+    "encode",
+    "resolve_layer",
+]
+
+
+DEFAULT_BATCH_TOKENS = 4096
+OVERLAP_SHARE = 4
+"""Neighbouring windows share a quarter of a window."""
+
+
+@dataclass
+class Encoded:
+    """One record's representations of one layer."""
+
+    record: SequenceRecord
+    rows_LD: Tensor
+    """float32 on the CPU; row i is nucleotide (codon) i."""
+    cls_D: Tensor
+    """float32; the <cls> row, averaged over windows where there are several."""
+
+
+@dataclass(frozen=True)
+class _Piece:
+    owner: int
+    start: int
+    tokens: np.ndarray
+
+
+def encode(
+    records: Iterable[SequenceRecord],
+    encoder: Encoder,
+    runtime: Runtime,
+    *,
+    layer: int | None = None,
+    batch_tokens: int = DEFAULT_BATCH_TOKENS,
+    long: Literal["window", "error", "skip"] = "window",
+    reject: Reject = raise_rejected,
+) -> Iterator[Encoded]:
+    """Yield every record's representations, in input order, in flat memory.
+
+    A record beyond the encoder's limit is cut into windows of full length that overlap by at least a
+    quarter; rows that several windows hold are averaged with weights falling linearly towards a cut.
+
+    Args:
+        records: clean sequences.
+        layer: 0 (embedding) to ``encoder.config.layers`` (default: the last, after the final norm).
+        batch_tokens: tokens per batch, pads included.
+        long: what happens to records beyond the limit.
+        reject: called with the error of a record that cannot be used; when it returns, the record is left out.
+    """
+    layer = encoder.config.layers if layer is None else layer
+    usable = _usable(records, encoder, long, reject)
+    unit = encoder.config.alphabet.unit
+    for chunk in read_ahead(usable, lambda record: len(record.sequence) // unit + 2, batch_tokens):
+        pieces = [piece for owner, record in enumerate(chunk) for piece in _pieces(owner, record, encoder)]
+        outputs: list[Tensor] = [torch.empty(0)] * len(pieces)
+        for group in buckets([len(piece.tokens) for piece in pieces], batch_tokens):
+            hidden = _run(encoder, runtime, [pieces[k].tokens for k in group], layer)
+            for k, rows_TD in zip(group, hidden, strict=True):
+                outputs[k] = rows_TD
+        yield from _assemble(chunk, pieces, outputs, encoder)
+
+
+def _usable(records: Iterable[SequenceRecord], encoder: Encoder, long: str, reject: Reject) -> Iterator[SequenceRecord]:
+    config = encoder.config
+    limit = config.max_length * config.alphabet.unit
+    for record in records:
+        if len(record.sequence) % config.alphabet.unit:
+            reject(
+                InputError(
+                    f"{record.where}: length {len(record.sequence)} is not a multiple of 3",
+                    hint="this model reads coding sequences codon by codon: give whole codons from the start codon",
+                )
+            )
+        elif len(record.sequence) > limit and long != "window":
+            problem = f"{record.where}: {len(record.sequence)} nt, the model takes {limit}"
+            reject(InputError(problem, hint="--long window blends overlapping windows"))
+        else:
+            yield record
+
+
+def _pieces(owner: int, record: SequenceRecord, encoder: Encoder) -> list[_Piece]:
+    config = encoder.config
+    unit, size = config.alphabet.unit, config.max_length
+    length = len(record.sequence) // unit
+    starts = window_starts(length, size, size // OVERLAP_SHARE)
+    return [
+        _Piece(owner, start, config.alphabet.encode(record.sequence[start * unit : (start + size) * unit]))
+        for start in starts
+    ]
+
+
+@torch.inference_mode()
+def _run(encoder: Encoder, runtime: Runtime, batch: list[np.ndarray], layer: int) -> list[Tensor]:
+    width = max(len(tokens) for tokens in batch)
+    tokens_BT = np.full((len(batch), width), encoder.config.alphabet.pad, dtype=np.int64)
+    for row, tokens in zip(tokens_BT, batch, strict=True):
+        row[: len(tokens)] = tokens
+    hidden_BTD = encoder(torch.from_numpy(tokens_BT).to(runtime.device), layers=(layer,)).hidden[layer]
+    hidden_BTD = hidden_BTD.float().cpu()
+    return [hidden_BTD[k, : len(tokens)] for k, tokens in enumerate(batch)]
+
+
+def _assemble(
+    chunk: list[SequenceRecord], pieces: list[_Piece], outputs: list[Tensor], encoder: Encoder
+) -> Iterator[Encoded]:
+    size = encoder.config.max_length
+    overlap = size // OVERLAP_SHARE
+    first = 0
+    for owner, record in enumerate(chunk):
+        count = 1
+        while first + count < len(pieces) and pieces[first + count].owner == owner:
+            count += 1
+        mine = range(first, first + count)
+        first += count
+        if count == 1:
+            rows_TD = outputs[mine[0]]
+            yield Encoded(record, rows_TD[1:-1], rows_TD[0])
+            continue
+        length = len(record.sequence) // encoder.config.alphabet.unit
+        rows_LD = torch.zeros(length, encoder.config.width)
+        total_L = torch.zeros(length)
+        for k in mine:
+            start = pieces[k].start
+            weights = torch.from_numpy(blend_weights(start, size, length, overlap))
+            rows_LD[start : start + size] += weights[:, None] * outputs[k][1:-1]
+            total_L[start : start + size] += weights
+        yield Encoded(record, rows_LD / total_L[:, None], torch.stack([outputs[k][0] for k in mine]).mean(0))
+
+
+Pooling = Literal["none", "mean", "max", "cls"]
+
+
+def embed(
+    records: Iterable[SequenceRecord],
+    encoder: Encoder,
+    runtime: Runtime,
+    *,
+    layer: int = -1,
+    pool: Pooling = "none",
+    batch_tokens: int = DEFAULT_BATCH_TOKENS,
+    long: Literal["window", "error", "skip"] = "window",
+    reject: Reject = raise_rejected,
+) -> Iterator[tuple[SequenceRecord, np.ndarray]]:
+    """Yield (record, float32 array) in input order.
+
+    The array is (L, D) with row i for nucleotide (codon) i, specials stripped; or (D,) when pooled:
+    ``mean`` and ``max`` over the L rows, ``cls`` the row of the <cls> token.
+
+    Raises:
+        UsageError: when the layer or the pooling does not exist.
+    """
+    if pool not in get_args(Pooling):
+        raise UsageError(f"there is no pooling '{pool}'", hint=f"known are {', '.join(get_args(Pooling))}")
+    number = resolve_layer(layer, encoder.config.layers)
+    for encoded in encode(records, encoder, runtime, layer=number, batch_tokens=batch_tokens, long=long, reject=reject):
+        yield encoded.record, _pooled(encoded, pool)
+
+
+def resolve_layer(layer: int, layers: int) -> int:
+    """The number of a layer, 0 (embedding) to ``layers``; negative numbers count from the end."""
+    number = layer + layers + 1 if layer < 0 else layer
+    if not 0 <= number <= layers:
+        raise UsageError(f"layer {layer} does not exist", hint=f"this encoder has 0 (embedding) to {layers}")
+    return number
+
+
+def embedding_provenance(model: NamedModel, *, layer: int, pool: Pooling, command: str = "") -> dict[str, str | int]:
+    """What a file of embeddings says about how they were made.
+
+    Raises:
+        UsageError: when the layer does not exist.
+    """
+    config = model.encoder.config
+    return {
+        "rnafm_version": __version__,
+        "model": model.name,
+        "weights_sha256": model.encoder_card.weights_sha256,
+        "layer": resolve_layer(layer, config.layers),
+        "pooling": pool,
+        "precision": model.runtime.precision,
+        "unit": "codon" if config.alphabet.unit == 3 else "nucleotide",
+        "dim": config.width,
+        "command": command,
+    }
+
+
+def _pooled(encoded: Encoded, pool: Pooling) -> np.ndarray:
+    rows_LD = encoded.rows_LD
+    if pool == "mean":
+        return rows_LD.mean(0).numpy()
+    if pool == "max":
+        return rows_LD.amax(0).numpy()
+    if pool == "cls":
+        return encoded.cls_D.numpy()
+    return rows_LD.numpy()
+
+
+def embed_batch(encoder: Encoder, sequences: Sequence[str], *, bf16: bool) -> list[Tensor]:
+    """Per-nucleotide representations of the last layer, (L, D) float32 each, gradients kept if they are on."""
+    alphabet = encoder.config.alphabet
+    device = encoder.embed.weight.device
+    widest = max(map(len, sequences)) + 2
+    tokens_BT = torch.full((len(sequences), widest), alphabet.pad)
+    for row, sequence in zip(tokens_BT, sequences, strict=True):
+        row[: len(sequence) + 2] = torch.from_numpy(alphabet.encode(sequence).astype(np.int64))
+    with mixed_precision(device.type, bf16=bf16):
+        hidden_BTD = encoder(tokens_BT.to(device)).hidden[encoder.config.layers].float()
+    return [hidden_BTD[k, 1 : len(sequence) + 1] for k, sequence in enumerate(sequences)]
+
+
+def embed_padded(encoder: Encoder, sequences: Sequence[str], width: int, *, bf16: bool) -> Tensor:
+    """(B, ``width``, D) of the same, zero after the end of each sequence."""
+    rows = embed_batch(encoder, sequences, bf16=bf16)
+    return torch.stack([F.pad(row_LD, (0, 0, 0, width - len(row_LD))) for row_LD in rows])

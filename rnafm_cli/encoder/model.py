@@ -1,0 +1,111 @@
+"""Encoders and models by name, with their parts loaded when first used."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from rnafm_cli.encoder.config import EncoderConfig
+from rnafm_cli.encoder.network import Encoder
+from rnafm_cli.encoder.runtime import Runtime
+from rnafm_cli.errors import ConfigError, WeightsError
+from rnafm_cli.weights.files import Card, NoInitialValues, card_path, load_model_file, read_card
+from rnafm_cli.weights.registry import ENCODER
+from rnafm_cli.weights.store import EMBEDDED, encoder_path, find, load_component
+
+__all__ = ["NamedModel", "encoder_config", "load_encoder"]
+
+
+def load_encoder(name_or_file: str | Path, *, weights_dir: Path | None = None) -> tuple[Encoder, Card]:
+    """The encoder of a model in evaluation mode, on the CPU, in float32, and the card of its file.
+
+    Raises:
+        WeightsError: when the weights are missing, damaged or do not fit their card.
+    """
+    path = find(name_or_file, weights_dir=weights_dir)
+    tensors, card = load_model_file(path, prefix="" if read_card(path).kind == ENCODER else EMBEDDED)
+    config = encoder_config(card, path)
+    with NoInitialValues():
+        encoder = Encoder(config)
+    try:
+        encoder.load_state_dict(tensors, assign=True)
+    except RuntimeError as error:
+        lines = str(error).splitlines()
+        reason = "; ".join(line.strip() for line in lines[1:4])
+        raise WeightsError(f"{path}: its tensors do not fit its card: {reason}") from error
+    return encoder.eval(), card
+
+
+def encoder_config(card: Card, path: Path) -> EncoderConfig:
+    """The configuration of the encoder in a model file.
+
+    Raises:
+        WeightsError: when the card holds none that is understood.
+    """
+    content: Any = card.config if card.kind == ENCODER else card.config.get("encoder")
+    try:
+        return EncoderConfig(**content)
+    except (TypeError, ConfigError) as error:
+        raise WeightsError(f"{card_path(path)}: holds no usable encoder configuration ({error})") from error
+
+
+class NamedModel:
+    """An encoder and the files of its heads by name or file; nothing is read from disk before it is needed."""
+
+    def __init__(self, name: str, runtime: Runtime, *, weights_dir: Path | None = None) -> None:
+        self.name = name
+        self.runtime = runtime
+        self._weights_dir = weights_dir
+        self._encoders: dict[Path, tuple[Encoder, Card]] = {}
+
+    @cached_property
+    def _loaded_encoder(self) -> tuple[Encoder, Card]:
+
+        return self._encoder_at(find(self.name, weights_dir=self._weights_dir))
+
+    def _encoder_at(self, path: Path) -> tuple[Encoder, Card]:
+
+        if path not in self._encoders:
+            encoder, card = load_encoder(path, weights_dir=self._weights_dir)
+            self._encoders[path] = encoder.to(self.runtime.device, self.runtime.dtype).eval(), card
+        return self._encoders[path]
+
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder on the runtime's device, in its precision, in evaluation mode."""
+        return self._loaded_encoder[0]
+
+    @property
+    def encoder_card(self) -> Card:
+        """Provenance of the encoder's weights."""
+        return self._loaded_encoder[1]
+
+    def encoder_for(self, head: str) -> Encoder:
+        """The encoder that one of the model's heads reads: its own, trained with it, or the model's.
+
+        Raises:
+            WeightsError: when the model has no such head.
+        """
+
+        return self._encoder_at(encoder_path(self.name, head, weights_dir=self._weights_dir))[0]
+
+    def check_nucleotides(self, head: str | None = None) -> None:
+        """Make sure that the encoder (of a head, or the model's own) reads nucleotides.
+
+        Raises:
+            UsageError: for a codon model.
+            WeightsError: when the model has no such head.
+        """
+        encoder = self.encoder_for(head) if head is not None else self.encoder
+        encoder.config.check_nucleotides(self.name)
+
+    def component(self, name: str) -> tuple[dict[str, Tensor], Card]:
+        """Tensors and card of one of the model's heads, checked against the encoder in use.
+
+        Raises:
+            WeightsError: when the model has no such head, or the head belongs to another encoder.
+        """
+        return load_component(self.name, name, weights_dir=self._weights_dir)

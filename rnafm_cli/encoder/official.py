@@ -1,0 +1,339 @@
+"""Published RNA-FM weights (upstream's ``.pth``, multimolecule's safetensors): pulled or imported, and converted.
+
+The row of ``<mask>``. Upstream's loader sets this row of the embedding table to zero, then copies the
+tensors into a model whose output head shares the table, the head's copy last. So the row ends as zero
+where the file holds the table once, and comes back where it holds it twice. ``mask_row="upstream"``, the
+default, ends where that loader ends for the very file: zero for a trainer's checkpoint with one table, the
+second table for one with two, an unchanged row for a plain state dictionary (the structure files), which
+upstream copies as it is. multimolecule's files are made from upstream's and hold the table once: zero.
+``mask_row="keep"`` never zeroes, as multimolecule does. Only input with ``<mask>`` sees a difference.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from rnafm_cli.encoder.config import ENCODER_PRESETS, EncoderConfig
+from rnafm_cli.encoder.layouts import MULTIMOLECULE, Layout, Parts, encoder_shape, structure_head_shape
+from rnafm_cli.encoder.model import encoder_config
+from rnafm_cli.encoder.network import Encoder
+from rnafm_cli.encoder.resnet import PairResNet
+from rnafm_cli.errors import UsageError, WeightsError
+from rnafm_cli.rna.alphabet import Alphabet
+from rnafm_cli.weights.checkpoints import Checkpoint, read_checkpoint
+from rnafm_cli.weights.download import OnBytes, Patience, Report, fetch
+from rnafm_cli.weights.files import (
+    WEIGHTS_SUFFIX,
+    Card,
+    NoInitialValues,
+    copy_model_file,
+    file_sha256,
+    read_card,
+    save_model_file,
+)
+from rnafm_cli.weights.registry import ENCODER, MODELS, Download, ModelSpec, nearest_name
+from rnafm_cli.weights.store import FOREIGN_SUFFIXES, target_dir
+
+__all__ = ["MaskRow", "STRUCTURE_KIND", "convert", "import_file", "pull"]
+
+
+MaskRow = Literal["upstream", "keep"]
+STRUCTURE_KIND = "fold-resnet"
+_SHOWN = 4
+
+
+def convert(
+    path: Path,
+    *,
+    name: str,
+    kind: str | None = None,
+    mask_row: MaskRow = "upstream",
+    heads: int | None = None,
+) -> tuple[dict[str, Tensor], Card]:
+    """Our tensors and their card from a published file.
+
+    An encoder file gives the encoder's tensors. A structure file gives kind ``fold-resnet``: the encoder
+    under ``encoder.`` and the tensors of PairResNet under ``head.``. The contact head, which upstream never
+    trained, is dropped.
+
+    Args:
+        path: upstream ``.pth`` or multimolecule-layout weights.
+        name: name for the card.
+        kind: what the file has to be; ``encoder`` takes the encoder alone out of a structure file.
+        mask_row: see the module's docstring.
+        heads: attention heads, for files that do not tell.
+
+    Raises:
+        WeightsError: when the file is damaged or does not fit; missing, unexpected and misshapen tensors are named.
+        UsageError: when the number of heads is needed and not given, or contradicts the file.
+    """
+    checkpoint = read_checkpoint(path)
+    parts = Parts.split(checkpoint)
+    found = STRUCTURE_KIND if parts.head else "encoder"
+    if kind not in (None, found, "encoder"):
+        raise WeightsError(f"{path}: is of kind {found}, not {kind}")
+    kind = kind or found
+
+    misfits = _Misfits()
+    encoder_config = encoder_shape(parts, checkpoint, heads)
+    row_effect = _settle_table(parts, checkpoint, mask_row, encoder_config.alphabet)
+    tensors = _gather(parts.encoder, _shapes(encoder_config), parts.layout.sources, misfits)
+    config: dict[str, Any] = dataclasses.asdict(encoder_config)
+    if kind == STRUCTURE_KIND:
+        head_config = structure_head_shape(parts, encoder_config.width, path)
+        with NoInitialValues():
+            shapes = {key: value.shape for key, value in PairResNet(head_config).state_dict().items()}
+        head = _gather(parts.head, shapes, parts.layout.head_sources, misfits)
+        tensors = {f"encoder.{key}": value for key, value in tensors.items()}
+        tensors |= {f"head.{key}": value for key, value in head.items()}
+        config = {"encoder": config, "head": dataclasses.asdict(head_config)}
+        misfits.unexpected += parts.head
+    elif parts.head:
+        parts.dropped.append(f"structure head ({len(parts.head)} tensors)")
+    misfits.unexpected += parts.encoder
+    misfits.raise_any(path)
+    for key, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise WeightsError(f"{path}: {key} holds values that are not finite", hint="fetch the file again")
+    source = {
+        "file": path.name,
+        "sha256": file_sha256(path),
+        "bytes": path.stat().st_size,
+        "layout": parts.layout.name,
+        "mask_row": row_effect,
+        "dropped": [*parts.dropped, *checkpoint.extras],
+    }
+    return tensors, Card(name=name, kind=kind, config=config, mask_row=mask_row, source=source)
+
+
+@dataclass
+class _Misfits:
+    """Everything about a file that does not fit, told at once."""
+
+    missing: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
+    shapes: list[str] = field(default_factory=list)
+
+    def raise_any(self, path: Path) -> None:
+        told = [f"missing {_some(self.missing)}"] if self.missing else []
+        told += [f"unexpected {_some(self.unexpected)}"] if self.unexpected else []
+        told += [_some(self.shapes)] if self.shapes else []
+        if told:
+            raise WeightsError(f"{path}: its tensors do not fit: {'; '.join(told)}")
+
+
+def _some(names: list[str]) -> str:
+    rest = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + rest
+
+
+def _shapes(config: EncoderConfig) -> dict[str, torch.Size]:
+    with NoInitialValues():
+        return {name: tensor.shape for name, tensor in Encoder(config).state_dict().items()}
+
+
+def _gather(
+    theirs: dict[str, Tensor],
+    shapes: Mapping[str, torch.Size],
+    sources: Callable[[str], tuple[str, ...]],
+    misfits: _Misfits,
+) -> dict[str, Tensor]:
+    """Our tensors from theirs, which are taken out of the dictionary."""
+    ours: dict[str, Tensor] = {}
+    for name, shape in shapes.items():
+        if name.endswith(".num_batches_tracked"):
+            continue
+        names = sources(name)
+        share = (shape[0] // len(names), *shape[1:])
+        pieces = [theirs.pop(source, None) for source in names]
+        misfits.missing += [source for source, piece in zip(names, pieces, strict=True) if piece is None]
+        misfits.shapes += [
+            f"{source} is {list(piece.shape)} instead of {list(share)}"
+            for source, piece in zip(names, pieces, strict=True)
+            if piece is not None and piece.shape != share
+        ]
+        found = [piece for piece in pieces if piece is not None and piece.shape == share]
+        if len(found) == len(names):
+            ours[name] = found[0] if len(found) == 1 else torch.cat(found)
+    return ours
+
+
+def _settle_table(parts: Parts, checkpoint: Checkpoint, mask_row: MaskRow, alphabet: Alphabet) -> str:
+    """Bring the embedding table into our token order, one table for input and output; what became of <mask>."""
+    layout = parts.layout
+    table = parts.encoder[layout.table]
+    second = parts.encoder.pop(layout.second_table, None)
+    effect = "as in the file"
+    if layout is MULTIMOLECULE:
+        parts.encoder[layout.table] = table = table[_rows(layout, alphabet)]
+        bias = "lm_head.bias"
+        if bias in parts.encoder:
+            parts.encoder[bias] = parts.encoder[bias][_rows(layout, alphabet)]
+        zeroed = True
+    else:
+        zeroed = checkpoint.wrapped
+        if second is not None and not _same_memory(table, second):
+            table, zeroed = second, False
+            effect = f"as in {layout.second_table}"
+    if zeroed and mask_row == "upstream":
+        table = table.clone()
+        table[alphabet.mask] = 0
+        effect = "zeroed"
+    parts.encoder[layout.table] = table
+    return effect
+
+
+def _rows(layout: Layout, alphabet: Alphabet) -> Tensor:
+    """Where each of our tokens stands in a layout's vocabulary; the unused ones share a row there."""
+    place = {token: row for row, token in enumerate(layout.vocabulary(alphabet))}
+    return torch.tensor([place["<null>" if token.startswith("<null") else token] for token in alphabet.tokens])
+
+
+def _same_memory(a: Tensor, b: Tensor) -> bool:
+    return a.data_ptr() == b.data_ptr() and a.shape == b.shape
+
+
+def import_file(
+    path: Path,
+    *,
+    name: str,
+    weights_dir: Path | None = None,
+    kind: str | None = None,
+    mask_row: MaskRow = "upstream",
+    heads: int | None = None,
+    force: bool = False,
+    origin: str | None = None,
+) -> tuple[Path, Card]:
+    """Convert a published file, or copy a model file of ours, into the store under a name.
+
+    Args:
+        path: upstream or multimolecule weights, or a model file with its card.
+        name: the name it gets; that of a registered model if it is this model.
+        kind: what the file has to be, see :func:`convert`.
+        mask_row: see :mod:`rnafm_cli.encoder.official`.
+        heads: attention heads, for files that do not tell.
+        force: replace a model of this name.
+        origin: address that the file was fetched from, for the card.
+
+    Raises:
+        UsageError: when the name is taken or cannot be used.
+        WeightsError: when the file is damaged, does not fit, or is another model than the name says.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", name) or name.endswith((WEIGHTS_SUFFIX, *FOREIGN_SUFFIXES)):
+        raise UsageError(f"'{name}' cannot be a model's name", hint="use letters, digits, '-', '_' and '.'")
+    spec = MODELS.get(name)
+    if spec is not None and spec.download is None:
+        raise UsageError(f"'{name}' is the model that ships with rnafm", hint="choose another name")
+    target = target_dir(weights_dir) / f"{name}{WEIGHTS_SUFFIX}"
+    if target.exists() and not force:
+        raise UsageError(f"{target}: exists already", hint="replace it with --force, or choose another name")
+    if _is_ours(path):
+        card = read_card(path)
+        if kind not in (None, card.kind):
+            raise WeightsError(f"{path}: is of kind {card.kind}, not {kind}")
+        _check_registered(name, spec, card, path)
+        return target, copy_model_file(path, target, name=name)
+    tensors, card = convert(path, name=name, kind=kind, mask_row=mask_row, heads=heads)
+    _check_registered(name, spec, card, path)
+    card.source.update({"url": origin} if origin else {})
+    card.source.update({"licence": spec.licence} if spec else {})
+    return target, save_model_file(target, tensors, card)
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        read_card(path)
+    except WeightsError:
+        return False
+    return path.name.endswith(WEIGHTS_SUFFIX) and path.exists()
+
+
+def _check_registered(name: str, spec: ModelSpec | None, card: Card, path: Path) -> None:
+    """A registered name stands for one published network: nothing else may take it."""
+    if spec is None:
+        return
+    config, preset = encoder_config(card, path), ENCODER_PRESETS[spec.preset]
+    found, wanted = ((c.tokens, c.layers, c.width, c.heads, c.ffn) for c in (config, preset))
+    kinds = {ENCODER} if set(spec.components) == {ENCODER} else {STRUCTURE_KIND}
+    if found != wanted or card.kind not in kinds:
+        raise WeightsError(
+            f"{path}: is not {name}: {card.kind} with {config.tokens} tokens, {config.layers} layers of "
+            f"{config.width} channels, where {name} is {' or '.join(kinds)} with {preset.tokens} tokens, "
+            f"{preset.layers} layers of {preset.width}",
+            hint="choose another name",
+        )
+
+
+def pull(
+    name: str,
+    *,
+    weights_dir: Path | None = None,
+    urls: Sequence[str] = (),
+    mask_row: MaskRow = "upstream",
+    force: bool = False,
+    on_bytes: OnBytes | None = None,
+    report: Report | None = None,
+    patience: Patience | None = None,
+) -> tuple[Path, Card]:
+    """Fetch a registered model and convert it into the store.
+
+    Args:
+        name: a registered name.
+        weights_dir: folder to put it into; else as :func:`~rnafm_cli.weights.store.target_dir` says.
+        urls: mirrors of one's own, tried before the registered ones.
+        mask_row: see :mod:`rnafm_cli.encoder.official`.
+        force: replace the model if it is there.
+        on_bytes: told about progress.
+        report: told about every mirror that fails and every lost connection.
+        patience: how long to insist.
+
+    Raises:
+        UsageError: when the model cannot be pulled, or is there already.
+        WeightsError: when no mirror gives the file; the hint says how to bring it in by hand.
+    """
+    spec = MODELS.get(name)
+    if spec is None:
+        close = nearest_name(name, MODELS)
+        raise WeightsError(
+            f"there is no model '{name}' to pull",
+            hint=f"did you mean {close}?" if close else f"the names are {', '.join(MODELS)}",
+        )
+    if spec.download is None:
+        raise UsageError(f"'{name}' ships with rnafm: there is nothing to pull")
+    folder = target_dir(weights_dir)
+    if (folder / f"{name}.safetensors").exists() and not force:
+        raise UsageError(f"'{name}' is in {folder} already", hint="fetch it again with --force")
+    downloads = folder / "downloads"
+    try:
+        fetched, url = fetch(
+            spec.download, downloads, urls=urls, on_bytes=on_bytes, report=report, patience=patience or Patience()
+        )
+    except WeightsError as error:
+        raise WeightsError(error.message, hint=_by_hand(name, spec.download)) from error
+    try:
+        result = import_file(fetched, name=name, weights_dir=weights_dir, mask_row=mask_row, force=force, origin=url)
+    except WeightsError:
+        fetched.unlink(missing_ok=True)
+        raise
+    fetched.unlink()
+    with suppress(OSError):
+        downloads.rmdir()
+    return result
+
+
+def _by_hand(name: str, download: Download) -> str:
+    size = f" ({download.size:,} bytes)" if download.size else ""
+    places = "\n".join(f"  {url}" for url in download.urls)
+    return (
+        f"where there is a network, fetch {download.file_name}{size} from one of\n{places}\n"
+        f"copy it here and run: rnafm weights import {download.file_name} --name {name}"
+    )

@@ -1,0 +1,1 @@
+"""What an RNA does: RBP binding and ribosome load, their heads, training and figures."""

@@ -1,0 +1,356 @@
+"""RBP and MRL heads, simple baselines or tables of predictions on labelled rows, and how good they are.
+
+Shape suffixes: N rows, K features.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
+from rnafm_cli.encoder.model import NamedModel
+from rnafm_cli.errors import InputError, UsageError
+from rnafm_cli.function.metrics import calibration_error, rank, regress
+from rnafm_cli.function.mrl import LoadPredictor, load
+from rnafm_cli.function.rbp import BindingPredictor, StructureOf, bind
+from rnafm_cli.io.streams import TextSink, input_name, open_text
+from rnafm_cli.io.tables import TableWriter
+from rnafm_cli.rna.bootstrap import Interval
+from rnafm_cli.rna.kmers import words_of
+from rnafm_cli.rna.records import SequenceRecord
+from rnafm_cli.rna.upstream_starts import CONTEXTS, start_context, upstream_starts
+from rnafm_cli.training.labelled_rows import LabelledRows
+
+__all__ = [
+    "Predictions",
+    "Resampling",
+    "binding_probabilities",
+    "binding_table",
+    "kmer_counts",
+    "kmer_logistic",
+    "load_table",
+    "read_predictions",
+    "ribosome_loads",
+    "utr_features",
+    "utr_ridge",
+    "write_figures",
+]
+
+
+_KMER = 5
+_LOGISTIC_STRENGTH = 1e-3
+"""Weight of the data against the penalty, as scikit-learn's C, on standardised counts: better on development rows than
+1e-2, and than counts as they are with 1."""
+_RIDGE_PENALTY = 10.0
+_NEAR_START = 12
+_STOPS = ("UAA", "UAG", "UGA")
+
+
+def kmer_counts(sequences: Sequence[str], length: int = _KMER) -> NDArray[np.float32]:
+    """(N, 4 ** length) how often each word occurs in each sequence."""
+    words, rows = words_of(sequences, length)
+    size = 4**length
+    flat = np.bincount(rows * size + words.astype(np.int64), minlength=len(sequences) * size)
+    return flat.reshape(len(sequences), size).astype(np.float32)
+
+
+def kmer_logistic(
+    train: Sequence[str], labels_N: NDArray[np.floating], scored: Sequence[str], *, iterations: int = 100
+) -> NDArray[np.float64]:
+    """Log odds of the scored sequences by logistic regression on standardised 5-mer counts of the training ones."""
+    x_NK, z_NK = kmer_counts(train), kmer_counts(scored)
+    mean_K, spread_K = x_NK.mean(0), np.maximum(x_NK.std(0), 1e-6)
+    x_NK, z_NK = (x_NK - mean_K) / spread_K, (z_NK - mean_K) / spread_K
+    labels = labels_N.astype(np.float32)
+
+    def objective(theta: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        weights_K, intercept = theta[:-1], theta[-1]
+        logits = x_NK @ weights_K.astype(np.float32) + np.float32(intercept)
+        loss = np.logaddexp(0.0, logits).sum() - (logits * labels).sum()
+        error = 1 / (1 + np.exp(-logits)) - labels
+        gradient = np.append(_LOGISTIC_STRENGTH * (x_NK.T @ error) + weights_K, _LOGISTIC_STRENGTH * error.sum())
+        return float(_LOGISTIC_STRENGTH * loss + 0.5 * weights_K @ weights_K), gradient.astype(np.float64)
+
+    start = np.zeros(x_NK.shape[1] + 1)
+    theta = minimize(objective, start, jac=True, method="L-BFGS-B", options={"maxiter": iterations}).x
+    return z_NK @ theta[:-1] + theta[-1]
+
+
+def utr_features(sequences: Sequence[str]) -> NDArray[np.float64]:
+    """(N, K) upstream AUGs, open or stopped, and stop codons by frame; 1- to 4-mers; the last 12 bases; length."""
+    words = np.concatenate([kmer_counts(sequences, length) for length in (1, 2, 3, 4)], axis=1)
+    own = np.zeros((len(sequences), 9 + 4 * _NEAR_START + 1))
+    for row, sequence in zip(own, sequences, strict=True):
+        for start in upstream_starts(sequence):
+            row[start.frame + (3 if start.stop is not None else 0)] += 1
+        for k in range(len(sequence) - 2):
+            if sequence[k : k + 3] in _STOPS:
+                row[6 + (len(sequence) - k) % 3] += 1
+        for place, letter in enumerate(reversed(sequence[-_NEAR_START:])):
+            if letter in "ACGU":
+                row[9 + 4 * place + "ACGU".index(letter)] = 1
+        row[-1] = len(sequence)
+    return np.concatenate([words, own], axis=1)
+
+
+def utr_ridge(train: Sequence[str], values_N: NDArray[np.floating], scored: Sequence[str]) -> NDArray[np.float64]:
+    """Ribosome load of the scored UTRs by ridge regression on :func:`utr_features` of the training ones."""
+    x_NK, z_NK = utr_features(train), utr_features(scored)
+    mean_K, spread_K = x_NK.mean(0), np.maximum(x_NK.std(0), 1e-6)
+    x_NK, z_NK = (x_NK - mean_K) / spread_K, (z_NK - mean_K) / spread_K
+    centre = float(values_N.mean())
+    gram = x_NK.T @ x_NK + _RIDGE_PENALTY * np.eye(x_NK.shape[1])
+    return z_NK @ np.linalg.solve(gram, x_NK.T @ (values_N - centre)) + centre
+
+
+class Predictions:
+    """Predicted values by output (protein or assay) and id of the record.
+
+    Args:
+        name: of the file.
+        values: output -> id -> value; the output is empty where the table names none.
+    """
+
+    def __init__(self, name: str, values: dict[str, dict[str, float]]) -> None:
+        self.name, self._values = name, values
+
+    def of(self, output: str, ids: Sequence[str], *, table: str) -> NDArray[np.float64]:
+        """(N,) values of one output for the records of a table.
+
+        Raises:
+            InputError: for an output or a record that is not there, and for a table without ids.
+        """
+        if not all(ids):
+            raise InputError(
+                f"{table}: its rows have no ids to match predictions by", hint="add a column 'id' with the FASTA ids"
+            )
+        known = self._values.get(output, self._values.get(""))
+        if known is None:
+            raise InputError(f"{self.name}: predicts nothing for '{output}'")
+        missing = [name for name in ids if name not in known]
+        if missing:
+            raise InputError(
+                f"{self.name}: {len(missing)} records have no prediction for '{output}', '{missing[0]}' for one"
+            )
+        return np.array([known[name] for name in ids])
+
+
+def read_predictions(path: Path, column: str, *, by: str | None = None) -> Predictions:
+    """Read the columns ``id`` and ``column``, and ``by`` if rows are of several outputs.
+
+    Raises:
+        InputError: for a missing column, a value that is no number, or an id that appears twice.
+    """
+    where = input_name(path)
+    values: dict[str, dict[str, float]] = {}
+    with open_text(path) as lines:
+        table = csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
+        wanted = ["id", column, *([by] if by else [])]
+        for name in wanted:
+            if name not in (table.fieldnames or []):
+                raise InputError(f"{where}: has no column '{name}'", hint=f"columns {', '.join(wanted)} are expected")
+        for number, row in enumerate(table, start=2):
+            of_output = values.setdefault(row[by] if by else "", {})
+            if row["id"] in of_output:
+                raise InputError(f"{where}:{number}: a second prediction for '{row['id']}'")
+            try:
+                of_output[row["id"]] = float(row[column])
+            except (TypeError, ValueError) as error:
+                raise InputError(f"{where}:{number}: {column} '{row[column]}' is not a number") from error
+    return Predictions(where, values)
+
+
+_DIGITS = 4
+
+
+def write_figures(
+    sink: TextSink, rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, format: str, **facts: Any
+) -> None:
+    """Write a table of figures.
+
+    Args:
+        columns: keys of the rows, in order; a row may lack some.
+        format: ``tsv``, ``json`` (a document with ``facts`` and the rows) or ``table``.
+        facts: what holds of the whole table, such as seed and resamples.
+    """
+    if format == "tsv":
+        writer = TableWriter(sink, columns)
+        writer.write_all([[_missing(row.get(column)) for column in columns] for row in rows])
+        writer.flush()
+    elif format == "json":
+        plain = [{key: _rounded(_missing(row.get(key))) for key in columns} for row in rows]
+        document = {**facts, "figures": plain}
+        sink.write(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    else:
+        shown = [column for column in columns if any(_missing(row.get(column)) is not None for row in rows)]
+        cells = [shown, *([_text(row.get(column)) for column in shown] for row in rows)]
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        names = [k for k, column in enumerate(shown) if any(isinstance(row.get(column), str) for row in rows)]
+        for line in cells:
+            padded = [
+                cell.ljust(width) if k in names else cell.rjust(width)
+                for k, (cell, width) in enumerate(zip(line, widths, strict=True))
+            ]
+            sink.write("  ".join(padded).rstrip() + "\n")
+
+
+def _missing(value: Any) -> Any:
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _rounded(value: Any) -> Any:
+    return round(value, 6) if isinstance(value, float) else value
+
+
+def _text(value: Any) -> str:
+    value = _missing(value)
+    if value is None:
+        return "-"
+    return f"{value:.{_DIGITS}f}" if isinstance(value, float) else str(value)
+
+
+_FEWEST_IN_CONTEXT = 10
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resampling:
+    """How intervals are made."""
+
+    resamples: int = 1000
+    confidence: float = 0.95
+    seed: int = 0
+
+
+def binding_probabilities(
+    predictor: BindingPredictor,
+    model: NamedModel,
+    rows: LabelledRows,
+    *,
+    structure_of: StructureOf | None = None,
+    batch_tokens: int,
+) -> NDArray[np.float64]:
+    """(N,) probabilities of the output that bears the set's name.
+
+    Raises:
+        InputError: when the head has no such output.
+    """
+    if rows.name not in predictor.proteins:
+        raise InputError(
+            f"{rows.name}: the model '{predictor.card.name}' has no output of this name",
+            hint="a table's file name without suffix is its protein's name, see 'rnafm rbp --list'",
+        )
+    number = predictor.proteins.index(rows.name)
+    results = bind(_records(rows), predictor, model, structure_of=structure_of, batch_tokens=batch_tokens)
+    return np.array([found.probabilities_P[number] for found in results])
+
+
+def ribosome_loads(
+    model: NamedModel, rows: LabelledRows, *, assay: str | None = None, batch_tokens: int
+) -> NDArray[np.float64]:
+    """(N,) ribosome loads of the assay that bears the set's name, or of another one.
+
+    Raises:
+        UsageError: when the head has no such assay.
+    """
+    try:
+        predictor = LoadPredictor(model, assay or rows.name)
+    except UsageError as error:
+        if assay is not None:
+            raise
+        hint = f"--assay NAME predicts one that the model knows; {error.hint}"
+        raise UsageError(f"{rows.name}: the model has no assay of this name", hint=hint) from error
+    return np.array([found.mrl for found in load(_records(rows), predictor, model, batch_tokens=batch_tokens)])
+
+
+def binding_table(
+    predictors: dict[str, dict[str, NDArray[np.float64]]],
+    sets: Sequence[LabelledRows],
+    resampling: Resampling,
+    *,
+    probabilities: Sequence[str] = (),
+) -> list[Row]:
+    """Rows of figures: every set, then means over the sets whose names begin alike and over all.
+
+    Args:
+        predictors: by predictor and set, a score for each row of the set.
+        probabilities: predictors whose scores are probabilities, so that their calibration can be told.
+    """
+    table: list[Row] = []
+    for predictor, by_set in predictors.items():
+        mine: list[Row] = []
+        for rows in sets:
+            scores = by_set[rows.name]
+            rng = np.random.default_rng(resampling.seed)
+            found = rank(rows.values, scores, rng=rng, resamples=resampling.resamples, confidence=resampling.confidence)
+            row: Row = {"predictor": predictor, "set": rows.name, "rows": found.rows, "positives": found.positives}
+            row |= _interval("auprc", found.auprc) | _interval("auroc", found.auroc)
+            row["calibration_error"] = calibration_error(rows.values, scores) if predictor in probabilities else None
+            mine.append(row)
+        table += mine + _means(predictor, mine)
+    return table
+
+
+def load_table(
+    predictors: dict[str, dict[str, NDArray[np.float64]]], sets: Sequence[LabelledRows], resampling: Resampling
+) -> list[Row]:
+    """Rows of figures: every assay as a whole and by the context of its upstream starts."""
+    table: list[Row] = []
+    contexts = {rows.name: np.array([start_context(s) for s in rows.sequences]) for rows in sets}
+    for predictor, by_set in predictors.items():
+        for rows in sets:
+            predicted = by_set[rows.name]
+            for context in ("all", *CONTEXTS):
+                chosen = np.ones(len(rows), dtype=np.bool_) if context == "all" else contexts[rows.name] == context
+                if chosen.sum() < (1 if context == "all" else _FEWEST_IN_CONTEXT):
+                    continue
+                found = regress(
+                    rows.values[chosen],
+                    predicted[chosen],
+                    rng=np.random.default_rng(resampling.seed),
+                    resamples=resampling.resamples,
+                    confidence=resampling.confidence,
+                )
+                row: Row = {"predictor": predictor, "assay": rows.name, "context": context, "rows": found.rows}
+                row |= _interval("r2", found.r2)
+                table.append(row | {"determination": found.determination, "mae": found.mae, "mse": found.mse})
+    return table
+
+
+def _records(rows: LabelledRows) -> Iterator[SequenceRecord]:
+    for number, sequence in enumerate(rows.sequences, start=1):
+        yield SequenceRecord(f"{rows.name}:{number}", sequence)
+
+
+def _interval(name: str, interval: Interval) -> Row:
+    return {name: interval.estimate, f"{name}_low": interval.low, f"{name}_high": interval.high}
+
+
+def _means(predictor: str, table: Sequence[Row]) -> list[Row]:
+    """Means over groups of sets; groups of one are left out."""
+    groups: dict[str, list[Row]] = {}
+    for row in table:
+        groups.setdefault(row["set"].split("_")[0], []).append(row)
+    named = [(f"mean of {len(rows)} {name} sets", rows) for name, rows in groups.items() if len(rows) > 1]
+    if len(groups) > 1 or (len(table) > 1 and not named):
+        named.append((f"mean of all {len(table)} sets", list(table)))
+    return [
+        {
+            "predictor": predictor,
+            "set": name,
+            "rows": sum(row["rows"] for row in rows),
+            "positives": sum(row["positives"] for row in rows),
+            **{key: float(np.mean([row[key] for row in rows])) for key in ("auprc", "auroc")},
+        }
+        for name, rows in named
+    ]

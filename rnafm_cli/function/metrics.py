@@ -1,0 +1,214 @@
+"""How well scores rank bound before unbound and become probabilities, and how well a measured number is predicted.
+
+Shape suffixes: N rows, R resamples.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from rnafm_cli.rna.bootstrap import Interval, bootstrap
+
+__all__ = ["Platt", "Ranking", "Regression", "calibration_error", "crossed_error", "fit_platt", "rank", "regress"]
+
+
+_STEPS = 50
+_RIDGE = 1e-3
+_BINS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Platt:
+    """A logistic curve over a logit, and the probability from which a call is made.
+
+    Args:
+        slope, intercept: probability = 1 / (1 + exp(-(slope * logit + intercept))).
+        threshold: probability of the highest F1 on the rows it was fitted on.
+        prevalence: share of bound rows among them, which the probabilities take for granted.
+    """
+
+    slope: float = 1.0
+    intercept: float = 0.0
+    threshold: float = 0.5
+    prevalence: float = 0.5
+
+    def probability(self, logits: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Calibrated probabilities, of the shape given."""
+        z = self.slope * np.asarray(logits, dtype=np.float64) + self.intercept
+        return 1 / (1 + np.exp(-np.clip(z, -50, 50)))
+
+
+def fit_platt(labels_N: NDArray[np.floating], logits_N: NDArray[np.floating]) -> Platt:
+    """Fit the curve by Newton's method on the log likelihood, with a touch of ridge towards slope 1.
+
+    Labels of one kind only leave the logits as they are.
+    """
+    labels, logits = np.asarray(labels_N, dtype=np.float64), np.asarray(logits_N, dtype=np.float64)
+    if len(labels) == 0 or labels.min() == labels.max():
+        return Platt()
+    x = np.stack([logits, np.ones_like(logits)], axis=1)
+    ridge_to = np.array([1.0, 0.0])
+
+    def objective(theta: NDArray[np.float64]) -> float:
+        z = x @ theta
+        return float((np.logaddexp(0.0, z) - labels * z).sum() + 0.5 * _RIDGE * ((theta - ridge_to) ** 2).sum())
+
+    theta = np.zeros(2)
+    for _ in range(_STEPS):
+        p = 1 / (1 + np.exp(-np.clip(x @ theta, -30, 30)))
+        gradient = x.T @ (p - labels) + _RIDGE * (theta - ridge_to)
+        hessian = (x * (p * (1 - p))[:, None]).T @ x + _RIDGE * np.eye(2)
+        step = np.linalg.solve(hessian, gradient)
+        before, share = objective(theta), 1.0
+        # A full step overshoots where the curve is flat.
+        while share > 1e-6 and objective(theta - share * step) > before:
+            share /= 2
+        theta = theta - share * step
+        if np.abs(share * step).max() < 1e-8:
+            break
+    curve = Platt(float(theta[0]), float(theta[1]))
+    threshold = _best_threshold(labels, curve.probability(logits))
+    return Platt(curve.slope, curve.intercept, threshold, float(labels.mean()))
+
+
+def calibration_error(labels_N: NDArray[np.floating], probabilities_N: NDArray[np.floating]) -> float:
+    """Mean gap between predicted probability and share of bound rows over ten bins of equal width."""
+    bins = np.minimum((np.asarray(probabilities_N) * _BINS).astype(np.int64), _BINS - 1)
+    gap = np.bincount(bins, weights=np.asarray(labels_N) - probabilities_N, minlength=_BINS)
+    return float(np.abs(gap).sum() / max(1, len(bins)))
+
+
+def crossed_error(labels_N: NDArray[np.floating], logits_N: NDArray[np.floating]) -> float:
+    """Calibration error of curves that are each fitted on one half of the rows and measured on the other."""
+    probabilities = np.empty(len(labels_N))
+    for half in (0, 1):
+        mine = np.arange(len(labels_N)) % 2 == half
+        probabilities[mine] = fit_platt(labels_N[~mine], logits_N[~mine]).probability(logits_N[mine])
+    return calibration_error(labels_N, probabilities)
+
+
+def _best_threshold(labels_N: NDArray[np.float64], probabilities_N: NDArray[np.float64]) -> float:
+    order = np.argsort(-probabilities_N, kind="stable")
+    true = np.cumsum(labels_N[order])
+    f1 = 2 * true / (np.arange(1, len(order) + 1) + labels_N.sum())
+    best = int(np.argmax(f1))
+    last = probabilities_N[order[best]]
+    # Between the last call and the next row, so that rounding changes neither.
+    after = probabilities_N[order[best + 1]] if best + 1 < len(order) else 0.0
+    return float((last + after) / 2)
+
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """Figures of one set of scored rows, with percentile intervals over resampled rows."""
+
+    rows: int
+    positives: int
+    auprc: Interval
+    auroc: Interval
+
+
+def rank(
+    labels_N: ArrayLike,
+    scores_N: ArrayLike,
+    *,
+    rng: np.random.Generator | None = None,
+    resamples: int = 0,
+    confidence: float = 0.95,
+) -> Ranking:
+    """Score a ranking; equal scores count as one step of the curves.
+
+    Args:
+        labels_N: 1 for bound, 0 for not.
+        rng, resamples: for intervals; without resamples they are NaN.
+
+    Returns:
+        AUPRC is average precision: the mean precision at each bound row. Both are NaN with labels of one kind only.
+    """
+    labels, scores = np.asarray(labels_N, dtype=np.float64), np.asarray(scores_N, dtype=np.float64)
+    order = np.argsort(-scores, kind="stable")
+    steps = np.flatnonzero(np.diff(scores[order], append=np.nan) != 0)
+    whole = _areas(labels[order], np.ones((1, len(labels))), steps)
+    drawn = np.full((2, 1), np.nan)
+    if resamples and rng is not None:
+        times_RN = rng.multinomial(len(labels), np.full(len(labels), 1 / len(labels)), size=resamples)
+        drawn = _areas(labels[order], times_RN[:, order].astype(np.float64), steps)
+    tail = (1 - confidence) / 2
+    found = []
+    for value, values_R in zip(whole[:, 0], drawn, strict=True):
+        defined = values_R[~np.isnan(values_R)]
+        low, high = np.quantile(defined, [tail, 1 - tail]) if len(defined) else (np.nan, np.nan)
+        found.append(Interval(float(value), float(low), float(high)))
+    return Ranking(len(labels), int(labels.sum()), *found)
+
+
+def _areas(
+    labels_N: NDArray[np.float64], times_RN: NDArray[np.float64], steps: NDArray[np.intp]
+) -> NDArray[np.float64]:
+    """(2, R) average precision and ROC area, rows in descending order of score, each counted ``times``."""
+    true_RS = np.cumsum(times_RN * labels_N, axis=1)[:, steps]
+    all_RS = np.cumsum(times_RN, axis=1)[:, steps]
+    false_RS = all_RS - true_RS
+    positives_R1, negatives_R1 = true_RS[:, -1:], false_RS[:, -1:]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        recall_RS = true_RS / positives_R1
+        precision_RS = true_RS / np.maximum(all_RS, 1e-12)
+        gained_RS = np.diff(recall_RS, axis=1, prepend=0.0)
+        auprc_R = (gained_RS * precision_RS).sum(axis=1)
+        passed_RS = np.diff(false_RS / negatives_R1, axis=1, prepend=0.0)
+        before_RS = np.concatenate([np.zeros_like(positives_R1), recall_RS[:, :-1]], axis=1)
+        auroc_R = (passed_RS * (recall_RS + before_RS) / 2).sum(axis=1)
+    both = ((positives_R1 > 0) & (negatives_R1 > 0))[:, 0]
+    return np.where(both, [auprc_R, auroc_R], np.nan)
+
+
+@dataclass(frozen=True, slots=True)
+class Regression:
+    """Figures of one set of predictions, in the label's own units."""
+
+    rows: int
+    r2: Interval
+    """Squared Pearson correlation, as the data's authors report, with a percentile interval over resampled rows."""
+    determination: float
+    """1 - squared error / variance of the truth: falls with a wrong scale, and below 0."""
+    mae: float
+    mse: float
+
+
+def regress(
+    truth_N: ArrayLike,
+    predicted_N: ArrayLike,
+    *,
+    rng: np.random.Generator | None = None,
+    resamples: int = 0,
+    confidence: float = 0.95,
+) -> Regression:
+    """Score predictions; ``r2`` and ``determination`` are NaN where the truth does not vary.
+
+    Args:
+        rng, resamples: for the interval; without resamples it is NaN.
+    """
+    truth, predicted = np.asarray(truth_N, dtype=np.float64), np.asarray(predicted_N, dtype=np.float64)
+    error = predicted - truth
+    # Centred first: the moments below would lose digits otherwise.
+    x, y = truth - truth.mean(), predicted - predicted.mean()
+    moments_N5 = np.stack([x, y, x * x, y * y, x * y], axis=1)
+    if resamples and rng is not None:
+        r2 = bootstrap(moments_N5, _squared_correlation, rng=rng, resamples=resamples, confidence=confidence)
+    else:
+        r2 = Interval(float(_squared_correlation(moments_N5.mean(axis=0, keepdims=True))[0]), np.nan, np.nan)
+    variance = float((x * x).mean())
+    determination = 1 - float((error**2).mean()) / variance if variance > 0 else float("nan")
+    return Regression(len(truth), r2, determination, float(np.abs(error).mean()), float((error**2).mean()))
+
+
+def _squared_correlation(means_R5: NDArray[np.float64]) -> NDArray[np.float64]:
+    x, y, xx, yy, xy = means_R5.T
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (xy - x * y) ** 2 / ((xx - x * x) * (yy - y * y))

@@ -1,0 +1,225 @@
+"""Which proteins bind an RNA: windows over its length through the RBP head, all proteins at once.
+
+Shape suffixes: L nucleotides, W windows, B batch, P proteins, K reduced channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rnafm_cli.encoder.batches import Companions, read_ahead, window_starts
+from rnafm_cli.encoder.embed import DEFAULT_BATCH_TOKENS
+from rnafm_cli.encoder.model import NamedModel
+from rnafm_cli.errors import InputError, Reject, raise_rejected
+from rnafm_cli.function.binding import WindowInputs
+from rnafm_cli.function.heads import encoded_for, load_binding_head
+from rnafm_cli.function.inputs import aligned_letters, aligned_rows
+from rnafm_cli.function.metrics import Platt
+from rnafm_cli.rna.records import SequenceRecord
+from rnafm_cli.weights.files import Card
+
+__all__ = ["Binding", "BindingPredictor", "DEFAULT_STEP", "REPORTED", "Reported", "StructureOf", "bind", "dev_figures"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """A published figure, on the set's test part and with the publication's own training rows."""
+
+    measure: str
+    value: float
+    by: str
+
+
+_PRISMNET = "PrismNet, sequence + icSHAPE (Sun et al. 2021), as run for K-attention, mean of 4 seeds"
+
+REPORTED: dict[str, Reported] = {
+    "PrismNet_TIA1_Hela": Reported("AUROC", 0.959, _PRISMNET),
+    "PrismNet_IGF2BP1_K562": Reported("AUROC", 0.921, _PRISMNET),
+    "PrismNet_SRSF1_HepG2": Reported("AUROC", 0.888, _PRISMNET),
+}
+
+
+DEFAULT_STEP = 20
+"""Nucleotides from one window to the next, at most."""
+_WINDOWS_PER_BATCH = 256
+
+StructureOf = Callable[[SequenceRecord], NDArray[np.floating] | None]
+"""(L,) how likely each nucleotide of a record is unpaired, 0 to 1, NaN where unknown; None if nothing is known."""
+
+
+@dataclass(frozen=True, eq=False)
+class Binding:
+    """One RNA's binding probabilities.
+
+    Args:
+        starts_W, ends_W: windows, 0-based, ends excluded.
+        probabilities_WP: calibrated, as if bound and unbound windows were as frequent as among the
+            development rows that calibrate the head.
+        thresholds_P: probabilities from which a window is called bound.
+    """
+
+    record: SequenceRecord
+    proteins: tuple[str, ...]
+    starts_W: NDArray[np.int64]
+    ends_W: NDArray[np.int64]
+    probabilities_WP: NDArray[np.float64]
+    thresholds_P: NDArray[np.float64]
+
+    @property
+    def probabilities_P(self) -> NDArray[np.float64]:
+        """Of the RNA: those of its most probable windows."""
+        return self.probabilities_WP.max(axis=0)
+
+
+class BindingPredictor:
+    """The RBP head of a model with its calibration.
+
+    Args:
+        embeddings: let the head read embeddings, if it was trained with them; without, the encoder is not needed and
+            RNAs take a thirtieth of the time, for probabilities that are a little less accurate.
+
+    Raises:
+        WeightsError: when the model has no such head, or it belongs to another encoder.
+    """
+
+    def __init__(self, model: NamedModel, *, embeddings: bool = True) -> None:
+        self._model = model
+        self.head, self.card = load_binding_head(model, embeddings=embeddings)
+        self._reads_embeddings = embeddings and self.head.reduction is not None
+        self.proteins = self.head.config.proteins
+        self.window = self.head.config.window
+        curves = self.card.config.get("calibration", {})
+        self.curves = [Platt(**curves[name]) if name in curves else Platt() for name in self.proteins]
+
+    @property
+    def takes_structure(self) -> bool:
+        """Whether the head was trained to see structure."""
+        return self.head.config.structure
+
+    @cached_property
+    def thresholds_P(self) -> NDArray[np.float64]:
+        """Probability from which each protein is called bound."""
+        return np.array([curve.threshold for curve in self.curves])
+
+    def encoded(
+        self,
+        records: Iterable[SequenceRecord],
+        model: NamedModel,
+        *,
+        batch_tokens: int,
+        long: Literal["window", "error", "skip"] = "window",
+        reject: Reject = raise_rejected,
+    ) -> Iterator[tuple[SequenceRecord, Tensor | None]]:
+        """Yield (record, (L, K) reduced embeddings) in input order; None in their place if none are read."""
+        if not self._reads_embeddings:
+            return ((record, None) for record in records)
+        return encoded_for(self.head, model, records, batch_tokens=batch_tokens, long=long, reject=reject)
+
+    @torch.inference_mode()
+    def log_odds(
+        self,
+        sequences: Sequence[str],
+        reduced: Sequence[Tensor | None] | None,
+        unpaired: Sequence[NDArray[np.floating] | None] | None = None,
+    ) -> NDArray[np.float64]:
+        """(B, P) calibrated log odds of windows, each at most ``window`` long."""
+        device, window = self._model.runtime.device, self.window
+        inputs = WindowInputs(aligned_letters(sequences, window, "middle").to(device))
+        if reduced is not None and self._reads_embeddings:
+            channels = self.head.config.reduced
+            inputs.reduced_BLK = aligned_rows(reduced, window, "middle", channels=channels).to(device)
+        if unpaired is not None and self.takes_structure:
+            known = aligned_rows(unpaired, window, "middle", channels=1, fill=float("nan"))
+            inputs.unpaired_BL = known[..., 0].to(device)
+        logits_BP = self.head(inputs).float().cpu().numpy().astype(np.float64)
+        slopes, intercepts = (np.array([getattr(c, part) for c in self.curves]) for part in ("slope", "intercept"))
+        return logits_BP * slopes + intercepts
+
+
+def bind(
+    records: Iterable[SequenceRecord],
+    predictor: BindingPredictor,
+    model: NamedModel,
+    *,
+    step: int = DEFAULT_STEP,
+    structure_of: StructureOf | None = None,
+    batch_tokens: int = DEFAULT_BATCH_TOKENS,
+    long: Literal["window", "error", "skip"] = "window",
+    reject: Reject = raise_rejected,
+) -> Iterator[Binding]:
+    """Yield every record's binding in input order, in flat memory.
+
+    The RNA is encoded once, as a whole; windows that overlap by all but at most ``step`` nucleotides are cut from its
+    embeddings. A shorter RNA lies in the middle of one window.
+
+    Args:
+        step: largest distance between the starts of neighbouring windows.
+        structure_of: what is known of each record's structure; for a head that takes structure.
+        batch_tokens: tokens per batch of the encoder.
+        long: what happens to records beyond the encoder's limit.
+        reject: called with the error of a record that cannot be used.
+    """
+    known: Companions[NDArray[np.floating] | None] = Companions()
+    if structure_of is not None:
+        records = _with_structure(records, structure_of, known, reject)
+    encoded = predictor.encoded(records, model, batch_tokens=batch_tokens, long=long, reject=reject)
+    size = predictor.window
+
+    def windows_of(one: tuple[SequenceRecord, Tensor | None]) -> list[int]:
+        return window_starts(len(one[0].sequence), size, size - min(step, size))
+
+    for chunk in read_ahead(encoded, lambda one: len(windows_of(one)), _WINDOWS_PER_BATCH):
+        starts = [windows_of(one) for one in chunk]
+        cut = [(number, start) for number, mine in enumerate(starts) for start in mine]
+        unpaired = [known.of(record) if structure_of is not None else None for record, _ in chunk]
+        found: list[NDArray[np.float64]] = []
+        for first in range(0, len(cut), _WINDOWS_PER_BATCH):
+            part = cut[first : first + _WINDOWS_PER_BATCH]
+            found.append(
+                predictor.log_odds(
+                    [chunk[k][0].sequence[start : start + size] for k, start in part],
+                    [None if (rows := chunk[k][1]) is None else rows[start : start + size] for k, start in part],
+                    [None if (u := unpaired[k]) is None else u[start : start + size] for k, start in part]
+                    if structure_of is not None
+                    else None,
+                )
+            )
+        odds_WP, done = np.concatenate(found), 0
+        for (record, _), mine in zip(chunk, starts, strict=True):
+            probabilities_WP = 1 / (1 + np.exp(-odds_WP[done : done + len(mine)]))
+            done += len(mine)
+            starts_W = np.asarray(mine)
+            ends_W = np.minimum(starts_W + size, len(record.sequence))
+            yield Binding(record, predictor.proteins, starts_W, ends_W, probabilities_WP, predictor.thresholds_P)
+
+
+def _with_structure(
+    records: Iterable[SequenceRecord],
+    structure_of: StructureOf,
+    known: Companions[NDArray[np.floating] | None],
+    reject: Reject,
+) -> Iterator[SequenceRecord]:
+    """The records whose structure, if any, fits them; it waits in ``known``."""
+    for record in records:
+        try:
+            unpaired_L = structure_of(record)
+            if unpaired_L is not None and len(unpaired_L) != len(record.sequence):
+                raise InputError(f"{record.where}: {len(unpaired_L)} values of structure for its nucleotides")
+        except InputError as error:
+            reject(error)
+        else:
+            known.add(record, unpaired_L)
+            yield record
+
+
+def dev_figures(card: Card) -> dict[str, dict[str, float]]:
+    """Figures on the development rows by protein, as the card has them."""
+    return {name: figures for name, figures in card.metrics.items() if isinstance(figures, dict)}

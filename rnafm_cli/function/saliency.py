@@ -1,0 +1,110 @@
+"""Which nucleotides a protein's binding hangs on: every single substitution, in silico.
+
+Shape suffixes: L nucleotides, P proteins, W windows.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rnafm_cli.encoder.batches import window_starts
+from rnafm_cli.encoder.model import NamedModel
+from rnafm_cli.function.rbp import DEFAULT_STEP, BindingPredictor, StructureOf
+from rnafm_cli.rna.records import SequenceRecord
+
+__all__ = ["LETTERS", "Saliency", "saliency"]
+
+
+LETTERS = "ACGU"
+_MUTANTS_PER_BATCH = 256
+
+
+@dataclass(frozen=True, eq=False)
+class Saliency:
+    """What substitutions do to one RNA's binding.
+
+    Args:
+        effects_PL4: change of the calibrated log odds when a nucleotide becomes A, C, G or U; 0 for the one it is, and
+            NaN everywhere at a letter other than these.
+    """
+
+    record: SequenceRecord
+    proteins: tuple[str, ...]
+    effects_PL4: NDArray[np.float64]
+
+    @property
+    def importance_PL(self) -> NDArray[np.float64]:
+        """Log odds lost, on average, when a nucleotide becomes one of the three others; 0 where there is no effect."""
+        return np.nan_to_num(-self.effects_PL4.sum(axis=2) / 3)
+
+
+def saliency(
+    record: SequenceRecord,
+    predictor: BindingPredictor,
+    model: NamedModel,
+    *,
+    step: int = DEFAULT_STEP,
+    structure_of: StructureOf | None = None,
+    batch_tokens: int,
+) -> Saliency:
+    """Substitute every nucleotide in the window in whose middle it lies most nearly, and score the window again.
+
+    Each window is encoded by itself, with every substitution anew: 303 windows for 101 nucleotides. The structure that
+    is given stays as it is.
+    """
+    size, sequence = predictor.window, record.sequence
+    starts = np.asarray(window_starts(len(sequence), size, size - min(step, size)))
+    middles = starts + min(size, len(sequence)) / 2
+    owner_L = np.abs(np.arange(len(sequence))[:, None] + 0.5 - middles).argmin(axis=1)
+    unpaired = structure_of(record) if structure_of is not None else None
+    effects_LP4 = np.full((len(sequence), len(predictor.proteins), 4), np.nan)
+    for number, start in enumerate(starts.tolist()):
+        window = sequence[start : start + size]
+        places = [k for k in np.flatnonzero(owner_L == number).tolist() if sequence[k] in LETTERS]
+        changes = [(k, letter) for k in places for letter in LETTERS if letter != sequence[k]]
+        texts = [window, *(window[: k - start] + letter + window[k - start + 1 :] for k, letter in changes)]
+        known = None if unpaired is None else unpaired[start : start + size]
+        odds = _scored(texts, record, predictor, model, known, batch_tokens)
+        effects_LP4[places] = 0.0
+        for (k, letter), odds_P in zip(changes, odds[1:], strict=True):
+            effects_LP4[k, :, LETTERS.index(letter)] = odds_P - odds[0]
+    return Saliency(record, predictor.proteins, effects_LP4.transpose(1, 0, 2))
+
+
+def _scored(
+    texts: Sequence[str],
+    record: SequenceRecord,
+    predictor: BindingPredictor,
+    model: NamedModel,
+    unpaired: NDArray[np.floating] | None,
+    batch_tokens: int,
+) -> NDArray[np.float64]:
+    """(texts, P) log odds of windows of one length."""
+
+    def mutants() -> Iterator[SequenceRecord]:
+        for text in texts:
+            yield dataclasses.replace(record, sequence=text)
+
+    found: list[NDArray[np.float64]] = []
+    waiting: list[tuple[SequenceRecord, Tensor | None]] = []
+
+    def flush() -> None:
+        sequences = [one.sequence for one, _ in waiting]
+        rows = [reduced for _, reduced in waiting]
+        known = None if unpaired is None else [unpaired] * len(waiting)
+        found.append(predictor.log_odds(sequences, rows, known))
+        waiting.clear()
+
+    for one in predictor.encoded(mutants(), model, batch_tokens=batch_tokens):
+        waiting.append(one)
+        if len(waiting) == _MUTANTS_PER_BATCH:
+            flush()
+    if waiting:
+        flush()
+    return np.concatenate(found)

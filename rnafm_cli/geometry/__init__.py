@@ -1,1 +1,0 @@
-"""Points in space: neighbours, clusters, maps and paths through them; numpy and scipy, nothing about RNA."""

@@ -1,0 +1,248 @@
+"""A named model with its parts loaded when first used: what the commands do, a method away."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from rnafm_cli.encoder.embed import DEFAULT_BATCH_TOKENS
+from rnafm_cli.encoder.model import NamedModel
+from rnafm_cli.encoder.runtime import Runtime
+from rnafm_cli.errors import Reject, raise_rejected
+from rnafm_cli.rna.records import SequenceRecord
+
+if TYPE_CHECKING:
+    from rnafm_cli.encoder.embed import Pooling
+    from rnafm_cli.function.mrl import RibosomeLoad
+    from rnafm_cli.function.rbp import Binding, StructureOf
+    from rnafm_cli.rna.decode import DecodeOptions
+    from rnafm_cli.structure.evidence import EvidenceOf
+    from rnafm_cli.structure.fold import Fold
+    from rnafm_cli.structure.tertiary import TertiaryMaps
+
+__all__ = ["Long", "Model", "Records", "load_model"]
+
+
+Long = Literal["window", "error", "skip"]
+"""What happens to RNAs beyond the encoder's limit."""
+Records = str | Path | Iterable[SequenceRecord | str | tuple[str, str]]
+"""A FASTA path, or records, (id, sequence) tuples or bare sequences."""
+
+
+class Model(NamedModel):
+    """An encoder and its heads by name or file; nothing is read from disk before it is needed."""
+
+    def embed(
+        self,
+        records: Records,
+        *,
+        layer: int = -1,
+        pool: Pooling = "none",
+        batch_tokens: int = DEFAULT_BATCH_TOKENS,
+        long: Long = "window",
+        reject: Reject = raise_rejected,
+    ) -> Iterator[tuple[SequenceRecord, np.ndarray]]:
+        """Yield (record, float32 array): (L, D) per nucleotide or (D,) pooled; see :func:`encoder.embed.embed`."""
+        from rnafm_cli.encoder.embed import embed
+
+        return embed(
+            as_records(records),
+            self.encoder,
+            self.runtime,
+            layer=layer,
+            pool=pool,
+            batch_tokens=batch_tokens,
+            long=long,
+            reject=reject,
+        )
+
+    def fold(
+        self,
+        records: Records,
+        *,
+        prior: bool = True,
+        options: DecodeOptions | None = None,
+        evidence_of: EvidenceOf | None = None,
+        max_bytes: int | None = None,
+        batch_tokens: int = DEFAULT_BATCH_TOKENS,
+        long: Long = "window",
+        reject: Reject = raise_rejected,
+        warn: Callable[[str], None] = warnings.warn,
+    ) -> Iterator[Fold]:
+        """Yield a :class:`~rnafm_cli.structure.fold.Fold` per record in input order; see :func:`structure.fold.fold`.
+
+        Args:
+            prior: guide the pair head by ViennaRNA's pair probabilities, if it takes them.
+            evidence_of: gives a record's constraint and SHAPE reactivities.
+            max_bytes: memory that the process may take; longer RNAs are folded in windows.
+            warn: called once when the prior is wanted and ViennaRNA is missing.
+        """
+        from rnafm_cli.structure.evidence import no_evidence
+        from rnafm_cli.structure.fold import fold, load_pair_predictor
+
+        predictor = load_pair_predictor(self, prior=prior, warn=warn, max_bytes=max_bytes)
+        return fold(
+            as_records(records),
+            self.encoder_for("fold"),
+            predictor,
+            self.runtime,
+            options=options,
+            evidence_of=evidence_of or no_evidence,
+            batch_tokens=batch_tokens,
+            long=long,
+            reject=reject,
+        )
+
+    def contact(
+        self,
+        records: Records,
+        *,
+        prior: bool = True,
+        max_bytes: int | None = None,
+        batch_tokens: int = DEFAULT_BATCH_TOKENS,
+        long: Long = "window",
+        reject: Reject = raise_rejected,
+        warn: Callable[[str], None] = warnings.warn,
+    ) -> Iterator[TertiaryMaps]:
+        """Yield :class:`~rnafm_cli.structure.tertiary.TertiaryMaps` with ``contact_LL`` per record, in input order.
+
+        Arguments as for :meth:`fold`.
+        """
+        return self._maps("contact", records, prior, max_bytes, batch_tokens, long, reject, warn)
+
+    def distance(
+        self,
+        records: Records,
+        *,
+        prior: bool = True,
+        max_bytes: int | None = None,
+        batch_tokens: int = DEFAULT_BATCH_TOKENS,
+        long: Long = "window",
+        reject: Reject = raise_rejected,
+        warn: Callable[[str], None] = warnings.warn,
+    ) -> Iterator[TertiaryMaps]:
+        """Yield :class:`~rnafm_cli.structure.tertiary.TertiaryMaps` with ``distance_LL`` and ``sd_LL``, in input order.
+
+        Arguments as for :meth:`fold`.
+        """
+        return self._maps("distance", records, prior, max_bytes, batch_tokens, long, reject, warn)
+
+    def _maps(
+        self,
+        task: str,
+        records: Records,
+        prior: bool,
+        max_bytes: int | None,
+        batch_tokens: int,
+        long: Long,
+        reject: Reject,
+        warn: Callable[[str], None],
+    ) -> Iterator[TertiaryMaps]:
+        from rnafm_cli.structure.tertiary import load_tertiary_predictor, predict_tertiary
+
+        predictor = load_tertiary_predictor(self, (task,), prior=prior, warn=warn, max_bytes=max_bytes)
+        return predict_tertiary(
+            as_records(records),
+            self.encoder_for(task),
+            predictor,
+            self.runtime,
+            batch_tokens=batch_tokens,
+            long=long,
+            reject=reject,
+        )
+
+    def rbp(
+        self,
+        records: Records,
+        *,
+        step: int | None = None,
+        structure_of: StructureOf | None = None,
+        embeddings: bool = True,
+        batch_tokens: int = DEFAULT_BATCH_TOKENS,
+        long: Long = "window",
+        reject: Reject = raise_rejected,
+    ) -> Iterator[Binding]:
+        """Yield a :class:`~rnafm_cli.function.rbp.Binding` per record in input order; see :func:`function.rbp.bind`.
+
+        Args:
+            step: largest distance between the starts of neighbouring windows, in nucleotides.
+            structure_of: what is known of each record's structure; for a head that takes structure.
+            embeddings: let the head read embeddings; without, it is much faster.
+        """
+        from rnafm_cli.function.rbp import DEFAULT_STEP, BindingPredictor, bind
+
+        return bind(
+            as_records(records),
+            BindingPredictor(self, embeddings=embeddings),
+            self,
+            step=step or DEFAULT_STEP,
+            structure_of=structure_of,
+            batch_tokens=batch_tokens,
+            long=long,
+            reject=reject,
+        )
+
+    def mrl(
+        self,
+        records: Records,
+        *,
+        assay: str | None = None,
+        batch_tokens: int = DEFAULT_BATCH_TOKENS,
+        reject: Reject = raise_rejected,
+    ) -> Iterator[RibosomeLoad]:
+        """Yield a :class:`~rnafm_cli.function.mrl.RibosomeLoad` per UTR in input order; see :func:`function.mrl.load`.
+
+        Args:
+            assay: name of the assay to predict; the default one if None.
+        """
+        from rnafm_cli.function.mrl import LoadPredictor, load
+
+        return load(as_records(records), LoadPredictor(self, assay), self, batch_tokens=batch_tokens, reject=reject)
+
+
+def load_model(
+    name: str = "rnafm-mini",
+    *,
+    weights_dir: str | Path | None = None,
+    device: str = "auto",
+    precision: str = "fp32",
+    threads: int | None = None,
+) -> Model:
+    """A model ready to use.
+
+    Args:
+        name: a registered name (``rnafm weights list``) or a weight file.
+        weights_dir: folder searched before the usual places.
+        device: auto, cpu, cuda or mps.
+        precision: fp32 or bf16 (fp32 all the same, with a warning, on a CPU that has no bfloat16 instructions).
+        threads: CPU threads; torch's default if None.
+
+    Raises:
+        DeviceError: when the device is not there.
+        WeightsError: at first use, when the weights are missing or damaged.
+    """
+    runtime = Runtime.create(device, precision, threads)
+    return Model(name, runtime, weights_dir=Path(weights_dir) if weights_dir else None)
+
+
+def as_records(source: Records) -> Iterator[SequenceRecord]:
+    """Clean records from any of the accepted forms.
+
+    Raises:
+        InputError: for letters that are no nucleotides, and for unreadable files.
+    """
+    from rnafm_cli.io.fasta import clean_record, read_fasta
+
+    if isinstance(source, str | Path):
+        yield from read_fasta([source])
+        return
+    for number, item in enumerate(source, start=1):
+        if isinstance(item, SequenceRecord):
+            yield item
+        else:
+            name, sequence = item if isinstance(item, tuple) else (f"seq{number}", item)
+            yield clean_record(name, sequence)

@@ -1,1 +1,0 @@
-"""Networks, named models and their weight files."""

@@ -1,0 +1,257 @@
+"""Configuration of a pre-training run: frozen sections, TOML in, overrides, named recipes.
+
+The docstring under each key is its description wherever it is shown.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal
+
+from rnafm_cli.encoder.config import ENCODER_PRESETS, EncoderConfig
+from rnafm_cli.errors import ConfigError
+from rnafm_cli.pretrain.masking import MaskRule
+from rnafm_cli.training.recipe_files import OptimSection, load_recipe, recipe_from_dict
+
+__all__ = [
+    "BatchSection",
+    "CheckpointSection",
+    "DataSection",
+    "LogSection",
+    "ModelSection",
+    "PretrainConfig",
+    "RunSection",
+    "SamplingSection",
+    "SketchSection",
+    "TwinSection",
+    "ValidationSection",
+    "config_from_dict",
+    "load_config",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSection:
+    """The encoder: a preset, and what differs from it."""
+
+    preset: str = "rnafm-mini"
+    """Named shape: rnafm-mini, rna-fm, rnafm-tiny."""
+    layers: int | None = None
+    """Transformer layers, if not the preset's."""
+    width: int | None = None
+    """Width of the representations, if not the preset's."""
+    heads: int | None = None
+    """Attention heads, if not the preset's."""
+    ffn: int | None = None
+    """Width of the feed-forward layers, if not the preset's."""
+    positions: Literal["learned", "rotary"] | None = None
+    """Position encoding (learned or rotary), if not the preset's."""
+    max_tokens: int | None = None
+    """Longest input of the finished model with <cls> and <eos>, if not the preset's."""
+    init: str | None = None
+    """Model of the same shape to go on from, by name or file; random weights without it."""
+
+    def encoder(self) -> EncoderConfig:
+        """The shape that results."""
+        if self.preset not in ENCODER_PRESETS:
+            near = get_close_matches(self.preset, ENCODER_PRESETS, n=1)
+            raise ConfigError(
+                f"model.preset: no preset called {self.preset!r}",
+                hint=f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(ENCODER_PRESETS)}",
+            )
+        own = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in ("preset", "init")}
+        shape = dataclasses.replace(
+            ENCODER_PRESETS[self.preset], **{key: value for key, value in own.items() if value is not None}
+        )
+        if shape.tokens != "rna":
+            raise ConfigError(
+                f"model.preset: {self.preset!r} reads codons", hint="pre-training works on nucleotides; use rna-fm"
+            )
+        return shape
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSection:
+    """Where the corpus is and how it is cut."""
+
+    corpus: str = "corpus"
+    """Folder written by 'rnafm pretrain prepare'."""
+    crop: int = 256
+    """Longest training window in tokens, <cls> and <eos> included; longer sequences are cropped at random places."""
+    verify: bool = True
+    """Compare the hash of every shard with the manifest before training."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingSection:
+    """How often each RNA type is seen."""
+
+    exponent: float = 0.5
+    """A type's share of tokens is its size to this power: 1 is the corpus as it is, 0 every type the same."""
+    max_repeats: float = 8.0
+    """A type is shown at most this many times over in one epoch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TwinSection:
+    """Twin views: each window is shown as two parts, whose mean representations shall find each other."""
+
+    weight: float = 0.0
+    """Weight of that loss beside the masked-token loss; 0 shows each window once, as the paper does."""
+    temperature: float = 0.1
+    """Cosines are divided by it."""
+    spread: float = 0.0
+    """Above 0: twins shall be alike and all parts lie in many directions (coding rate, by this weight), instead of finding each other."""  # noqa: E501
+    least: float = 0.5
+    """Smallest share of a window that a part covers."""
+    same_length: bool = False
+    """Make both parts equally long; then twins can be told by their length, and part of what is learned is length."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SketchSection:
+    """Sketches: mean representations shall hold what stands near both ends of an RNA, its 5-mers and its length."""
+
+    weight: float = 0.0
+    """Weight of that loss beside the masked-token loss; 0 does without, as the paper does."""
+    windows: int = 12000
+    """Windows to which the axes of the sketches are fitted before the first step."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchSection:
+    """Tokens per micro-batch and per step."""
+
+    tokens: int = 8192
+    """Tokens of one forward pass (rows x width)."""
+    micro_batches: int = 2
+    """Micro-batches per optimiser step over all processes: accumulation steps = this / number of processes."""
+    layout: Literal["pack", "bucket"] = "pack"
+    """pack: several short RNAs share a row of `crop` tokens and cannot see each other; bucket: one RNA a row, rows of similar length."""  # noqa: E501
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidationSection:
+    """Loss on the held-out parts while training."""
+
+    every: int = 500
+    """Steps between validations; 0 never validates."""
+    sequences: int = 512
+    """Sequences of each held-out part that are used."""
+    seed: int = 1
+    """Seeds their crops and masks."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointSection:
+    """When the state is saved; it is also saved at the end and on Ctrl-C, SIGTERM and SIGUSR1."""
+
+    every_steps: int = 0
+    """Steps between checkpoints; 0 goes by time alone."""
+    every_minutes: float = 10.0
+    """Minutes between checkpoints; 0 goes by steps alone."""
+    keep: int = 3
+    """Newest checkpoints kept."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogSection:
+    """What is written while training."""
+
+    every: int = 10
+    """Steps between rows of metrics.csv."""
+    tensorboard: bool = True
+    """Also write TensorBoard events if tensorboard is installed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSection:
+    """Seed and machine."""
+
+    seed: int = 0
+    """Seeds weights, order, crops and masks."""
+    precision: Literal["bf16", "fp32"] = "bf16"
+    """Arithmetic of the matrix products (weights and optimiser stay float32)."""
+    compile: bool = False
+    """torch.compile the encoder: faster after a minute or more of compiling."""
+    threads: int = 0
+    """CPU threads per process; 0 leaves PyTorch's choice."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to train; auto takes a GPU if there is one."""
+    fsdp: bool = False
+    """Shard parameters and optimiser over the processes (FSDP2) instead of copying them (DDP)."""
+    timeout_minutes: float = 15.0
+    """A process that has waited this long for the others fails, and the launcher starts all of them again."""
+    max_bad_steps: int = 5
+    """Steps in a row with a loss or gradient that is not finite (each is skipped) before the run stops."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainConfig:
+    """One pre-training run."""
+
+    model: ModelSection = field(default_factory=ModelSection)
+    data: DataSection = field(default_factory=DataSection)
+    mask: MaskRule = field(default_factory=MaskRule)
+    sampling: SamplingSection = field(default_factory=SamplingSection)
+    twins: TwinSection = field(default_factory=TwinSection)
+    sketch: SketchSection = field(default_factory=SketchSection)
+    batch: BatchSection = field(default_factory=BatchSection)
+    optim: OptimSection = field(default_factory=OptimSection)
+    validation: ValidationSection = field(default_factory=ValidationSection)
+    checkpoint: CheckpointSection = field(default_factory=CheckpointSection)
+    log: LogSection = field(default_factory=LogSection)
+    run: RunSection = field(default_factory=RunSection)
+
+    def __post_init__(self) -> None:
+        shape = self.model.encoder()
+        if self.data.crop > shape.max_tokens:
+            raise ConfigError(f"data.crop {self.data.crop} is more than the model's {shape.max_tokens} tokens")
+        if self.data.crop < 18:
+            raise ConfigError(f"data.crop {self.data.crop} leaves no room for an RNA of 16 nucleotides")
+        if self.batch.tokens < self.data.crop:
+            raise ConfigError(f"batch.tokens {self.batch.tokens} is less than data.crop {self.data.crop}")
+        twins = self.twins
+        if min(twins.weight, twins.spread) < 0 or twins.temperature <= 0 or not 0 < twins.least <= 1:
+            raise ConfigError(
+                "twins.weight and twins.spread must not be negative, twins.temperature must be positive "
+                "and twins.least a share above 0"
+            )
+        if self.sketch.weight < 0 or self.sketch.windows < 2:
+            raise ConfigError("sketch.weight must not be negative and sketch.windows at least 2")
+        if twins.weight and (self.batch.layout != "pack" or self.batch.tokens < 2 * self.data.crop):
+            raise ConfigError("twins.weight needs batch.layout pack and batch.tokens of two rows at least")
+        if self.batch.micro_batches < 1 or self.optim.steps < 1:
+            raise ConfigError("batch.micro_batches and optim.steps must be at least 1")
+        if self.log.every < 1 or self.run.seed < 0:
+            raise ConfigError("log.every must be at least 1 and run.seed not negative")
+        if self.optim.warmup >= self.optim.steps:
+            raise ConfigError(f"optim.warmup {self.optim.warmup} must be less than optim.steps {self.optim.steps}")
+        if not 0 <= self.optim.cooldown <= 1:
+            raise ConfigError(f"optim.cooldown {self.optim.cooldown} is a share, 0 to 1")
+        if not 0 < self.mask.share < 1 or not 0 <= self.mask.masked + self.mask.random <= 1:
+            raise ConfigError("mask.share must lie between 0 and 1, mask.masked + mask.random must not exceed 1")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Nested plain values; keys that are None are left out."""
+        return {
+            section: {key: value for key, value in values.items() if value is not None}
+            for section, values in dataclasses.asdict(self).items()
+        }
+
+
+def load_config(path: Path, overrides: list[str] | None = None) -> PretrainConfig:
+    """Read a TOML file and apply ``section.key=value`` overrides.
+
+    Raises:
+        ConfigError: unreadable file, unknown key (with the nearest match), value of a wrong type, contradiction.
+    """
+    return load_recipe(PretrainConfig, path, overrides)
+
+
+def config_from_dict(values: dict[str, Any], *, where: str = "configuration") -> PretrainConfig:
+    """Build a configuration from nested plain values, refusing unknown keys and wrong types."""
+    return recipe_from_dict(PretrainConfig, values, where=where)

@@ -1,0 +1,107 @@
+"""From a run's checkpoint to a model file that every command takes."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rnafm_cli.encoder.config import EncoderConfig
+from rnafm_cli.encoder.network import Encoder
+from rnafm_cli.errors import ConfigError, InputError, UsageError
+from rnafm_cli.pretrain.checkpoint import CheckpointFolder, load_weights, read_marker
+from rnafm_cli.pretrain.config import config_from_dict
+from rnafm_cli.pretrain.masked_model import MaskedTokenModel
+from rnafm_cli.weights.files import Card, save_model_file
+
+__all__ = ["export_run"]
+
+
+def export_run(run: Path, output: Path, *, name: str | None = None, dtype: str = "float16", notes: str = "") -> Card:
+    """Write the encoder of a run's newest complete checkpoint as a model file.
+
+    Args:
+        run: folder of a run, or one of its ``step-...`` checkpoints.
+        output: ``NAME.safetensors``; the card goes beside it.
+        dtype: type in which tensors are stored.
+
+    Raises:
+        InputError: when the run has no complete checkpoint.
+        UsageError: when the output has another suffix.
+    """
+    if output.suffix != ".safetensors":
+        raise UsageError(f"{output}: a model file is called NAME.safetensors")
+    checkpoint = _checkpoint_of(run)
+    marker = read_marker(checkpoint)
+    try:
+        config = config_from_dict(marker["extra"]["config"], where=str(checkpoint))
+    except ConfigError as failure:
+        raise InputError(f"{checkpoint}: written by another version of rnafm: {failure}") from failure
+    shape = EncoderConfig(**marker["extra"].get("shape", dataclasses.asdict(config.model.encoder())))
+    model = MaskedTokenModel(Encoder(shape))
+    load_weights(checkpoint, model)
+    folder = checkpoint.parent.parent
+    state = marker["state"]
+    card = Card(
+        name=name or output.stem,
+        kind="encoder",
+        config=dataclasses.asdict(shape),
+        dtype=dtype,
+        source={
+            "corpus_fingerprint": marker["extra"]["fingerprint"],
+            "step": state["step"],
+            "steps": config.optim.steps,
+            "tokens": state["tokens"],
+            "hours": round(state["seconds"] / 3600, 3),
+        },
+        recipe=_portable(config.to_dict()),
+        seed=config.run.seed,
+        metrics=_validation(folder / "validation.csv", state["step"]) | _facts(folder / "run.json"),
+        notes=notes,
+    )
+    with torch.no_grad():
+        return save_model_file(output, model.encoder.state_dict(), card)
+
+
+def _portable(recipe: dict[str, Any]) -> dict[str, Any]:
+    """The recipe without the places of this machine's corpus and start."""
+    model, data = dict(recipe["model"]), dict(recipe["data"])
+    data["corpus"] = Path(data["corpus"]).name
+    if "init" in model:
+        model["init"] = Path(model["init"]).name
+    return {**recipe, "model": model, "data": data}
+
+
+def _checkpoint_of(run: Path) -> Path:
+    if (run / "complete.json").exists():
+        fault = CheckpointFolder(run.parent).fault(run)
+        if fault:
+            raise InputError(f"{run}: torn checkpoint ({fault})", hint="export the run's folder to use the one before")
+        return run
+    newest = CheckpointFolder(run / "checkpoints").newest()
+    if newest is None:
+        raise InputError(f"{run}: no complete checkpoint", hint="name the folder given to 'rnafm pretrain run -o'")
+    return newest
+
+
+def _validation(path: Path, step: int) -> dict[str, Any]:
+    """Last loss and accuracy on each held-out part up to a step."""
+    found: dict[str, Any] = {}
+    if path.exists():
+        with open(path, newline="", encoding="utf-8") as handle:
+            for row in csv.DictReader(handle):
+                if int(row["step"]) <= step:
+                    found[f"heldout_{row['part']}_loss"] = float(row["loss"])
+                    found[f"heldout_{row['part']}_accuracy"] = float(row["accuracy"])
+    return found
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    facts = json.loads(path.read_text(encoding="utf-8"))
+    return {key: facts[key] for key in ("parameters", "rnafm", "torch", "git") if key in facts}

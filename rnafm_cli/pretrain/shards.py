@@ -1,0 +1,216 @@
+"""Token shards of a prepared corpus: how they are written, verified and read back.
+
+A corpus folder holds, for each shard ``shard_00000``: ``.tokens.bin`` (uint8 token indices without specials, all
+sequences one after another), ``.offsets.npy`` (int64, n + 1), ``.types.npy`` (uint16) and ``.groups.npy`` (int32, -1
+for none), ``.ids.txt`` (one a line); and once ``splits.npy`` (uint8 per sequence of all shards) and ``manifest.json``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rnafm_cli.errors import InputError
+from rnafm_cli.weights.files import file_sha256
+
+__all__ = ["Corpus", "FORMAT_VERSION", "Shard", "ShardWriter", "Split", "read_manifest", "verify_corpus"]
+
+
+FORMAT_VERSION = 1
+
+
+class Split(IntEnum):
+    """Part of the corpus that a sequence belongs to."""
+
+    TRAIN = 0
+    RANDOM = 1
+    """Held out: whole clusters drawn at random."""
+    GROUP = 2
+    """Held out: whole groups (families)."""
+    NEAR = 3
+    """In no part: close to a held-out sequence."""
+
+
+class ShardWriter:
+    """Collects cleaned sequences into one shard; ``close`` makes it appear under its final name."""
+
+    def __init__(self, folder: Path, number: int) -> None:
+        self.stem = f"shard_{number:05d}"
+        self.tokens = 0
+        self._folder = folder
+        self._handle = open(folder / f"{self.stem}.tokens.bin.tmp", "wb")
+        self._hash = hashlib.sha256()
+        self._columns: dict[str, list[np.ndarray]] = {name: [] for name in ("lengths", "types", "groups", "digests")}
+        self._clusters: list[np.ndarray] = []
+        self._ids: list[bytes] = []
+
+    def add(
+        self,
+        sequences: list[bytes],
+        ids: list[bytes],
+        types: list[int],
+        groups: list[int],
+        digests: np.ndarray,
+        clusters: np.ndarray | None,
+    ) -> None:
+        """Append a batch of token byte strings with their ids, type and group numbers and (n, 2) digests."""
+        block = b"".join(sequences)
+        self._handle.write(block)
+        self._hash.update(block)
+        self.tokens += len(block)
+        self._ids += ids
+        self._columns["lengths"].append(np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences)))
+        self._columns["types"].append(np.asarray(types, dtype=np.uint16))
+        self._columns["groups"].append(np.asarray(groups, dtype=np.int32))
+        self._columns["digests"].append(digests)
+        if clusters is not None:
+            self._clusters.append(clusters)
+
+    def close(self) -> dict[str, Any]:
+        """Flush everything to disk and rename it; returns the shard's entry for the manifest."""
+        self._handle.flush()
+        os.fsync(self._handle.fileno())
+        self._handle.close()
+        lengths = np.concatenate(self._columns["lengths"])
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        self._save("offsets", offsets)
+        self._save("types", np.concatenate(self._columns["types"]))
+        self._save("groups", np.concatenate(self._columns["groups"]))
+        self._save("digests", np.concatenate(self._columns["digests"]))
+        if self._clusters:
+            self._save("clusters", np.concatenate(self._clusters))
+        (self._folder / f"{self.stem}.ids.txt").write_bytes(b"\n".join(self._ids) + b"\n")
+        final = self._folder / f"{self.stem}.tokens.bin"
+        os.replace(self._folder / f"{self.stem}.tokens.bin.tmp", final)
+        hashes = {f"{self.stem}.tokens.bin": self._hash.hexdigest()}
+        for column in ("offsets", "types", "groups"):
+            hashes[f"{self.stem}.{column}.npy"] = file_sha256(self._folder / f"{self.stem}.{column}.npy")
+        return {"stem": self.stem, "sequences": len(lengths), "tokens": self.tokens, "sha256": hashes}
+
+    def _save(self, column: str, values: np.ndarray) -> None:
+        np.save(self._folder / f"{self.stem}.{column}.npy", values)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One shard, memory-mapped."""
+
+    stem: str
+    tokens: np.ndarray
+    offsets: np.ndarray
+    types: np.ndarray
+    groups: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.types)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        """(L,) uint8 tokens of one sequence, without specials."""
+        return self.tokens[self.offsets[index] : self.offsets[index + 1]]
+
+
+class Corpus:
+    """A prepared corpus: sequences numbered through all shards, with lengths, types, groups and splits.
+
+    Args:
+        folder: what ``rnafm pretrain prepare`` wrote.
+        verify: compare the sha256 of every file with the manifest.
+
+    Raises:
+        InputError: when the folder is no finished corpus or a file was changed after it was prepared.
+    """
+
+    def __init__(self, folder: Path, *, verify: bool = True) -> None:
+        self.folder = Path(folder)
+        self.manifest = read_manifest(self.folder)
+        if verify:
+            verify_corpus(self.folder)
+        self.shards = [load_shard(self.folder, entry["stem"]) for entry in self.manifest["shards"]]
+        self._starts = np.cumsum([0] + [len(shard) for shard in self.shards])
+        self.lengths = np.concatenate([np.diff(shard.offsets) for shard in self.shards])
+        self.types = np.concatenate([shard.types for shard in self.shards])
+        self.groups = np.concatenate([shard.groups for shard in self.shards])
+        self.splits: np.ndarray = np.load(self.folder / "splits.npy")
+        self.type_names: list[str] = self.manifest["type_names"]
+        self.group_names: list[str] = self.manifest["group_names"]
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of all file hashes: two corpora with equal fingerprints hold the same data and splits."""
+        return str(self.manifest["fingerprint"])
+
+    def members(self, split: Split) -> np.ndarray:
+        """Ascending numbers of the sequences in one split."""
+        return np.flatnonzero(self.splits == split)
+
+    def tokens(self, index: int) -> np.ndarray:
+        """(L,) uint8 tokens of sequence ``index``, without specials."""
+        shard = int(np.searchsorted(self._starts, index, side="right")) - 1
+        return self.shards[shard][index - int(self._starts[shard])]
+
+    def ids(self) -> Iterator[str]:
+        """The ids of all sequences in order."""
+        for shard in self.shards:
+            with open(self.folder / f"{shard.stem}.ids.txt", encoding="utf-8", errors="replace") as handle:
+                yield from (line.rstrip("\n") for line in handle)
+
+
+def verify_corpus(folder: Path) -> None:
+    """Hash every file of a corpus again.
+
+    Raises:
+        InputError: when the folder is no finished corpus, or a file is missing or differs from the manifest.
+    """
+    manifest = read_manifest(folder)
+    expected = {"splits.npy": manifest["splits_sha256"]}
+    for entry in manifest["shards"]:
+        expected |= entry["sha256"]
+    for name, sha256 in expected.items():
+        path = folder / name
+        if not path.exists():
+            raise InputError(f"{path}: missing", hint="prepare the corpus again")
+        if file_sha256(path) != sha256:
+            raise InputError(
+                f"{path}: changed after the corpus was prepared (sha256 differs from manifest.json)",
+                hint="prepare the corpus again, or copy the intact file back",
+            )
+
+
+def load_shard(folder: Path, stem: str) -> Shard:
+    """Map one shard into memory."""
+    columns = {name: np.load(folder / f"{stem}.{name}.npy") for name in ("offsets", "types", "groups")}
+    path = folder / f"{stem}.tokens.bin"
+    tokens = np.memmap(path, dtype=np.uint8, mode="r") if path.stat().st_size else np.zeros(0, dtype=np.uint8)
+    return Shard(stem, tokens, **columns)
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """What a corpus holds.
+
+    Raises:
+        InputError: when the folder is no finished corpus.
+    """
+    path = folder / "manifest.json"
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as failure:
+        raise InputError(
+            f"{folder}: no manifest.json, so not a prepared corpus",
+            hint="run 'rnafm pretrain prepare FASTA... -o DIR', which also resumes an interrupted one",
+        ) from failure
+    except json.JSONDecodeError as failure:
+        raise InputError(f"{path}: damaged: {failure}", hint="prepare the corpus again") from failure
+    if manifest.get("format") != "rnafm-corpus" or manifest.get("version") != FORMAT_VERSION:
+        raise InputError(f"{path}: not a corpus of format version {FORMAT_VERSION}", hint="prepare the corpus again")
+    return dict(manifest)

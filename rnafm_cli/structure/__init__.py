@@ -1,0 +1,1 @@
+"""From sequence to pair maps and structures: fold, contact and distance, their heads, training and figures."""

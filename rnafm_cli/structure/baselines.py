@@ -1,0 +1,119 @@
+"""What contacts and distances cost nothing: guesses from separation in sequence and ViennaRNA's pair probabilities.
+
+Shape suffix: L residues.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import maximum_filter
+
+from rnafm_cli.rna.chains import FARTHEST, Chain
+from rnafm_cli.rna.thermo import pair_probabilities
+from rnafm_cli.structure.chain_folds import folds_of
+
+__all__ = ["DistanceTable", "NEIGHBOUR_SHARE", "contact_guesses", "distance_guesses", "spread_probabilities"]
+
+
+NEIGHBOUR_SHARE = 0.4
+"""Share of a pair's probability that the pairs around it get as contacts."""
+_EDGES = (0.003, 0.01, 0.03, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9)
+"""Where bins of the largest probability nearby end."""
+_REACH = 2
+_FEWEST = 30
+"""Pairs below which a cell of the table takes the mean of its row."""
+
+
+def spread_probabilities(p_LL: NDArray[np.floating], *, share: float = NEIGHBOUR_SHARE) -> NDArray[np.float32]:
+    """Contact scores (L, L): pair probabilities, and ``share`` of the largest among the eight pairs around."""
+    p_LL = np.asarray(p_LL, dtype=np.float32)
+    if not p_LL.size:
+        return p_LL
+    around_LL = maximum_filter(p_LL, size=3, mode="constant")
+    return np.maximum(p_LL, np.float32(share) * around_LL)
+
+
+class DistanceTable:
+    """Mean distance of residues by their separation, and by the largest pair probability near them.
+
+    Args:
+        examples: chains with distances and their (L, L) pair probabilities.
+        by_probability: False for separation alone.
+    """
+
+    def __init__(self, examples: Iterable[tuple[Chain, NDArray[np.floating]]], *, by_probability: bool = True) -> None:
+        self._by_probability = by_probability
+        shape = (_separation_bins(np.array([10**6]))[0] + 1, len(_EDGES) + 1)
+        total, count = np.zeros(shape), np.zeros(shape)
+        for chain, p_LL in examples:
+            clipped_LL = chain.clipped_distances()
+            if clipped_LL is None:
+                continue
+            rows, columns = np.triu_indices(len(chain), k=1)
+            known = np.isfinite(clipped_LL[rows, columns])
+            rows, columns = rows[known], columns[known]
+            place = self._cells(p_LL, rows, columns)
+            np.add.at(total, place, clipped_LL[rows, columns])
+            np.add.at(count, place, 1.0)
+        self._mean = _filled(total, count)
+
+    def predict(self, p_LL: NDArray[np.floating]) -> NDArray[np.float32]:
+        """(L, L) Å, symmetric, of an RNA with these pair probabilities."""
+        length = len(p_LL)
+        rows, columns = np.triu_indices(length, k=1)
+        found_LL = np.zeros((length, length), dtype=np.float32)
+        found_LL[rows, columns] = self._mean[self._cells(p_LL, rows, columns)]
+        return found_LL + found_LL.T
+
+    def _cells(
+        self, p_LL: NDArray[np.floating], rows: NDArray[np.int64], columns: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        separation = _separation_bins(columns - rows)
+        if not self._by_probability:
+            return separation, np.zeros_like(separation)
+        near_LL = maximum_filter(np.asarray(p_LL, dtype=np.float32), size=2 * _REACH + 1, mode="constant")
+        return separation, np.searchsorted(_EDGES, near_LL[rows, columns], side="right")
+
+
+def _separation_bins(separation: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Exact up to 30, then ever wider."""
+    edges = np.array([*range(2, 31), 34, 40, 48, 60, 80, 110, 160])
+    return np.searchsorted(edges, separation, side="right")
+
+
+def _filled(total: NDArray[np.float64], count: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Means of the cells; of sparse ones the mean of their row, then of the row above."""
+    mean = np.full(total.shape, FARTHEST)
+    for row in range(len(total)):
+        known = count[row].sum()
+        fallback = total[row].sum() / known if known > 0 else (mean[row - 1, 0] if row else FARTHEST)
+        enough = count[row] >= _FEWEST
+        mean[row] = np.where(enough, total[row] / np.where(enough, count[row], 1.0), fallback)
+    return mean.astype(np.float32)
+
+
+def contact_guesses(chains: Sequence[Chain]) -> dict[str, NDArray[np.float32]]:
+    """Spread pair probabilities of chains by id."""
+    return {chain.id: spread_probabilities(pair_probabilities(chain.sequence)) for chain in chains}
+
+
+def distance_guesses(chains: Sequence[Chain]) -> dict[str, NDArray[np.float32]]:
+    """Mean distances by separation and pair probability nearby, of chains by id (Å).
+
+    The table for each chain comes from the chains of the other folds, so that none is guessed from itself.
+
+    Raises:
+        InputError: when the chains are too few and too much alike for folds.
+    """
+    folds, _ = folds_of(chains)
+    examples = [(chain, pair_probabilities(chain.sequence)) for chain in chains]
+    guesses = {}
+    for fold in np.unique(folds):
+        table = DistanceTable(example for example, own in zip(examples, folds, strict=True) if own != fold)
+        for (chain, p_LL), own in zip(examples, folds, strict=True):
+            if own == fold:
+                guesses[chain.id] = table.predict(p_LL)
+    return guesses

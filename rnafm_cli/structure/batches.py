@@ -1,0 +1,306 @@
+"""Batches for training on known structures: which RNAs or chains are drawn, how they vary, how they are padded.
+
+Shape suffixes: B batch, L bases, N examples, D embedding width, K bins of distance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from rnafm_cli.rna.alphabet import letter_codes
+from rnafm_cli.rna.chains import Chain
+from rnafm_cli.rna.pairs import are_canonical, pairs_to_partners
+from rnafm_cli.rna.records import StructureRecord
+from rnafm_cli.rna.thermo import pair_probabilities
+from rnafm_cli.structure.pair import INPUTS, MIN_DISTANCE, PairInputs
+from rnafm_cli.structure.prior_cache import PriorCache, SparsePairs
+
+__all__ = [
+    "ChainBatch",
+    "Draw",
+    "Dropouts",
+    "Example",
+    "PairBatch",
+    "SoftMaps",
+    "collate",
+    "collate_chains",
+    "draw_batches",
+    "mutate",
+    "sampling_weights",
+    "target_partners",
+]
+
+
+_IGNORED = -100
+_PAIR_LETTERS = ("GC", "CG", "AU", "UA", "GU", "UG")
+_PAIR_SHARES = (0.27, 0.27, 0.17, 0.17, 0.06, 0.06)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draw:
+    """How examples are drawn and batched."""
+
+    pair_budget: int
+    """Cells of the padded maps of a batch: RNAs x length squared."""
+    most: int = 64
+    """RNAs of a batch at most."""
+    group_power: float = 0.5
+    """A group of n RNAs is drawn in proportion to n to this power; 1 for all RNAs alike."""
+    length_power: float = 1.0
+    """An RNA longer than ``length_knee`` is drawn less often by (knee / length) to this power."""
+    length_knee: int = 200
+    round_size: int = 2048
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dropouts:
+    """Share of examples that are shown without an input."""
+
+    embedding: float = 0.0
+    sequence: float = 0.0
+    prior: float = 0.0
+
+
+@dataclass
+class PairBatch:
+    """Inputs without embeddings, and ``target_BL``: partner of each base, L for none, -100 where no loss is taken."""
+
+    inputs: PairInputs
+    target_BL: Tensor
+    sequences: list[str]
+
+
+def sampling_weights(lengths: np.ndarray, groups: np.ndarray, draw: Draw) -> np.ndarray:
+    """(N,) probability of each example."""
+    sizes = np.bincount(groups)[groups].astype(np.float64)
+    weights = sizes ** (draw.group_power - 1.0)
+    weights *= np.minimum(1.0, draw.length_knee / np.maximum(lengths, 1)) ** draw.length_power
+    return weights / weights.sum()
+
+
+def draw_batches(lengths: np.ndarray, weights: np.ndarray, draw: Draw, rng: np.random.Generator) -> list[np.ndarray]:
+    """One round: examples drawn with replacement, grouped by length under the budget, batches in random order."""
+    chosen = rng.choice(len(lengths), size=draw.round_size, p=weights)
+    # Ties broken at random, so that equal lengths mix differently each round.
+    chosen = chosen[np.lexsort((rng.random(len(chosen)), lengths[chosen]))]
+    batches: list[list[int]] = []
+    for index in chosen:
+        side = int(lengths[index]) + int(lengths[index]) % 2
+        full = batches and (len(batches[-1]) >= draw.most or (len(batches[-1]) + 1) * side**2 > draw.pair_budget)
+        if not batches or full:
+            batches.append([])
+        batches[-1].append(int(index))
+    return [np.asarray(batches[k]) for k in rng.permutation(len(batches))]
+
+
+def mutate(record: StructureRecord, rate: float, rng: np.random.Generator) -> StructureRecord:
+    """Another sequence that folds alike: bases change at ``rate``, canonical partners together and stay canonical."""
+    letters = np.frombuffer(record.sequence.encode(), dtype=np.uint8).copy()
+    pairs = record.pairs
+    changes = rng.random(len(letters)) < rate
+    changes[pairs.ravel()] = False
+    letters[changes] = rng.choice(np.frombuffer(b"ACGU", dtype=np.uint8), size=int(changes.sum()))
+    swapped = pairs[are_canonical(pairs, record.sequence) & (rng.random(len(pairs)) < rate)]
+    kinds = rng.choice(len(_PAIR_LETTERS), size=len(swapped), p=_PAIR_SHARES)
+    table = np.frombuffer("".join(_PAIR_LETTERS).encode(), dtype=np.uint8).reshape(-1, 2)
+    letters[swapped[:, 0]], letters[swapped[:, 1]] = table[kinds, 0], table[kinds, 1]
+    return replace(record, sequence=letters.tobytes().decode())
+
+
+def target_partners(record: StructureRecord, *, noncanonical: str) -> np.ndarray:
+    """(L,) partner of each base, -1 for none, -100 for no statement.
+
+    Args:
+        noncanonical: what becomes of pairs other than AU, GC, GU: ``pair`` targets like others, ``unpaired``, or
+            ``ignore``. Pairs too close in sequence for the head are always ignored.
+    """
+    pairs = record.pairs
+    partners = pairs_to_partners(pairs, len(record.sequence)).astype(np.int64)
+    if not len(pairs):
+        return partners
+    if noncanonical != "pair":
+        odd = pairs[~are_canonical(pairs, record.sequence)].ravel()
+        partners[odd] = -1 if noncanonical == "unpaired" else _IGNORED
+    partners[pairs[pairs[:, 1] - pairs[:, 0] < MIN_DISTANCE].ravel()] = _IGNORED
+    return partners
+
+
+def collate(
+    records: Sequence[StructureRecord],
+    cache: PriorCache | None,
+    *,
+    noncanonical: str,
+    dropouts: Dropouts | None = None,
+    mutations: tuple[float, float, int] = (0.0, 0.0, 0),
+    rng: np.random.Generator | None = None,
+) -> PairBatch:
+    """A padded batch.
+
+    Args:
+        cache: pair probabilities of the records; None for a batch without the prior.
+        dropouts: inputs withheld at random; the sequence stays where everything else is withheld.
+        mutations: share of records that are mutated, highest rate of changes, and the length up to which.
+        rng: needed for dropouts and mutations.
+    """
+    records = list(records)
+    priors: list[SparsePairs | np.ndarray | None] = [None] * len(records)
+    share, highest, longest = mutations
+    for k, record in enumerate(records):
+        if rng is not None and rng.random() < share and len(record.sequence) <= longest:
+            records[k] = mutate(record, highest * rng.random(), rng)
+            if cache is not None:
+                priors[k] = pair_probabilities(records[k].sequence, parameters=cache.parameters)
+        elif cache is not None:
+            priors[k] = cache.of(record.sequence)
+
+    lengths = [len(record.sequence) for record in records]
+    widest = max(lengths) + max(lengths) % 2
+    letters_BL = np.zeros((len(records), widest), dtype=np.int64)
+    target_BL = np.full((len(records), widest), _IGNORED, dtype=np.int64)
+    prior_BLL = np.zeros((len(records), widest, widest), dtype=np.float32) if cache is not None else None
+    for k, (record, length) in enumerate(zip(records, lengths, strict=True)):
+        letters_BL[k, :length] = letter_codes(record.sequence)
+        partners = target_partners(record, noncanonical=noncanonical)
+        target_BL[k, :length] = np.where(partners == -1, widest, partners)
+        prior = priors[k]
+        if prior_BLL is not None and prior is not None:
+            prior_BLL[k, :length, :length] = prior if isinstance(prior, np.ndarray) else prior.dense(length)
+
+    inputs = PairInputs(
+        torch.tensor(lengths),
+        torch.from_numpy(letters_BL),
+        prior_BLL=None if prior_BLL is None else torch.from_numpy(prior_BLL),
+    )
+    if dropouts is not None and rng is not None:
+        shown = rng.random((3, len(records))) >= np.array([[dropouts.embedding], [dropouts.sequence], [dropouts.prior]])
+        shown[1] |= ~shown.any(axis=0)
+        inputs.has_embedding_B, inputs.has_sequence_B, inputs.has_prior_B = map(torch.from_numpy, shown)
+    return PairBatch(inputs, torch.from_numpy(target_BL), [record.sequence for record in records])
+
+
+@dataclass(frozen=True)
+class SoftMaps:
+    """What other heads say of a chain: contact probabilities (L, L) and shares of the bins (L, L, K), float16."""
+
+    contact_LL: Tensor
+    bins_LLK: Tensor
+
+
+@dataclass(frozen=True)
+class Example:
+    """A chain with what the networks see of it.
+
+    Args:
+        embedding_LD: the encoder's representations, or None.
+        prior_LL: pair probabilities, or None.
+        soft: targets by other heads, or None.
+    """
+
+    chain: Chain
+    embedding_LD: Tensor | None = None
+    prior_LL: np.ndarray | None = None
+    soft: SoftMaps | None = None
+
+
+@dataclass
+class ChainBatch:
+    """Inputs and targets.
+
+    Args:
+        contact_BLL: 1 contact, 0 none, -1 unknown and padding.
+        distance_BLL: Å, at most 20, NaN where unknown and in padding.
+        soft_contact_BLL, soft_bins_BLLK: what other heads say; None where an example has none.
+    """
+
+    inputs: PairInputs
+    contact_BLL: Tensor
+    distance_BLL: Tensor
+    soft_contact_BLL: Tensor | None = None
+    soft_bins_BLLK: Tensor | None = None
+
+
+def collate_chains(
+    examples: Sequence[Example],
+    *,
+    crop: int,
+    rng: np.random.Generator,
+    shown: frozenset[str] = frozenset(INPUTS),
+    dropouts: Dropouts | None = None,
+    noise: float = 0.0,
+) -> ChainBatch:
+    """A padded batch.
+
+    Args:
+        crop: chains longer than this are shown as one window, drawn at random.
+        shown: inputs (``embedding``, ``sequence``, ``prior``) that may be used at all.
+        dropouts: inputs withheld at random; of all that an example has, one stays.
+        noise: standard deviation of what is added to embeddings, as a share of theirs.
+    """
+    windows = [_window(len(example.chain), crop, rng) for example in examples]
+    widest = max(part.stop - part.start for part in windows)
+    widest += widest % 2
+    count = len(examples)
+    letters_BL = torch.zeros(count, widest, dtype=torch.long)
+    contact_BLL = torch.full((count, widest, widest), -1, dtype=torch.int8)
+    distance_BLL = torch.full((count, widest, widest), torch.nan)
+    with_prior = "prior" in shown and any(example.prior_LL is not None for example in examples)
+    prior_BLL = torch.zeros(count, widest, widest) if with_prior else None
+    embedding_BLD: Tensor | None = None
+    for k, (example, part) in enumerate(zip(examples, windows, strict=True)):
+        size = part.stop - part.start
+        letters_BL[k, :size] = torch.from_numpy(letter_codes(example.chain.sequence[part]))
+        contact_BLL[k, :size, :size] = torch.from_numpy(example.chain.contacts()[part, part])
+        clipped_LL = example.chain.clipped_distances()
+        if clipped_LL is not None:
+            distance_BLL[k, :size, :size] = torch.from_numpy(clipped_LL[part, part])
+        if prior_BLL is not None and example.prior_LL is not None:
+            prior_BLL[k, :size, :size] = torch.from_numpy(np.ascontiguousarray(example.prior_LL[part, part]))
+        if "embedding" in shown and example.embedding_LD is not None:
+            rows_LD = example.embedding_LD[part].float()
+            if embedding_BLD is None:
+                embedding_BLD = torch.zeros(count, widest, rows_LD.shape[1])
+            if noise:
+                blur = torch.from_numpy(rng.standard_normal(tuple(rows_LD.shape), dtype=np.float32))
+                rows_LD = rows_LD + noise * rows_LD.std() * blur
+            embedding_BLD[k, :size] = rows_LD
+    inputs = PairInputs(
+        torch.tensor([part.stop - part.start for part in windows]), letters_BL, embedding_BLD, prior_BLL
+    )
+    _withhold(inputs, "sequence" in shown, dropouts or Dropouts(), rng)
+    batch = ChainBatch(inputs, contact_BLL, distance_BLL)
+    if all(example.soft is not None for example in examples):
+        batch.soft_contact_BLL = torch.stack(
+            [_padded(e.soft.contact_LL[p, p], widest) for e, p in zip(examples, windows, strict=True) if e.soft]
+        )
+        batch.soft_bins_BLLK = torch.stack(
+            [_padded(e.soft.bins_LLK[p, p], widest) for e, p in zip(examples, windows, strict=True) if e.soft]
+        )
+    return batch
+
+
+def _window(length: int, crop: int, rng: np.random.Generator) -> slice:
+    if length <= crop:
+        return slice(0, length)
+    start = int(rng.integers(0, length - crop + 1))
+    return slice(start, start + crop)
+
+
+def _withhold(inputs: PairInputs, sequence: bool, dropouts: Dropouts, rng: np.random.Generator) -> None:
+    """Switch inputs off at random; where that would leave an example with nothing, it keeps all it has."""
+    there = np.array([[inputs.embedding_BLD is not None], [sequence], [inputs.prior_BLL is not None]])
+    shares = np.array([[dropouts.embedding], [dropouts.sequence], [dropouts.prior]])
+    on = there & (rng.random((3, len(inputs.lengths_B))) >= shares)
+    on |= there & ~on.any(axis=0)
+    inputs.has_embedding_B, inputs.has_sequence_B, inputs.has_prior_B = map(torch.from_numpy, on)
+
+
+def _padded(map_LL: Tensor, widest: int) -> Tensor:
+    extra = widest - map_LL.shape[0]
+    tail = (0, 0) * (map_LL.ndim - 2)
+    return F.pad(map_LL.float(), (*tail, 0, extra, 0, extra))

@@ -1,0 +1,159 @@
+"""Cross-validation folds of chains: what is alike lies in one fold.
+
+Two chains are alike when one is listed as similar to the other, when they share more 8-mers than the project's rule of
+closeness allows, or when they belong to one family. The folds of the project's own chains are a committed file.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+
+import numpy as np
+from scipy import sparse
+from scipy.sparse.csgraph import connected_components
+
+from rnafm_cli.errors import InputError
+from rnafm_cli.io.streams import TextSink
+from rnafm_cli.io.tables import TableWriter
+from rnafm_cli.rna.chains import Chain
+from rnafm_cli.rna.kmers import close_pairs, kmer_matrix
+
+__all__ = [
+    "FOLDS",
+    "FoldRow",
+    "draw_folds",
+    "folds_of",
+    "linked_chains",
+    "shipped_families",
+    "shipped_folds",
+    "write_folds",
+]
+
+
+FOLDS = 5
+_FOLD_FILE, _FAMILY_FILE = "chain_folds.tsv", "chain_families.tsv"
+_COLUMNS = ("id", "fold", "group", "family", "length", "distances")
+
+
+@dataclass(frozen=True, slots=True)
+class FoldRow:
+    """Where a chain lies: its fold (from 0), the number of its group of like chains, and why."""
+
+    id: str
+    fold: int
+    group: int
+    family: str
+    length: int
+    distances: bool
+
+
+def linked_chains(chains: Sequence[Chain], families: Mapping[str, str]) -> np.ndarray:
+    """(n,) group number of each chain; chains that are alike, also through others, have the same.
+
+    Args:
+        families: family by id; chains without one are linked by closeness and similarity only.
+    """
+    number = {chain.id: k for k, chain in enumerate(chains)}
+    links = [(k, number[other]) for k, chain in enumerate(chains) for other in chain.similar if other in number]
+    matrix = kmer_matrix([chain.sequence for chain in chains])
+    for rows, columns in close_pairs(matrix, matrix):
+        links += zip(rows.tolist(), columns.tolist(), strict=True)
+    first: dict[str, int] = {}
+    for k, chain in enumerate(chains):
+        # Sequences too short for 8-mers may still be repeated.
+        for label in (families.get(chain.id), f"={chain.sequence}"):
+            if label:
+                links.append((first.setdefault(label, k), k))
+    ends = np.asarray(links, dtype=np.int64).reshape(-1, 2)
+    shape = (len(chains), len(chains))
+    graph = sparse.csr_matrix((np.ones(len(ends), dtype=np.int8), (ends[:, 0], ends[:, 1])), shape=shape)
+    return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)
+
+
+def draw_folds(
+    chains: Sequence[Chain], families: Mapping[str, str], *, folds: int = FOLDS, seed: int = 0
+) -> list[FoldRow]:
+    """Distribute groups of like chains so that folds are about equal.
+
+    Groups go, largest first and equal ones in random order, to the fold that lacks most: chains with distances, chains,
+    and residues.
+
+    Raises:
+        InputError: when there are fewer groups than folds.
+    """
+    groups = linked_chains(chains, families)
+    count = int(groups.max(initial=-1)) + 1
+    if count < folds:
+        raise InputError(
+            f"{len(chains)} chains are {count} groups of unlike RNAs, too few for {folds} folds",
+            hint="give more chains, or ask for fewer folds",
+        )
+    load = np.zeros((count, 3))
+    for chain, group in zip(chains, groups, strict=True):
+        load[group] += (chain.distance_LL is not None, 1, len(chain))
+    share = load / np.maximum(load.sum(axis=0), 1)
+    order = np.random.default_rng(seed).permutation(count)
+    order = order[np.argsort(-share[order].sum(axis=1), kind="stable")]
+    filled = np.zeros((folds, 3))
+    fold_of = np.empty(count, dtype=np.int64)
+    for group in order:
+        # Squares: a fold that is ahead in one of the three is not made up for by the others.
+        fold_of[group] = int(np.argmin((((filled + share[group]) ** 2) - filled**2).sum(axis=1)))
+        filled[fold_of[group]] += share[group]
+    return [
+        FoldRow(
+            chain.id,
+            int(fold_of[group]),
+            int(group),
+            families.get(chain.id, ""),
+            len(chain),
+            chain.distance_LL is not None,
+        )
+        for chain, group in zip(chains, groups, strict=True)
+    ]
+
+
+def folds_of(chains: Sequence[Chain], *, folds: int = FOLDS, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Fold and group of each chain, both (n,): the committed ones if the file holds all chains, else drawn anew."""
+    known = shipped_folds()
+    if folds == FOLDS and all(c.id in known and known[c.id].length == len(c) for c in chains):
+        rows = [known[chain.id] for chain in chains]
+    else:
+        rows = draw_folds(chains, shipped_families(), folds=folds, seed=seed)
+    return np.asarray([row.fold for row in rows]), np.asarray([row.group for row in rows])
+
+
+def write_folds(rows: Sequence[FoldRow], sink: TextSink) -> None:
+    """Write the table that :func:`shipped_folds` reads."""
+    table = TableWriter(sink, _COLUMNS)
+    table.write_all([[getattr(row, column) for column in _COLUMNS] for row in rows])
+    table.flush()
+
+
+def shipped_folds() -> dict[str, FoldRow]:
+    """The committed folds of the project's own chains, by id."""
+    return {
+        row["id"]: FoldRow(
+            row["id"],
+            int(row["fold"]),
+            int(row["group"]),
+            row["family"],
+            int(row["length"]),
+            row["distances"] == "true",
+        )
+        for row in _table(_FOLD_FILE)
+    }
+
+
+def shipped_families() -> dict[str, str]:
+    """Families of the project's own chains that have relatives among them, by id."""
+    return {row["id"]: row["family"] for row in _table(_FAMILY_FILE)}
+
+
+def _table(name: str) -> list[dict[str, str]]:
+    text = resources.files("rnafm_cli.structure").joinpath(name).read_text(encoding="utf-8")
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    return list(csv.DictReader(lines, delimiter="\t"))

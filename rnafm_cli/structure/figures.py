@@ -1,0 +1,326 @@
+"""Figures of how well structures, contacts and distances are predicted, and heat maps of contacts and distances.
+
+The paper's Figures 5 and 6 for any two predictors.
+
+Shape suffixes: N records, K bins, L bases.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnafm_cli.rna.bootstrap import mean_interval, paired_difference
+from rnafm_cli.rna.calibration import Calibration
+from rnafm_cli.rna.chains import FARTHEST, Chain
+from rnafm_cli.rna.metrics import FoldScore, MapScore
+from rnafm_cli.structure.fold_report import FEWEST
+from rnafm_cli.viz.axes import (
+    equal_bins,
+    figure_and_axes,
+    labelled_positions,
+    plain_frame,
+    plain_lengths,
+    points,
+    tick_step,
+)
+from rnafm_cli.viz.canvas import save_figure
+from rnafm_cli.viz.palette import INK, MUTED, PALE, PREDICTORS
+
+__all__ = [
+    "METRIC_NAMES",
+    "draw_by_length",
+    "draw_calibration",
+    "draw_contacts",
+    "draw_distances",
+    "draw_f1_by_length",
+    "draw_f1_scatter",
+    "draw_scatter",
+]
+
+
+def draw_f1_scatter(scores: Mapping[str, Sequence[FoldScore]], path: Path, *, seed: int = 0) -> None:
+    """Strict F1 of two predictors record by record; points above the diagonal are RNAs that the first does better."""
+    (name, ours), (other, theirs) = list(scores.items())[:2]
+    y_N, x_N = _f1(ours), _f1(theirs)
+    figure, axes = figure_and_axes(4.6, 4.75)
+    axes.plot([0, 1], [0, 1], color=MUTED, linewidth=0.8, zorder=1)
+    better = [("equal", y_N == x_N, "#9ca3af"), (name, y_N > x_N, PREDICTORS[0]), (other, y_N < x_N, PREDICTORS[1])]
+    for label, chosen_N, colour in better:
+        share = f"{label}{'' if label == 'equal' else ' better'}: {int(chosen_N.sum())}"
+        points(axes, x_N[chosen_N], y_N[chosen_N], colour, label=share, zorder=2 if label == "equal" else 3)
+    gain = paired_difference(y_N, x_N, rng=np.random.default_rng(seed))
+    mean = f"mean difference {gain.estimate:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]"
+    axes.set_title(f"{len(y_N)} RNAs, {mean}", fontsize=8, color=INK)
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel=f"F1, {other}", ylabel=f"F1, {name}", aspect="equal")
+    axes.legend(loc="lower right", fontsize=7, frameon=True, framealpha=0.85, edgecolor="none", handletextpad=0.3)
+    save_figure(figure, path)
+
+
+def draw_f1_by_length(scores: Mapping[str, Sequence[FoldScore]], path: Path, *, seed: int = 0) -> None:
+    """Strict F1 of each record against its length, with means and 95 % intervals over bins of equal size."""
+    figure, axes = figure_and_axes(6.4, 3.8)
+    shift = 1.0
+    for (name, rows), colour in zip(scores.items(), PREDICTORS, strict=False):
+        length_N, f1_N = np.array([score.length for score in rows], dtype=np.float64), _f1(rows)
+        points(axes, length_N, f1_N, colour, faint=True)
+        bins = equal_bins(length_N)
+        found = [mean_interval(f1_N[chosen], rng=np.random.default_rng(seed)) for chosen in bins]
+        middle_K = np.array([np.exp(np.log(length_N[chosen]).mean()) for chosen in bins]) * shift
+        mean_K, low_K, high_K = (
+            np.array([getattr(one, part) for one in found]) for part in ("estimate", "low", "high")
+        )
+        axes.errorbar(
+            middle_K,
+            mean_K,
+            yerr=[np.maximum(mean_K - low_K, 0.0), np.maximum(high_K - mean_K, 0.0)],
+            color=colour,
+            marker="o",
+            markersize=4.5,
+            markeredgecolor="white",
+            linewidth=1.6,
+            elinewidth=1.2,
+            capsize=2.5,
+            label=f"{name} (mean {f1_N.mean():.3f})",
+            zorder=4,
+        )
+        # A second predictor's bars would hide the first's.
+        shift = 1.025
+    axes.set_xscale("log")
+    plain_lengths(axes, [score.length for rows in scores.values() for score in rows])
+    axes.set(ylim=(-0.03, 1.03), xlabel="length (nt)", ylabel="F1")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.12), ncols=2, fontsize=8, frameon=False)
+    save_figure(figure, path)
+
+
+def draw_calibration(calibration: Calibration, path: Path, *, name: str = "") -> None:
+    """Share of true pairs against predicted probability, and how many pairs each bin holds."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.4, 5.2), facecolor="white", layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    curve, ece = calibration.curve, calibration.ece
+    filled_K = curve.counts > 0
+    predicted_K, observed_K = curve.predicted[filled_K], curve.observed[filled_K]
+    low_K, high_K = (
+        np.array([getattr(one, part) for one in calibration.observed])[filled_K] for part in ("low", "high")
+    )
+    error_2K = [np.maximum(observed_K - low_K, 0.0), np.maximum(high_K - observed_K, 0.0)]
+    above.plot([0, 1], [0, 1], color=MUTED, linewidth=0.8)
+    above.errorbar(
+        predicted_K,
+        observed_K,
+        yerr=error_2K,
+        color=PREDICTORS[0],
+        marker="o",
+        markersize=5,
+        linewidth=1.6,
+        capsize=2.5,
+    )
+    title = f"calibration error {ece.estimate:.3f} [{ece.low:.3f}, {ece.high:.3f}]"
+    above.set_title(f"{name}: {title}" if name else title, fontsize=9, color=INK)
+    above.set(xlim=(0, 1), ylim=(0, 1), ylabel="share of true pairs")
+    below.bar(curve.edges[:-1], curve.counts, width=np.diff(curve.edges), align="edge", color=PALE, edgecolor="white")
+    below.set(
+        yscale="log",
+        xlabel="predicted pair probability",
+        ylabel="pairs",
+        ylim=(0.5 * curve.counts[filled_K].min(initial=10**9), None),
+    )
+    for axes in (above, below):
+        plain_frame(axes)
+    save_figure(figure, path)
+
+
+def _f1(rows: Sequence[FoldScore]) -> np.ndarray:
+    return np.array([score.f1 for score in rows], dtype=np.float64)
+
+
+METRIC_NAMES = {
+    "top_l10": "precision of the best L/10 long-range pairs",
+    "top_l5": "precision of the best L/5 long-range pairs",
+    "top_l2": "precision of the best L/2 long-range pairs",
+    "top_l1": "precision of the best L long-range pairs",
+    "mse": "mean squared error of distance / 20",
+    "r2": "coefficient of determination",
+    "pa": "share of pairs within 2 Å",
+    "pmcc": "Pearson correlation",
+}
+_LOWER_IS_BETTER = frozenset({"mse"})
+
+
+def draw_scatter(scores: Mapping[str, Sequence[MapScore]], metric: str, path: Path, *, seed: int = 0) -> None:
+    """One score of two predictors chain by chain."""
+    (name, ours), (other, theirs) = list(scores.items())[:2]
+    y_N, x_N = _values(ours, metric), _values(theirs, metric)
+    known = ~(np.isnan(y_N) | np.isnan(x_N))
+    y_N, x_N = y_N[known], x_N[known]
+    if not len(y_N):
+        return
+    low, high = _limits(np.concatenate([x_N, y_N]))
+    figure, axes = figure_and_axes(4.6, 5.0)
+    axes.plot([low, high], [low, high], color=MUTED, linewidth=0.8, zorder=1)
+    ahead = y_N < x_N if metric in _LOWER_IS_BETTER else y_N > x_N
+    parts = [("equal", y_N == x_N, "#9ca3af"), (name, ahead & (y_N != x_N), PREDICTORS[0])]
+    parts.append((other, ~ahead & (y_N != x_N), PREDICTORS[1]))
+    for label, chosen_N, colour in parts:
+        told = f"{label}{'' if label == 'equal' else ' better'}: {int(chosen_N.sum())}"
+        points(axes, x_N[chosen_N], y_N[chosen_N], colour, label=told, zorder=2 if label == "equal" else 3)
+    mean = _mean_difference(y_N, x_N, seed)
+    count = f"{len(y_N)} chain{'s' if len(y_N) > 1 else ''}"
+    axes.set_title(f"{METRIC_NAMES.get(metric, metric)}\n{count}, {mean}", fontsize=8, color=INK)
+    axes.set(xlim=(low, high), ylim=(low, high), xlabel=other, ylabel=name, aspect="equal")
+    figure.set_layout_engine("compressed")
+    # Below the axes: the better predictor's points may lie in either corner.
+    figure.legend(loc="outside lower center", ncols=3, fontsize=7, frameon=False, handletextpad=0.3)
+    save_figure(figure, path)
+
+
+def _mean_difference(y_N: NDArray[np.float64], x_N: NDArray[np.float64], seed: int) -> str:
+    """In words, with an interval where there are enough chains for one."""
+    if len(y_N) < FEWEST:
+        return f"mean difference {float((y_N - x_N).mean()):+.3g}"
+    gain = paired_difference(y_N, x_N, rng=np.random.default_rng(seed))
+    return f"mean difference {gain.estimate:+.3g} [{gain.low:+.3g}, {gain.high:+.3g}]"
+
+
+def draw_by_length(scores: Mapping[str, Sequence[MapScore]], metric: str, path: Path, *, seed: int = 0) -> None:
+    """One score of each chain against its length, with means and 95 % intervals over bins of equal size."""
+    figure, axes = figure_and_axes(6.4, 3.8)
+    shift, every = 1.0, []
+    for (name, rows), colour in zip(scores.items(), PREDICTORS, strict=False):
+        value_N = _values(rows, metric)
+        known = ~np.isnan(value_N)
+        value_N, length_N = value_N[known], np.array([score.length for score in rows], dtype=np.float64)[known]
+        if not len(value_N):
+            continue
+        points(axes, length_N, value_N, colour, faint=True)
+        _mean_line(axes, length_N, value_N, colour, f"{name} (mean {value_N.mean():.3f})", shift, seed)
+        every += [int(length) for length in length_N]
+        # A second predictor's bars would hide the first's.
+        shift = 1.025
+    if not every:
+        return
+    axes.set_xscale("log")
+    plain_lengths(axes, every)
+    axes.set(xlabel="length (nt)", ylabel=METRIC_NAMES.get(metric, metric))
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.12), ncols=2, fontsize=8, frameon=False)
+    save_figure(figure, path)
+
+
+def _mean_line(
+    axes: Any,
+    length_N: NDArray[np.float64],
+    value_N: NDArray[np.float64],
+    colour: str,
+    label: str,
+    shift: float,
+    seed: int,
+) -> None:
+    bins = equal_bins(length_N)
+    found = [mean_interval(value_N[chosen], rng=np.random.default_rng(seed)) for chosen in bins]
+    middle = [float(np.exp(np.log(length_N[chosen]).mean())) * shift for chosen in bins]
+    mean, low, high = (np.array([getattr(one, part) for one in found]) for part in ("estimate", "low", "high"))
+    axes.errorbar(
+        middle,
+        mean,
+        yerr=[np.maximum(mean - low, 0.0), np.maximum(high - mean, 0.0)],
+        color=colour,
+        marker="o",
+        markersize=4.5,
+        markeredgecolor="white",
+        linewidth=1.6,
+        elinewidth=1.2,
+        capsize=2.5,
+        label=label,
+        zorder=4,
+    )
+
+
+def _values(rows: Sequence[MapScore], metric: str) -> NDArray[np.float64]:
+    return np.array([score.values.get(metric, math.nan) for score in rows], dtype=np.float64)
+
+
+def _limits(values: NDArray[np.float64]) -> tuple[float, float]:
+    """Ends of both axes: 0 to 1 where all values lie there and use a good part of it."""
+    low, high = float(values.min()), float(values.max())
+    if low >= 0.0 and 0.4 < high <= 1.0:
+        return -0.02, 1.02
+    margin = 0.05 * (high - low) or 0.05
+    return low - margin, high + margin
+
+
+_EDGE = 0.12
+"""Inches around what is drawn; with less, long numbers touch the edge of the picture."""
+_SIDE_UNITS = 430.0
+"""Width of the map in the units in which ticks need room."""
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """Colours of a map: matplotlib's name, the ends of the values, and what they are."""
+
+    colours: str
+    low: float
+    high: float
+    label: str
+
+
+_CONTACT = _Scale("Blues", 0.0, 1.0, "probability of a contact (< 8 Å)")
+_DISTANCE = _Scale("cividis_r", 0.0, FARTHEST, "distance of the nearest atoms (Å)")
+
+
+def draw_contacts(name: str, contact_LL: NDArray[np.floating], path: Path, *, truth: Chain | None = None) -> None:
+    """Contact probabilities; known contacts below the diagonal where a chain is given, unknown pairs grey."""
+    below_LL: NDArray[np.floating] | None = None
+    if truth is not None:
+        labels_LL = truth.contacts().astype(np.float32)
+        below_LL = np.where(labels_LL < 0, np.nan, labels_LL)
+    _draw(name, contact_LL, below_LL, _CONTACT, path)
+
+
+def draw_distances(name: str, distance_LL: NDArray[np.floating], path: Path, *, truth: Chain | None = None) -> None:
+    """Distances up to 20 Å; known ones below the diagonal where a chain is given, unknown pairs grey."""
+    below_LL = truth.clipped_distances() if truth is not None else None
+    _draw(name, distance_LL, below_LL, _DISTANCE, path)
+
+
+def _draw(
+    name: str, above_LL: NDArray[np.floating], below_LL: NDArray[np.floating] | None, scale: _Scale, path: Path
+) -> None:
+    from matplotlib import colormaps
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    length = len(above_LL)
+    shown_LL = np.array(above_LL, dtype=np.float64)
+    if below_LL is not None:
+        lower = np.tril_indices(length, k=-1)
+        shown_LL[lower] = below_LL[lower]
+    layout = ConstrainedLayoutEngine(compress=True, w_pad=_EDGE, h_pad=_EDGE)
+    figure = Figure(figsize=(6.0, 5.4), facecolor="white", layout=layout)
+    axes = figure.subplots()
+    colours = colormaps[scale.colours].with_extremes(bad=PALE)
+    edge = (0.5, length + 0.5, length + 0.5, 0.5)
+    image = axes.imshow(shown_LL, cmap=colours, vmin=scale.low, vmax=scale.high, extent=edge, interpolation="nearest")
+    axes.plot([0.5, length + 0.5], [0.5, length + 0.5], color=MUTED, linewidth=0.6)
+    positions = labelled_positions(length, tick_step(_SIDE_UNITS / max(1, length)))
+    axes.set_xticks(positions)
+    axes.set_yticks(positions)
+    axes.tick_params(labelsize=8, length=2.5)
+    _caption(axes, name, length, truth=below_LL is not None)
+    bar = figure.colorbar(image, ax=axes, fraction=0.046, pad=0.03)
+    bar.set_label(scale.label, fontsize=9)
+    bar.ax.tick_params(labelsize=8)
+    save_figure(figure, path)
+
+
+def _caption(axes: Any, name: str, length: int, *, truth: bool) -> None:
+    what = "above: predicted, below: known" if truth else "predicted"
+    axes.set_title(f"{name} ({length} nt); {what}", fontsize=9, color=INK)

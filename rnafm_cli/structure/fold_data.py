@@ -1,0 +1,288 @@
+"""Known secondary structures for training and development, assembled so that neither leaks into the other."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import re
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+
+from rnafm_cli.errors import InputError, UsageError
+from rnafm_cli.io.structures import read_structures
+from rnafm_cli.rna.kmers import close_to_any, greedy_clusters, linked_groups
+from rnafm_cli.rna.records import StructureRecord
+from rnafm_cli.structure.batches import Draw, sampling_weights
+from rnafm_cli.structure.fold_recipe import FoldConfig
+from rnafm_cli.training.head_state import rows_sha256
+from rnafm_cli.training.labelled_rows import drawn_groups
+
+__all__ = [
+    "FamilyTable",
+    "FoldData",
+    "FoldFiles",
+    "assemble",
+    "cluster_dev_split",
+    "draw_dev_families",
+    "family_groups",
+    "load_structures",
+    "new_families",
+    "shipped_dev_families",
+    "without_close",
+    "without_families",
+]
+
+
+_FAMILY_LIST = "dev_newfam.txt"
+_NAMED_BY_TYPE = re.compile(r"SRP|RNase_?P|tmRNA|^tRNA|Intron_gpI$|[ _]rRNA")
+
+
+@dataclass(frozen=True)
+class FamilyTable:
+    """Rfam families: accession -> (name, type), and which have a published consensus structure."""
+
+    names: dict[str, tuple[str, str]]
+    published: frozenset[str]
+
+    @classmethod
+    def read(cls, path: Path) -> FamilyTable:
+        """Read the columns ``family id type structure_source`` of a gzipped table."""
+        try:
+            with gzip.open(path, "rt", encoding="utf-8") as handle:
+                rows = list(csv.DictReader(handle, delimiter="\t"))
+            names = {row["family"]: (row["id"], row["type"]) for row in rows}
+            sources = {row["family"]: row["structure_source"] for row in rows}
+        except (OSError, KeyError) as error:
+            raise InputError(f"{path}: cannot be read as a table of families ({error})") from error
+        return cls(names, frozenset(f for f, source in sources.items() if not source.startswith("Predicted")))
+
+    def is_named_by_type(self, family: str) -> bool:
+        """Whether general sets label such RNAs by type (tRNA, rRNA, SRP, RNase P, tmRNA, group I), not by accession."""
+        name, kind = self.names.get(family, ("", ""))
+        return bool(_NAMED_BY_TYPE.search(name)) or "rRNA;" in kind or "tRNA;" in kind
+
+
+def load_structures(paths: Iterable[Path], *, max_length: int | None = None) -> list[StructureRecord]:
+    """All records of the files (any structure format), those longer than ``max_length`` left out."""
+    return [
+        record
+        for path in paths
+        for record in read_structures(path)
+        if max_length is None or len(record.sequence) <= max_length
+    ]
+
+
+def draw_dev_families(
+    records: Sequence[StructureRecord],
+    table: FamilyTable,
+    *,
+    seed: int = 0,
+    families: int = 150,
+    rows: int = 1000,
+    largest_group: int = 400,
+) -> list[str]:
+    """Families to hold out whole, so that what is learned can be measured on families never seen.
+
+    Families fall into groups that share 8-mers. Groups are drawn at random, those with a published structure
+    first, until both counts are reached. Not drawn: groups with a family that other sets name by type, and those
+    with more than ``largest_group`` rows (one of them would be most of the set).
+
+    Returns:
+        accessions, ascending.
+    """
+    labels = [record.family for record in records]
+    groups = linked_groups([record.sequence for record in records], labels)
+    sizes = {label: 0 for label in groups}
+    for label in labels:
+        sizes[label] += 1
+    members: dict[int, list[str]] = {}
+    for label, group in groups.items():
+        members.setdefault(group, []).append(label)
+    eligible = [
+        sorted(group)
+        for group in members.values()
+        if sum(sizes[f] for f in group) <= largest_group and not any(table.is_named_by_type(f) for f in group)
+    ]
+    eligible.sort()
+    order = np.random.default_rng(seed).permutation(len(eligible))
+    queue = sorted(order, key=lambda k: not any(f in table.published for f in eligible[k]))
+    drawn: list[str] = []
+    for k in queue:
+        if len(drawn) >= families and sum(sizes[f] for f in drawn) >= rows:
+            break
+        drawn += eligible[k]
+    return sorted(drawn)
+
+
+def shipped_dev_families() -> frozenset[str]:
+    """The committed list of held-out Rfam families of the project's own development set."""
+    text = resources.files("rnafm_cli.structure").joinpath(_FAMILY_LIST).read_text(encoding="utf-8")
+    return frozenset(line.split()[0] for line in text.splitlines() if line.strip() and not line.startswith("#"))
+
+
+def without_families(records: Iterable[StructureRecord], families: Collection[str]) -> list[StructureRecord]:
+    """The records of other families."""
+    return [record for record in records if record.family not in families]
+
+
+def without_close(records: Sequence[StructureRecord], held_out: Sequence[StructureRecord]) -> list[StructureRecord]:
+    """The records whose 8-mers are not close to a held-out record's, and whose sequence is none of theirs."""
+    if not records or not held_out:
+        return list(records)
+    close = close_to_any([record.sequence for record in records], [record.sequence for record in held_out])
+    return [record for record, is_close in zip(records, close, strict=True) if not is_close]
+
+
+def family_groups(records: Sequence[StructureRecord]) -> np.ndarray:
+    """(n,) group numbers for sampling: the Rfam family where there is one, else a cluster of close sequences."""
+    labels = [record.family if record.family.startswith("RF0") else "" for record in records]
+    loose = [k for k, label in enumerate(labels) if not label]
+    for k, cluster in zip(loose, greedy_clusters([records[k].sequence for k in loose]), strict=True):
+        labels[k] = f"cluster {cluster}"
+    return np.unique(np.asarray(labels), return_inverse=True)[1]
+
+
+def cluster_dev_split(
+    records: Sequence[StructureRecord], *, share: float, seed: int
+) -> tuple[list[StructureRecord], list[StructureRecord]]:
+    """Split records into training and development parts; close sequences stay together.
+
+    Returns:
+        (training, development); the second holds about ``share`` of the records, and not more.
+
+    Raises:
+        InputError: when all records hang together.
+    """
+    labels = [str(k) for k in range(len(records))]
+    groups = linked_groups([record.sequence for record in records], labels)
+    group_of = np.asarray([groups[label] for label in labels])
+    is_dev = drawn_groups(group_of, share=share, seed=seed)
+    if not is_dev.any():
+        raise InputError(
+            f"no part of the {len(records)} records can be held out: the smallest group of alike ones is larger than "
+            f"{max(1, round(share * len(records)))}",
+            hint="give a development set with --dev",
+        )
+    return (
+        [record for record, dev in zip(records, is_dev, strict=True) if not dev],
+        [record for record, dev in zip(records, is_dev, strict=True) if dev],
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoldFiles:
+    """Where the records come from.
+
+    Args:
+        train: files filtered against every development set.
+        partners: files that are the published training partners of ``dev``: filtered against held-out families only.
+        dev: development files; a share of the training clusters if there are none.
+        families: file whose held-out families make up the development set ``newfam``.
+    """
+
+    train: tuple[Path, ...]
+    partners: tuple[Path, ...] = ()
+    dev: tuple[Path, ...] = ()
+    families: Path | None = None
+
+
+@dataclass
+class FoldData:
+    """Records to train on with the probability of drawing each, and the development sets by name."""
+
+    train: list[StructureRecord]
+    weights: np.ndarray
+    dev: dict[str, list[StructureRecord]]
+    counts: dict[str, int]
+    """How many records were read and dropped, by reason."""
+
+    def sha256(self) -> str:
+        """SHA-256 (hex) of the training records, by which a stopped run knows them."""
+        pairs = [record.pairs for record in self.train]
+        counts = np.asarray([len(part) for part in pairs], dtype=np.int64)
+        return rows_sha256((record.sequence for record in self.train), counts, np.concatenate(pairs))
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """(n,) length of each training record."""
+        return np.asarray([len(record.sequence) for record in self.train])
+
+
+def new_families(path: Path) -> list[StructureRecord]:
+    """The records of a file that belong to the project's held-out families."""
+    families = shipped_dev_families()
+    return [record for record in load_structures([path]) if record.family in families]
+
+
+def assemble(files: FoldFiles, config: FoldConfig, *, report: Callable[[str], None] = lambda line: None) -> FoldData:
+    """Read all files and take out of training what is close to a development record.
+
+    Raises:
+        UsageError: for two development sets of one name.
+        InputError: when nothing is left to train on.
+    """
+    limit = config.data.max_length
+    names = [_name(path) for path in files.dev] + ["newfam"] * bool(files.families)
+    if repeated := {name for name in names if names.count(name) > 1}:
+        raise UsageError(
+            f"two development sets are called '{min(repeated)}'",
+            hint="a file's name up to its first dot is its set's name; 'newfam' is that of --families",
+        )
+    dev = {_name(path): load_structures([path]) for path in files.dev}
+    held = new_families(files.families) if files.families else []
+    counts: dict[str, int] = {}
+    train: list[StructureRecord] = []
+    for part, against in ((files.partners, held), (files.train, [*held, *(r for rows in dev.values() for r in rows)])):
+        records = load_structures(part, max_length=limit)
+        counts["read"] = counts.get("read", 0) + len(records)
+        if config.data.hold_families:
+            kept = without_families(records, shipped_dev_families())
+            counts["held-out family"] = counts.get("held-out family", 0) + len(records) - len(kept)
+            records = kept
+        kept = without_close(records, against)
+        counts["close to a development record"] = (
+            counts.get("close to a development record", 0) + len(records) - len(kept)
+        )
+        train += kept
+    unique = _unique(train)
+    counts["repeated"] = len(train) - len(unique)
+    train = unique
+    if not dev:
+        train, own = cluster_dev_split(train, share=config.data.dev_share, seed=config.data.seed)
+        dev = {"dev": own}
+    if held:
+        dev["newfam"] = held
+    if not train:
+        raise InputError("no record is left to train on", hint=f"longest allowed are {limit} nt (data.max_length)")
+    counts["train"] = len(train)
+    report("training records: " + ", ".join(f"{name} {count}" for name, count in counts.items()))
+    weights = sampling_weights(
+        np.asarray([len(record.sequence) for record in train]), family_groups(train), draw_rules(config)
+    )
+    return FoldData(train, weights, dev, counts)
+
+
+def draw_rules(config: FoldConfig) -> Draw:
+    """The sampling section as rules of the batch maker."""
+    section = config.sampling
+    return Draw(
+        pair_budget=section.pair_budget,
+        most=section.most,
+        group_power=section.group_power,
+        length_power=section.length_power,
+        length_knee=section.length_knee,
+        round_size=section.round_size,
+    )
+
+
+def _unique(records: Sequence[StructureRecord]) -> list[StructureRecord]:
+    # The first file that holds a sequence decides its structure.
+    return list({record.sequence: record for record in reversed(records)}.values())[::-1]
+
+
+def _name(path: Path) -> str:
+    return path.name.split(".")[0]

@@ -1,0 +1,395 @@
+"""The pair head: each base chooses its partner, or none, starting from what thermodynamics says.
+
+Logits are the network's output added to the logarithm of the prior's pair probabilities, so that an untrained head
+is the prior and training can only correct it. Any subset of the three inputs works.
+
+Shape suffixes: B batch, L bases (padded to an even number inside), D embedding width, W width per base, C channels, I
+input width.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rnafm_cli.encoder.config import EncoderConfig
+from rnafm_cli.encoder.network import EncoderLayer, rotary_tables
+from rnafm_cli.encoder.runtime import mixed_precision
+from rnafm_cli.rna.alphabet import letter_codes
+from rnafm_cli.structure.pair_map import PAIR_FEATURES, CoarseMap, base_mask, pair_features, refine
+from rnafm_cli.weights.files import known_values
+
+__all__ = [
+    "BaseMixer",
+    "INPUTS",
+    "PairConfig",
+    "PairHead",
+    "PairInputs",
+    "PairLogits",
+    "PairView",
+    "padded",
+    "pair_inputs",
+    "pair_probabilities",
+]
+
+
+_HEAD_WIDTH = 48
+
+
+class BaseMixer(nn.Module):
+    """Adds to the features of each base what the other bases of its RNA say; adds nothing before training.
+
+    Args:
+        inputs: width of what comes in.
+        width: width of what goes out.
+        layers: transformer layers with rotary positions.
+        inner: their width, a multiple of 48.
+    """
+
+    def __init__(self, inputs: int, width: int, *, layers: int, inner: int) -> None:
+        super().__init__()
+        shape = EncoderConfig(
+            layers=layers, width=inner, heads=max(1, inner // _HEAD_WIDTH), ffn=4 * inner, positions="rotary"
+        )
+        self.head_width = inner // shape.heads
+        self.enter = nn.Linear(inputs, inner)
+        stack = [EncoderLayer(shape) for _ in range(layers)]
+        self.layers = nn.ModuleList(stack)
+        self.norm = nn.LayerNorm(inner)
+        self.leave = nn.Linear(inner, width)
+        for layer in stack:
+            for last in (layer.out, layer.ffn_out):
+                nn.init.normal_(last.weight, std=0.02)
+                nn.init.zeros_(last.bias)
+        nn.init.zeros_(self.leave.weight)
+        nn.init.zeros_(self.leave.bias)
+
+    def forward(self, x_BLI: Tensor, lengths_B: Tensor) -> Tensor:
+        """(B, L, W); results of one RNA do not depend on the others or on padding."""
+        length = x_BLI.shape[1]
+        x = self.enter(x_BLI)
+        key_mask = None
+        if bool((lengths_B < length).any()):
+            key_mask = base_mask(lengths_B, length)[:, None, None, :]
+        rotation = rotary_tables(length, self.head_width, x.device)
+        for layer in self.layers:
+            x, _ = layer(x, key_mask, rotation)
+        return self.leave(self.norm(x.to(torch.float32)))
+
+
+INPUTS = ("embedding", "sequence", "prior")
+MIN_DISTANCE = 4
+PRIOR_FLOOR = 5e-4
+"""Prior probabilities below this count as zero: training reads them from a cache that ends here."""
+
+_EPSILON = 1e-4
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairConfig:
+    """Everything that fixes the pair head's tensors and its arithmetic."""
+
+    embedding: int
+    """Width of the encoder's representations; 0 for a head without them."""
+    width: int = 64
+    mixer_width: int = 144
+    mixer_layers: int = 0
+    """Transformer layers over the bases; 0 for none."""
+    channels: int = 64
+    dilations: tuple[int, ...] = (1, 2, 4, 1, 2, 4, 1, 2)
+    heads: int = 16
+    fine: int = 16
+    """Channels of the full-resolution part."""
+    axial_every: int = 4
+    dropout: float = 0.1
+    inputs: tuple[str, ...] = INPUTS
+    """Inputs that training showed; others must not be given."""
+    parameters: tuple[str, ...] = ("turner2004",)
+    """Energy parameters behind the prior, whose pair probabilities are averaged."""
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> PairConfig:
+        """From a model card's plain values."""
+        return cls(**known_values(cls, values))
+
+
+@dataclass
+class PairInputs:
+    """A padded batch.
+
+    Args:
+        lengths_B: bases of each RNA.
+        letters_BL: 1 to 4 for A, C, G, U, 0 otherwise and in padding.
+        embedding_BLD: the encoder's representations, special tokens stripped, or None.
+        prior_BLL: pair probabilities, symmetric, or None.
+        has_sequence_B, has_embedding_B, has_prior_B: RNAs for which the input may be used; all if None.
+    """
+
+    lengths_B: Tensor
+    letters_BL: Tensor
+    embedding_BLD: Tensor | None = None
+    prior_BLL: Tensor | None = None
+    has_sequence_B: Tensor | None = None
+    has_embedding_B: Tensor | None = None
+    has_prior_B: Tensor | None = None
+
+    def to(self, device: torch.device) -> PairInputs:
+        """The same batch on another device."""
+        moved: dict[str, Any] = {
+            name: None if value is None else value.to(device) for name, value in vars(self).items()
+        }
+        return PairInputs(**moved)
+
+
+@dataclass
+class PairLogits:
+    """Unnormalised log-odds, float32: ``pair_BLL`` symmetric (-inf where no pair can be), ``unpaired_BL``."""
+
+    pair_BLL: Tensor
+    unpaired_BL: Tensor
+
+    def log_choices(self) -> Tensor:
+        """(B, L, L + 1) log-probability of base i's choice: partner j, or none in the last column."""
+        return torch.cat([self.pair_BLL, self.unpaired_BL[..., None]], dim=-1).log_softmax(dim=-1)
+
+    def probabilities(self) -> Tensor:
+        """(B, L, L) symmetric: mean of the probabilities with which the two bases choose each other."""
+        choice_BLL = self.log_choices()[..., :-1].exp()
+        return 0.5 * (choice_BLL + choice_BLL.transpose(1, 2))
+
+
+@dataclass
+class PairView:
+    """What a pair head makes of a batch.
+
+    Args:
+        logits: without the base that makes the length even.
+        map_BHHC: the coarse map behind them.
+        features_BLLF: the features of pairs that went in.
+    """
+
+    logits: PairLogits
+    map_BHHC: Tensor
+    features_BLLF: Tensor
+
+
+class PairHead(nn.Module):
+    """Pair logits from embeddings, letters and a thermodynamic prior; see :class:`PairInputs`."""
+
+    def __init__(self, config: PairConfig) -> None:
+        super().__init__()
+        self.config = config
+        width, channels = config.width, config.channels
+        if config.embedding:
+            self.embedding_norm = nn.LayerNorm(config.embedding)
+            self.embedding_in = nn.Linear(config.embedding, width)
+        self.no_embedding = nn.Parameter(torch.zeros(width))
+        self.letter = nn.Embedding(5, width)
+        self.no_letter = nn.Parameter(torch.zeros(width))
+        self.unpaired_in = nn.Linear(2, width)
+        if config.mixer_layers:
+            self.mixer = BaseMixer(
+                config.embedding + width, width, layers=config.mixer_layers, inner=config.mixer_width
+            )
+        self.base_norm = nn.LayerNorm(width)
+        self.base = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+        self.dropout = nn.Dropout(config.dropout)
+        self.map = CoarseMap(
+            width=width,
+            channels=channels,
+            dilations=config.dilations,
+            heads=config.heads,
+            axial_every=config.axial_every,
+            dropout=config.dropout / 2,
+        )
+        self.fine_in = nn.Linear(channels, 4 * config.fine)
+        self.fine = nn.Conv2d(config.fine + PAIR_FEATURES, config.fine, 3, padding=1)
+        self.fine_out = nn.Linear(config.fine, 1)
+        self.unpaired_norm = nn.LayerNorm(width)
+        self.unpaired_out = nn.Linear(width, 1)
+        self.unpaired_row = nn.Linear(2 * config.fine, 1)
+        self.prior_weight = nn.Parameter(torch.ones(2))
+        self.no_prior = nn.Parameter(torch.tensor([-5.0, 0.0]))
+        nn.init.normal_(self.letter.weight, std=0.5)
+        for last in (self.fine_out, self.unpaired_out, self.unpaired_row):
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
+
+    def forward(self, inputs: PairInputs) -> PairLogits:
+        """Logits of a batch; results of one RNA do not depend on the others or on padding."""
+        return self.explore(inputs).logits
+
+    def explore(self, inputs: PairInputs) -> PairView:
+        """Logits and the maps behind them, for heads that build on this one."""
+        full = inputs.letters_BL.shape[1]
+        inputs = padded(inputs, 2)
+        lengths_B, letters_BL = inputs.lengths_B, inputs.letters_BL
+        batch, length = letters_BL.shape
+        present = [
+            _present(flag, value is not None, letters_BL)
+            for flag, value in (
+                (inputs.has_sequence_B, letters_BL),
+                (inputs.has_embedding_B, inputs.embedding_BLD),
+                (inputs.has_prior_B, inputs.prior_BLL),
+            )
+        ]
+        has_sequence_B, has_embedding_B, has_prior_B = present
+        real_BL = base_mask(lengths_B, length)
+        prior_BLL = inputs.prior_BLL
+        if prior_BLL is not None:
+            prior_BLL = prior_BLL.float()
+            prior_BLL = torch.where(prior_BLL < PRIOR_FLOOR, 0.0, prior_BLL)
+        unpaired_BL = 1.0 - prior_BLL.sum(dim=-1) if prior_BLL is not None else torch.ones(batch, length)
+        unpaired_BL = unpaired_BL.to(lengths_B.device).clamp(min=_EPSILON)
+
+        x_BLW = self._bases(inputs, has_sequence_B, has_embedding_B, has_prior_B, unpaired_BL) * real_BL[..., None]
+        features_BLLF = pair_features(letters_BL, prior_BLL, has_sequence_B, has_prior_B)
+        map_BHHC = self.map(x_BLW, features_BLLF, lengths_B)
+        fine = refine(self.fine_in(map_BHHC))
+        fine = torch.cat([fine, features_BLLF.to(fine.dtype)], dim=-1)
+        both_BLL = real_BL[:, :, None] & real_BL[:, None, :]
+        fine = fine * both_BLL[..., None]
+        fine = F.relu(self.fine(fine.permute(0, 3, 1, 2))).permute(0, 2, 3, 1)
+
+        raw_BLL = self.fine_out(fine)[..., 0].float()
+        pair_BLL = 0.5 * (raw_BLL + raw_BLL.transpose(1, 2))
+        weight = self.prior_weight.float()
+        default_pair, default_unpaired = self.no_prior.float()
+        on = has_prior_B[:, None, None]
+        if prior_BLL is not None:
+            pair_BLL = pair_BLL + torch.where(on, weight[0] * torch.log(prior_BLL + _EPSILON), default_pair)
+            base_BL = torch.where(on[..., 0], weight[1] * torch.log(unpaired_BL), default_unpaired)
+        else:
+            pair_BLL, base_BL = pair_BLL + default_pair, default_unpaired.expand(batch, length)
+        position = torch.arange(length, device=letters_BL.device)
+        allowed_LL = (position[:, None] - position[None, :]).abs() >= MIN_DISTANCE
+        pair_BLL = pair_BLL.masked_fill(~(both_BLL & allowed_LL), float("-inf"))
+
+        masked = fine * both_BLL[..., None]
+        count_B = lengths_B[:, None, None].to(masked.dtype)
+        row = torch.cat([masked.sum(dim=2) / count_B, masked.amax(dim=2)], dim=-1)
+        free_BL = self.unpaired_out(self.unpaired_norm(x_BLW)) + self.unpaired_row(row)
+        logits = PairLogits(pair_BLL[:, :full, :full], (base_BL + free_BL[..., 0].float())[:, :full])
+        return PairView(logits, map_BHHC, features_BLLF)
+
+    def _bases(
+        self,
+        inputs: PairInputs,
+        has_sequence_B: Tensor,
+        has_embedding_B: Tensor,
+        has_prior_B: Tensor,
+        unpaired_BL: Tensor,
+    ) -> Tensor:
+        absent = self.no_embedding
+        batch, length = inputs.letters_BL.shape
+        normed_BLD = absent.new_zeros(batch, length, self.config.embedding)
+        if inputs.embedding_BLD is not None and self.config.embedding:
+            there = has_embedding_B[:, None, None]
+            normed_BLD = torch.where(there, self.embedding_norm(inputs.embedding_BLD.float()), normed_BLD)
+            embedded = self.embedding_in(normed_BLD)
+            x = torch.where(there, embedded, absent.to(embedded.dtype))
+        else:
+            x = absent.expand(batch, length, -1)
+        letters = torch.where(has_sequence_B[:, None, None], self.letter(inputs.letters_BL), self.no_letter)
+        on_BL = has_prior_B[:, None].float().expand_as(unpaired_BL)
+        prior = self.unpaired_in(torch.stack([unpaired_BL * on_BL, on_BL], dim=-1))
+        x = x + letters + prior
+        if self.config.mixer_layers:
+            x = x + self.mixer(torch.cat([normed_BLD, x.float()], dim=-1), inputs.lengths_B)
+        x = self.dropout(x)
+        return x + self.base(self.base_norm(x))
+
+
+def pair_inputs(
+    sequences: Sequence[str],
+    *,
+    embeddings: Sequence[Tensor] | None,
+    priors: Sequence[np.ndarray] | None,
+    width: int,
+    use_sequence: bool = True,
+) -> PairInputs:
+    """A padded batch of RNAs.
+
+    Args:
+        embeddings: per RNA (L, D), special tokens stripped; None to do without.
+        priors: per RNA (L, L), symmetric; None to do without.
+        width: D.
+        use_sequence: show the letters.
+    """
+    lengths = [len(sequence) for sequence in sequences]
+    widest = max(lengths, default=0)
+    letters_BL = torch.zeros(len(sequences), widest, dtype=torch.long)
+    prior_BLL = torch.zeros(len(sequences), widest, widest) if priors is not None else None
+    embedding_BLD = torch.zeros(len(sequences), widest, width) if embeddings is not None else None
+    for k, (sequence, length) in enumerate(zip(sequences, lengths, strict=True)):
+        letters_BL[k, :length] = torch.from_numpy(letter_codes(sequence))
+        if priors is not None and prior_BLL is not None:
+            prior_BLL[k, :length, :length] = torch.from_numpy(np.ascontiguousarray(priors[k], dtype=np.float32))
+        if embeddings is not None and embedding_BLD is not None:
+            embedding_BLD[k, :length] = embeddings[k]
+    return PairInputs(
+        torch.tensor(lengths),
+        letters_BL,
+        embedding_BLD,
+        prior_BLL,
+        has_sequence_B=torch.full((len(sequences),), use_sequence),
+    )
+
+
+@torch.inference_mode()
+def pair_probabilities(
+    head: PairHead,
+    sequences: Sequence[str],
+    *,
+    embeddings: Sequence[Tensor] | None = None,
+    priors: Sequence[np.ndarray] | None = None,
+    use_sequence: bool = True,
+    bf16: bool = False,
+) -> list[np.ndarray]:
+    """Pair probabilities of a few RNAs of similar length, one padded batch.
+
+    Args:
+        head: in evaluation mode.
+        sequences: upper-case RNA.
+        embeddings: per RNA (L, D), special tokens stripped; None to do without.
+        priors: per RNA (L, L), symmetric; None to do without.
+        use_sequence: show the letters to the head.
+        bf16: run the map in bfloat16.
+
+    Returns:
+        per RNA (L, L) float32, symmetric.
+    """
+    device = head.no_letter.device
+    inputs = pair_inputs(
+        sequences, embeddings=embeddings, priors=priors, width=head.config.embedding, use_sequence=use_sequence
+    ).to(device)
+    with mixed_precision(device.type, bf16=bf16):
+        p_BLL = head(inputs).probabilities().float().cpu().numpy()
+    return [p_BLL[k, : len(sequence), : len(sequence)].copy() for k, sequence in enumerate(sequences)]
+
+
+def padded(inputs: PairInputs, multiple: int) -> PairInputs:
+    """The same batch with its width padded to a multiple."""
+    extra = -inputs.letters_BL.shape[1] % multiple
+    if not extra:
+        return inputs
+    prior, embedding = inputs.prior_BLL, inputs.embedding_BLD
+    return dataclasses.replace(
+        inputs,
+        letters_BL=F.pad(inputs.letters_BL, (0, extra)),
+        prior_BLL=None if prior is None else F.pad(prior, (0, extra, 0, extra)),
+        embedding_BLD=None if embedding is None else F.pad(embedding, (0, 0, 0, extra)),
+    )
+
+
+def _present(flag_B: Tensor | None, given: bool, like: Tensor) -> Tensor:
+    if flag_B is None or not given:
+        return torch.full((like.shape[0],), given, device=like.device)
+    return flag_B

@@ -1,0 +1,143 @@
+"""Chains for training contact and distance heads, with all that the networks see of them computed once.
+
+Shape suffixes: L residues, D embedding width.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from rnafm_cli.encoder.batches import buckets
+from rnafm_cli.encoder.embed import embed_batch
+from rnafm_cli.encoder.network import Encoder
+from rnafm_cli.errors import InputError
+from rnafm_cli.io.chain_files import read_chains
+from rnafm_cli.rna.chains import Chain, without_repeats
+from rnafm_cli.structure.batches import Example, sampling_weights
+from rnafm_cli.structure.chain_folds import folds_of
+from rnafm_cli.structure.prior_cache import PriorCache
+from rnafm_cli.structure.tertiary_recipe import TertiaryRecipe
+from rnafm_cli.training.head_state import rows_sha256
+
+__all__ = ["ChainSet", "chains_sha256", "load_chains", "prepare_examples"]
+
+
+_TOKENS_AT_ONCE = 4096
+
+Report = Callable[[str], None]
+
+
+def chains_sha256(chains: Sequence[Chain]) -> str:
+    """SHA-256 (hex) of chains in their order: ids, sequences, and the distances or contacts that are known."""
+    known = (chain.contacts() if chain.distance_LL is None else chain.distance_LL for chain in chains)
+    return rows_sha256((f"{chain.id} {chain.sequence}" for chain in chains), *known)
+
+
+@dataclass(frozen=True)
+class ChainSet:
+    """Chains in folds.
+
+    Args:
+        examples: each chain with its inputs.
+        folds: (n,) fold of each.
+        groups: (n,) group of like chains of each.
+        counts: how many were read and dropped, by reason.
+    """
+
+    examples: tuple[Example, ...]
+    folds: np.ndarray
+    groups: np.ndarray
+    counts: dict[str, int]
+
+    def outside(self, fold: int | None) -> np.ndarray:
+        """Numbers of the chains that are trained on when a fold is held out; all for None."""
+        return np.flatnonzero(self.folds != (-1 if fold is None else fold))
+
+    def inside(self, fold: int) -> np.ndarray:
+        """Numbers of the chains of a fold."""
+        return np.flatnonzero(self.folds == fold)
+
+    def weights(self, members: np.ndarray, recipe: TertiaryRecipe) -> np.ndarray:
+        """Probability with which each of some chains is drawn."""
+        lengths = np.asarray([len(self.examples[k].chain) for k in members])
+        _, groups = np.unique(self.groups[members], return_inverse=True)
+        return sampling_weights(np.minimum(lengths, recipe.sampling.crop), groups, recipe.draw_rules())
+
+
+def load_chains(
+    files: Sequence[Path], recipe: TertiaryRecipe, *, reject: Callable[[InputError], None], report: Report
+) -> tuple[list[Chain], dict[str, int]]:
+    """Read HDF5 files, structure files or folders of them; drop chains by length, and repeated ones.
+
+    Returns:
+        The chains, and how many were read and dropped, by reason.
+
+    Raises:
+        InputError: when nothing is left.
+    """
+    read: list[Chain] = []
+    for path in files:
+        read += read_chains(path) if path.is_file() and path.suffix in (".h5", ".hdf5") else _structures(path, reject)
+    section, counts = recipe.data, Counter(read=len(read))
+    fitting = [chain for chain in read if section.min_length <= len(chain) <= section.max_length]
+    counts["too short or long"] = len(read) - len(fitting)
+    chains = without_repeats(fitting)
+    counts["similar to a chain with distances"] = len(fitting) - len(chains)
+    known = [chain for chain in chains if (chain.contacts()[np.triu_indices(len(chain), k=1)] >= 0).any()]
+    counts["nothing known"] = len(chains) - len(known)
+    if not known:
+        raise InputError(
+            "no chain is left to train on",
+            hint=f"{section.min_length} to {section.max_length} residues are used (data.min_length, data.max_length)",
+        )
+    counts["chains"], counts["with distances"] = len(known), sum(c.distance_LL is not None for c in known)
+    report("chains: " + ", ".join(f"{name} {count}" for name, count in counts.items()))
+    return known, dict(counts)
+
+
+def prepare_examples(
+    chains: Sequence[Chain],
+    counts: dict[str, int],
+    recipe: TertiaryRecipe,
+    *,
+    encoder: Encoder | None,
+    prior_file: Path | None,
+    progress: Callable[[int, int], None] | None = None,
+) -> ChainSet:
+    """Run the encoder and ViennaRNA over all chains, once.
+
+    Args:
+        encoder: None for heads without embeddings.
+        prior_file: cache of pair probabilities to use and complete; None for heads without them.
+    """
+    folds, groups = folds_of(chains, folds=recipe.data.folds, seed=recipe.data.seed)
+    examples = [Example(chain) for chain in chains]
+    if prior_file is not None:
+        cache = PriorCache(prior_file, recipe.trunk.parameters)
+        cache.add_missing((chain.sequence for chain in chains), report=progress)
+        examples = [
+            dataclasses.replace(one, prior_LL=cache[one.chain.sequence].dense(len(one.chain))) for one in examples
+        ]
+    if encoder is not None:
+        for group in buckets([len(chain) + 2 for chain in chains], _TOKENS_AT_ONCE):
+            with torch.no_grad():
+                found = embed_batch(encoder, [chains[k].sequence for k in group], bf16=False)
+            for k, rows_LD in zip(group, found, strict=True):
+                # A view would keep the whole batch in memory.
+                examples[k] = dataclasses.replace(examples[k], embedding_LD=rows_LD.half().clone())
+    return ChainSet(tuple(examples), folds, groups, counts)
+
+
+def _structures(path: Path, reject: Callable[[InputError], None]) -> list[Chain]:
+    try:
+        return read_chains(path, reject=reject) if path.is_dir() else read_chains(path)
+    except InputError as error:
+        reject(error)
+        return []

@@ -1,0 +1,193 @@
+"""The heads behind contacts and distances: the pair head of secondary structure, and a map above it.
+
+The pair head may come trained from ``fold`` (the paper's transfer learning) or start at random. Its coarse map and its
+pair probabilities go through residual blocks or a U-Net; every pair of bases then gets the
+logit of a contact, a distance, and a histogram of distances. Shape suffixes: B batch, L bases, H = half of L, C
+channels, E channels of evidence, S ranges of separation, K outputs of a pair or bins of distance.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rnafm_cli.rna.chains import FARTHEST
+from rnafm_cli.structure.pair import PairConfig, PairHead, PairInputs, padded
+from rnafm_cli.structure.pair_map import PAIR_FEATURES, PairUNet, base_mask, coarsen, map_mask, refine
+from rnafm_cli.weights.files import known_values
+
+__all__ = [
+    "BIN_CENTRES",
+    "BIN_EDGES",
+    "Readout",
+    "SEPARATION_RANGES",
+    "TertiaryConfig",
+    "TertiaryHead",
+    "TertiaryLogits",
+    "separation_ranges",
+]
+
+
+Readout = Literal["binned", "regression"]
+
+BIN_EDGES = (2.0, 3.0, 3.5, 4.0, *(float(k) for k in range(5, 21)))
+"""Å. Bonded neighbours lie below the first edge, base pairs between the first two."""
+BIN_CENTRES = (1.6, 2.8, 3.3, 3.75, *(k + 0.5 for k in range(4, 20)), FARTHEST)
+EVIDENCE = 4
+"""Pair probabilities of the pair head and of the prior, and their scaled logarithms."""
+REACH = 3
+"""Pairs this many steps away on both sides still tell of a pair directly."""
+_FIXED = 2
+_EPSILON = 1e-3
+_SEPARATIONS = (*range(1, 41), 48, 56, 68, 80, 100, 130, 160, 220)
+SEPARATION_RANGES = len(_SEPARATIONS) + 1
+"""Exact up to 40, then wider and wider."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TertiaryConfig:
+    """Everything that fixes a head's tensors and its arithmetic."""
+
+    pair: PairConfig
+    widths: tuple[int, ...] = (64,)
+    """Channels of the map above the pair head, finest level first; one level is no U-Net."""
+    blocks: int = 3
+    """Residual blocks of a level, on the way down and again on the way up."""
+    fine: int = 16
+    """Channels that the map brings to full resolution."""
+    patch: int = 32
+    """Channels made of the pair probabilities around each pair."""
+    dropout: float = 0.1
+    readout: Readout = "binned"
+    """Where distances are read: the mean of the histogram, or the regression."""
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> TertiaryConfig:
+        """From a model card's plain values."""
+        kept = known_values(cls, values)
+        return cls(**{**kept, "pair": PairConfig.from_dict(kept["pair"])})
+
+
+@dataclass
+class TertiaryLogits:
+    """Symmetric maps, float32: ``contact_BLL`` log-odds, ``regression_BLL`` (before the sigmoid, of distance / 20), and
+    ``bins_BLLK`` logits of the bins; the latter two None where no distances were asked for.
+    """
+
+    contact_BLL: Tensor
+    regression_BLL: Tensor | None
+    bins_BLLK: Tensor | None
+
+    def contacts(self) -> Tensor:
+        """(B, L, L) probability of a contact."""
+        return self.contact_BLL.sigmoid()
+
+    def distances(self, readout: Readout = "binned") -> tuple[Tensor, Tensor]:
+        """Expected distance and its standard deviation, both (B, L, L) Å, from 0 to 20."""
+        assert self.bins_BLLK is not None and self.regression_BLL is not None
+        share_BLLK = self.bins_BLLK.softmax(dim=-1)
+        centres_K = torch.tensor(BIN_CENTRES, device=share_BLLK.device)
+        mean_BLL = share_BLLK @ centres_K
+        if readout == "regression":
+            mean_BLL = FARTHEST * self.regression_BLL.sigmoid()
+        spread_BLL = (share_BLLK * (centres_K - mean_BLL[..., None]).square()).sum(dim=-1)
+        return mean_BLL, spread_BLL.sqrt()
+
+
+class TertiaryHead(nn.Module):
+    """Contact logits and distances from embeddings, letters and a thermodynamic prior (any of them)."""
+
+    def __init__(self, config: TertiaryConfig) -> None:
+        super().__init__()
+        self.config = config
+        finest, outputs = config.widths[0], _FIXED + len(BIN_CENTRES)
+        self.fold = PairHead(config.pair)
+        self.enter = nn.Linear(config.pair.channels + 4 * EVIDENCE, finest)
+        self.body = PairUNet(config.widths, blocks=config.blocks, dropout=config.dropout)
+        self.norm = nn.LayerNorm(finest, bias=False)
+        self.fine_in = nn.Linear(finest, 4 * config.fine)
+        self.fine = nn.Conv2d(config.fine + PAIR_FEATURES + EVIDENCE, config.fine, 3, padding=1)
+        self.patch = nn.Conv2d(PAIR_FEATURES + EVIDENCE, config.patch, 2 * REACH + 1, padding=REACH)
+        self.dropout = nn.Dropout2d(config.dropout)
+        self.out = nn.Linear(config.fine + config.patch, outputs)
+        self.direct = nn.Conv2d(EVIDENCE, outputs, 2 * REACH + 1, padding=REACH, bias=False)
+        self.separation = nn.Embedding(SEPARATION_RANGES, outputs)
+        for parameter in (self.out.weight, self.out.bias, self.direct.weight, self.separation.weight):
+            nn.init.zeros_(parameter)
+        # Probable pairs nearby mean a contact: the head starts from the free guess and learns the rest.
+        with torch.no_grad():
+            slope_K = torch.tensor([3.0, -3.0, *(2.0 - 0.2 * centre for centre in BIN_CENTRES)])
+            middle = slice(REACH - 1, REACH + 2)
+            self.direct.weight[:, 0, middle, middle] = 0.5 * slope_K[:, None, None]
+            self.direct.weight[:, 0, REACH, REACH] = slope_K
+
+    def forward(self, inputs: PairInputs, *, distances: bool = True) -> TertiaryLogits:
+        """Maps of a batch; results of one RNA do not depend on the others or on padding.
+
+        Args:
+            distances: compute the outputs about distances, too.
+        """
+        full = inputs.letters_BL.shape[1]
+        inputs = padded(inputs, 2 * self.body.multiple)
+        length, lengths_B = inputs.letters_BL.shape[1], inputs.lengths_B
+        view = self.fold.explore(inputs)
+        real_BL = base_mask(lengths_B, length)
+        both_BLL1 = (real_BL[:, :, None] & real_BL[:, None, :])[..., None]
+        evidence_BLLE = self._evidence(view.logits.probabilities(), inputs) * both_BLL1
+        # Contacts come first, so that leaving out the distances takes rows off the same products.
+        wanted = slice(None) if distances else slice(1)
+        image_BELL = evidence_BLLE.permute(0, 3, 1, 2)
+        direct_BLLK = F.conv2d(image_BELL, self.direct.weight[wanted], padding=REACH).permute(0, 2, 3, 1)
+        evidence_BLLE = evidence_BLLE.to(view.map_BHHC.dtype)
+        x_BHHC = self.enter(torch.cat([view.map_BHHC, coarsen(evidence_BLLE)], dim=-1))
+        halves_B = torch.div(lengths_B + 1, 2, rounding_mode="floor")
+        x_BHHC = x_BHHC * map_mask(halves_B, length // 2, x_BHHC.dtype)
+        x_BHHC = self.norm(self.body(x_BHHC, halves_B)).to(view.map_BHHC.dtype)
+        around = torch.cat([view.features_BLLF.to(x_BHHC.dtype), evidence_BLLE], dim=-1) * both_BLL1
+        fine = torch.cat([refine(self.fine_in(x_BHHC)) * both_BLL1, around], dim=-1)
+        parts = [self.fine(fine.permute(0, 3, 1, 2)), self.patch(around.permute(0, 3, 1, 2))]
+        fine = self.dropout(F.relu(torch.cat(parts, dim=1))).permute(0, 2, 3, 1)
+        raw_BLLK = F.linear(fine, self.out.weight[wanted], self.out.bias[wanted]).float() + direct_BLLK.float()
+        raw_BLLK = raw_BLLK[:, :full, :full]
+        usual_LLK = self.separation.weight[:, wanted][separation_ranges(full, raw_BLLK.device)]
+        # 5' base first: what lies on either side of a helix is not the same, so the two halves are not averaged.
+        upper_LL1 = torch.ones(full, full, dtype=torch.bool, device=raw_BLLK.device).triu()[..., None]
+        raw_BLLK = torch.where(upper_LL1, raw_BLLK, raw_BLLK.transpose(1, 2)) + usual_LLK
+        if not distances:
+            return TertiaryLogits(raw_BLLK[..., 0], None, None)
+        return TertiaryLogits(raw_BLLK[..., 0], raw_BLLK[..., 1], raw_BLLK[..., _FIXED:])
+
+    def _evidence(self, p_BLL: Tensor, inputs: PairInputs) -> Tensor:
+        """(B, L, L, E) of :data:`EVIDENCE`; the prior's are zero where it is absent."""
+        prior_BLL = torch.zeros_like(p_BLL) if inputs.prior_BLL is None else inputs.prior_BLL.float()
+        on_BLL = torch.ones_like(p_BLL) if inputs.prior_BLL is not None else torch.zeros_like(p_BLL)
+        if inputs.has_prior_B is not None:
+            on_BLL = on_BLL * inputs.has_prior_B[:, None, None]
+        maps = [p_BLL, _scaled_log(p_BLL), prior_BLL * on_BLL, _scaled_log(prior_BLL) * on_BLL]
+        return torch.stack(maps, dim=-1)
+
+    @torch.no_grad()
+    def set_usual(self, usual_SK: Tensor) -> None:
+        """Start from what is usual at each separation.
+
+        Args:
+            usual_SK: log-odds of a contact, of distance / 20, and log-shares of the bins, for each range.
+        """
+        self.separation.weight.copy_(usual_SK)
+
+
+def _scaled_log(p_BLL: Tensor) -> Tensor:
+    """0 for no probability, 1 for certainty."""
+    return torch.log(p_BLL / _EPSILON + 1.0) / math.log(1.0 / _EPSILON + 1.0)
+
+
+def separation_ranges(length: int, device: torch.device | None = None) -> Tensor:
+    """(L, L) number of the range that |i - j| lies in, below ``SEPARATION_RANGES``."""
+    position = torch.arange(length, device=device)
+    apart_LL = (position[:, None] - position).abs()
+    return torch.bucketize(apart_LL, torch.tensor(_SEPARATIONS, device=device), right=True)

@@ -1,0 +1,145 @@
+"""How likely each nucleotide is unpaired: computed, or read from what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnafm_cli.encoder.embed import encode
+from rnafm_cli.encoder.model import NamedModel
+from rnafm_cli.errors import UsageError
+from rnafm_cli.io.pair_probabilities import read_pair_probabilities
+from rnafm_cli.rna import thermo
+from rnafm_cli.rna.records import SequenceRecord
+from rnafm_cli.structure.evidence import Evidence, ReactivityProfiles
+from rnafm_cli.structure.fold import load_pair_predictor, prior_cell_bytes
+from rnafm_cli.structure.plan import check_memory, default_max_memory, plan_pairs
+from rnafm_cli.structure.prior import Priors
+
+__all__ = ["COMPUTED", "StructureSource", "structure_source"]
+
+
+COMPUTED = ("thermo", "fold")
+"""ViennaRNA's ensemble, as in training; the model's own structure head."""
+
+
+class StructureSource:
+    """Unpaired probabilities by record; notes what it was asked for in vain.
+
+    Args:
+        name: what to call it.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.without: set[str] = set()
+        """Ids of records of which it knows nothing."""
+
+    def __call__(self, record: SequenceRecord) -> NDArray[np.floating] | None:
+        """(L,) how likely each nucleotide is unpaired, 0 to 1, NaN where unknown; None if nothing is known.
+
+        Raises:
+            InputError: for what does not fit the record, or a record too long to fold in the memory there is.
+        """
+        found_L = self._find(record)
+        if found_L is None:
+            self.without.add(record.id)
+        return found_L
+
+    def _find(self, record: SequenceRecord) -> NDArray[np.floating] | None:
+        raise NotImplementedError
+
+    def unused(self) -> list[str]:
+        """Ids of which something is known that no record has asked for."""
+        return []
+
+
+def structure_source(
+    source: str,
+    model: NamedModel,
+    *,
+    max_bytes: int | None = None,
+    warn: Callable[[str], None] = lambda message: None,
+) -> StructureSource:
+    """What gives a record's unpaired probabilities.
+
+    Args:
+        source: one of ``COMPUTED``; a file ``.h5`` of ``rnafm fold --probs``; or a table (or folder of tables) of
+            positions and scores, such as icSHAPE's, of which what exceeds 1 counts as 1.
+        max_bytes: memory that folding may take; see :func:`rnafm_cli.structure.plan.default_max_memory`.
+        warn: called once when the model's structure head has to do without ViennaRNA.
+
+    Raises:
+        UsageError: when the computation is not possible here.
+        InputError: for an unreadable file.
+    """
+    if source == "thermo":
+        if not thermo.available():
+            raise UsageError("--structure thermo needs ViennaRNA's Python package", hint="pip install ViennaRNA")
+        return _Thermodynamic(max_bytes)
+    if source == "fold":
+        return _Folded(model, max_bytes, warn)
+    if source.endswith((".h5", ".hdf5")):
+        return _Stored(source)
+    return _Measured(source)
+
+
+class _Thermodynamic(StructureSource):
+    def __init__(self, max_bytes: int | None) -> None:
+        super().__init__("thermo")
+        self._priors, self._max_bytes = Priors(thermo.TURNER), max_bytes or default_max_memory()
+
+    def _find(self, record: SequenceRecord) -> NDArray[np.floating]:
+        length = len(record.sequence)
+        plan = plan_pairs(
+            length, self._max_bytes, cell_bytes=0, prior_cell_bytes=prior_cell_bytes(length), windows=False
+        )
+        check_memory(record, plan, self._max_bytes, None)
+        return _unpaired(self._priors.of(record, Evidence()))
+
+
+class _Folded(StructureSource):
+    def __init__(self, model: NamedModel, max_bytes: int | None, warn: Callable[[str], None]) -> None:
+        super().__init__("fold")
+        self._model = model
+        self._predictor = load_pair_predictor(model, prior=True, warn=warn, max_bytes=max_bytes)
+
+    def _find(self, record: SequenceRecord) -> NDArray[np.floating]:
+        plan = self._predictor.plan(len(record.sequence), Evidence())
+        check_memory(record, plan, self._predictor.max_bytes, None)
+        encoded = list(encode([record], self._model.encoder_for("fold"), self._model.runtime))
+        return _unpaired(self._predictor(encoded, [Evidence()])[0])
+
+
+class _Stored(StructureSource):
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self._known = {record.id: _unpaired(p_LL) for record, p_LL in read_pair_probabilities(Path(path))}
+        self._waiting = set(self._known)
+
+    def _find(self, record: SequenceRecord) -> NDArray[np.floating] | None:
+        self._waiting.discard(record.id)
+        return self._known.get(record.id)
+
+    def unused(self) -> list[str]:
+        return [name for name in self._known if name in self._waiting]
+
+
+class _Measured(StructureSource):
+    def __init__(self, path: str) -> None:
+        self._profiles = ReactivityProfiles(path)
+        super().__init__(self._profiles.name)
+
+    def _find(self, record: SequenceRecord) -> NDArray[np.floating] | None:
+        scores_L = self._profiles.of(record)
+        return None if scores_L is None else np.minimum(scores_L, 1.0)
+
+    def unused(self) -> list[str]:
+        return self._profiles.unused()
+
+
+def _unpaired(p_LL: NDArray[np.floating]) -> NDArray[np.floating]:
+    return np.clip(1.0 - p_LL.sum(axis=1), 0.0, 1.0)

@@ -1,1 +1,0 @@
-"""The library API: records in, results out, as generators."""

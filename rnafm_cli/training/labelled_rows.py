@@ -1,0 +1,267 @@
+"""Tables of sequences with a measured value: found, read, split, and kept apart from what they are scored on."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnafm_cli.errors import InputError, UsageError
+from rnafm_cli.io.streams import input_name, open_text
+from rnafm_cli.rna.alphabet import IUPAC_LETTERS
+from rnafm_cli.rna.kmers import groups_by_words, shares_word
+
+__all__ = [
+    "LEAK_WORD",
+    "LabelledRows",
+    "cluster_split",
+    "drawn_groups",
+    "read_classes",
+    "read_labelled",
+    "read_sets",
+    "set_name",
+    "split_sets",
+    "without_leaks",
+]
+
+
+def drawn_groups(group_N: NDArray[np.integer], *, share: float, seed: int) -> NDArray[np.bool_]:
+    """(N,) which members are drawn: groups at random, until ``share`` of the members (one at least) is reached.
+
+    A group too large for what is missing is passed over, so it may be that none is drawn.
+
+    Args:
+        group_N: number of the group of each member, from 0 without gaps.
+    """
+    sizes = np.bincount(group_N)
+    wanted, taken = max(1, round(share * len(group_N))), 0
+    chosen = np.zeros(len(sizes), dtype=np.bool_)
+    for group in np.random.default_rng(seed).permutation(len(sizes)):
+        if taken + sizes[group] <= wanted:
+            chosen[group] = True
+            taken += int(sizes[group])
+    return chosen[group_N]
+
+
+LEAK_WORD = 30
+"""A training row that shares a word of this length with a development row of any set is left out."""
+CLUSTER_WORD = 20
+"""Rows of a table without a split that share a word of this length stay on one side."""
+
+_CLEAN = str.maketrans("acgutrykmswbdhvnT", "ACGUURYKMSWBDHVNU")
+_REST = str.maketrans(dict.fromkeys(IUPAC_LETTERS))
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledRows:
+    """The rows of one set.
+
+    Args:
+        name: of the set: its file's stem.
+        sequences: clean upper-case RNA.
+        values: (n,) float: label 0 or 1, or a measured number.
+        splits: (n,) ``train``, ``dev`` or another word; empty where the table has no such column.
+        ids: names of the rows, or empty strings.
+    """
+
+    name: str
+    sequences: list[str]
+    values: NDArray[np.float64]
+    splits: NDArray[np.str_]
+    ids: list[str]
+
+    def __len__(self) -> int:
+        return len(self.sequences)
+
+    def part(self, split: str) -> LabelledRows:
+        """The rows of one split."""
+        return self.take(np.flatnonzero(self.splits == split))
+
+    def take(self, rows: NDArray[np.integer]) -> LabelledRows:
+        """Some rows, by number."""
+        return LabelledRows(
+            self.name,
+            [self.sequences[k] for k in rows],
+            self.values[rows],
+            self.splits[rows],
+            [self.ids[k] for k in rows],
+        )
+
+
+def set_name(path: Path) -> str:
+    """What a set is called: its file's name without suffixes."""
+    return path.name.split(".")[0]
+
+
+def read_labelled(path: Path, column: str, *, binary: bool = False) -> LabelledRows:
+    """Read a TSV with the columns ``sequence`` and ``column``; ``split`` and ``id`` may be there.
+
+    Args:
+        binary: values must be 0 or 1.
+
+    Raises:
+        InputError: for a missing column or an unusable row, naming its line.
+    """
+    where = input_name(path)
+    sequences: list[str] = []
+    values: list[float] = []
+    splits: list[str] = []
+    ids: list[str] = []
+    for row, cells in _rows(path, ("sequence", column)):
+        sequences.append(_sequence(cells["sequence"], row))
+        values.append(_value(cells[column], row, column, binary))
+        splits.append(cells.get("split", "").strip())
+        ids.append(cells.get("id", ""))
+    if not sequences:
+        raise InputError(f"{where}: holds no rows")
+    return LabelledRows(set_name(path), sequences, np.asarray(values), np.asarray(splits), ids)
+
+
+def read_classes(path: Path, column: str) -> list[tuple[str, str, str]]:
+    """Clean upper-case RNA, class and split of the rows of a TSV with the columns ``sequence``, ``column``, ``split``.
+
+    Raises:
+        InputError: for a missing column or an unusable row, naming its line.
+    """
+    rows = _rows(path, ("sequence", column, "split"))
+    return [(_sequence(cells["sequence"], row), cells[column].strip(), cells["split"].strip()) for row, cells in rows]
+
+
+def _rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
+    """File and line of each row, and its cells by column."""
+    where = input_name(path)
+    with open_text(path) as lines:
+        table = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
+        header = next(table, [])
+        for name in needed:
+            if name not in header:
+                raise InputError(
+                    f"{where}: has no column '{name}'",
+                    hint=f"a header line names them: {', '.join(dict.fromkeys((*needed, 'split')))} (train, dev)",
+                )
+        for number, cells in enumerate(table, start=2):
+            if not cells:
+                continue
+            if len(cells) != len(header):
+                raise InputError(f"{where}:{number}: {len(cells)} cells under {len(header)} columns")
+            yield f"{where}:{number}", dict(zip(header, cells, strict=True))
+
+
+def cluster_split(rows: LabelledRows, *, share: float, seed: int) -> LabelledRows:
+    """The same rows split into ``train`` and ``dev``; rows that share a long word stay on one side.
+
+    Groups of linked rows are drawn at random into ``dev`` until it holds ``share`` of the rows; a group too large for
+    what is missing stays in ``train``.
+
+    Raises:
+        InputError: when all rows hang together.
+    """
+    is_dev = drawn_groups(groups_by_words(rows.sequences, length=CLUSTER_WORD), share=share, seed=seed)
+    if not is_dev.any() or is_dev.all():
+        raise InputError(
+            f"{rows.name}: its rows cannot be split, they share words of {CLUSTER_WORD} nt with one another",
+            hint="add a column 'split' with train and dev",
+        )
+    return dataclasses.replace(rows, splits=np.where(is_dev, "dev", "train"))
+
+
+def without_leaks(train: Sequence[LabelledRows], dev: Sequence[LabelledRows]) -> list[LabelledRows]:
+    """The training sets without rows that share a 30-mer with a row of any development set, or equal one."""
+    held_out = [sequence for rows in dev for sequence in rows.sequences]
+    sequences = [sequence for rows in train for sequence in rows.sequences]
+    leaks = shares_word(sequences, held_out, length=LEAK_WORD)
+    ends = np.cumsum([len(rows) for rows in train])
+    parts = np.split(leaks, ends[:-1]) if len(train) else []
+    return [rows.take(np.flatnonzero(~part)) for rows, part in zip(train, parts, strict=True)]
+
+
+def _sequence(text: str, where: str) -> str:
+    sequence = text.strip().translate(_CLEAN)
+    if not sequence:
+        raise InputError(f"{where}: an empty sequence")
+    if rest := sequence.translate(_REST):
+        raise InputError(f"{where}: '{rest[0]}' is no nucleotide")
+    return sequence
+
+
+def _value(text: str, where: str, column: str, binary: bool) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = np.nan
+    if not np.isfinite(value) or (binary and value not in (0.0, 1.0)):
+        raise InputError(f"{where}: {column} '{text}' is not {'0 or 1' if binary else 'a number'}")
+    return value
+
+
+Report = Callable[[str], None]
+
+
+def read_sets(paths: Sequence[Path], column: str, *, binary: bool) -> list[LabelledRows]:
+    """The tables of all files; a folder stands for the ``.tsv`` files in it, compressed or not.
+
+    Raises:
+        UsageError: for two files that give one name.
+        InputError: for an unreadable table or an empty folder.
+    """
+    files: list[Path] = []
+    for path in paths:
+        found = sorted(k for k in path.iterdir() if ".tsv" in k.suffixes) if path.is_dir() else [path]
+        if not found:
+            raise InputError(f"{path}: holds no .tsv files")
+        files += found
+    sets = [read_labelled(path, column, binary=binary) for path in files]
+    names = [rows.name for rows in sets]
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(f"two files are called '{name}'", hint="a file's name without suffix is its set's name")
+    return sets
+
+
+def split_sets(
+    sets: Sequence[LabelledRows],
+    *,
+    dev_share: float = 0.1,
+    filter_leaks: bool = True,
+    seed: int = 0,
+    report: Report = lambda line: None,
+) -> tuple[list[LabelledRows], list[LabelledRows], dict[str, int]]:
+    """Training and development parts of each set, and how many rows were left out of training.
+
+    A set without a split is split by groups of rows that share a 20-mer. Training rows that share a 30-mer with a
+    development row of any set go, unless ``filter_leaks`` is off.
+
+    Raises:
+        InputError: for a set without training or development rows, before or after that.
+    """
+    split: list[LabelledRows] = []
+    for rows in sets:
+        if not (rows.splits == "").all():
+            split.append(rows)
+            continue
+        split.append(cluster_split(rows, share=dev_share, seed=seed))
+        dev = int((split[-1].splits == "dev").sum())
+        report(f"{rows.name}: no column 'split'; {dev} of {len(rows)} rows held out, near-copies kept together")
+    train, dev_sets = [rows.part("train") for rows in split], [rows.part("dev") for rows in split]
+    for part, name in [(part, "train") for part in train] + [(part, "dev") for part in dev_sets]:
+        if not len(part):
+            raise InputError(f"{part.name}: has no {name} rows", hint="the column 'split' holds train and dev")
+    given, held = sum(map(len, train)), sum(map(len, dev_sets))
+    counts = {"read": sum(map(len, split)), "of another split": sum(map(len, split)) - given - held}
+    if filter_leaks:
+        before, train = train, without_leaks(train, dev_sets)
+        for whole, kept in zip(before, train, strict=True):
+            if not len(kept):
+                raise InputError(
+                    f"{whole.name}: each of its {len(whole)} training rows shares a 30-mer with a development row",
+                    hint="cut off ends that all rows share, or --set data.filter_leaks=false",
+                )
+        counts["share a 30-mer with a development row"] = given - sum(map(len, train))
+    counts["train"] = sum(map(len, train))
+    counts["dev"] = sum(map(len, dev_sets))
+    return train, dev_sets, counts

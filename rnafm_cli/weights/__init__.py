@@ -1,0 +1,1 @@
+"""Model files and their names: registry, store, download, cards."""

@@ -1,0 +1,307 @@
+"""Named models and files of models, found on this machine and made into networks.
+
+A model consists of components, its encoder and heads, each in a model file. A head names its encoder by
+SHA-256, or carries it along under ``encoder.``.
+
+Folders are searched in this order: the one given (``--weights-dir``), ``$RNAFM_HOME``, the user's cache, the folder
+that ships with the program.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from rnafm_cli.errors import WeightsError
+from rnafm_cli.weights.files import (
+    CARD_SUFFIX,
+    WEIGHTS_SUFFIX,
+    Card,
+    load_model_file,
+    read_card,
+    task_of,
+    tensor_names,
+)
+from rnafm_cli.weights.registry import ENCODER, MODELS, ModelSpec, nearest_name
+
+__all__ = [
+    "EMBEDDED",
+    "Entry",
+    "FOREIGN_SUFFIXES",
+    "cache_dir",
+    "cards_in",
+    "encoder_path",
+    "encoder_read_by",
+    "entries",
+    "find",
+    "in_folders",
+    "load_component",
+    "search_dirs",
+    "shipped_dir",
+    "target_dir",
+]
+
+
+def shipped_dir() -> Path:
+    """The folder of weights that come with the program: package data, or ``weights/`` of a checkout."""
+    here = Path(__file__).resolve()
+    installed = here.with_name("shipped")
+    return installed if installed.is_dir() else here.parents[2] / "weights"
+
+
+def cache_dir() -> Path:
+    """The user's cache: ``$XDG_CACHE_HOME/rnafm`` or ``~/.cache/rnafm``."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rnafm"
+
+
+def search_dirs(weights_dir: Path | None = None) -> list[Path]:
+    """Folders searched for model files, first match first; they need not exist."""
+    home = os.environ.get("RNAFM_HOME")
+    chosen = [weights_dir, Path(home) if home else None]
+    return [*(folder for folder in chosen if folder is not None), cache_dir(), shipped_dir()]
+
+
+def target_dir(weights_dir: Path | None = None) -> Path:
+    """The folder that new model files go to: the first of the search that is not the shipped one."""
+    return search_dirs(weights_dir)[0]
+
+
+def in_folders(stem: str, folders: Iterable[Path]) -> Path | None:
+    """The first model file of this name, without regard to its content."""
+    return next((path for folder in folders if (path := folder / f"{stem}{WEIGHTS_SUFFIX}").is_file()), None)
+
+
+def cards_in(folders: Iterable[Path]) -> list[tuple[Path, Card]]:
+    """All model files with readable cards, in the order of the search."""
+    found: dict[Path, Card] = {}
+    for folder in folders:
+        for path in sorted(folder.glob(f"*{WEIGHTS_SUFFIX}")):
+            try:
+                found.setdefault(path.resolve(), read_card(path))
+            except WeightsError:
+                continue
+    return list(found.items())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A component of a model, present or not."""
+
+    name: str
+    component: str
+    kind: str
+    state: str
+    """``shipped``, ``installed``, ``damaged`` (by its size or card; bytes are not read) or ``missing``."""
+    size: int | None
+    path: Path | None
+
+
+def entries(weights_dir: Path | None = None) -> list[Entry]:
+    """All registered models and all model files found, registered ones first."""
+    folders = search_dirs(weights_dir)
+    listed: list[Entry] = []
+    for name, spec in MODELS.items():
+        for component, stem in spec.components.items():
+            path = in_folders(stem, folders)
+            if path is None:
+                listed.append(Entry(name=name, component=component, kind="-", state="missing", size=None, path=None))
+            else:
+                listed.append(_entry(name, component, path))
+    known = {stem for spec in MODELS.values() for stem in spec.components.values()}
+    for folder in folders:
+        for path in sorted(folder.glob(f"*{WEIGHTS_SUFFIX}")):
+            stem = path.name.removesuffix(WEIGHTS_SUFFIX)
+            if stem not in known:
+                known.add(stem)
+                listed += [_entry(stem, component, path) for component in _components(path)]
+    return listed
+
+
+def _entry(name: str, component: str, path: Path) -> Entry:
+    size = path.stat().st_size
+    try:
+        card = read_card(path)
+        kind, whole = card.kind, card.weights_bytes in (0, size)
+    except WeightsError:
+        kind, whole = "-", False
+    state = "damaged" if not whole else "shipped" if path.parent == shipped_dir() else "installed"
+    return Entry(name=name, component=component, kind=kind, state=state, size=size, path=path)
+
+
+def _components(path: Path) -> list[str]:
+    try:
+        task = task_of(read_card(path))
+        embedded = any(name.startswith("encoder.") for name in tensor_names(path))
+    except WeightsError:
+        return ["-"]
+    return [ENCODER, task] if embedded else [task]
+
+
+FOREIGN_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt")
+EMBEDDED = "encoder."
+
+
+def find(name_or_file: str | Path, *, component: str = ENCODER, weights_dir: Path | None = None) -> Path:
+    """The model file that holds a component of a model.
+
+    Args:
+        name_or_file: a registered name, the name of a model in one of the folders, or a model file: an
+            encoder, or a head, whose encoder is inside it or found by its SHA-256.
+        component: ``encoder`` or a head's task.
+        weights_dir: folder searched first.
+
+    Raises:
+        WeightsError: when there is no such model, component or file.
+    """
+    folders = search_dirs(weights_dir)
+    if _is_file(name_or_file):
+        return _component_beside(_checked_file(Path(name_or_file)), component, folders)
+    name = str(name_or_file)
+    spec = MODELS.get(name)
+    if spec is not None:
+        return _registered(name, spec, component, folders)
+    for stem in (name,) if component == ENCODER else (f"{name}-{component}", name):
+        path = in_folders(stem, folders)
+        if path is not None:
+            return _component_beside(path, component, folders)
+    names = [*MODELS, *(entry.name for entry in entries(weights_dir))]
+    close = nearest_name(name, names)
+    raise WeightsError(
+        f"there is no model '{name}'",
+        hint=f"did you mean {close}?" if close else "see 'rnafm weights list'; a file needs its suffix",
+    )
+
+
+def encoder_path(name_or_file: str | Path, component: str, *, weights_dir: Path | None = None) -> Path:
+    """The model file with the encoder that a head reads: the head's own file where it carries one, else the model's.
+
+    Raises:
+        WeightsError: when the model has no such head or encoder.
+    """
+    path = find(name_or_file, component=component, weights_dir=weights_dir)
+    return path if _embeds_encoder(path) else find(name_or_file, weights_dir=weights_dir)
+
+
+def load_component(
+    name_or_file: str | Path, component: str, *, weights_dir: Path | None = None, any_encoder: bool = False
+) -> tuple[dict[str, Tensor], Card]:
+    """Tensors of a head, as its module names them, and the card of its file.
+
+    Args:
+        any_encoder: the head is only a start for another one: its encoder need not be the model's, nor be here.
+
+    Raises:
+        WeightsError: when the weights are missing or damaged, or were trained on another encoder than the model's.
+    """
+    path = find(name_or_file, component=component, weights_dir=weights_dir)
+    if not any_encoder and not _embeds_encoder(path) and not _needs_none(path):
+        _check_encoder(path, find(name_or_file, weights_dir=weights_dir))
+    prefix = "head." if any(name.startswith("head.") for name in tensor_names(path)) else ""
+    tensors, card = load_model_file(path, prefix=prefix)
+    return {name: tensor for name, tensor in tensors.items() if not name.startswith(EMBEDDED)}, card
+
+
+def _is_file(name_or_file: str | Path) -> bool:
+    text = str(name_or_file)
+    return (
+        isinstance(name_or_file, Path)
+        or os.sep in text
+        or text.endswith((WEIGHTS_SUFFIX, CARD_SUFFIX, *FOREIGN_SUFFIXES))
+    )
+
+
+def _checked_file(path: Path) -> Path:
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such file" if not path.exists() else f"{path}: is not a file")
+    if path.suffix == CARD_SUFFIX:
+        return path.with_name(path.name.removesuffix(CARD_SUFFIX) + WEIGHTS_SUFFIX)
+    if path.suffix != WEIGHTS_SUFFIX:
+        raise WeightsError(
+            f"{path}: is a checkpoint of another program", hint=f"convert it: rnafm weights import {path} --name NAME"
+        )
+    return path
+
+
+def _registered(name: str, spec: ModelSpec, component: str, folders: list[Path]) -> Path:
+    stem = spec.components.get(component)
+    if stem is None:
+        able = [other for other, has in MODELS.items() if component in has.components]
+        raise WeightsError(f"{name} has no {component} component", hint=f"use {' or '.join(able)}" if able else None)
+    path = in_folders(stem, folders)
+    if path is None:
+        if spec.download:
+            hint = f"rnafm weights pull {name}, or rnafm weights import FILE --name {name}"
+        elif component == ENCODER:
+            hint = "they ship with rnafm: install it again"
+        else:
+            hint = f"train a head with 'rnafm finetune {component}' and name its file with --model"
+        raise WeightsError(f"the weights {stem}{WEIGHTS_SUFFIX} are not on this machine", hint=hint)
+    return path
+
+
+def _component_beside(path: Path, component: str, folders: list[Path]) -> Path:
+    """The file of a component of the model that one of its files stands for."""
+    card = read_card(path)
+    if component == task_of(card):
+        return path
+    if component == ENCODER:
+        if _embeds_encoder(path):
+            return path
+        return _encoder_of(card, path, [path.parent, *folders])
+    if card.kind != ENCODER:
+        raise WeightsError(f"{path}: is of kind {card.kind}, not {component}")
+    stem = path.name.removesuffix(WEIGHTS_SUFFIX)
+    sibling = path.with_name(f"{stem}-{component}{WEIGHTS_SUFFIX}")
+    if sibling.is_file():
+        return sibling
+    trained = [
+        other
+        for other, its in cards_in([path.parent, *folders])
+        if task_of(its) == component and its.encoder_sha256 == card.weights_sha256
+    ]
+    if len(trained) == 1:
+        return trained[0]
+    if trained:
+        raise WeightsError(
+            f"{path}: several {component} heads were trained on it ({', '.join(map(str, trained))})",
+            hint="give one of them as the model",
+        )
+    raise WeightsError(f"{path}: is an encoder, and there is no {component} head trained on it")
+
+
+def _embeds_encoder(path: Path) -> bool:
+    return any(name.startswith(EMBEDDED) for name in tensor_names(path))
+
+
+def encoder_read_by(card: Card) -> str | None:
+    """SHA-256 of the file whose encoder a head reads: its own, where that holds one; None for a head without."""
+    return card.weights_sha256 if "encoder" in card.config else card.encoder_sha256
+
+
+def _needs_none(path: Path) -> bool:
+    """Whether a head was trained without an encoder."""
+    card = read_card(path)
+    return card.encoder_sha256 is None and card.config.get("embedding") == 0
+
+
+def _check_encoder(head: Path, encoder: Path) -> None:
+    wanted, found = read_card(head).encoder_sha256, read_card(encoder).weights_sha256
+    if found != wanted:
+        raise WeightsError(
+            f"{head}: was trained on the encoder with sha256 {str(wanted)[:12]}..., but {encoder} has {found[:12]}...",
+            hint="give the head's own file as the model, with its encoder in the same folder",
+        )
+
+
+def _encoder_of(card: Card, path: Path, folders: list[Path]) -> Path:
+    for other, its in cards_in(folders):
+        if its.weights_sha256 == card.encoder_sha256 and (its.kind == ENCODER or "encoder" in its.config):
+            return other
+    raise WeightsError(
+        f"{path}: its encoder (sha256 {str(card.encoder_sha256)[:12]}...) is not on this machine",
+        hint="put the encoder's files into the same folder",
+    )

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rnafm_cli.atlas.figures import (
+    GROUP_COLOURS,
+    MapPanel,
+    draw_groups,
+    draw_mapped,
+    draw_panels,
+    draw_scale,
+    group_points,
+    map_box,
+    name_boxes,
+    rgb,
+    shade,
+    spread_names,
+)
+
+
+def crowd(count: int = 600, groups: int = 12) -> tuple[np.ndarray, list[str]]:
+    rng = np.random.default_rng(0)
+    group = rng.integers(0, groups, size=count)
+    centre = rng.uniform(-10, 10, size=(groups, 2))
+    return (centre[group] + rng.normal(size=(count, 2))).astype(np.float32), [f"kind_{k}" for k in group]
+
+
+def test_no_point_hides_another() -> None:
+    place = np.asarray([(0, 0)] * 99 + [(0, 0)] + [(5, 5)])
+    red, blue = rgb("#ff0000"), rgb("#0000ff")
+    colour = np.asarray([red] * 50 + [blue] * 50 + [blue])
+    picture = shade(place, colour, (-1, 6, -1, 6), pixels=70, radius=1.0).astype(int)
+    mixed, alone = picture[60, 10], picture[10, 60]
+    assert mixed[0] == pytest.approx(127, abs=2) and mixed[2] == pytest.approx(127, abs=2)
+    assert alone[:3].tolist() == [0, 0, 255] and alone[3] >= 120
+    assert mixed[3] > alone[3]
+    assert picture[30, 30, 3] == 0
+    assert picture.shape == (70, 70, 4)
+
+
+def test_groups_have_colours_apart_and_names_where_they_are_dense() -> None:
+    place, labels = crowd(3000, 20)
+    labels[:5] = [""] * 5
+    groups = group_points(place, labels)
+    assert groups.sizes == sorted(groups.sizes, reverse=True) and sum(groups.sizes) == 2995
+    assert (groups.index_N[:5] == -1).all()
+    assert len(set(groups.colours[: len(GROUP_COLOURS)])) == len(GROUP_COLOURS)
+    for k, name in enumerate(groups.names):
+        members = place[np.asarray(labels) == name]
+        assert np.linalg.norm(groups.anchors_L2[k] - np.median(members, axis=0)) < 1.5
+    same = [
+        np.linalg.norm(groups.anchors_L2[a] - groups.anchors_L2[b])
+        for a in range(20)
+        for b in range(a)
+        if groups.colours[a] == groups.colours[b]
+    ]
+    assert min(same) > 1.0
+
+
+def test_names_move_apart_and_stay_inside() -> None:
+    rng = np.random.default_rng(1)
+    anchors = rng.uniform(100, 300, size=(30, 2))
+    boxes = name_boxes([f"some RNA {k}" for k in range(30)], 7.0)
+    place = spread_names(anchors, boxes, (450.0, 430.0))
+    for a in range(30):
+        for b in range(a):
+            assert (np.abs(place[a] - place[b]) >= (boxes[a] + boxes[b]) / 2 - 0.5).any()
+    assert (place - boxes / 2 >= -1e-6).all() and (place + boxes / 2 <= np.asarray([450, 430]) + 1e-6).all()
+    far_apart = np.asarray([(50.0, 50.0), (300.0, 300.0)])
+    assert spread_names(far_apart, boxes[:2], (450.0, 430.0)) == pytest.approx(far_apart)
+
+
+@pytest.mark.parametrize("count", [300, 5000])
+def test_maps_are_pictures_with_words(tmp_path: Path, count: int) -> None:
+    place, labels = crowd(count)
+    for stem in ("a", "b"):
+        paths = draw_groups(place, labels, tmp_path / stem, title="A map", caption="how it was made")
+    assert [path.suffix for path in paths] == [".png", ".svg"]
+    for suffix in (".png", ".svg"):
+        assert (tmp_path / f"a{suffix}").read_bytes() == (tmp_path / f"b{suffix}").read_bytes()
+    svg = (tmp_path / "a.svg").read_text()
+    for word in ("A map", "how it was made", *{label.replace("_", " ") for label in labels}):
+        assert f">{word}</text>" in svg
+    # Few points are shapes; many are one picture, so that the file stays small.
+    assert ("<image" in svg) == (count == 5000)
+    assert len(svg) < 1_500_000
+    assert draw_scale(place, np.arange(count, dtype=float), tmp_path / "s", quantity="length", logarithmic=True)
+
+
+def test_a_forty_thousandth_point_can_be_seen(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    place = np.concatenate([rng.normal(size=(39_999, 2)), [(9, 9)]])
+    left, right, bottom, top = map_box(place)
+    picture = shade(place, np.zeros((40_000, 3)), (left, right, bottom, top), pixels=600, radius=1.1)
+    seen = picture[..., 3] > 60
+    column, row = int((9 - left) / (right - left) * 600), int((top - 9) / (top - bottom) * picture.shape[0])
+    assert seen[row - 2 : row + 3, column - 2 : column + 3].any()
+    # The crowd is graded by density instead of one blot.
+    assert len(np.unique(picture[..., 3][seen])) > 20
+
+
+def test_panels_stand_side_by_side(tmp_path: Path) -> None:
+    place, labels = crowd()
+    panels = [
+        MapPanel(name, place[::-1] * k, [f"type: kNN 0.{k}"]) for k, name in enumerate(("one", "two", "three"), 1)
+    ]
+    draw_panels(panels, labels, tmp_path / "p", caption="figures")
+    svg = (tmp_path / "p.svg").read_text()
+    assert all(f">{word}</text>" in svg for word in ("one", "two", "three", "type: kNN 0.3", "figures"))
+    colours = re.findall(r"fill: (#[0-9a-f]{6})", svg)
+    assert set(GROUP_COLOURS) <= set(colours)
+
+
+def test_new_sequences_are_named_over_the_map(tmp_path: Path) -> None:
+    place, labels = crowd()
+    draw_mapped(place, labels, place[:3] + 0.2, ["mine", "yours", "theirs"], tmp_path / "m", title="T")
+    svg = (tmp_path / "m.svg").read_text()
+    assert all(f">{name}</text>" in svg for name in ("mine", "yours", "theirs"))
+    draw_mapped(place, labels, place[:40], [f"n{k}" for k in range(40)], tmp_path / "many")
+    assert ">n0</text>" not in (tmp_path / "many.svg").read_text()

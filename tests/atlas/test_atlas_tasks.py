@@ -1,0 +1,386 @@
+"""From vectors to maps, figures, paths and calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from support.points import blobs, branching
+
+from rnafm_cli.atlas.comparison import adjusted_rand, baseline_vectors, compare_layouts
+from rnafm_cli.atlas.files import read_atlas_file, write_atlas_file
+from rnafm_cli.atlas.layout import LayoutOptions, lay_out
+from rnafm_cli.atlas.placement import atlas_file_of, check_vectors, find_atlas, map_onto
+from rnafm_cli.atlas.points import (
+    AtlasPoints,
+    chosen_per_label,
+    embedded_points,
+    is_embeddings,
+    labels_of,
+    pooled_vectors,
+    view_labels,
+)
+from rnafm_cli.atlas.trajectory import compare_times, find_trajectory, mean_times, roots_named, spearman
+from rnafm_cli.encoder.config import ENCODER_PRESETS
+from rnafm_cli.encoder.embed import embed
+from rnafm_cli.encoder.network import Encoder
+from rnafm_cli.encoder.runtime import Runtime
+from rnafm_cli.errors import InputError, UsageError, WeightsError
+from rnafm_cli.io.embeddings import EmbeddingWriter
+from rnafm_cli.rna.records import SequenceRecord
+
+PLAIN = LayoutOptions(method="pca", components=10, neighbours=10)
+TYPES = [name for name in ("tRNA", "snRNA", "miRNA", "lncRNA") for _ in range(30)]
+
+
+def points_from(vectors: np.ndarray, labels: list[str] | None = None) -> AtlasPoints:
+    names = labels or [""] * len(vectors)
+    return AtlasPoints(
+        [f"r{k}" for k in range(len(vectors))],
+        vectors,
+        np.full(len(vectors), 100),
+        [{"type": name} if name else {} for name in names],
+        None,
+        {"model": "made up", "weights_sha256": "0" * 64, "layer": 2, "pooling": "mean"},
+    )
+
+
+class Heard(list[str]):
+    def __call__(self, message: str) -> None:
+        self.append(message)
+
+
+# Points
+
+
+@pytest.fixture(scope="module")
+def encoder() -> Encoder:
+    torch.manual_seed(0)
+    return Encoder(ENCODER_PRESETS["rnafm-tiny"]).eval()
+
+
+def records(count: int = 12) -> list[SequenceRecord]:
+    rng = np.random.default_rng(0)
+    return [SequenceRecord(f"s{k}", "".join(rng.choice(list("ACGU"), 20 + 3 * k))) for k in range(count)]
+
+
+def test_vectors_are_kept_and_only_new_ones_computed(encoder: Encoder, tmp_path: Path) -> None:
+    runtime, cache = Runtime.create("cpu"), tmp_path / "e.h5"
+    made = {"model": "tiny", "weights_sha256": "1"}
+    first = records()
+    counted = Heard()
+
+    def vectors(some: list[SequenceRecord], provenance: dict[str, str] = made, **more: bool) -> np.ndarray:
+        kept, found = pooled_vectors(
+            some, encoder, runtime, cache=cache, provenance=provenance, advance=lambda: counted(""), **more
+        )
+        assert kept.tolist() == list(range(len(some)))
+        return found
+
+    whole = vectors(first[:8])
+    size = cache.stat().st_mtime_ns
+    assert np.array_equal(vectors(first[:8]), whole)
+    assert cache.stat().st_mtime_ns == size and len(counted) == 16
+    grown = vectors(first[::-1])
+    direct = {r.id: v for r, v in embed(first, encoder, runtime, pool="mean")}
+    for record, vector in zip(first[::-1], grown, strict=True):
+        assert vector == pytest.approx(direct[record.id], abs=1e-5)
+    other = {"model": "tiny", "weights_sha256": "2"}
+    with pytest.raises(UsageError, match="weights_sha256"):
+        vectors(first, other)
+    assert vectors(first, other, replace=True).shape == (12, 32)
+
+
+def test_an_interrupted_embedding_is_continued(encoder: Encoder, tmp_path: Path) -> None:
+    runtime, cache = Runtime.create("cpu"), tmp_path / "e.h5"
+    done = 0
+
+    def stop_after_five() -> None:
+        nonlocal done
+        done += 1
+        if done == 5:
+            raise KeyboardInterrupt
+
+    def go(advance: Callable[[], None]) -> np.ndarray:
+        return pooled_vectors(records(), encoder, runtime, cache=cache, provenance={"model": "tiny"}, advance=advance)[
+            1
+        ]
+
+    with pytest.raises(KeyboardInterrupt):
+        go(stop_after_five)
+    assert not cache.exists() and cache.with_name("e.h5.tmp").exists()
+    found = go(lambda: None)
+    assert cache.exists() and found.shape == (12, 32)
+    direct = [vector for _, vector in embed(records(), encoder, runtime, pool="mean")]
+    assert found == pytest.approx(np.stack(direct), abs=1e-5)
+
+
+def write(path: Path, arrays: dict[str, np.ndarray], layout: str = "per-record", **made: str) -> Path:
+    with EmbeddingWriter(path, provenance=made, layout=layout) as writer:  # type: ignore[arg-type]
+        for name, array in arrays.items():
+            writer.add(SequenceRecord(name, "ACGU" * 5, "type=tRNA"), array)
+    return path
+
+
+def test_rows_of_nucleotides_are_averaged(tmp_path: Path) -> None:
+    rows = np.arange(40, dtype=np.float32).reshape(10, 4)
+    path = write(tmp_path / "a.h5", {"x": rows, "y": rows + 1}, model="m", pooling="none")
+    found = embedded_points([path])
+    assert found.vectors_ND == pytest.approx(np.stack([rows.mean(0), rows.mean(0) + 1]))
+    assert found.ids == ["x", "y"] and found.lengths_N.tolist() == [20, 20]
+    assert found.attributes[0] == {"type": "tRNA"} and found.sequences is None
+    assert is_embeddings(path) and not is_embeddings(tmp_path / "missing")
+    more = write(tmp_path / "b.h5", {"z": rows[0]}, "matrix", model="m", pooling="mean")
+    assert embedded_points([path, more]).ids == ["x", "y", "z"]
+
+
+def test_mixed_models_are_refused(tmp_path: Path) -> None:
+    vector = np.zeros(4, dtype=np.float32)
+    one = write(tmp_path / "a.h5", {"x": vector}, model="m", weights_sha256="a")
+    two = write(tmp_path / "b.h5", {"y": vector}, model="m", weights_sha256="b")
+    with pytest.raises(InputError, match="weights_sha256 b, .*a.h5 with a"):
+        embedded_points([one, two])
+    wide = tmp_path / "wide.h5"
+    with h5py.File(wide, "w") as file:
+        file["x"], file["y"] = vector, np.zeros(5)
+    with pytest.raises(InputError, match="'y' comes from another model"):
+        embedded_points([wide])
+    tagged = tmp_path / "tagged.h5"
+    with h5py.File(tagged, "w") as file:
+        for name in "xy":
+            file[name] = vector
+            file[name].attrs["model"] = f"model {name}"
+    with pytest.raises(InputError, match="'y' comes from another model"):
+        embedded_points([tagged])
+
+
+def test_bad_vectors_stop_the_run_or_are_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file["good"], file["worse"], file["worst"] = np.ones(3), np.asarray([1, np.nan, 1]), np.zeros((0, 3))
+    with pytest.raises(InputError, match="'worse' holds NaN"):
+        embedded_points([path])
+    errors: list[InputError] = []
+    assert embedded_points([path], reject=errors.append).ids == ["good"]
+    assert len(errors) == 2
+    with pytest.raises(InputError, match="'good' appears twice"):
+        embedded_points([path, path], reject=errors.append)
+
+
+# Labels
+
+
+def test_labels_come_from_headers_or_a_table() -> None:
+    points, heard = points_from(blobs(), TYPES), Heard()
+    assert labels_of(points, None) == TYPES
+    table = {"r0": {"kind": "x"}, "r1": {"kind": "y"}}
+    assert labels_of(points, None, table=table, tell=heard)[:3] == ["x", "y", ""]  # type: ignore[index]
+    assert "2 of 120" in heard[0] and "grey" in heard[1]
+    assert labels_of(points_from(blobs()), None) is None
+    with pytest.raises(InputError, match="'family'.*") as refused:
+        labels_of(points, "family")
+    assert "type" in str(refused.value)
+    with pytest.raises(InputError, match="names none of the sequences"):
+        labels_of(points, None, table={"z": {"kind": "x"}})
+
+
+def test_views_of_the_same_points() -> None:
+    points = points_from(blobs(), TYPES)
+    points.lengths_N[:3] = (0, 199, 200)
+    assert view_labels("role", points, TYPES)[::30] == ["housekeeping", "housekeeping", "regulatory", "regulatory"]
+    short, long = view_labels("length", points, TYPES)[1:3]
+    assert view_labels("length", points, TYPES)[0] == "" and short.startswith("short") and long.startswith("long")
+    points.attributes[0]["role"] = "mine"
+    assert view_labels("role", points, TYPES)[0] == "mine"
+    rows = chosen_per_label(TYPES, 5, seed=1)
+    assert len(rows) == 20 and (np.diff(rows) > 0).all()
+    assert np.array_equal(rows, chosen_per_label(TYPES, 5, seed=1))
+
+
+# Layout and comparison
+
+
+def test_a_layout_is_reproducible_and_shows_groups() -> None:
+    vectors = blobs(apart=9.0)
+    one, two = lay_out(vectors, PLAIN), lay_out(vectors, PLAIN)
+    assert np.array_equal(one.place_N2, two.place_N2)
+    assert np.array_equal(one.cluster_N, two.cluster_N)
+    assert adjusted_rand(one.cluster_N, np.repeat(np.arange(4), 30)) > 0.9
+    assert one.curve is None and one.reduced_NK.shape == (120, 10)
+
+
+def test_whitened_layouts_see_groups_in_weak_directions() -> None:
+    loud = np.random.default_rng(1).normal(size=(120, 2)).astype(np.float32) * 100
+    vectors = np.concatenate([blobs(apart=9.0), loud], axis=1)
+    heard = Heard()
+    eight = replace(PLAIN, components=8)
+    plain, white = (lay_out(vectors, replace(eight, whiten=whiten), warn=heard) for whiten in (False, True))
+    truth = np.repeat(np.arange(4), 30)
+    assert adjusted_rand(white.cluster_N, truth) > 0.9 > 0.2 > adjusted_rand(plain.cluster_N, truth)
+    assert not heard
+    assert np.linalg.norm(white.reduced_NK, axis=1) == pytest.approx(1)
+
+
+def test_few_points_are_whitened_along_few_axes() -> None:
+    heard = Heard()
+    found = lay_out(blobs(groups=2, members=20), replace(PLAIN, whiten=True), warn=heard)
+    assert found.reduced_NK.shape == (40, 4) and heard == ["40 sequences are too few to whiten 10 axes: 4 are kept"]
+
+
+def test_few_sequences_get_what_is_possible() -> None:
+    heard = Heard()
+    found = lay_out(blobs(groups=1, members=5), LayoutOptions(), warn=heard)
+    assert found.method == "pca" and found.neighbours.index_NK.shape == (5, 4)
+    assert any("too few for a umap map" in line for line in heard) and any("4 are used" in line for line in heard)
+    with pytest.raises(InputError, match="2 sequences make no map"):
+        lay_out(blobs(groups=1, members=2), LayoutOptions())
+    same = lay_out(np.ones((10, 4), dtype=np.float32), PLAIN, warn=heard)
+    assert np.isfinite(same.place_N2).all()
+
+
+@pytest.mark.slow
+def test_umap_and_tsne_keep_groups_together() -> None:
+    vectors, truth = blobs(apart=9.0), np.repeat(np.arange(4), 30)
+    for method in ("umap", "tsne"):
+        options = LayoutOptions(method=method, components=10, neighbours=10, seed=3)  # type: ignore[arg-type]
+        one, two = lay_out(vectors, options), lay_out(vectors, options)
+        assert np.array_equal(one.place_N2, two.place_N2)
+        centre = np.stack([np.median(one.place_N2[truth == k], axis=0) for k in range(4)])
+        nearest = np.linalg.norm(one.place_N2[:, None] - centre, axis=2).argmin(axis=1)
+        assert (nearest == truth).mean() > 0.95
+        assert (one.curve is not None) == (method == "umap")
+
+
+def test_better_vectors_have_better_figures() -> None:
+    rng = np.random.default_rng(0)
+    good, noise = blobs(apart=9.0), rng.normal(size=(120, 12)).astype(np.float32)
+    folds = rng.integers(0, 5, size=120)
+    views = {"type": TYPES, "length": ["short"] * 120}
+    ready = lay_out(good, PLAIN)
+    panels = compare_layouts(
+        {"good": lambda: good, "noise": lambda: noise}, views, PLAIN, fold_N=folds, ready={"good": ready}
+    )
+    assert panels[0].layout is ready
+    best, worst = panels[0].separations, panels[1].separations
+    assert [found.view for found in best] == ["type"], "a single label has no figures"
+    for name in ("accuracy", "purity", "silhouette", "adjusted_rand"):
+        assert getattr(best[0], name) > getattr(worst[0], name) + 0.2
+    half = compare_layouts({"good": lambda: good}, {"type": TYPES[:60] + [""] * 60}, PLAIN)[0].separations[0]
+    assert half.points == 60 and half.labels == 2 and np.isnan(half.accuracy)
+
+
+def test_vectors_without_a_model() -> None:
+    assert baseline_vectors("kmer", ["ACGUACGU"] * 2).shape == (2, 256)
+    assert baseline_vectors("onehot", ["ACGU", "GG"]).sum() == 6
+
+
+# Trajectory
+
+
+@pytest.mark.parametrize("measure", ["diffusion", "walk"])
+def test_a_path_from_a_label_or_an_id(measure: str) -> None:
+    tree = branching(count=400)
+    layout = lay_out(tree.points, LayoutOptions(method="pca", components=10))
+    stage = [f"stage {int(t // 4)}" for t in tree.time]
+    ids = [f"r{k}" for k in range(400)]
+    for root in ("stage 0", ids[int(tree.time.argmin())]):
+        found = find_trajectory(layout, root, roots_named(root, ids, stage), measure=measure)  # type: ignore[arg-type]
+        assert spearman(found.time_N, tree.time) >= 0.9
+        ends = {int(np.bincount(tree.branch[layout.cluster_N == k]).argmax()) for k in found.lineages.terminal_T}
+        assert ends == {1, 2, 3}
+    means = mean_times(found.time_N, stage)
+    assert list(means) == [f"stage {k}" for k in range(5)]
+    link = compare_times(means, {f"stage {k}": k for k in range(5)} | {"other": 9})
+    assert link.spearman == pytest.approx(1) and link.p_value == pytest.approx(2 / 120)
+    with pytest.raises(InputError, match="2 labels"):
+        compare_times(means, {"stage 0": 1, "stage 1": 2})
+
+
+def test_roots_that_do_not_exist_or_lead_nowhere() -> None:
+    with pytest.raises(UsageError, match="is no label and no id") as refused:
+        roots_named("x", ["a", "b"], ["tRNA", ""])
+    assert "tRNA" in str(refused.value)
+    points = np.concatenate([blobs(groups=1, members=4), blobs(groups=1, members=40) + 500])
+    heard = Heard()
+    layout = lay_out(points, LayoutOptions(method="pca", neighbours=3), warn=heard)
+    with pytest.raises(InputError, match="can be reached from the root r0"):
+        find_trajectory(layout, "r0", np.asarray([0]), warn=heard)
+    found = find_trajectory(layout, "r9", np.asarray([9]), warn=heard)
+    assert np.isnan(found.time_N[:4]).all() and "have no path to the root" in heard[-1]
+
+
+# Mapping
+
+FOLDS = np.arange(120) % 5
+
+
+@pytest.mark.parametrize("whiten", [False, True])
+def test_new_sequences_find_their_type(tmp_path: Path, whiten: bool) -> None:
+    vectors = blobs(apart=8.0)
+    points, layout = points_from(vectors, TYPES), lay_out(vectors, replace(PLAIN, whiten=whiten))
+    made = atlas_file_of(points, layout, TYPES, view_labels("role", points, TYPES), fold_N=FOLDS)
+    write_atlas_file(tmp_path / "atlas.h5", made)
+    atlas = find_atlas(str(tmp_path))
+    assert find_atlas(str(tmp_path / "atlas.h5")).ids == atlas.ids == points.ids
+    fresh = vectors + np.random.default_rng(5).normal(size=vectors.shape).astype(np.float32) * 0.3
+    calls = map_onto(atlas, fresh)
+    right = np.asarray([call.label == truth for call, truth in zip(calls, TYPES, strict=True)])
+    assert right.mean() > 0.95
+    assert calls[0].neighbours[0][0] == "r0" and calls[0].neighbours[0][2] < calls[0].neighbours[-1][2]
+    assert all(0 < call.confidence < 1 for call in calls)
+    assert np.mean([call.confidence for call in calls]) > 0.8
+    # The limits of a whitened map are two, each exceeded by one in a hundred of its own points.
+    assert np.mean([call.far for call in calls]) <= (0.1 if whiten else 0.0)
+    away = map_onto(atlas, np.full((1, 12), 60, dtype=np.float32))
+    assert away[0].far
+    assert np.asarray([(call.x, call.y) for call in map_onto(atlas, vectors)]) == pytest.approx(
+        layout.place_N2, abs=1e-3
+    )
+
+
+def test_confidence_is_low_where_labels_say_nothing() -> None:
+    rng = np.random.default_rng(0)
+    vectors = blobs(apart=8.0)
+    shuffled = [str(name) for name in rng.permutation(TYPES)]
+    points, layout = points_from(vectors, shuffled), lay_out(vectors, PLAIN)
+    calls = map_onto(atlas_file_of(points, layout, shuffled, [""] * 120, fold_N=FOLDS), vectors[::3] + 0.1)
+    assert np.mean([call.confidence for call in calls]) < 0.5
+
+
+def test_without_folds_there_is_no_confidence_and_nothing_is_far() -> None:
+    vectors = blobs(apart=8.0)
+    points, layout = points_from(vectors, TYPES), lay_out(vectors, PLAIN)
+    calls = map_onto(atlas_file_of(points, layout, TYPES, [""] * 120), np.concatenate([vectors, vectors + 90]))
+    assert np.isnan([call.confidence for call in calls]).all() and not any(call.far for call in calls)
+    assert [call.label for call in calls[:120]] == TYPES
+
+
+def test_vectors_of_another_model_are_refused(tmp_path: Path) -> None:
+    points = points_from(blobs(), TYPES)
+    atlas = atlas_file_of(points, lay_out(points.vectors_ND, PLAIN), TYPES, TYPES)
+    check_vectors(atlas, points.provenance, 12)
+    check_vectors(atlas, {}, 12)
+    others = {"weights_sha256": "1" * 64}, {**points.provenance, "layer": 1}, {**points.provenance, "pooling": "max"}
+    for made, width in (*((other, 12) for other in others), ({}, 13)):
+        with pytest.raises(WeightsError, match="the atlas was made with made up"):
+            check_vectors(atlas, made, width)
+    nameless = atlas_file_of(points, lay_out(points.vectors_ND, PLAIN), [""] * 120, [""] * 120)
+    with pytest.raises(InputError, match="no labels"):
+        map_onto(nameless, points.vectors_ND)
+    with pytest.raises(InputError, match="no such file"):
+        find_atlas(str(tmp_path / "missing.h5"))
+    write_atlas_file(tmp_path / "x.h5", atlas)
+    assert read_atlas_file(tmp_path / "x.h5").settings["model"] == "made up"
+
+
+def test_a_missing_reference_is_said_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rnafm_cli.atlas import placement as atlas_mapping
+
+    monkeypatch.setattr(atlas_mapping, "REFERENCE_FILE", "no-such-atlas.h5")
+    with pytest.raises(WeightsError, match="is not on this machine"):
+        find_atlas("reference", weights_dir=tmp_path)

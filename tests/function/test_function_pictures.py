@@ -1,0 +1,49 @@
+"""Logos and scatter plots are written whole, the same each time, and show what they should."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rnafm_cli.errors import UsageError
+from rnafm_cli.function.figures import LETTER_COLOURS, SaliencyGallery, draw_loads, draw_logo
+
+
+def test_tall_letters_have_their_colour_and_flat_ones_are_left_out(tmp_path: Path) -> None:
+    draw_logo("ACGU", np.array([2.0, 0.0, -1.0, 0.0]), tmp_path / "a.svg", title="x: P & Q")
+    text = (tmp_path / "a.svg").read_text()
+    assert LETTER_COLOURS["A"] in text and LETTER_COLOURS["G"] in text
+    assert LETTER_COLOURS["C"] not in text and LETTER_COLOURS["U"] not in text
+    assert "x: P &amp; Q" in text
+    draw_logo("ACGU", np.array([2.0, 0.0, -1.0, 0.0]), tmp_path / "b.svg", title="x: P & Q")
+    assert (tmp_path / "b.svg").read_bytes() == text.encode()
+
+
+def test_long_sequences_take_rows(tmp_path: Path) -> None:
+    for length in (1, 101, 230):
+        draw_logo("ACGUN" * (length // 5 + 1), np.ones(5 * (length // 5 + 1)), tmp_path / f"{length}.png", title="t")
+    sizes = [(tmp_path / f"{length}.png").stat().st_size for length in (1, 101, 230)]
+    assert 0 < sizes[0] < sizes[1] < sizes[2]
+
+
+def test_a_gallery_keeps_names_apart(tmp_path: Path) -> None:
+    gallery = SaliencyGallery(tmp_path / "why")
+    for name in ("a/1", "a?1"):
+        gallery.add(name, "P", "AC", np.array([1.0, 0.5]), np.array([[0, 1, 2, np.nan]] * 2), probability=0.9)
+    gallery.add("b", "P", "A", np.array([0.0]), np.zeros((1, 4)))
+    gallery.close()
+    assert {path.name for path in (tmp_path / "why").iterdir()} == {"a_1.P.svg", "a_1.P_2.svg", "saliency.tsv"}
+    lines = (tmp_path / "why" / "saliency.tsv").read_text().splitlines()
+    assert len(lines) == 6 and lines[1] == "a/1\tP\t1\tA\t1\t0\t1\t2\t"
+    with pytest.raises(UsageError, match="exists"):
+        SaliencyGallery(tmp_path / "why")
+
+
+def test_loads_are_drawn_by_context(tmp_path: Path) -> None:
+    truth = np.array([7.0, 3.0, 6.0, 4.0])
+    draw_loads(truth, truth + 0.1, ["none", "out-of-frame", "in-frame", "none"], tmp_path / "l.svg", title="assay")
+    text = (tmp_path / "l.svg").read_text()
+    assert "no uAUG (2)" in text and "out-of-frame uAUG (1)" in text and "uORF" not in text
+    assert "R2 1.000, MAE 0.10" in text

@@ -1,0 +1,80 @@
+"""A head that begins from another one says what that one said."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from rnafm_cli.errors import WeightsError
+from rnafm_cli.function.binding import BindingConfig, BindingHead, WindowInputs
+from rnafm_cli.function.head_start import begin_from
+from rnafm_cli.function.ribosome_load import LoadConfig, LoadHead, UtrInputs
+
+RBP = BindingConfig(proteins=("A", "B"), channels=8, structure=True)
+MRL = LoadConfig(assays=("x", "y"), means=(0.0, 0.0), deviations=(1.0, 1.0), channels=8, members=2)
+
+
+def binding(seed: int, **changes: object) -> BindingHead:
+    torch.manual_seed(seed)
+    head = BindingHead(dataclasses.replace(RBP, **changes)).eval()  # type: ignore[arg-type]
+    for value in head.parameters():
+        torch.nn.init.normal_(value, std=0.3)
+    return head
+
+
+def loads(seed: int, **changes: object) -> LoadHead:
+    torch.manual_seed(seed)
+    return LoadHead(dataclasses.replace(MRL, **changes)).eval()  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def windows() -> WindowInputs:
+    rng = torch.Generator().manual_seed(0)
+    return WindowInputs(
+        torch.randint(1, 5, (3, 101), generator=rng),
+        reduced_BLK=torch.randn(3, 101, 4, generator=rng),
+        unpaired_BL=torch.rand(3, 101, generator=rng),
+    )
+
+
+def test_channels_and_outputs_that_the_other_lacks_change_nothing(windows: WindowInputs) -> None:
+    start = binding(0)
+    head = binding(1, proteins=("B", "new", "A"), embedding=16, reduced=4)
+    before = head(windows)
+    line = begin_from(head, start, same_embeddings=False)
+    assert line == "starting from another head: letters, structure; 2 outputs, 1 fresh"
+    found, expected = head(windows), start(dataclasses.replace(windows, reduced_BLK=None))
+    assert torch.allclose(found[:, [2, 0]], expected, atol=1e-5)
+    assert not torch.allclose(found[:, [2, 0]], before[:, [2, 0]], atol=0.1)
+
+
+def test_embedding_channels_are_taken_only_if_they_mean_the_same(windows: WindowInputs) -> None:
+    start = binding(0, embedding=16, reduced=4)
+    same, other = binding(1, embedding=16, reduced=4), binding(1, embedding=16, reduced=4)
+    assert "embedding" in begin_from(same, start, same_embeddings=True)
+    assert "embedding" not in begin_from(other, start, same_embeddings=False)
+    assert torch.allclose(same(windows), start(windows), atol=1e-5)
+    assert not torch.allclose(other(windows), start(windows), atol=1e-3)
+    assert torch.allclose(other(windows), other(dataclasses.replace(windows, reduced_BLK=None)), atol=1e-5)
+
+
+@pytest.mark.parametrize("architecture", ["frames", "cnn", "residual"])
+def test_ribosome_load_starts_from_letters(architecture: str) -> None:
+    start = loads(0, architecture=architecture)
+    head = loads(1, architecture=architecture, assays=("y", "z"), embedding=16, reduced=4)
+    letters_BL = torch.randint(1, 5, (3, 60), generator=torch.Generator().manual_seed(0))
+    begin_from(head, start, same_embeddings=False)
+    (found, spread), (expected, its) = head(UtrInputs(letters_BL, torch.randn(3, 60, 4))), start(UtrInputs(letters_BL))
+    assert torch.allclose(found[..., 0], expected[..., 1], atol=1e-5)
+    assert torch.allclose(spread[..., 0], its[..., 1], atol=1e-5)
+
+
+def test_another_size_is_refused() -> None:
+    with pytest.raises(WeightsError, match="another size: first.weight is"):
+        begin_from(binding(0, channels=16), binding(0), same_embeddings=False)
+    with pytest.raises(WeightsError, match="another shape: it lacks blocks.2"):
+        begin_from(binding(0, dilations=(1, 2, 4)), binding(0), same_embeddings=False)
+    with pytest.raises(WeightsError, match="another shape: it also has blocks.2"):
+        begin_from(binding(0), binding(0, dilations=(1, 2, 4)), same_embeddings=False)

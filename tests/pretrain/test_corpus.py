@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rnafm_cli.errors import InputError
+from rnafm_cli.pretrain.corpus import CleaningRules, ClusterTable, DigestSet, attributes, clean, read_corpus
+from rnafm_cli.rna.alphabet import IUPAC_LETTERS, NUCLEOTIDE
+
+RULES = CleaningRules(min_length=4, max_unknown_share=0.25)
+
+
+@given(st.text(alphabet=IUPAC_LETTERS.replace("N", ""), min_size=4, max_size=50))
+def test_clean_letters_become_the_alphabets_tokens(sequence: str) -> None:
+    expected = NUCLEOTIDE.encode(sequence)[1:-1].tobytes()
+    assert clean(sequence.encode(), RULES) == expected
+    # T is U, case and gaps mean nothing.
+    messy = sequence.replace("U", "T").lower()[:2] + "-.\n " + sequence.replace("U", "t")[2:]
+    assert clean(messy.encode(), RULES) == expected
+
+
+@pytest.mark.parametrize(
+    ("sequence", "reason"),
+    [("ACG", "too short"), ("ACGXU", "foreign letters"), ("ACNN", "mostly N"), ("", "too short")],
+)
+def test_reasons_to_drop_a_record(sequence: str, reason: str) -> None:
+    assert clean(sequence.encode(), RULES) == reason
+
+
+def test_a_quarter_of_n_is_still_good() -> None:
+    assert isinstance(clean(b"ACGN", RULES), bytes)
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, bz2.compress, lzma.compress])
+def test_records_stream_from_any_packing(tmp_path: Path, pack) -> None:  # type: ignore[no-untyped-def]
+    path = tmp_path / "x.dat"
+    path.write_bytes(pack(b"\n>a type=tRNA\nAC\nGU\r\n>b\n\n>c x\nUUUU"))
+    records = list(read_corpus([path, path]))
+    assert [record.header for record in records] == [b"a type=tRNA", b"b", b"c x"] * 2
+    assert clean(records[0].sequence, RULES) == NUCLEOTIDE.encode("ACGU")[1:-1].tobytes()
+
+
+def test_what_is_no_fasta_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "x.txt"
+    path.write_text("ACGU\n")
+    with pytest.raises(InputError, match="x.txt: not a FASTA file"):
+        list(read_corpus([path]))
+    with pytest.raises(InputError, match="none.fa"):
+        list(read_corpus([tmp_path / "none.fa"]))
+    whole = gzip.compress(b">a\nACGU\n" * 1000)
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match="end early"):
+        list(read_corpus([path]))
+
+
+def test_attributes_of_a_header() -> None:
+    assert attributes(b"id type=tRNA family=RF1 x=y=z", ("type", "family")) == ("tRNA", "RF1")
+    assert attributes(b"type=no", ("type",)) == ("",)
+    assert attributes(b"", ("type",)) == ("",)
+
+
+@given(st.lists(st.lists(st.integers(0, 40), max_size=30), max_size=12))
+def test_digest_set_tells_new_from_old_like_a_set(batches: list[list[int]]) -> None:
+    table, seen = DigestSet(expected=4), set()
+    for batch in batches:
+        digests = np.asarray([[value % 7, value] for value in batch], dtype=np.uint64).reshape(-1, 2)
+        new = table.add(digests)
+        for value, is_new in zip(batch, new, strict=True):
+            assert is_new == (value not in seen)
+            seen.add(value)
+    assert len(table) == len(seen)
+
+
+def test_digest_set_grows_without_forgetting() -> None:
+    rng = np.random.default_rng(0)
+    digests = rng.integers(0, 2**63, size=(200_000, 2)).astype(np.uint64)
+    table = DigestSet()
+    for start in range(0, len(digests), 10_000):
+        assert table.add(digests[start : start + 10_000]).all()
+    assert table.nbytes <= 16 * 2 * len(digests) / 0.7
+    assert not table.add(digests[rng.permutation(len(digests))]).any()
+
+
+def test_cluster_files_are_looked_up_by_member(tmp_path: Path) -> None:
+    path = tmp_path / "clusters.tsv"
+    path.write_text("a\ta\na\tb\nc\tc\n")
+    table = ClusterTable(path)
+    a, b, c, d = table.lookup([b"a", b"b", b"c", b"d"])
+    assert a == b and len({a, c, d}) == 3
+    assert table.missing == 1
+    path.write_text("a\ta\nb\n")
+    with pytest.raises(InputError, match="clusters.tsv:2"):
+        ClusterTable(path)

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from rnafm_cli.encoder.config import ENCODER_PRESETS
+from rnafm_cli.encoder.network import Encoder
+from rnafm_cli.errors import ConfigError
+from rnafm_cli.pretrain.config import PretrainConfig
+from rnafm_cli.pretrain.dry_run import dry_run, parameter_count
+from rnafm_cli.pretrain.launch import Launch
+
+Tiny = Callable[..., PretrainConfig]
+
+
+def test_parameters_are_counted_without_memory() -> None:
+    encoder = Encoder(ENCODER_PRESETS["rnafm-tiny"])
+    assert parameter_count(encoder.config) == sum(p.numel() for p in encoder.parameters())
+    assert parameter_count(ENCODER_PRESETS["rna-fm"]) == pytest.approx(99.5e6, rel=0.01)
+
+
+def test_the_arithmetic_of_a_run(tiny: Tiny) -> None:
+    plan = dry_run(tiny("batch.micro_batches=4"), world=2)
+    assert (plan.accumulation, plan.tokens_per_step) == (2, 4 * 512)
+    assert plan.epochs == pytest.approx(8 / plan.steps_per_epoch)
+    assert plan.state_gb == pytest.approx(plan.parameters * 16 / 1e9)
+    sharded = dry_run(tiny("batch.micro_batches=4", "run.fsdp=true"), world=2)
+    assert sharded.state_gb == plan.state_gb / 2
+    assert any("tokens per step: 2,048 = 512 per micro-batch x 2 accumulated x 2 processes" in x for x in plan.lines())
+
+
+def test_processes_must_divide_the_micro_batches(tiny: Tiny) -> None:
+    with pytest.raises(ConfigError, match="not a multiple of the 3 processes"):
+        dry_run(tiny(), world=3)
+
+
+def test_a_corpus_too_small_for_one_step_is_told(tiny: Tiny, tmp_path: Path) -> None:
+    from rnafm_cli.pretrain.trainer import Trainer
+
+    with pytest.raises(ConfigError, match="smaller than one optimiser step"):
+        Trainer(tiny("batch.micro_batches=100000", "validation.every=0"), tmp_path).train()
+    with pytest.raises(ConfigError, match="smaller than one optimiser step"):
+        dry_run(tiny("batch.micro_batches=100000"), world=1)
+
+
+def test_the_torchrun_line() -> None:
+    here = Launch(nproc=4).command(["--config", "c.toml"])
+    assert here[1:3] == ["-m", "rnafm_cli.pretrain.torchrun"] and "--standalone" in here
+    assert here[here.index("--nproc-per-node") + 1] == "4"
+    assert here[-4:] == ["-m", "rnafm_cli.pretrain.worker", "--config", "c.toml"]
+    many = Launch(nproc=8, nnodes="2:4", rdzv="node1:29500").command([])
+    assert "--standalone" not in many and many[many.index("--rdzv-endpoint") + 1] == "node1:29500"
+    assert Launch().alone and not Launch(nnodes="2", rdzv="a:1").alone

@@ -1,0 +1,98 @@
+"""Folds of chains keep what is alike together, and the committed file obeys that."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from support.made_chains import made_chains
+
+from rnafm_cli.errors import InputError
+from rnafm_cli.rna.chains import Chain
+from rnafm_cli.structure.baselines import DistanceTable, spread_probabilities
+from rnafm_cli.structure.chain_folds import FOLDS, draw_folds, folds_of, linked_chains, shipped_families, shipped_folds
+
+
+def test_like_chains_are_linked() -> None:
+    chains = made_chains(6)
+    first, second, third = chains[:3]
+    twin = Chain("twin", first.sequence, contact_LL=first.contacts())
+    near = Chain("near", first.sequence[:-4] + "GGCC", contact_LL=first.contacts())
+    named = Chain("named", "A" * 30, contact_LL=np.zeros((30, 30), dtype=np.int8), similar=(second.id,))
+    groups = linked_chains([*chains, twin, near, named], {third.id: "tRNA", chains[3].id: "tRNA"})
+    assert groups[0] == groups[6] == groups[7]
+    assert groups[1] == groups[8]
+    assert groups[2] == groups[3]
+    assert len({groups[0], groups[1], groups[2], groups[4]}) == 4
+
+
+def test_folds_are_about_equal_and_keep_groups() -> None:
+    chains = made_chains(40, contacts_only=10)
+    families = {chains[k].id: "one" for k in range(6)}
+    rows = draw_folds(chains, families, seed=1)
+    assert [row.id for row in rows] == [chain.id for chain in chains]
+    assert len({row.fold for row in rows[:6]}) == 1
+    assert set(Counter(row.fold for row in rows)) == set(range(FOLDS))
+    measured = Counter(row.fold for row in rows if row.distances)
+    assert max(measured.values()) - min(measured.values()) <= 2
+    assert draw_folds(chains, families, seed=1) == rows
+
+
+def test_too_few_unlike_chains() -> None:
+    with pytest.raises(InputError, match="too few for 5 folds"):
+        draw_folds(made_chains(3), {})
+
+
+def test_the_committed_folds() -> None:
+    rows = shipped_folds()
+    assert len(rows) == 359
+    assert sum(row.distances for row in rows.values()) == 148
+    folds_of_group: dict[int, set[int]] = {}
+    for row in rows.values():
+        folds_of_group.setdefault(row.group, set()).add(row.fold)
+    assert all(len(folds) == 1 for folds in folds_of_group.values())
+    families = shipped_families()
+    for family in set(families.values()):
+        assert len({rows[name].group for name, own in families.items() if own == family}) == 1
+    measured = Counter(row.fold for row in rows.values() if row.distances)
+    assert min(measured.values()) >= 27
+
+
+def test_known_chains_get_their_committed_folds() -> None:
+    known = list(shipped_folds().values())[:8]
+    chains = [
+        Chain(row.id, "A" * row.length, contact_LL=np.zeros((row.length, row.length), dtype=np.int8)) for row in known
+    ]
+    folds, groups = folds_of(chains)
+    assert folds.tolist() == [row.fold for row in known]
+    assert groups.tolist() == [row.group for row in known]
+
+
+def test_pairs_around_a_probable_pair_are_likely_contacts() -> None:
+    p_LL = np.zeros((8, 8), dtype=np.float32)
+    p_LL[1, 6] = p_LL[6, 1] = 0.9
+    spread_LL = spread_probabilities(p_LL, share=0.5)
+    assert spread_LL[1, 6] == pytest.approx(0.9)
+    assert spread_LL[2, 6] == spread_LL[0, 5] == pytest.approx(0.45)
+    assert spread_LL[3, 6] == 0
+
+
+def test_the_table_of_distances_reads_separation_and_pairs_nearby() -> None:
+    chains = made_chains(12)
+    stems = []
+    for chain in chains:
+        partner = len(chain) - 3
+        p_LL = np.zeros((len(chain), len(chain)), dtype=np.float32)
+        for i in range(partner // 2 - 2):
+            p_LL[i, partner - i] = p_LL[partner - i, i] = 0.95
+        stems.append(p_LL)
+    table = DistanceTable(zip(chains, stems, strict=True))
+    found_LL = table.predict(stems[0])
+    assert np.array_equal(found_LL, found_LL.T)
+    partner = len(chains[0]) - 3
+    assert found_LL[0, partner] < 9
+    assert found_LL[0, 1] < found_LL[0, 5]
+    alone = DistanceTable(zip(chains, stems, strict=True), by_probability=False).predict(stems[0])
+    assert alone[0, partner] > found_LL[0, partner]
+    assert (DistanceTable([]).predict(stems[0])[np.triu_indices(len(chains[0]), k=1)] == 20).all()

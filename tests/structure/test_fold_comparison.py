@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from rnafm_cli.errors import InputError
+from rnafm_cli.rna.calibration import CalibrationCounts, Reliability
+from rnafm_cli.rna.pseudoknots import from_dot_bracket
+from rnafm_cli.rna.records import StructureRecord
+from rnafm_cli.structure.fold_report import FEWEST, METRICS, compare, index_by_id, report_folds
+
+SEQUENCE, STRUCTURE = "GGGGGAAAACCCCC", "(((((....)))))"
+
+
+def record(id: str, structure: str = STRUCTURE, *, sequence: str = SEQUENCE, family: str = "") -> StructureRecord:
+    return StructureRecord(id, sequence, from_dot_bracket(structure), family=family, source="x.dbn", line=3)
+
+
+TRUTH = index_by_id([record("a", family="fam"), record("b"), record("c", family="fam")])
+
+
+def test_records_are_matched_by_id_in_the_order_of_the_truth() -> None:
+    found = index_by_id([record("c", "((((......))))"), record("a"), record("b", "." * 14)])
+    result = compare(TRUTH, {"p": found})
+    assert [score.id for score in result.scores["p"]] == ["a", "b", "c"]
+    assert [round(score.f1, 4) for score in result.scores["p"]] == [1.0, 0.0, 0.8889]
+    assert result.missing == {"p": ()}
+
+
+def test_missing_predictions_stop_count_or_are_left_out_for_both() -> None:
+    some, all_of_them = index_by_id([record("a"), record("c")]), TRUTH
+    with pytest.raises(InputError, match="p: 1 of 3 RNAs have no prediction: 'b'; --missing unpaired"):
+        compare(TRUTH, {"p": some})
+    counted = compare(TRUTH, {"p": some, "q": all_of_them}, missing="unpaired")
+    assert [score.f1 for score in counted.scores["p"]] == [1.0, 0.0, 1.0]
+    left_out = compare(TRUTH, {"p": some, "q": all_of_them}, missing="skip")
+    assert [[score.id for score in rows] for rows in left_out.scores.values()] == [["a", "c"], ["a", "c"]]
+    assert left_out.missing == {"p": ("b",), "q": ()}
+
+
+def test_extra_predictions_are_an_error_unless_allowed() -> None:
+    found = TRUTH | {"d": record("d")}
+    with pytest.raises(InputError, match="1 predictions are of RNAs missing from the truth: 'd'; --allow-extra"):
+        compare(TRUTH, {"p": found})
+    assert compare(TRUTH, {"p": found}, allow_extra=True).extra == {"p": 1}
+
+
+def test_no_common_id_shows_both_kinds() -> None:
+    with pytest.raises(InputError, match=r"p: has none of the ids of the truth \('a', 'b', 'c'\).*here they are 'A'"):
+        compare(TRUTH, {"p": {"A": record("A")}}, missing="skip")
+
+
+def test_sequences_must_agree_up_to_ambiguity_codes() -> None:
+    other = {id: record(id, sequence="GGGGGAAUACCCCC") for id in TRUTH}
+    with pytest.raises(
+        InputError, match=r"x.dbn:3: record 'a': another sequence than in the truth \(base 8 is U, there A\)"
+    ):
+        compare(TRUTH, {"p": other})
+    longer = {id: record(id, STRUCTURE + ".", sequence=SEQUENCE + "A") for id in TRUTH}
+    with pytest.raises(InputError, match="15 nt, and 14 in the truth"):
+        compare(TRUTH, {"p": longer})
+    masked = {id: record(id, sequence="GGGGGAANACCCCC") for id in TRUTH}
+    assert compare(TRUTH, {"p": masked}).scores["p"][0].f1 == 1.0
+
+
+def test_duplicate_ids_are_an_error() -> None:
+    with pytest.raises(InputError, match="record 'a': the id appears twice, first at line 3"):
+        index_by_id([record("a"), record("a")])
+
+
+def test_reports_have_groups_intervals_and_paired_differences() -> None:
+    truth = {str(k): record(str(k), family="fam" if k < 12 else "rare") for k in range(15)}
+    worse = {id: record(id, "((((......))))" if int(id) % 3 else "." * 14) for id in truth}
+    report = report_folds(compare(truth, {"p": truth, "q": worse}).scores, by_family=True, resamples=200)
+    assert [(group.scope, group.name) for group in report.groups["p"]] == [
+        ("all", "all"),
+        ("length", "<50"),
+        ("family", "fam"),
+        ("family", "rare"),
+    ]
+    every, _, _, rare = report.groups["q"]
+    assert set(every.intervals) == set(METRICS)
+    assert every.intervals["f1"].low < every.summary.f1 == every.intervals["f1"].estimate < every.intervals["f1"].high
+    gain = report.differences["all", "all", "f1"]
+    assert gain.estimate == pytest.approx(1 - every.summary.f1)
+    assert 0 < gain.low and gain.p_value < 0.05
+    assert rare.summary.records < FEWEST
+    assert np.isnan(rare.intervals["f1"].low)
+    assert np.isnan(report.differences["family", "rare", "f1"].p_value)
+
+
+def test_calibration_equals_the_pooled_curve_and_brackets_it() -> None:
+    counts, pooled = CalibrationCounts(), Reliability()
+    pairs = from_dot_bracket(STRUCTURE)
+    for seed in range(20):
+        probs_LL = np.random.default_rng(seed).random((14, 14))
+        counts.add(probs_LL, pairs)
+        pooled.add(probs_LL, pairs)
+    result = counts.result(resamples=200)
+    curve = pooled.curve()
+    assert result.curve.observed == pytest.approx(curve.observed)
+    assert [one.estimate for one in result.observed] == pytest.approx(curve.observed)
+    assert result.ece.estimate == pytest.approx(curve.ece)
+    assert all(one.low <= one.estimate <= one.high for one in result.observed)
+    assert result.ece.low < result.ece.high

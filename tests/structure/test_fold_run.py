@@ -1,0 +1,77 @@
+"""``rnafm finetune fold`` from files: which encoders and starting heads it takes, and what it leaves behind."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+from support.tertiary_models import codon_model, tiny_model, tiny_pair, tiny_section
+
+from rnafm_cli.errors import UsageError, WeightsError
+from rnafm_cli.structure.fold_data import FoldFiles
+from rnafm_cli.structure.fold_recipe import FoldConfig
+from rnafm_cli.structure.fold_training import FoldOutcome, FoldRun, run_fold
+from rnafm_cli.structure.pair import PairHead
+from rnafm_cli.weights.files import Card, load_model_file, save_model_file
+
+pytest.importorskip("RNA")
+torch.set_num_threads(1)
+
+STEM = "GGCAC{loop}GUGCC"
+PAIRS = "(((((....)))))"
+
+
+def table(path: Path, loops: str) -> Path:
+    """Hairpins with a loop of four of the given letters each."""
+    lines = ["name\tfamily\tsequence\tpairs"]
+    lines += [f"h{k}\t-\t{STEM.format(loop=letter * 4)}\t{PAIRS}" for k, letter in enumerate(loops)]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def run(folder: Path, model: Path, start: Path | None = None) -> tuple[FoldOutcome, list[str]]:
+    values = {
+        "head": tiny_section(),
+        "sampling": {"round_size": 8},
+        "optim": {"steps": 2, "warmup": 1},
+        "run": {"bf16": False, "score_steps": 2},
+    }
+    told: list[str] = []
+    files = FoldFiles(train=(table(folder / "train.tsv", "AC"),), dev=(table(folder / "dev.tsv", "U"),))
+    asked = FoldRun(
+        files=files, config=FoldConfig.from_dict(values), output=folder / "run", model=str(model), init_from=start
+    )
+    return run_fold(asked, report=told.append), told
+
+
+def test_the_card_names_the_encoder_and_the_data(tmp_path: Path) -> None:
+    model = tiny_model(tmp_path, heads=())
+    outcome, told = run(tmp_path, model)
+    assert outcome.finished and outcome.step == 2
+    card = load_model_file(outcome.best_file)[1]
+    assert card.encoder_sha256 == load_model_file(model)[1].weights_sha256
+    assert (card.source["train"], card.source["dev"]) == (["train.tsv"], ["dev.tsv"])
+    assert any(line.startswith("training records: ") for line in told)
+
+
+def test_a_start_needs_no_encoder_of_its_own(tmp_path: Path) -> None:
+    head = PairHead(tiny_pair())
+    start = tmp_path / "elsewhere" / "start.safetensors"
+    start.parent.mkdir()
+    card = Card(name="start", kind="fold", config=dataclasses.asdict(head.config), encoder_sha256="of another encoder")
+    save_model_file(start, head.state_dict(), card)
+    _, told = run(tmp_path, tiny_model(tmp_path, heads=()), start)
+    assert f"starting from {len(head.state_dict())} tensors of another head" in told
+
+
+def test_a_start_must_be_a_fold_head(tmp_path: Path) -> None:
+    model = tiny_model(tmp_path, heads=("contact",))
+    with pytest.raises(WeightsError, match="contact"):
+        run(tmp_path, model, tmp_path / "tiny-contact.safetensors")
+
+
+def test_codon_models_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="reads codons"):
+        run(tmp_path, codon_model(tmp_path))

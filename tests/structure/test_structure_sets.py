@@ -1,0 +1,131 @@
+"""Development families, filters and splits on made-up structures."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rnafm_cli.errors import InputError
+from rnafm_cli.rna.kmers import are_close
+from rnafm_cli.rna.records import StructureRecord
+from rnafm_cli.structure.fold_data import (
+    FamilyTable,
+    cluster_dev_split,
+    draw_dev_families,
+    family_groups,
+    load_structures,
+    shipped_dev_families,
+    without_close,
+    without_families,
+)
+
+
+def random_rna(length: int, rng: np.random.Generator) -> str:
+    return "".join(rng.choice(list("ACGU"), length))
+
+
+def made_up_families(count: int, rows: int) -> list[StructureRecord]:
+    rng = np.random.default_rng(3)
+    records = []
+    for family in range(count):
+        core = random_rna(50, rng)
+        for row in range(rows):
+            records.append(StructureRecord(f"{family}/{row}", core + random_rna(20, rng), family=f"RF{family:05d}"))
+    return records
+
+
+def table(published: int) -> FamilyTable:
+    names = {f"RF{k:05d}": ("tRNA" if k == 0 else f"fam{k}", "Gene;") for k in range(40)}
+    return FamilyTable(names, frozenset(f"RF{k:05d}" for k in range(published)))
+
+
+def test_draw_is_deterministic_takes_published_first_and_never_types() -> None:
+    records = made_up_families(40, 5)
+    drawn = draw_dev_families(records, table(20), families=12, rows=30)
+    assert drawn == draw_dev_families(records, table(20), families=12, rows=30)
+    assert drawn != draw_dev_families(records, table(20), seed=1, families=12, rows=30)
+    assert len(drawn) >= 12 and "RF00000" not in drawn
+    assert all(int(family[2:]) < 20 for family in drawn)
+    more = draw_dev_families(records, table(20), families=12, rows=150)
+    assert sum(record.family in more for record in records) >= 150
+    assert {f"RF{k:05d}" for k in range(1, 20)} <= set(more)
+
+
+def test_linked_families_are_drawn_together() -> None:
+    records = made_up_families(6, 3)
+    bridge = StructureRecord("bridge", records[3].sequence[:50] + records[6].sequence[:50], family="RF00001")
+    for seed in range(6):
+        drawn = draw_dev_families([*records, bridge], table(6), seed=seed, families=2, rows=1)
+        assert ("RF00001" in drawn) == ("RF00002" in drawn)
+
+
+def test_large_groups_are_not_drawn() -> None:
+    records = made_up_families(4, 30)
+    assert draw_dev_families(records, table(4), families=2, rows=10, largest_group=20) == []
+
+
+def test_nothing_close_to_a_development_record_stays() -> None:
+    records = made_up_families(10, 4)
+    held = [record for record in records if record.family in ("RF00002", "RF00007")]
+    kept = without_close(records, held)
+    assert {record.family for record in kept} == {r.family for r in records} - {"RF00002", "RF00007"}
+    assert not any(are_close(a.sequence, b.sequence) for a in kept for b in held)
+    assert without_close(records, []) == records
+    assert len(without_families(records, {"RF00001"})) == 36
+
+
+def test_dev_split_keeps_clusters_whole_and_is_deterministic() -> None:
+    records = made_up_families(20, 5)
+    train, dev = cluster_dev_split(records, share=0.2, seed=0)
+    assert len(dev) == 20 and len(train) + len(dev) == 100
+    assert not {record.family for record in train} & {record.family for record in dev}
+    again = cluster_dev_split(records, share=0.2, seed=0)
+    assert [record.id for record in again[1]] == [record.id for record in dev]
+
+
+def test_groups_are_families_or_clusters() -> None:
+    records = made_up_families(3, 3)
+    loose = [StructureRecord(r.id, r.sequence, family="CRW") for r in made_up_families(5, 2)[6:]]
+    groups = family_groups([*records, *loose])
+    assert groups[0] == groups[1] == groups[2] != groups[3]
+    assert groups[9] == groups[10] != groups[11]
+
+
+def test_committed_family_list_is_whole() -> None:
+    families = shipped_dev_families()
+    assert len(families) >= 150
+    assert all(family.startswith("RF0") and len(family) == 7 for family in families)
+    assert not families & {"RF00001", "RF00005", "RF00010", "RF00023", "RF00028", "RF00177"}
+
+
+def test_reading_structures_and_family_tables(tmp_path: Path) -> None:
+    path = tmp_path / "set.tsv"
+    path.write_text(
+        "name\tfamily\tsequence\tpairs\na\tRF00001\tGGGAAACCC\t(((...)))\nb\t-\tACGUACGUACGU\t............\n"
+    )
+    assert [record.id for record in load_structures([path], max_length=10)] == ["a"]
+    assert len(load_structures([path])) == 2
+    families = tmp_path / "families.tsv.gz"
+    with gzip.open(families, "wt") as handle:
+        handle.write(
+            "family\tid\ttype\tstructure_source\nRF1\t5S_rRNA\tGene; rRNA;\tPublished; x\nRF2\tsR1\tGene;\tPredicted\n"
+        )
+    read = FamilyTable.read(families)
+    assert read.published == {"RF1"} and read.is_named_by_type("RF1") and not read.is_named_by_type("RF2")
+    with pytest.raises(InputError):
+        FamilyTable.read(path)
+
+
+def test_a_group_larger_than_what_is_held_out_stays_in_training() -> None:
+    rng = np.random.default_rng(0)
+    base = random_rna(90, rng)
+    alike = [StructureRecord(f"a{k}", base[:k] + "A" + base[k + 1 :]) for k in range(60)]
+    others = [StructureRecord(f"o{k}", random_rna(90, rng)) for k in range(20)]
+    for seed in range(6):
+        train, dev = cluster_dev_split([*alike, *others], share=0.1, seed=seed)
+        assert len(dev) == 8 and len(train) == 72 and all(record.id.startswith("o") for record in dev)
+    with pytest.raises(InputError, match="give a development set|larger than 6"):
+        cluster_dev_split(alike, share=0.1, seed=0)

@@ -1,0 +1,105 @@
+"""Contact and distance heads: padding, outputs, what an untrained head says, and the parts that can be left out."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from support.made_chains import made_chains
+from support.tertiary_models import WIDTH, tiny_config, tiny_head, tiny_pair
+from torch import Tensor
+
+from rnafm_cli.structure.pair import PairHead, pair_inputs
+from rnafm_cli.structure.tertiary_head import BIN_CENTRES, BIN_EDGES, TertiaryConfig, TertiaryHead, TertiaryLogits
+from rnafm_cli.structure.tertiary_training import distance_bins, usual_logits
+
+LENGTHS = (9, 14, 23, 37)
+
+
+def rna(length: int) -> str:
+    return "".join(np.random.default_rng(length).choice(list("ACGU"), length))
+
+
+def prior(length: int) -> np.ndarray:
+    half_LL = np.triu(np.random.default_rng(length).random((length, length)) ** 8, 4).astype(np.float32)
+    return (half_LL + half_LL.T) / max(1.0, float((half_LL + half_LL.T).sum(axis=1).max()))
+
+
+def embedding(length: int) -> Tensor:
+    return torch.randn(length, WIDTH, generator=torch.Generator().manual_seed(length))
+
+
+def run(head: TertiaryHead, lengths: tuple[int, ...], *, distances: bool = True) -> TertiaryLogits:
+    inputs = pair_inputs(
+        [rna(n) for n in lengths],
+        embeddings=[embedding(n) for n in lengths],
+        priors=[prior(n) for n in lengths],
+        width=WIDTH,
+    )
+    with torch.inference_mode():
+        return head(inputs, distances=distances)
+
+
+@pytest.mark.parametrize("levels", [1, 2, 3])
+def test_results_do_not_depend_on_padding_or_company(levels: int) -> None:
+    head = tiny_head(tiny_config(levels=levels))
+    together = run(head, LENGTHS)
+    for k, length in enumerate(LENGTHS):
+        alone = run(head, (length,))
+        part = (k, slice(length), slice(length))
+        assert torch.allclose(together.contact_BLL[part], alone.contact_BLL[0], atol=1e-4)
+        assert together.bins_BLLK is not None and alone.bins_BLLK is not None
+        assert torch.allclose(together.bins_BLLK[part], alone.bins_BLLK[0], atol=1e-4)
+
+
+def test_maps_are_symmetric_and_within_bounds() -> None:
+    logits = run(tiny_head(), LENGTHS)
+    assert torch.equal(logits.contact_BLL, logits.contact_BLL.transpose(1, 2))
+    for readout in ("binned", "regression"):
+        mean, sd = logits.distances(readout)  # type: ignore[arg-type]
+        assert mean.min() >= 0 and mean.max() <= 20
+        assert sd.min() >= 0
+        assert torch.allclose(mean, mean.transpose(1, 2), atol=1e-4)
+
+
+def test_contacts_alone_are_the_same_contacts() -> None:
+    head = tiny_head()
+    alone = run(head, LENGTHS, distances=False)
+    assert alone.bins_BLLK is None
+    assert torch.allclose(alone.contact_BLL, run(head, LENGTHS).contact_BLL, atol=1e-5)
+
+
+def test_an_untrained_head_knows_what_is_usual() -> None:
+    torch.manual_seed(0)
+    head = TertiaryHead(dataclasses.replace(tiny_config(), pair=tiny_pair(("sequence",)))).eval()
+    usual = usual_logits(made_chains(6))
+    head.set_usual(usual)
+    with torch.no_grad():
+        head.direct.weight.zero_()
+        logits = head(pair_inputs([rna(30)], embeddings=None, priors=None, width=0))
+    probability = logits.contacts()[0]
+    assert probability[0, 1] > 0.9
+    assert probability[0, 1] == pytest.approx(float(usual[1, 0].sigmoid()), abs=1e-4)
+    mean, _ = logits.distances()
+    assert mean[0, 0, 1] < mean[0, 0, 10]
+
+
+def test_bins_hold_their_centres() -> None:
+    assert len(BIN_CENTRES) == len(BIN_EDGES) + 1
+    assert distance_bins(torch.tensor(BIN_CENTRES)).tolist() == list(range(len(BIN_CENTRES)))
+
+
+def test_the_pair_head_inside_is_that_of_fold() -> None:
+    head = tiny_head()
+    fold = PairHead(tiny_pair())
+    fold.load_state_dict(head.fold.state_dict())
+    assert set(fold.state_dict()) == {name[5:] for name in head.state_dict() if name.startswith("fold.")}
+
+
+def test_configurations_come_back_from_cards() -> None:
+    config = tiny_config(levels=3)
+    plain = {**dataclasses.asdict(config), "widths": [8, 8, 8], "unknown": 1}
+    plain["pair"] = {**plain["pair"], "dilations": [1, 2]}
+    assert TertiaryConfig.from_dict(plain) == config
