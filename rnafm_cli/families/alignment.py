@@ -2,8 +2,9 @@
 
 Forward and backward of HMMER's plan 7 model, glocal with a small weight of local entry and exit, flanks free. Between
 two passes the emissions of paired states are multiplied by how well each base fits what its partner may be (mean
-field). Several alignments go through numpy together. Shape suffixes: B alignments, M match states (padded), L bases
-(padded), P consensus pairs of one alignment.
+field). Several alignments go through numpy together, an antidiagonal at a time, on which no cell needs another. Shape
+suffixes: B alignments, M match states (padded), L bases (padded), P consensus pairs of one alignment, S states of one
+node: insert, match, delete.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnafm_cli.families.library import Family
-from rnafm_cli.rna.pairs import _codes as letter_numbers, canonical_matrix
+from rnafm_cli.rna.alphabet import letter_codes
+from rnafm_cli.rna.pairs import canonical_matrix
 
 __all__ = ["Posterior", "align"]
 
@@ -25,8 +27,9 @@ ROUNDS = 1
 """Passes after the first: one brings all there is to gain."""
 LEAST_LOOP = 3
 _FLOOR = 0.05
-_BLOCK = 64
-_CELLS = 1 << 19
+_RESCALE = 8
+"""Antidiagonals from one scaling to the next; in between a weight grows by a few letter and pair odds."""
+_CELLS = 1 << 20
 """Cells of the padded dynamic programme that are computed together."""
 
 Floats = NDArray[np.float64]
@@ -70,19 +73,19 @@ def align(jobs: Sequence[tuple[Family, str]], *, rounds: int = ROUNDS) -> list[P
     found: list[Posterior | None] = [None] * len(jobs)
     for part in _batches(jobs):
         batch = _Batch([jobs[k] for k in part])
-        match_BML = batch.posterior()
+        match_MLB = batch.posterior()
         for _ in range(rounds):
-            batch.know_pairs(match_BML)
-            match_BML = batch.posterior()
-        for k, match_ML in zip(part, match_BML, strict=True):
+            batch.know_pairs(match_MLB)
+            match_MLB = batch.posterior()
+        for b, k in enumerate(part):
             family, sequence = jobs[k]
-            found[k] = Posterior(family, sequence, match_ML[: len(family), : len(sequence)].copy())
+            found[k] = Posterior(family, sequence, match_MLB[: len(family), : len(sequence), b].copy())
     return [one for one in found if one is not None]
 
 
 def _batches(jobs: Sequence[tuple[Family, str]]) -> Iterator[list[int]]:
     """Numbers of jobs of like size, few enough for the cells at once."""
-    order = sorted(range(len(jobs)), key=lambda k: (len(jobs[k][0]), len(jobs[k][1])))
+    order = sorted(range(len(jobs)), key=lambda k: len(jobs[k][0]) + len(jobs[k][1]))
     part: list[int] = []
     states = bases = 0
     for k in order:
@@ -96,134 +99,161 @@ def _batches(jobs: Sequence[tuple[Family, str]]) -> Iterator[list[int]]:
 
 
 class _Batch:
-    """Padded arrays of some alignments; states and bases beyond an alignment's own have no weight."""
+    """Padded arrays of some alignments; states and bases beyond an alignment's own have no weight.
+
+    A cell is a state k and a column c, the bases taken so far; the match cell emits base c - 1. Cells of one antidiagonal
+    k + c lie ``bases`` - 1 rows apart in an (M * L, B) array.
+    """
 
     def __init__(self, jobs: Sequence[tuple[Family, str]]) -> None:
         self.jobs = jobs
+        states = max(len(family) for family, _ in jobs)
+        bases = max(2, *(len(sequence) for _, sequence in jobs))
         batch = len(jobs)
-        self.states = max(len(family) for family, _ in jobs)
-        self.bases = max(len(sequence) for _, sequence in jobs)
-        self.codes = [letter_numbers(sequence) for _, sequence in jobs]
-        self.plain_BML = np.zeros((batch, self.states, self.bases))
-        self.move_B7M = np.zeros((batch, 7, self.states + 1))
-        self.enter_BM = np.zeros((batch, self.states))
-        self.leave_BM = np.zeros((batch, self.states))
-        self.last_BM = np.zeros((batch, self.states))
-        for k, (family, _) in enumerate(jobs):
-            size, codes = len(family), self.codes[k]
+        self.codes = [letter_codes(sequence).astype(np.intp) for _, sequence in jobs]
+        self.plain_MLB = np.zeros((states, bases, batch))
+        # Weights of going on from insert, match, delete: to the next match; to the insert; to the next delete.
+        self.to_match_SMB = np.zeros((3, states, batch))
+        self.to_insert_SMB = np.zeros((2, states, batch))
+        self.to_delete_SMB = np.zeros((2, states, batch))
+        self.enter_MB = np.zeros((states, batch))
+        self.leave_SMB = np.zeros((2, states, batch))
+        self.skip_first_B = np.zeros(batch)
+        for b, (family, _) in enumerate(jobs):
+            size, codes = len(family), self.codes[b]
             odds = np.concatenate([np.ones((size, 1)), 4.0 * family.match_M4], axis=1)
-            self.plain_BML[k, :size, : len(codes)] = odds[:, codes]
-            self.move_B7M[k, :, : size + 1] = family.transition_M7.T
-            # The end is this class's own: leave_BM and last_BM.
-            self.move_B7M[k, :, size] = 0.0
-            self.move_B7M[k, :3, 1:size] *= 1.0 - LOCAL / size
-            self.enter_BM[k, :size] = LOCAL / size
-            self.leave_BM[k, : size - 1] = LOCAL / size
-            self.leave_BM[k, size - 1] = self.last_BM[k, size - 1] = 1.0
-        self.move_B7M[:, :3, 0] *= 1.0 - LOCAL
-        self.enter_BM[:, 0] += self.move_B7M[:, 0, 0]
-        self.emit_BML = self.plain_BML
+            self.plain_MLB[:size, : len(codes), b] = odds[:, codes]
+            begin, *after = np.split(family.transition_M7.astype(np.float64), [1, size])
+            stay = 1.0 - LOCAL / size
+            mm, mi, md, im, ii, dm, dd = after[0].T
+            self.to_match_SMB[:, : size - 1, b] = im, stay * mm, dm
+            self.to_insert_SMB[:, : size - 1, b] = ii, stay * mi
+            self.to_delete_SMB[:, : size - 1, b] = stay * md, dd
+            self.enter_MB[:size, b] = LOCAL / size
+            self.enter_MB[0, b] += (1.0 - LOCAL) * begin[0, 0]
+            self.skip_first_B[b] = (1.0 - LOCAL) * begin[0, 2]
+            self.leave_SMB[0, : size - 1, b] = LOCAL / size
+            self.leave_SMB[:, size - 1, b] = 1.0
+        self.emit_MLB = self.plain_MLB
 
-    def know_pairs(self, match_BML: Floats) -> None:
+    def know_pairs(self, match_MLB: Floats) -> None:
         """Let the emissions of paired states follow where their partners stand."""
-        self.emit_BML = self.plain_BML.copy()
-        for k, (family, _) in enumerate(self.jobs):
+        self.emit_MLB = self.plain_MLB.copy()
+        for b, (family, _) in enumerate(self.jobs):
             if len(family.pairs):
-                codes = self.codes[k]
+                codes = self.codes[b]
                 left, right = family.pairs.T
                 odds = np.ones((len(left), 5, 5))
                 odds[:, 1:, 1:] = np.exp(family.pair_odds_P44)
-                at_left, at_right = match_BML[k, left, : len(codes)], match_BML[k, right, : len(codes)]
-                self.emit_BML[k, left, : len(codes)] *= _fit(at_right, codes, odds)
+                at_left, at_right = match_MLB[left, : len(codes), b], match_MLB[right, : len(codes), b]
+                self.emit_MLB[left, : len(codes), b] *= _fit(at_right, codes, odds)
                 swapped = _fit(at_left[:, ::-1], codes[::-1], odds.transpose(0, 2, 1))
-                self.emit_BML[k, right, : len(codes)] *= swapped[:, ::-1]
+                self.emit_MLB[right, : len(codes), b] *= swapped[:, ::-1]
 
     def posterior(self) -> Floats:
-        """(B, M, L): probability that a state emits a base. Each state's row is scaled, and its scale kept."""
-        forward, forward_scale_BM, total_B = self._forward()
-        backward, backward_scale_BM = self._backward()
-        with np.errstate(under="ignore"):
-            weight_BM = np.exp(np.minimum(forward_scale_BM + backward_scale_BM - total_B[:, None], 700.0))
-            return np.minimum(forward * backward * weight_BM[..., None], 1.0)
+        """(M, L, B): probability that a state emits a base."""
+        weight_MLB, scale_DB, total_B = self._forward()
+        self._backward(weight_MLB, scale_DB - total_B)
+        return np.minimum(weight_MLB, 1.0, out=weight_MLB)
+
+    def _ranges(self) -> Iterator[tuple[int, slice, slice]]:
+        """Each antidiagonal, its states, and the rows of their match cells (of the states from column 1 on)."""
+        states, bases, _ = self.plain_MLB.shape
+        for d in range(states + bases):
+            low, high = max(0, d - bases), min(states, d + 1)
+            first = d - 1 + low * (bases - 1)
+            yield d, slice(low, high), slice(first, first + (min(high, d) - low - 1) * (bases - 1) + 1, bases - 1)
 
     def _forward(self) -> tuple[Floats, Floats, Floats]:
-        batch, states, bases = self.plain_BML.shape
-        move = self.move_B7M[..., None]
-        kept, scale_BM = np.zeros((batch, states, bases)), np.zeros((batch, states))
-        ends = np.full((batch, states), -np.inf)
-        # Column 0 of a row stands before the first base; deletions may stand there too.
-        match = insert = np.zeros((batch, bases + 1))
-        delete = np.repeat(move[:, 2, 0], bases + 1, axis=1) if states else match
-        scale = np.zeros((batch, 1))
-        loop = _Decay(self.move_B7M[:, 4], bases)
-        for k in range(states):
-            now = np.zeros((batch, bases + 1))
-            if k:
-                came = match * move[:, 0, k] + insert * move[:, 3, k] + delete * move[:, 5, k]
-                gone = match * move[:, 2, k] + delete * move[:, 6, k]
+        """Weights of all ways to each match cell, the logarithm of their scale by antidiagonal, and that of all ways."""
+        states, bases, batch = self.plain_MLB.shape
+        emit_RB = self.emit_MLB.reshape(-1, batch)
+        kept_RB = np.zeros_like(emit_RB)
+        scale_DB, scale_B = np.zeros((states + bases, batch)), np.zeros(batch)
+        # Row 0 stands before the first state. Two antidiagonals of what goes on to the next match, and of the states.
+        (on_MB, on_before_MB), (now_SMB, before_SMB) = np.zeros((2, states + 1, batch)), np.zeros((2, 3, states + 1, batch))
+        to_match_SMB, work_SMB = self.to_match_SMB, np.empty((3, states, batch))
+        enter_MB, skip_B, sum_MB = self.enter_MB, self.skip_first_B, np.zeros((states, batch))
+        for d, k, cells in self._ranges():
+            before_SMB, now_SMB, on_before_MB, on_MB = now_SMB, before_SMB, on_MB, on_before_MB
+            size = k.stop - k.start
+            shifted, work = slice(k.start + 1, k.stop + 1), work_SMB[:, :size]
+            emitting = slice(k.start, min(k.stop, d))
+            if emitting.stop > emitting.start:
+                # on_MB still holds what went on two antidiagonals ago.
+                match_MB = now_SMB[1, emitting.start + 1 : emitting.stop + 1]
+                np.add(on_MB[emitting], enter_MB[emitting], out=match_MB)
+                match_MB *= emit_RB[cells]
+                kept_RB[cells] = match_MB
+                sum_MB[emitting] += match_MB
+            np.multiply(before_SMB[:2, shifted], self.to_insert_SMB[:, k], out=work[:2])
+            np.add(work[0], work[1], out=now_SMB[0, shifted])
+            earlier = slice(max(k.start, 1) - 1, k.stop - 1)
+            if earlier.stop > earlier.start:
+                part = work_SMB[:2, : earlier.stop - earlier.start]
+                np.multiply(before_SMB[1:, earlier.start + 1 : earlier.stop + 1], self.to_delete_SMB[:, earlier], out=part)
+                np.add(part[0], part[1], out=now_SMB[2, earlier.start + 2 : earlier.stop + 2])
+            if k.start == 0:
+                now_SMB[2, 1] = skip_B
+            np.multiply(now_SMB[:, shifted], to_match_SMB[:, k], out=work)
+            np.add(work[0], work[1], out=on_MB[shifted])
+            on_MB[shifted] += work[2]
+            if d % _RESCALE == _RESCALE - 1:
+                top_B = now_SMB[:, shifted].max(axis=(0, 1))
+                top_B[top_B <= 0.0] = 1.0
+                scale_DB[d] = scale_B
+                for array in (now_SMB, on_MB, on_before_MB, sum_MB):
+                    array /= top_B
+                scale_B = scale_B + np.log(top_B)
+                enter_MB, skip_B = self.enter_MB * np.exp(-scale_B), self.skip_first_B * np.exp(-scale_B)
             else:
-                came, gone = now, delete
-            now[:, 1:] = self.emit_BML[:, k] * (came[:, :-1] + self.enter_BM[:, k, None] * np.exp(-scale))
-            inserted = np.zeros((batch, bases + 1))
-            inserted[:, 1:] = loop(k + 1, now[:, :-1] * move[:, 1, k + 1])
-            top = np.maximum(now, gone).max(axis=1, keepdims=True)
-            top[top == 0.0] = 1.0
-            match, insert, delete = now / top, inserted / top, gone / top
-            scale = scale + np.log(top)
-            kept[:, k], scale_BM[:, k] = match[:, 1:], scale[:, 0]
-            end = match.sum(axis=1) * self.leave_BM[:, k] + delete.sum(axis=1) * self.last_BM[:, k]
-            with np.errstate(divide="ignore"):
-                ends[:, k] = np.log(end) + scale[:, 0]
-        return kept, scale_BM, np.logaddexp.reduce(ends, axis=1)
+                scale_DB[d] = scale_B
+        return kept_RB.reshape(states, bases, batch), scale_DB, scale_B + np.log(self._ended(sum_MB, skip_B))
 
-    def _backward(self) -> tuple[Floats, Floats]:
-        batch, states, bases = self.plain_BML.shape
-        move = self.move_B7M[..., None]
-        kept, scale_BM = np.zeros((batch, states, bases)), np.zeros((batch, states))
-        # Column i of a row is the weight of what follows base i (1-based); the last has nothing to follow.
-        match = delete = np.zeros((batch, bases + 1))
-        scale = np.zeros((batch, 1))
-        loop = _Decay(self.move_B7M[:, 4], bases)
-        for k in range(states - 1, -1, -1):
-            # Weight of going on to match state k + 1 with the next base.
-            onward = np.zeros((batch, bases + 1))
-            if k + 1 < states:
-                onward[:, :-1] = self.emit_BML[:, k + 1] * match[:, 1:]
-            insert = np.zeros((batch, bases + 1))
-            # An insertion at column i holds base i; what follows is scanned from the end.
-            insert[:, ::-1] = loop(k + 1, (onward * move[:, 3, k + 1])[:, ::-1])
-            unit = np.exp(-scale)
-            now = onward * move[:, 0, k + 1] + delete * move[:, 2, k + 1] + self.leave_BM[:, k, None] * unit
-            now[:, :-1] += insert[:, 1:] * move[:, 1, k + 1]
-            gone = onward * move[:, 5, k + 1] + delete * move[:, 6, k + 1] + self.last_BM[:, k, None] * unit
-            top = np.maximum(now, gone).max(axis=1, keepdims=True)
-            top[top == 0.0] = 1.0
-            match, delete = now / top, gone / top
-            scale = scale + np.log(top)
-            kept[:, k], scale_BM[:, k] = match[:, 1:], scale[:, 0]
-        return kept, scale_BM
+    def _ended(self, sum_MB: Floats, skip_B: Floats) -> Floats:
+        """Weight of all ways, from that of each match state over all bases."""
+        total_B = (sum_MB * self.leave_SMB[0]).sum(axis=0)
+        gone_B = skip_B * (1 + np.array([len(codes) for codes in self.codes]))
+        for k, sum_B in enumerate(sum_MB):
+            total_B += gone_B * self.leave_SMB[1, k]
+            gone_B = sum_B * self.to_delete_SMB[0, k] + gone_B * self.to_delete_SMB[1, k]
+        return total_B
 
-
-class _Decay:
-    """y[i] = x[i] + a y[i - 1] along the last axis, for one a of each row and state, by sums within blocks."""
-
-    def __init__(self, factor_BM: Floats, bases: int) -> None:
-        self._factor_BM = np.clip(factor_BM, 1e-4, 0.999)
-        self._width = bases
-
-    def __call__(self, state: int, x: Floats) -> Floats:
-        batch, width = x.shape
-        blocks = -(-width // _BLOCK)
-        a = self._factor_BM[:, state, None]
-        powers = a ** np.arange(_BLOCK)
-        padded = x if width == blocks * _BLOCK else np.pad(x, ((0, 0), (0, blocks * _BLOCK - width)))
-        y = np.cumsum(padded.reshape(batch, blocks, _BLOCK) / powers[:, None], axis=2) * powers[:, None]
-        for block in range(1, blocks):
-            y[:, block] += y[:, block - 1, -1:] * powers * a
-        return y.reshape(batch, -1)[:, :width]
+    def _backward(self, weight_MLB: Floats, scale_DB: Floats) -> None:
+        """Multiply the weights of the ways to each match cell by those from there on, and unscale."""
+        states, bases, batch = self.plain_MLB.shape
+        emit_RB, weight_RB = self.emit_MLB.reshape(-1, batch), weight_MLB.reshape(-1, batch)
+        # The last row stands behind the last state. Two antidiagonals of what a match cell is worth with its letter.
+        (worth_MB, worth_before_MB), (now_SMB, before_SMB) = (
+            np.zeros((2, states + 1, batch)),
+            np.zeros((2, 3, states + 1, batch)),
+        )
+        work_SMB, scale_B, leave_SMB = np.empty((3, states, batch)), np.zeros(batch), self.leave_SMB
+        for d, k, cells in reversed(list(self._ranges())):
+            before_SMB, now_SMB, worth_before_MB, worth_MB = now_SMB, before_SMB, worth_MB, worth_before_MB
+            behind, work = slice(k.start + 1, k.stop + 1), work_SMB[:2, : k.stop - k.start]
+            now = now_SMB[:, k]
+            # worth_MB still holds that of two antidiagonals later.
+            np.multiply(worth_MB[behind], self.to_match_SMB[:, k], out=now)
+            now[:2] += np.multiply(before_SMB[0, k], self.to_insert_SMB[:, k], out=work)
+            now[1:] += np.multiply(before_SMB[2, behind], self.to_delete_SMB[:, k], out=work)
+            now[1:] += leave_SMB[:, k]
+            emitting = slice(k.start, min(k.stop, d))
+            if emitting.stop > emitting.start:
+                match_MB = now_SMB[1, emitting]
+                np.multiply(emit_RB[cells], match_MB, out=worth_MB[emitting])
+                part = np.multiply(match_MB, np.exp(np.minimum(scale_DB[d] + scale_B, 700.0)), out=work[0, : len(match_MB)])
+                weight_RB[cells] *= part
+            if d % _RESCALE == 0:
+                top_B = now.max(axis=(0, 1))
+                top_B[top_B <= 0.0] = 1.0
+                for array in (now_SMB, worth_MB, worth_before_MB):
+                    array /= top_B
+                scale_B = scale_B + np.log(top_B)
+                leave_SMB = self.leave_SMB * np.exp(-scale_B)
 
 
-def _fit(partner_PL: Floats, codes: NDArray[np.int64], odds_P55: Floats) -> Floats:
+def _fit(partner_PL: Floats, codes: NDArray[np.intp], odds_P55: Floats) -> Floats:
     """(P, L): how well each base fits the partner that may stand behind it, at least ``_FLOOR``.
 
     Args:
@@ -231,10 +261,11 @@ def _fit(partner_PL: Floats, codes: NDArray[np.int64], odds_P55: Floats) -> Floa
         odds_P55: by the number of this base's letter and the partner's.
     """
     count, length = partner_PL.shape
-    behind = np.zeros((count, 5, length + LEAST_LOOP + 1))
-    for letter in range(5):
-        here = partner_PL * (codes == letter)
-        behind[:, letter, :length] = here[:, ::-1].cumsum(axis=1)[:, ::-1]
-    behind = behind[:, :, LEAST_LOOP + 1 :]
-    fit = np.einsum("plb,pbl->pl", odds_P55[:, codes], behind)
-    return np.maximum(_FLOOR, fit + 1.0 - partner_PL.sum(axis=1, keepdims=True))
+    fit_PL = 1.0 - np.repeat(partner_PL.sum(axis=1, keepdims=True), length, axis=1)
+    reach = length - LEAST_LOOP - 1
+    if reach > 0:
+        # Of every letter that a base may be: the fit of all partners from a base on.
+        worth_P5L = odds_P55[:, :, codes] * partner_PL[:, None]
+        behind_P5L = worth_P5L[:, :, ::-1].cumsum(axis=2)[:, :, ::-1]
+        fit_PL[:, :reach] += behind_P5L[:, codes[:reach], np.arange(LEAST_LOOP + 1, length)]
+    return np.maximum(_FLOOR, fit_PL)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnafm_cli.errors import InputError
+from rnafm_cli.rna.alphabet import letter_codes
 
 __all__ = [
     "Pairs",
@@ -30,10 +31,6 @@ __all__ = [
 
 
 Pairs: TypeAlias = NDArray[np.int64]
-
-_LETTER_CODES = np.zeros(256, dtype=np.uint8)
-for _code, _letter in enumerate("ACGU", start=1):
-    _LETTER_CODES[ord(_letter)] = _code
 
 # Row and column 0 stand for every other letter: an ambiguous base never makes a canonical pair.
 _CANONICAL = np.zeros((5, 5), dtype=np.bool_)
@@ -103,13 +100,13 @@ def pairs_from_matrix(matrix: NDArray[np.generic]) -> Pairs:
 
 def are_canonical(pairs: Pairs, sequence: str) -> NDArray[np.bool_]:
     """For each pair whether it is AU, GC or GU; shape (n,). Any letter but A, C, G, U makes it false."""
-    codes = _codes(sequence)
+    codes = letter_codes(sequence)
     return _CANONICAL[codes[pairs[:, 0]], codes[pairs[:, 1]]]
 
 
 def canonical_matrix(sequence: str) -> NDArray[np.bool_]:
     """Symmetric (L, L) matrix, true where the two bases could form AU, GC or GU."""
-    codes = _codes(sequence)
+    codes = letter_codes(sequence)
     return _CANONICAL[codes[:, None], codes[None, :]]
 
 
@@ -161,10 +158,6 @@ def stems(pairs: Pairs) -> list[Pairs]:
             stem.append((stem[-1][0] + 1, stem[-1][1] - 1))
         found.append(np.array(stem, dtype=np.int64))
     return found
-
-
-def _codes(sequence: str) -> NDArray[np.uint8]:
-    return _LETTER_CODES[np.frombuffer(sequence.encode("latin-1", "replace"), dtype=np.uint8)]
 
 
 def _shown(pair: NDArray[np.int64]) -> str:
