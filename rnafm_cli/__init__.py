@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-__all__ = ["Model", "RnafmError", "SequenceRecord", "__version__", "load_model", "read_fasta"]
+__all__ = ["Model", "RnafmError", "SequenceRecord", "__version__", "annotate", "load_model", "read_fasta"]
 
 _HOMES = {
+    "annotate": "rnafm_cli.families.annotate",
     "Model": "rnafm_cli.model",
     "load_model": "rnafm_cli.model",
     "SequenceRecord": "rnafm_cli.rna.records",
@@ -27,6 +28,7 @@ _HOMES = {
 
 if TYPE_CHECKING:
     from rnafm_cli.errors import RnafmError
+    from rnafm_cli.families.annotate import annotate
     from rnafm_cli.io.fasta import read_fasta
     from rnafm_cli.model import Model, load_model
     from rnafm_cli.rna.records import SequenceRecord

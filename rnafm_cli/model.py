@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -13,10 +13,13 @@ from rnafm_cli.encoder.embed import DEFAULT_BATCH_TOKENS
 from rnafm_cli.encoder.model import NamedModel
 from rnafm_cli.encoder.runtime import Runtime
 from rnafm_cli.errors import Reject, raise_rejected
+from rnafm_cli.io.fasta import Records, as_records
 from rnafm_cli.rna.records import SequenceRecord
 
 if TYPE_CHECKING:
     from rnafm_cli.encoder.embed import Pooling
+    from rnafm_cli.families.annotate import Annotation
+    from rnafm_cli.families.search import Strands
     from rnafm_cli.function.mrl import RibosomeLoad
     from rnafm_cli.function.rbp import Binding, StructureOf
     from rnafm_cli.rna.decode import DecodeOptions
@@ -29,8 +32,6 @@ __all__ = ["Long", "Model", "Records", "load_model"]
 
 Long = Literal["window", "error", "skip"]
 """What happens to RNAs beyond the encoder's limit."""
-Records = str | Path | Iterable[SequenceRecord | str | tuple[str, str]]
-"""A FASTA path, or records, (id, sequence) tuples or bare sequences."""
 
 
 class Model(NamedModel):
@@ -95,6 +96,32 @@ class Model(NamedModel):
             batch_tokens=batch_tokens,
             long=long,
             reject=reject,
+        )
+
+    def annotate(
+        self,
+        records: Records,
+        *,
+        families: Sequence[str | Path] = ("shipped",),
+        max_evalue: float = 1e-3,
+        strands: Strands = "plus",
+        every: bool = False,
+        threads: int = 1,
+    ) -> Iterator[Annotation]:
+        """Yield an :class:`~rnafm_cli.families.annotate.Annotation` per record; see :func:`families.annotate.annotate`.
+
+        No network is needed: ``rnafm.annotate`` does the same.
+        """
+        from rnafm_cli.families.annotate import annotate
+
+        return annotate(
+            records,
+            families=families,
+            max_evalue=max_evalue,
+            strands=strands,
+            every=every,
+            threads=threads,
+            weights_dir=self._weights_dir,
         )
 
     def contact(
@@ -227,22 +254,3 @@ def load_model(
     """
     runtime = Runtime.create(device, precision, threads)
     return Model(name, runtime, weights_dir=Path(weights_dir) if weights_dir else None)
-
-
-def as_records(source: Records) -> Iterator[SequenceRecord]:
-    """Clean records from any of the accepted forms.
-
-    Raises:
-        InputError: for letters that are no nucleotides, and for unreadable files.
-    """
-    from rnafm_cli.io.fasta import clean_record, read_fasta
-
-    if isinstance(source, str | Path):
-        yield from read_fasta([source])
-        return
-    for number, item in enumerate(source, start=1):
-        if isinstance(item, SequenceRecord):
-            yield item
-        else:
-            name, sequence = item if isinstance(item, tuple) else (f"seq{number}", item)
-            yield clean_record(name, sequence)

@@ -119,7 +119,21 @@ def rnafm(
 
 
 def _register() -> None:
-    from rnafm_cli.cli import atlas, contact, distance, embed, evaluate, finetune, fold, mrl, pretrain, rbp, weights
+    from rnafm_cli.cli import (
+        annotate,
+        atlas,
+        contact,
+        distance,
+        embed,
+        evaluate,
+        families,
+        finetune,
+        fold,
+        mrl,
+        pretrain,
+        rbp,
+        weights,
+    )
 
     app.command("embed")(embed.embed)
     app.command("fold")(fold.fold)
@@ -127,7 +141,9 @@ def _register() -> None:
     app.command("distance")(distance.distance)
     app.command("rbp")(rbp.rbp)
     app.command("mrl")(mrl.mrl)
+    app.command("annotate")(annotate.annotate)
     app.command("atlas")(atlas.atlas)
+    app.add_typer(families.app, name="families")
     app.add_typer(weights.app, name="weights")
     app.add_typer(pretrain.app, name="pretrain")
     app.add_typer(finetune.app, name="finetune")

@@ -20,6 +20,7 @@ __all__ = [
     "BatchTokens",
     "Device",
     "DeviceChoice",
+    "Families",
     "Force",
     "Inputs",
     "Intake",
@@ -142,6 +143,15 @@ Long = Annotated[
 OnError = Annotated[
     OnErrorChoice,
     typer.Option("--on-error", help="A bad record stops the run, or is skipped with a warning (exit 3 at the end)."),
+]
+Families = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--families",
+        metavar="LIB",
+        help="Family library, 'shipped' for Rfam's; repeatable, earlier ones first.",
+        show_default="shipped",
+    ),
 ]
 Force = Annotated[bool, typer.Option("-f", "--force", help="Overwrite existing output.")]
 Quiet = Annotated[

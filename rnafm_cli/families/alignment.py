@@ -27,6 +27,8 @@ ROUNDS = 1
 """Passes after the first: one brings all there is to gain."""
 LEAST_LOOP = 3
 _FLOOR = 0.05
+_LIKELY = 0.1
+"""Posterior from which a base is put on a match state."""
 _RESCALE = 8
 """Antidiagonals from one scaling to the next; in between a weight grows by a few letter and pair odds."""
 _CELLS = 1 << 20
@@ -61,6 +63,25 @@ class Posterior:
     def coverage(self) -> NDArray[np.float32]:
         """(L,) probability that a base stands on any match state."""
         return self.match_ML.sum(axis=0).clip(max=1.0).astype(np.float32)
+
+    def path(self) -> NDArray[np.int64]:
+        """(L,) match state of each base by the alignment that is right most often, -1 for insertions and flanks."""
+        states, bases = self.match_ML.shape
+        best = np.zeros((states + 1, bases + 1))
+        for k, gain in enumerate(self.match_ML - _LIKELY):
+            np.maximum(best[k, 1:], best[k, :-1] + gain, out=best[k + 1, 1:])
+            np.maximum.accumulate(best[k + 1], out=best[k + 1])
+        state_L = np.full(bases, -1)
+        k, i = states, bases
+        while k and i:
+            if best[k, i] == best[k - 1, i]:
+                k -= 1
+            elif best[k, i] == best[k, i - 1]:
+                i -= 1
+            else:
+                k, i = k - 1, i - 1
+                state_L[i] = k
+        return state_L
 
 
 def align(jobs: Sequence[tuple[Family, str]], *, rounds: int = ROUNDS) -> list[Posterior]:
@@ -101,8 +122,8 @@ def _batches(jobs: Sequence[tuple[Family, str]]) -> Iterator[list[int]]:
 class _Batch:
     """Padded arrays of some alignments; states and bases beyond an alignment's own have no weight.
 
-    A cell is a state k and a column c, the bases taken so far; the match cell emits base c - 1. Cells of one antidiagonal
-    k + c lie ``bases`` - 1 rows apart in an (M * L, B) array.
+    A cell is a state k and a column c, the bases taken so far; its match emits base c - 1. Match cells of one
+    antidiagonal k + c lie L - 1 rows apart in an (M * L, B) array.
     """
 
     def __init__(self, jobs: Sequence[tuple[Family, str]]) -> None:
@@ -165,13 +186,16 @@ class _Batch:
             yield d, slice(low, high), slice(first, first + (min(high, d) - low - 1) * (bases - 1) + 1, bases - 1)
 
     def _forward(self) -> tuple[Floats, Floats, Floats]:
-        """Weights of all ways to each match cell, the logarithm of their scale by antidiagonal, and that of all ways."""
+        """Weights of all ways to each match cell, the log of their scale by antidiagonal, and the log of all ways."""
         states, bases, batch = self.plain_MLB.shape
         emit_RB = self.emit_MLB.reshape(-1, batch)
         kept_RB = np.zeros_like(emit_RB)
         scale_DB, scale_B = np.zeros((states + bases, batch)), np.zeros(batch)
         # Row 0 stands before the first state. Two antidiagonals of what goes on to the next match, and of the states.
-        (on_MB, on_before_MB), (now_SMB, before_SMB) = np.zeros((2, states + 1, batch)), np.zeros((2, 3, states + 1, batch))
+        (on_MB, on_before_MB), (now_SMB, before_SMB) = (
+            np.zeros((2, states + 1, batch)),
+            np.zeros((2, 3, states + 1, batch)),
+        )
         to_match_SMB, work_SMB = self.to_match_SMB, np.empty((3, states, batch))
         enter_MB, skip_B, sum_MB = self.enter_MB, self.skip_first_B, np.zeros((states, batch))
         for d, k, cells in self._ranges():
@@ -191,7 +215,9 @@ class _Batch:
             earlier = slice(max(k.start, 1) - 1, k.stop - 1)
             if earlier.stop > earlier.start:
                 part = work_SMB[:2, : earlier.stop - earlier.start]
-                np.multiply(before_SMB[1:, earlier.start + 1 : earlier.stop + 1], self.to_delete_SMB[:, earlier], out=part)
+                np.multiply(
+                    before_SMB[1:, earlier.start + 1 : earlier.stop + 1], self.to_delete_SMB[:, earlier], out=part
+                )
                 np.add(part[0], part[1], out=now_SMB[2, earlier.start + 2 : earlier.stop + 2])
             if k.start == 0:
                 now_SMB[2, 1] = skip_B
@@ -242,7 +268,9 @@ class _Batch:
             if emitting.stop > emitting.start:
                 match_MB = now_SMB[1, emitting]
                 np.multiply(emit_RB[cells], match_MB, out=worth_MB[emitting])
-                part = np.multiply(match_MB, np.exp(np.minimum(scale_DB[d] + scale_B, 700.0)), out=work[0, : len(match_MB)])
+                part = np.multiply(
+                    match_MB, np.exp(np.minimum(scale_DB[d] + scale_B, 700.0)), out=work[0, : len(match_MB)]
+                )
                 weight_RB[cells] *= part
             if d % _RESCALE == 0:
                 top_B = now.max(axis=(0, 1))

@@ -11,26 +11,31 @@ import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rnafm_cli.errors import InputError, WeightsError
+from rnafm_cli.errors import InputError, Reject, WeightsError, raise_rejected
 from rnafm_cli.io.stockholm import Alignment
 from rnafm_cli.io.streams import atomic_path
-from rnafm_cli.rna.kmers import close_to_any
 from rnafm_cli.rna.pairs import Pairs, no_pairs
+from rnafm_cli.rna.pseudoknots import to_dot_bracket
+from rnafm_cli.weights.cards import WEIGHTS_SUFFIX, Card, card_path, file_sha256, verify_model_file, write_card
+from rnafm_cli.weights.registry import SHIPPED_FAMILIES, nearest_name
+from rnafm_cli.weights.store import in_folders, search_dirs
 
 if TYPE_CHECKING:
     from pyhmmer.plan7 import HMM, Background, Builder
 
-__all__ = ["FORMAT", "Family", "Library", "build_library", "far_rows"]
+__all__ = ["FORMAT", "SHIPPED", "Family", "Library", "build_library", "far_rows", "load_libraries", "shipped"]
 
 FORMAT = "rnafm-families"
 VERSION = "1"
+SHIPPED = "shipped"
+"""What names the library that comes with the program."""
 _LETTERS = "ACGU"
 _STEPS = 20.0
 """Bytes to one natural logarithm."""
@@ -79,19 +84,25 @@ class Family:
         sure = self.match_M4.max(axis=1) >= 0.5
         return "".join(_LETTERS[k] if s else _LETTERS[k].lower() for k, s in zip(best, sure, strict=True))
 
+    @property
+    def dot_bracket(self) -> str:
+        """The consensus pairs over the match states; pseudoknots in brackets and letters of their own."""
+        return to_dot_bracket(self.pairs, len(self), letters=True)
+
     def hmm(self) -> HMM:
         """The profile as pyhmmer has it."""
-        from pyhmmer.easel import Alphabet, VectorF
+        from pyhmmer.easel import Alphabet
         from pyhmmer.plan7 import HMM
 
-        hmm = HMM(Alphabet.rna(), len(self), self.accession)
+        # The stubs of pyhmmer lack its arrays.
+        hmm: Any = HMM(Alphabet.rna(), len(self), self.accession)
         match = np.asarray(hmm.match_emissions)
         match[1:] = self.match_M4
         match[0] = (1.0, 0.0, 0.0, 0.0)
         np.asarray(hmm.insert_emissions)[:] = 0.25
         np.asarray(hmm.transition_probabilities)[:] = self.transition_M7
         np.asarray(hmm.evalue_parameters.as_vector())[:] = self.evalue
-        hmm.set_consensus()
+        hmm.set_consensus(None)
         return hmm
 
 
@@ -115,8 +126,8 @@ class Library:
         """Families by accession."""
         return {family.accession: family for family in self.families}
 
-    def save(self, path: Path) -> None:
-        """Write the library; the file appears whole or not at all."""
+    def save(self, path: Path, card: Card | None = None) -> None:
+        """Write the library, and its card where there is one to be written; each appears whole or not at all."""
         from safetensors.numpy import save_file
 
         families = self.families
@@ -133,22 +144,32 @@ class Library:
         }
         metadata = {"format": FORMAT, "version": VERSION, "alphabet": _LETTERS, "families": json.dumps(texts)}
         with atomic_path(path) as written:
+            written.touch()
+            mode = written.stat().st_mode
             save_file(arrays, written, metadata)
+            # safetensors makes it readable by its owner alone; a folder of weights may be shared.
+            written.chmod(mode)
+        if card is not None:
+            with atomic_path(card_path(path)) as written:
+                size = path.stat().st_size
+                write_card(written, replace(card, weights_sha256=file_sha256(path), weights_bytes=size))
 
     @classmethod
     def load(cls, path: Path, name: str | None = None) -> Library:
-        """Read a library.
+        """Read a library; a card beside it, as the shipped one has, must fit its bytes.
 
         Raises:
             WeightsError: for a missing or damaged file, one of another format, version or alphabet.
         """
         from safetensors import SafetensorError, safe_open
 
+        if path.suffix == WEIGHTS_SUFFIX and card_path(path).exists():
+            verify_model_file(path)
         try:
             with safe_open(path, framework="numpy") as file:
                 metadata = file.metadata() or {}
                 _check_format(path, metadata)
-                arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+                arrays = {key: file.get_tensor(key) for key in file.keys()}
             families = list(_families(arrays, json.loads(metadata["families"])))
         except OSError as error:
             raise WeightsError(f"{path}: cannot be read as a family library ({error})") from error
@@ -157,6 +178,42 @@ class Library:
                 f"{path}: is no family library, or damaged ({error})", hint="make it again: rnafm families build"
             ) from error
         return cls(name or str(path), families)
+
+
+def shipped(weights_dir: Path | None = None) -> Library:
+    """The library that comes with the program, or the one of its name in a folder of weights."""
+    return load_libraries((SHIPPED,), weights_dir)[0]
+
+
+def load_libraries(names: Sequence[str | Path] = (SHIPPED,), weights_dir: Path | None = None) -> list[Library]:
+    """Libraries by file, by the name of one in the folders of weights, or by the word ``shipped``; each is read once.
+
+    Raises:
+        WeightsError: when there is no such library, or it cannot be used.
+    """
+    paths = [_library_path(name, weights_dir) for name in names]
+    return [_loaded(path, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+
+
+def _library_path(name: str | Path, weights_dir: Path | None) -> Path:
+    if str(name) != SHIPPED and Path(name).is_file():
+        return Path(name)
+    path = in_folders(SHIPPED_FAMILIES if str(name) == SHIPPED else str(name), search_dirs(weights_dir))
+    if path is None:
+        hint = "it comes with rnafm: install it again" if str(name) == SHIPPED else _library_hint(str(name))
+        raise WeightsError(f"there is no family library '{name}'", hint=hint)
+    return path
+
+
+def _library_hint(name: str) -> str:
+    if nearest_name(name, [SHIPPED]):
+        return f"did you mean {SHIPPED}?"
+    return f"give a file that 'rnafm families build' made, or {SHIPPED} for Rfam's"
+
+
+@lru_cache(maxsize=8)
+def _loaded(path: Path, _size: int, _mtime_ns: int) -> Library:
+    return Library.load(path, path.name.removesuffix(WEIGHTS_SUFFIX))
 
 
 def _check_format(path: Path, metadata: dict[str, str]) -> None:
@@ -183,8 +240,13 @@ def _families(arrays: dict[str, NDArray[Any]], texts: list[list[str]]) -> Iterat
     state, pair = 0, 0
     for number, (text, length, count) in enumerate(zip(texts, lengths.tolist(), counts.tolist(), strict=True)):
         node = state + number
+        accession, name, description, kind, clan = text
         yield Family(
-            *text,
+            accession=accession,
+            name=name,
+            description=description,
+            type=kind,
+            clan=clan,
             rows=int(arrays["rows"][number]),
             match_M4=match[state : state + length],
             transition_M7=transition[node : node + length + 1],
@@ -213,6 +275,9 @@ def far_rows(alignment: Alignment, held_out: Sequence[str]) -> Alignment | None:
     """The alignment less its rows that are 8-mer-close to a held-out sequence; None when no row is left."""
     if not held_out:
         return alignment
+    # SciPy takes longer to import than a library to read.
+    from rnafm_cli.rna.kmers import close_to_any
+
     close = close_to_any([row.replace("-", "") for row in alignment.rows], held_out)
     kept = [k for k, is_close in enumerate(close) if not is_close]
     if not kept:
@@ -220,11 +285,16 @@ def far_rows(alignment: Alignment, held_out: Sequence[str]) -> Alignment | None:
     return replace(alignment, names=[alignment.names[k] for k in kept], rows=[alignment.rows[k] for k in kept])
 
 
-def build_library(alignments: Iterable[Alignment], name: str = "library") -> Library:
+def build_library(
+    alignments: Iterable[Alignment], name: str = "library", *, reject: Reject = raise_rejected
+) -> Library:
     """Profiles and pair tables of alignments; a family's alignment is one, and so is Rfam's whole seed file.
 
+    Args:
+        reject: called with the error of an alignment that gives no profile, or comes a second time.
+
     Raises:
-        InputError: for an accession that comes twice, and for no alignment at all.
+        InputError: when no family is left.
     """
     from pyhmmer.easel import Alphabet
     from pyhmmer.plan7 import Background, Builder
@@ -233,10 +303,13 @@ def build_library(alignments: Iterable[Alignment], name: str = "library") -> Lib
     builder, background = Builder(alphabet, seed=42), Background(alphabet)
     families: dict[str, Family] = {}
     for alignment in alignments:
-        family = _build(alignment, builder, background)
-        if family.accession in families:
-            raise InputError(f"{alignment.where}: comes a second time", hint="keep one alignment for each family")
-        families[family.accession] = family
+        if alignment.accession in families:
+            reject(InputError(f"{alignment.where}: comes a second time", hint="keep one alignment for each family"))
+            continue
+        try:
+            families[alignment.accession] = _build(alignment, builder, background)
+        except InputError as error:
+            reject(error)
     if not families:
         raise InputError(f"{name}: no family is left to make a library of")
     return Library(name, list(families.values()))
@@ -249,7 +322,7 @@ def _build(alignment: Alignment, builder: Builder, background: Background) -> Fa
     rows = [TextSequence(name=str(number), sequence=row) for number, row in enumerate(letters)]
     try:
         msa = TextMSA(name=alignment.accession, sequences=rows).digitize(Alphabet.rna())
-        hmm, _, _ = builder.build_msa(msa, background)
+        hmm: Any = builder.build_msa(msa, background)[0]
     except (ValueError, RuntimeError) as error:
         raise InputError(f"{alignment.where}: no profile can be made of it ({error})") from error
     state_of = {column: state for state, column in enumerate(_match_columns(hmm))}

@@ -1,25 +1,39 @@
 """Which families an RNA belongs to, and where: all profiles of one or more libraries against it, by pyhmmer.
 
-E-values are those of one RNA against the whole library, whatever else is searched with it.
+E-values are those of one RNA against the whole library, whatever else is searched with it. A long RNA is searched in
+overlapping windows, and its E-values count them: they tell how many such hits chance gives in the whole of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from rnafm_cli.families.library import Family, Library
 
 if TYPE_CHECKING:
+    from pyhmmer.easel import RNA, DigitalSequenceBlock
     from pyhmmer.plan7 import OptimizedProfile
 
-__all__ = ["MAX_EVALUE", "Hit", "Search", "compatible"]
+__all__ = ["MAX_EVALUE", "Hit", "Search", "Strands", "compatible", "reverse_complement", "without_rivals"]
 
 MAX_EVALUE = 1e-3
 _OVERLAP = 0.2
-_LONGEST = 100_000
+_WINDOW = 20_000
+"""Bases searched at once; HMMER itself stops at 100,000."""
+_BLOCK = 1_000_000
+"""Bases of the windows that one call of the search holds."""
+_COMPLEMENT = str.maketrans("ACGURYKMSWBDHVN", "UGCAYRMKSWVHDBN")
+
+Strands = Literal["plus", "both"]
+
+
+def reverse_complement(sequence: str) -> str:
+    """The other strand of upper-case RNA, IUPAC letters included."""
+    return sequence.translate(_COMPLEMENT)[::-1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,10 +43,11 @@ class Hit:
     Args:
         family: whose profile it is.
         library: name of its library.
-        start, end: the stretch, 0-based, end excluded, on the strand that was searched.
+        start, end: the stretch, 0-based, end excluded, on the sequence as it is given, whatever the strand.
         score: bits.
-        evalue: expected number of such hits by chance in one RNA of this length and this library.
+        evalue: expected number of such hits by chance in this RNA, by all profiles.
         model_start, model_end: match states that are aligned, 0-based, end excluded.
+        strand: ``+``, or ``-`` where the reverse complement matches.
     """
 
     family: Family
@@ -43,6 +58,7 @@ class Hit:
     evalue: float
     model_start: int
     model_end: int
+    strand: str = "+"
 
     def __len__(self) -> int:
         return self.end - self.start
@@ -51,74 +67,172 @@ class Hit:
         """Bases that both hits hold."""
         return max(0, min(self.end, other.end) - max(self.start, other.start))
 
+    def overlaps(self, other: Hit) -> bool:
+        """Whether they share more than a fifth of the shorter one."""
+        return self.overlap(other) > _OVERLAP * min(len(self), len(other))
+
     def stretch(self, length: int) -> tuple[int, int]:
         """The part of an RNA of ``length`` bases to align: what the profile lacks on either side is let in."""
         before, after = self.model_start, len(self.family) - self.model_end
+        if self.strand == "-":
+            before, after = after, before
         return max(0, self.start - before - 10), min(length, self.end + after + 10)
 
 
 class Search:
-    """Families of libraries, earlier ones first: a family of a later library that an earlier one holds is left out."""
+    """Families of libraries, earlier ones first: a family of a later library that an earlier one holds is left out.
 
-    def __init__(self, libraries: Sequence[Library], *, max_evalue: float = MAX_EVALUE) -> None:
-        self.max_evalue = max_evalue
+    One search at a time: its profiles adapt to the RNA at hand.
+
+    Args:
+        max_evalue: hits of higher E-values are not told.
+        threads: the profiles are dealt out to so many.
+    """
+
+    def __init__(self, libraries: Sequence[Library], *, max_evalue: float = MAX_EVALUE, threads: int = 1) -> None:
+        self.max_evalue, self.threads = max_evalue, threads
         families: dict[str, tuple[Family, str]] = {}
         for library in libraries:
             for family in library.families:
                 families.setdefault(family.accession, (family, library.name))
         self.families = families
+        longest = max((len(family) for family, _ in families.values()), default=0)
+        # A hit of the longest family lies whole in one of two neighbouring windows.
+        self._step = _WINDOW - min(_WINDOW // 2, longest + longest // 4 + 100)
 
     @cached_property
-    def _profiles(self) -> list[OptimizedProfile]:
+    def _profiles(self) -> list[tuple[OptimizedProfile, Family, str]]:
         from pyhmmer.easel import Alphabet
         from pyhmmer.plan7 import Background, Profile
 
         background = Background(Alphabet.rna())
         profiles = []
-        for family, _ in self.families.values():
+        for family, library in self.families.values():
             hmm = family.hmm()
             profile = Profile(hmm.M, hmm.alphabet)
             profile.configure(hmm, background, 100)
-            profiles.append(profile.to_optimized())
+            profiles.append((profile.to_optimized(), family, library))
         return profiles
 
-    def hits(self, sequences: Sequence[str]) -> list[list[Hit]]:
-        """All hits of each RNA, best first, overlapping ones too."""
+    def hits(self, sequences: Sequence[str], *, strands: Strands = "plus") -> list[list[Hit]]:
+        """All hits of each RNA, best first, overlapping ones too.
+
+        Args:
+            sequences: upper-case RNA.
+            strands: ``both`` searches the reverse complements as well.
+        """
+        found: list[list[Hit]] = [[] for _ in sequences]
+        for block in self._blocks(sequences, strands):
+            for window, hit in self._search(block):
+                length, factor = len(sequences[window.number]), self._count(len(sequences[window.number]), strands)
+                start, end = hit.start + window.start, hit.end + window.start
+                if window.strand == "-":
+                    start, end = length - end, length - start
+                hit = replace(hit, start=start, end=end, strand=window.strand, evalue=hit.evalue * factor)
+                if hit.evalue <= self.max_evalue:
+                    found[window.number].append(hit)
+        for hits, sequence in zip(found, sequences, strict=True):
+            hits.sort(key=lambda hit: (hit.evalue, -hit.score, hit.family.accession, hit.start, hit.strand))
+            if len(sequence) > _WINDOW:
+                hits[:] = _seen_once(hits)
+        return found
+
+    def _count(self, length: int, strands: Strands) -> int:
+        windows = 1 if length <= _WINDOW else 1 + -(-(length - _WINDOW) // self._step)
+        return windows * (2 if strands == "both" else 1)
+
+    def _blocks(self, sequences: Sequence[str], strands: Strands) -> Iterator[list[_Window]]:
+        """Windows of all sequences, some at a time."""
+        block: list[_Window] = []
+        size = 0
+        for number, sequence in enumerate(sequences):
+            for strand in "+-" if strands == "both" else "+":
+                text = sequence if strand == "+" else reverse_complement(sequence)
+                for start in range(0, max(1, len(text) - _WINDOW + self._step), self._step):
+                    window = _Window(number, strand, start, text[start : start + _WINDOW])
+                    block.append(window)
+                    size += len(window.text)
+                    if size >= _BLOCK:
+                        yield block
+                        block, size = [], 0
+        if block:
+            yield block
+
+    def _search(self, windows: list[_Window]) -> Iterator[tuple[_Window, Hit]]:
+        """Hits as they lie in their windows."""
         from pyhmmer.easel import Alphabet, DigitalSequenceBlock, TextSequence
-        from pyhmmer.plan7 import Background, Pipeline
 
         alphabet = Alphabet.rna()
-        named = [TextSequence(name=str(k), sequence=text).digitize(alphabet) for k, text in enumerate(sequences)]
+        named = [TextSequence(name=str(k), sequence=w.text).digitize(alphabet) for k, w in enumerate(windows)]
         block = DigitalSequenceBlock(alphabet, named)
-        size, limit = float(len(self.families)), self.max_evalue
+        shares = [self._profiles[k :: self.threads] for k in range(self.threads)]
+        if self.threads == 1:
+            results = [self._search_share(shares[0], block)]
+        else:
+            with ThreadPoolExecutor(self.threads) as pool:
+                results = list(pool.map(lambda share: self._search_share(share, block), shares))
+        for hits in results:
+            for number, hit in hits:
+                yield windows[number], hit
+
+    def _search_share(
+        self, profiles: Iterable[tuple[OptimizedProfile, Family, str]], block: DigitalSequenceBlock[RNA]
+    ) -> list[tuple[int, Hit]]:
+        from pyhmmer.easel import Alphabet
+        from pyhmmer.plan7 import Background, Pipeline
+
+        # Z is fixed: otherwise E-values would count the RNAs of the block.
+        size, limit, alphabet = float(len(self.families)), self.max_evalue, Alphabet.rna()
         pipeline = Pipeline(alphabet, background=Background(alphabet), Z=size, domZ=size, E=limit, domE=limit)
-        found: list[list[Hit]] = [[] for _ in sequences]
-        for profile, (family, library) in zip(self._profiles, self.families.values(), strict=True):
+        found = []
+        for profile, family, library in profiles:
             for hit in pipeline.search_hmm(profile, block).reported:
                 for domain in hit.domains.reported:
-                    aligned = domain.alignment
-                    found[int(hit.name)].append(
-                        Hit(
-                            family,
-                            library,
-                            domain.env_from - 1,
-                            domain.env_to,
-                            domain.score,
-                            domain.i_evalue,
-                            aligned.hmm_from - 1,
-                            aligned.hmm_to,
-                        )
+                    start, end, aligned = domain.env_from - 1, domain.env_to, domain.alignment
+                    states = (aligned.hmm_from - 1, aligned.hmm_to)
+                    found.append(
+                        (int(hit.name), Hit(family, library, start, end, domain.score, domain.i_evalue, *states))
                     )
             pipeline.clear()
-        for hits in found:
-            hits.sort(key=lambda hit: (hit.evalue, -hit.score, hit.family.accession))
         return found
+
+
+@dataclass(frozen=True)
+class _Window:
+    """A part of a strand of the RNA with a number in the batch."""
+
+    number: int
+    strand: str
+    start: int
+    text: str
+
+
+def _seen_once(hits: Iterable[Hit]) -> list[Hit]:
+    """Of hits, best first, those that are no second view of a better one from a neighbouring window."""
+    kept: list[Hit] = []
+    for hit in hits:
+        same = (other for other in kept if other.family is hit.family and other.strand == hit.strand)
+        if not any(hit.overlap(other) > 0.5 * min(len(hit), len(other)) for other in same):
+            kept.append(hit)
+    return kept
 
 
 def compatible(hits: Iterable[Hit]) -> list[Hit]:
     """Of hits, best first, those that overlap no better one by more than a fifth of the shorter."""
     kept: list[Hit] = []
     for hit in hits:
-        if all(hit.overlap(other) <= _OVERLAP * min(len(hit), len(other)) for other in kept):
+        if not any(hit.overlaps(other) for other in kept):
+            kept.append(hit)
+    return kept
+
+
+def without_rivals(hits: Iterable[Hit]) -> list[Hit]:
+    """Of hits, best first, those that overlap no better one of the same family or clan."""
+    kept: list[Hit] = []
+    rivals: dict[str, list[Hit]] = {}
+    for hit in hits:
+        better = rivals.setdefault(hit.family.clan or hit.family.accession, [])
+        if not any(hit.overlaps(other) for other in better):
+            better.append(hit)
             kept.append(hit)
     return kept

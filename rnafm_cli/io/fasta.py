@@ -13,7 +13,10 @@ from rnafm_cli.io.streams import STDIO, input_name, open_text
 from rnafm_cli.rna.alphabet import IUPAC_LETTERS
 from rnafm_cli.rna.records import SequenceRecord
 
-__all__ = ["IntakeReport", "clean_record", "read_fasta", "write_fasta"]
+__all__ = ["IntakeReport", "Records", "as_records", "clean_record", "read_fasta", "write_fasta"]
+
+Records = str | Path | Iterable[SequenceRecord | str | tuple[str, str]]
+"""A FASTA path, or records, (id, sequence) tuples or bare sequences."""
 
 
 _SPACE = " \t\r\n\v\f"
@@ -119,6 +122,23 @@ def clean_record(header: str, sequence: str) -> SequenceRecord:
         InputError: for letters that are no nucleotides, an empty sequence or a missing id.
     """
     return _clean(_RawRecord("", 0, header, [sequence]), IntakeReport(), lambda message: None)
+
+
+def as_records(source: Records) -> Iterator[SequenceRecord]:
+    """Clean records from any of the accepted forms.
+
+    Raises:
+        InputError: for letters that are no nucleotides, and for unreadable files.
+    """
+    if isinstance(source, str | Path):
+        yield from read_fasta([source])
+        return
+    for number, item in enumerate(source, start=1):
+        if isinstance(item, SequenceRecord):
+            yield item
+        else:
+            name, sequence = item if isinstance(item, tuple) else (f"seq{number}", item)
+            yield clean_record(name, sequence)
 
 
 def write_fasta(records: Iterable[SequenceRecord], out: _Writable, *, width: int = 0) -> None:

@@ -1,22 +1,24 @@
-"""Stockholm alignments: many families a file, as Rfam and Pfam distribute them, with the consensus structure in WUSS."""
+"""Stockholm alignments: many families a file, as Rfam distributes them, with the consensus structure in WUSS."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from string import ascii_lowercase, ascii_uppercase
 
 from rnafm_cli.errors import InputError, Reject, raise_rejected
 from rnafm_cli.io.streams import input_name, open_text
 from rnafm_cli.rna.pairs import Pairs
-from rnafm_cli.rna.pseudoknots import from_dot_bracket
+from rnafm_cli.rna.pseudoknots import from_dot_bracket, layers
 
-__all__ = ["Alignment", "read_stockholm", "wuss_pairs"]
+__all__ = ["Alignment", "format_stockholm", "read_stockholm", "wuss", "wuss_pairs"]
 
 GAPS = "-._~"
+_MEND = "mend it, or go on without it by --on-error skip"
 _TO_RNA = str.maketrans("Tt._~", "UU---")
 _UNPAIRED = str.maketrans(",_-:~", ".....")
-_FOREIGN = {letter for letter in map(chr, range(128)) if not letter.isalpha() and letter not in GAPS + "*"}
+_FOREIGN = {letter for letter in map(chr, range(128)) if not letter.isalpha() and letter not in GAPS}
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class Alignment:
         try:
             return wuss_pairs(self.columns.get("SS_cons", ""))
         except (InputError, ValueError) as error:
-            raise InputError(f"{self.where}: SS_cons: {error}", hint="mend the line, or leave the family out") from error
+            raise InputError(f"{self.where}: SS_cons: {error}", hint=_MEND) from error
 
 
 def wuss_pairs(text: str) -> Pairs:
@@ -68,6 +70,25 @@ def wuss_pairs(text: str) -> Pairs:
         InputError: when brackets do not match, naming the column.
     """
     return from_dot_bracket(text.translate(_UNPAIRED))
+
+
+def wuss(pairs: Pairs, length: int) -> str:
+    """The structure line of pairs: ``<>`` for nested ones, ``Aa``, ``Bb``, ... for layers of pseudoknots."""
+    text = ["."] * length
+    for opening, closing, layer in zip("<" + ascii_uppercase, ">" + ascii_lowercase, layers(pairs), strict=False):
+        for i, j in layer.tolist():
+            text[i], text[j] = opening, closing
+    return "".join(text)
+
+
+def format_stockholm(alignment: Alignment) -> str:
+    """An alignment as text, a row a line; rows are written as they are, lower-case insertions and all."""
+    columns = {f"#=GC {tag}": text for tag, text in alignment.columns.items()}
+    width = max(map(len, [*alignment.names, *columns]))
+    lines = ["# STOCKHOLM 1.0", *(f"#=GF {tag} {text}" for tag, text in alignment.tags.items() if text), ""]
+    lines += [f"{name:<{width}} {row}" for name, row in zip(alignment.names, alignment.rows, strict=True)]
+    lines += [f"{tag:<{width}} {text}" for tag, text in columns.items()]
+    return "\n".join([*lines, "//"]) + "\n"
 
 
 def read_stockholm(source: str | Path, reject: Reject = raise_rejected) -> Iterator[Alignment]:
@@ -139,7 +160,7 @@ class _Draft:
     def _fault(self, number: int, problem: str) -> None:
         if self.error is None:
             where = self.where.replace(f":{self.line}:", f":{number}:", 1)
-            self.error = InputError(f"{where}: {problem}", hint="mend it, or go on without it by --on-error skip")
+            self.error = InputError(f"{where}: {problem}", hint=_MEND)
 
     def finish(self, reject: Reject) -> Iterator[Alignment]:
         rows = {name: "".join(parts) for name, parts in self.rows.items()}

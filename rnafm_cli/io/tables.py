@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-import h5py
 import numpy as np
 
 from rnafm_cli.errors import UsageError
@@ -181,6 +180,9 @@ class _TextTable:
 class _Hdf5Table:
     def __init__(self, written: Path, path: Path, columns: Mapping[str, type], provenance: Provenance) -> None:
         self._path, self._kinds = path, list(columns.values())
+        # Tables of text start faster without it.
+        import h5py
+
         self._rows: list[Sequence[Any]] = []
         try:
             self._file = h5py.File(written, "w", track_order=True)

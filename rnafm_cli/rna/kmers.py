@@ -9,6 +9,7 @@ n1 * n2 / 65536, the number that chance gives. All searches run over an inverted
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -163,10 +164,16 @@ def close_pairs(rows: sparse.csr_matrix, others: sparse.csr_matrix) -> Iterator[
         yield shared.row[close].astype(np.int64) + start, shared.col[close].astype(np.int64)
 
 
+@lru_cache(maxsize=1)
+def _matrix_of(sequences: tuple[str, ...]) -> sparse.csr_matrix:
+    # Many alignments are held against the same sequences.
+    return kmer_matrix(sequences)
+
+
 def close_to_any(sequences: Sequence[str], held_out: Sequence[str]) -> NDArray[np.bool_]:
     """(n,) whether a sequence is close to, or the same as, one of the held-out ones."""
     result = np.zeros(len(sequences), dtype=np.bool_)
-    for rows, _ in close_pairs(kmer_matrix(sequences), kmer_matrix(held_out)):
+    for rows, _ in close_pairs(kmer_matrix(sequences), _matrix_of(tuple(held_out))):
         result[rows] = True
     known = set(held_out)
     # Sequences too short for an 8-mer are close to nothing, yet may be repeated.

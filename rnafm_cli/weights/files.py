@@ -1,31 +1,35 @@
-"""Model files: tensors in ``NAME.safetensors`` and, beside it, their card ``NAME.json``.
-
-The card says what the tensors are, where they come from and which bytes they are: a file whose SHA-256
-differs from its card's is never loaded.
-"""
+"""Model files: tensors in ``NAME.safetensors``, read and written with their card, ``NAME.json`` beside it."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import hashlib
-import json
-import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import init
 from torch.overrides import TorchFunctionMode
 
 from rnafm_cli.errors import WeightsError
+from rnafm_cli.weights.cards import (
+    CARD_SUFFIX,
+    FORMAT,
+    WEIGHTS_SUFFIX,
+    Card,
+    card_path,
+    file_sha256,
+    opened,
+    read_card,
+    replacing,
+    task_of,
+    tensor_names,
+    verify_model_file,
+    write_card,
+)
 
 __all__ = [
     "CARD_SUFFIX",
@@ -75,44 +79,7 @@ class NoInitialValues(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-FORMAT = "rnafm-model"
-FORMAT_VERSION = 1
-WEIGHTS_SUFFIX = ".safetensors"
-CARD_SUFFIX = ".json"
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Card:
-    """What a model file holds and where it comes from."""
-
-    name: str
-    kind: str
-    """What the tensors are: ``encoder``, or a head: ``fold``, ``fold-resnet``, ``contact``, ..."""
-    config: dict[str, Any]
-    """Fields of the network's configuration; of an encoder file those of EncoderConfig."""
-    weights_sha256: str = ""
-    """SHA-256 (hex) of the safetensors file; filled in when the file is written."""
-    weights_bytes: int = 0
-    """Size of the safetensors file; filled in when the file is written."""
-    dtype: str = "float32"
-    """Type in which floating-point tensors are stored: float32, float16 or bfloat16."""
-    encoder_sha256: str | None = None
-    """Of a head without its own encoder: ``weights_sha256`` of the encoder it was trained on."""
-    source: dict[str, Any] = field(default_factory=dict)
-    """File, layout and SHA-256 that imported weights came from, and what was dropped; training data otherwise."""
-    mask_row: str | None = None
-    """Of imported weights: ``upstream`` or ``keep`` (see :mod:`rnafm_cli.encoder.official`)."""
-    recipe: dict[str, Any] = field(default_factory=dict)
-    """How the weights were trained."""
-    seed: int | None = None
-    metrics: dict[str, Any] = field(default_factory=dict)
-    notes: str = ""
-
-
-def card_path(path: Path) -> Path:
-    """Where the card of a safetensors file lies."""
-    return path.with_name(path.name.removesuffix(WEIGHTS_SUFFIX) + CARD_SUFFIX)
 
 
 def save_model_file(path: Path, tensors: Mapping[str, Tensor], card: Card) -> Card:
@@ -134,14 +101,14 @@ def save_model_file(path: Path, tensors: Mapping[str, Tensor], card: Card) -> Ca
         for name, tensor in tensors.items()
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _replacing(card_path(path)) as written_card, _replacing(path) as written:
+    with replacing(card_path(path)) as written_card, replacing(path) as written:
         written.touch()
         mode = written.stat().st_mode
         save_file(stored, written, metadata={"format": FORMAT})
         # safetensors makes it readable by its owner alone; a folder of weights may be shared.
         written.chmod(mode)
         card = dataclasses.replace(card, weights_sha256=file_sha256(written), weights_bytes=written.stat().st_size)
-        _write_card(written_card, card)
+        write_card(written_card, card)
     return card
 
 
@@ -153,9 +120,9 @@ def copy_model_file(path: Path, to: Path, *, name: str) -> Card:
     """
     card = dataclasses.replace(verify_model_file(path), name=name)
     to.parent.mkdir(parents=True, exist_ok=True)
-    with _replacing(card_path(to)) as written_card, _replacing(to) as written:
+    with replacing(card_path(to)) as written_card, replacing(to) as written:
         shutil.copyfile(path, written)
-        _write_card(written_card, card)
+        write_card(written_card, card)
     return card
 
 
@@ -171,7 +138,7 @@ def load_model_file(path: Path, *, prefix: str = "") -> tuple[dict[str, Tensor],
     """
     card = verify_model_file(path)
     tensors: dict[str, Tensor] = {}
-    with _opened(path) as file:
+    with opened(path, "pt") as file:
         for name in file.keys():
             if name.startswith(prefix):
                 tensor = file.get_tensor(name)
@@ -179,112 +146,6 @@ def load_model_file(path: Path, *, prefix: str = "") -> tuple[dict[str, Tensor],
                 dtype = torch.float32 if tensor.is_floating_point() else tensor.dtype
                 tensors[name.removeprefix(prefix)] = tensor.to(dtype, copy=True)
     return tensors, card
-
-
-def verify_model_file(path: Path) -> Card:
-    """The card of a model file whose bytes are those that the card names.
-
-    Raises:
-        WeightsError: when the file or its card is missing, damaged or altered.
-    """
-    card = read_card(path)
-    try:
-        status = path.stat()
-        if card.weights_bytes and status.st_size != card.weights_bytes:
-            state = "truncated" if status.st_size < card.weights_bytes else "altered"
-            raise WeightsError(
-                f"{path}: is {state} ({status.st_size} bytes, its card says {card.weights_bytes})", hint=_RENEW
-            )
-        found = _cached_sha256(path, status.st_size, status.st_mtime_ns)
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot be read ({error.strerror or error})") from error
-    if found != card.weights_sha256:
-        raise WeightsError(
-            f"{path}: is altered (sha256 {found[:12]}..., its card says {card.weights_sha256[:12]}...)", hint=_RENEW
-        )
-    return card
-
-
-def read_card(path: Path) -> Card:
-    """The card beside a safetensors file, the tensors not looked at.
-
-    Raises:
-        WeightsError: when there is none, or it is no card of a version known here.
-    """
-    where = card_path(path)
-    try:
-        content = json.loads(where.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        if not path.exists():
-            raise WeightsError(f"{path}: no such file") from error
-        raise WeightsError(
-            f"{path}: has no card {where.name} beside it", hint=f"rnafm weights import {path} --name NAME"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"{where}: cannot be read as a model card ({error})", hint=_RENEW) from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise WeightsError(f"{where}: is no card of an rnafm model")
-    if content.get("format_version") != FORMAT_VERSION:
-        raise WeightsError(
-            f"{where}: has format version {content.get('format_version')}, this rnafm reads {FORMAT_VERSION}",
-            hint="update rnafm",
-        )
-    known = {item.name for item in dataclasses.fields(Card)}
-    try:
-        return Card(**{key: value for key, value in content.items() if key in known})
-    except TypeError as error:
-        raise WeightsError(f"{where}: lacks a field ({error})", hint=_RENEW) from error
-
-
-def task_of(card: Card) -> str:
-    """The component that a file is, by its kind: ``fold-resnet`` is a kind of ``fold``."""
-    return card.kind.split("-")[0]
-
-
-def tensor_names(path: Path) -> list[str]:
-    """Names of the tensors of a safetensors file, from its header alone."""
-    with _opened(path) as file:
-        return list(file.keys())
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 (hex) of a file's bytes, read in pieces."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
-def _write_card(path: Path, card: Card) -> None:
-    content = {"format": FORMAT, "format_version": FORMAT_VERSION, **dataclasses.asdict(card)}
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-
-
-_RENEW = "fetch or import it again (rnafm weights pull, rnafm weights import)"
-
-
-@lru_cache(maxsize=64)
-def _cached_sha256(path: Path, _size: int, _mtime_ns: int) -> str:
-    # An encoder and a head may lie in one file: it is hashed once per process unless it changes.
-    return file_sha256(path)
-
-
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            yield file
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path}: cannot be read as safetensors ({error})", hint=_RENEW) from error
-
-
-@contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    written = path.with_name(path.name + ".tmp")
-    try:
-        yield written
-        os.replace(written, path)
-    except BaseException:
-        written.unlink(missing_ok=True)
-        raise
 
 
 def load_tensors(module: torch.nn.Module, tensors: dict[str, Tensor], card: Card) -> None:

@@ -6,11 +6,14 @@ import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-__all__ = ["Download", "ENCODER", "MODELS", "ModelSpec", "nearest_name", "published_name"]
+__all__ = ["Download", "ENCODER", "MODELS", "ModelSpec", "SHIPPED_FAMILIES", "nearest_name", "published_name"]
 
 
 ENCODER = "encoder"
 """The component that every model has; the others are heads, named after their task."""
+
+SHIPPED_FAMILIES = "rfam-14.2"
+"""Stem of the family library that comes with the program."""
 
 _CUHK = "https://proj.cse.cuhk.edu.hk/rnafm/api/download?filename="
 _HUB = "https://huggingface.co/cuhkaih/rnafm/resolve/main/"

@@ -13,20 +13,14 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from rnafm_cli.errors import WeightsError
-from rnafm_cli.weights.files import (
-    CARD_SUFFIX,
-    WEIGHTS_SUFFIX,
-    Card,
-    load_model_file,
-    read_card,
-    task_of,
-    tensor_names,
-)
+from rnafm_cli.weights.cards import CARD_SUFFIX, WEIGHTS_SUFFIX, Card, read_card, task_of, tensor_names
 from rnafm_cli.weights.registry import ENCODER, MODELS, ModelSpec, nearest_name
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = [
     "EMBEDDED",
@@ -197,6 +191,9 @@ def load_component(
     Raises:
         WeightsError: when the weights are missing or damaged, or were trained on another encoder than the model's.
     """
+    # Names, folders and cards are of use without torch.
+    from rnafm_cli.weights.files import load_model_file
+
     path = find(name_or_file, component=component, weights_dir=weights_dir)
     if not any_encoder and not _embeds_encoder(path) and not _needs_none(path):
         _check_encoder(path, find(name_or_file, weights_dir=weights_dir))

@@ -1,0 +1,143 @@
+"""``rnafm annotate``: RNAs in, the known families they hold out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rnafm_cli.cli import console, options
+from rnafm_cli.cli.options import Intake, OnErrorChoice
+
+if TYPE_CHECKING:
+    from rnafm_cli.families.annotate import Annotation
+
+__all__ = ["annotate"]
+
+
+class FormatChoice(StrEnum):
+    tsv = "tsv"
+    gff3 = "gff3"
+    jsonl = "jsonl"
+
+
+class StrandsChoice(StrEnum):
+    plus = "plus"
+    both = "both"
+
+
+def annotate(
+    inputs: options.Inputs = None,
+    output: options.Output = Path("-"),
+    output_format: Annotated[
+        FormatChoice | None,
+        typer.Option("--format", help="Output format.", show_default="by the name of the output, else tsv"),
+    ] = None,
+    alignment: Annotated[
+        Path | None,
+        typer.Option(
+            "--alignment",
+            metavar="FILE",
+            help="Stockholm file with the hits of each family aligned to its consensus.",
+            show_default=False,
+        ),
+    ] = None,
+    max_evalue: Annotated[
+        float, typer.Option("--max-evalue", min=0.0, metavar="E", help="Hits by chance that one RNA may have.")
+    ] = 1e-3,
+    every: Annotated[
+        bool, typer.Option("--all", help="Also hits that overlap a better one of the same family or clan.")
+    ] = False,
+    strands: Annotated[
+        StrandsChoice, typer.Option("--strands", help="Strands to search; both for genomic DNA.")
+    ] = StrandsChoice.plus,
+    families: options.Families = None,
+    on_error: options.OnError = OnErrorChoice.fail,
+    weights_dir: options.WeightsDir = None,
+    threads: options.Threads = None,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Find the known families in RNAs of any length, or in a genome.
+
+    One row per hit, positions from 1: id, family, name, type, clan, start, end, strand, score (bits), evalue,
+    model_start, model_end, description. The E-value tells how many such hits chance gives in one RNA.
+
+    Examples:
+
+      rnafm annotate rnas.fa > families.tsv
+
+      rnafm annotate --strands both genome.fa -o genome.gff3
+
+      rnafm annotate --families ours.lib --families shipped rnas.fa --alignment hits.sto
+    """
+    intake = Intake(inputs, on_error)
+
+    from rnafm_cli.families.annotate import ConsensusAlignments, annotated
+    from rnafm_cli.families.library import load_libraries
+    from rnafm_cli.families.search import Search
+    from rnafm_cli.io.stockholm import format_stockholm
+    from rnafm_cli.io.streams import open_output
+
+    chosen = output_format or FormatChoice(_SUFFIXES.get(Path(output.name.removesuffix(".gz")).suffix, "tsv"))
+    libraries = load_libraries(families or ["shipped"], weights_dir)
+    search = Search(libraries, max_evalue=max_evalue, threads=threads or len(os.sched_getaffinity(0)))
+    alignments = ConsensusAlignments() if alignment else None
+    total = known = 0
+    with _written(output, chosen) as write, console.progress(description="searching", unit="RNAs") as bar:
+        for found in annotated(intake.records(), search, strands=strands.value, every=every):
+            write(found)
+            total, known = total + 1, known + bool(found.hits)
+            if alignments is not None:
+                alignments.add(found)
+            bar.advance()
+    if alignment is not None and alignments is not None:
+        with open_output(alignment) as out:
+            for one in alignments.alignments():
+                out.write(format_stockholm(one))
+    _report(total, known, max_evalue)
+    intake.finish()
+
+
+_SUFFIXES = {".gff": "gff3", ".gff3": "gff3", ".jsonl": "jsonl"}
+
+
+@contextmanager
+def _written(output: Path, chosen: FormatChoice) -> Iterator[Callable[[Annotation], None]]:
+    """What writes an RNA's hits and hands them on."""
+    from rnafm_cli.families.annotate import COLUMNS, gff3_line, row_of
+    from rnafm_cli.io.streams import open_output
+    from rnafm_cli.io.tables import table_output
+
+    if chosen is not FormatChoice.gff3:
+        with table_output(output, COLUMNS, format="tsv" if chosen is FormatChoice.tsv else "jsonl") as sink:
+
+            def write_rows(found: Annotation) -> None:
+                for hit in found.hits:
+                    sink.write(row_of(found.record, hit))
+                sink.flush()
+
+            yield write_rows
+        return
+    with open_output(output) as out:
+        out.write("##gff-version 3\n")
+
+        def write_lines(found: Annotation) -> None:
+            out.write("".join(gff3_line(found.record, hit) + "\n" for hit in found.hits))
+            out.flush()
+
+        yield write_lines
+
+
+def _report(total: int, known: int, max_evalue: float) -> None:
+    """Say plainly where nothing was found."""
+    if total and not known:
+        these = "the RNA" if total == 1 else f"any of {total} RNAs"
+        console.info(f"no known family in {these} (E-value up to {max_evalue:g})")
+    elif known < total:
+        console.info(f"no known family in {total - known} of {total} RNAs (E-value up to {max_evalue:g})")

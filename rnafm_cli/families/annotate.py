@@ -1,0 +1,222 @@
+"""Known families in RNAs of any length: the calls, their rows and GFF3 lines, their alignment to the consensus."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnafm_cli.families.alignment import align
+from rnafm_cli.families.library import SHIPPED, Family, load_libraries
+from rnafm_cli.families.search import MAX_EVALUE, Hit, Search, Strands, reverse_complement, without_rivals
+from rnafm_cli.io.fasta import Records, as_records
+from rnafm_cli.io.stockholm import Alignment, wuss
+from rnafm_cli.rna.records import SequenceRecord
+
+__all__ = ["COLUMNS", "Annotation", "ConsensusAlignments", "annotate", "annotated", "gff3_line", "row_of"]
+
+_RECORDS, _BASES = 500, 1_000_000
+"""RNAs, and bases, that are searched together at most (a longer RNA goes alone)."""
+
+_TOGETHER = 64
+"""Hits that are aligned together."""
+
+COLUMNS: dict[str, type] = {
+    **dict.fromkeys(("id", "family", "name", "type", "clan"), str),
+    **{"start": int, "end": int, "strand": str, "score": float, "evalue": float},
+    **{"model_start": int, "model_end": int, "description": str},
+}
+"""Of the table of calls, with their types."""
+
+
+@dataclass(frozen=True, eq=False)
+class Annotation:
+    """One RNA and the families it holds, best first."""
+
+    record: SequenceRecord
+    hits: list[Hit]
+
+
+def annotate(
+    records: Records,
+    *,
+    families: Sequence[str | Path] = (SHIPPED,),
+    max_evalue: float = MAX_EVALUE,
+    strands: Strands = "plus",
+    every: bool = False,
+    threads: int = 1,
+    weights_dir: Path | None = None,
+) -> Iterator[Annotation]:
+    """Yield every RNA with its families, in input order.
+
+    Args:
+        records: a FASTA path, or records, (id, sequence) tuples or bare sequences.
+        families: libraries by file or name, earlier ones first; ``shipped`` is the one that comes with the program.
+        max_evalue: expected number of hits by chance in one RNA up to which a hit is told.
+        strands: ``both`` for genomic DNA.
+        every: tell also hits that overlap a better one of the same family or clan.
+        threads: search with so many.
+
+    Raises:
+        WeightsError: for a library that is missing or damaged.
+        InputError: for a record that cannot be used.
+    """
+    search = Search(load_libraries(families, weights_dir), max_evalue=max_evalue, threads=threads)
+    return annotated(as_records(records), search, strands=strands, every=every)
+
+
+def annotated(
+    records: Iterable[SequenceRecord], search: Search, *, strands: Strands = "plus", every: bool = False
+) -> Iterator[Annotation]:
+    """Yield every RNA with its families, in input order and flat memory; see :func:`annotate`."""
+    for batch in _batches(records):
+        found = search.hits([record.sequence for record in batch], strands=strands)
+        for record, hits in zip(batch, found, strict=True):
+            yield Annotation(record, hits if every else without_rivals(hits))
+
+
+def _batches(records: Iterable[SequenceRecord]) -> Iterator[list[SequenceRecord]]:
+    batch: list[SequenceRecord] = []
+    bases = 0
+    for record in records:
+        batch.append(record)
+        bases += len(record)
+        if len(batch) >= _RECORDS or bases >= _BASES:
+            yield batch
+            batch, bases = [], 0
+    if batch:
+        yield batch
+
+
+def row_of(record: SequenceRecord, hit: Hit) -> list[str | int | float]:
+    """The cells of :data:`COLUMNS`; positions 1-based, start <= end on either strand."""
+    family = hit.family
+    return [
+        *(record.id, family.accession, family.name, family.type, family.clan),
+        *(hit.start + 1, hit.end, hit.strand, round(hit.score, 1), hit.evalue),
+        *(hit.model_start + 1, hit.model_end, family.description),
+    ]
+
+
+_TERMS = (
+    ("tRNA", "tRNA"),
+    ("rRNA", "rRNA"),
+    ("CD-box", "C_D_box_snoRNA"),
+    ("HACA-box", "H_ACA_box_snoRNA"),
+    ("scaRNA", "scaRNA"),
+    ("snoRNA", "snoRNA"),
+    ("snRNA", "snRNA"),
+    ("miRNA", "pre_miRNA"),
+    ("lncRNA", "lncRNA"),
+    ("antisense", "antisense_RNA"),
+    ("ribozyme", "ribozyme"),
+    ("riboswitch", "riboswitch"),
+    ("IRES", "internal_ribosome_entry_site"),
+    ("Cis-reg", "regulatory_region"),
+    ("Intron", "autocatalytically_spliced_intron"),
+    ("Gene", "ncRNA"),
+)
+"""Part of an Rfam type -> term of the Sequence Ontology, the more special ones first."""
+
+
+def gff3_line(record: SequenceRecord, hit: Hit) -> str:
+    """A line of GFF3 without its end: a term of the Sequence Ontology for the type, the score in bits."""
+    family = hit.family
+    term = next((term for part, term in _TERMS if part in family.type.split(";")), "sequence_feature")
+    attributes = {
+        "Name": family.name,
+        "family": family.accession,
+        "clan": family.clan,
+        "evalue": f"{hit.evalue:.3g}",
+        "Target": f"{family.accession} {hit.model_start + 1} {hit.model_end}",
+        "Note": family.description,
+    }
+    told = ";".join(f"{key}={quote(text, safe=_PLAIN)}" for key, text in attributes.items() if text)
+    name = quote(record.id, safe=".:^*$@!+_?-|")
+    cells = (name, "rnafm", term, hit.start + 1, hit.end, f"{hit.score:.1f}", hit.strand, ".", told)
+    return "\t".join(map(str, cells))
+
+
+_PLAIN = " ()[]{}<>/:+*'\"!?@#$|~^_`\\-."
+
+
+class ConsensusAlignments:
+    """The hits of each family, aligned to its consensus by their posteriors; holds them all until asked."""
+
+    def __init__(self) -> None:
+        self._waiting: list[tuple[SequenceRecord, Hit]] = []
+        self._rows: dict[str, dict[str, tuple[str, NDArray[np.int16]]]] = {}
+        self._families: dict[str, Family] = {}
+
+    def add(self, found: Annotation) -> None:
+        """Take the hits of an RNA; some are aligned together."""
+        self._waiting += [(found.record, hit) for hit in found.hits]
+        if len(self._waiting) >= _TOGETHER:
+            self._align()
+
+    def alignments(self) -> Iterator[Alignment]:
+        """One for each family, in the order of their first hits: match columns upper case, insertions lower case."""
+        self._align()
+        for accession, rows in self._rows.items():
+            yield _alignment(self._families[accession], rows)
+
+    def _align(self) -> None:
+        jobs, places = [], []
+        for record, hit in self._waiting:
+            start, end = hit.stretch(len(record))
+            text = record.sequence[start:end]
+            jobs.append((hit.family, text if hit.strand == "+" else reverse_complement(text)))
+            places.append((record.id, hit, start, end))
+        self._waiting.clear()
+        for (name, hit, start, end), posterior in zip(places, align(jobs), strict=True):
+            state_L = posterior.path()
+            placed = np.flatnonzero(state_L >= 0)
+            if not len(placed):
+                continue
+            first, last = int(placed[0]), int(placed[-1]) + 1
+            place = f"{start + first + 1}-{start + last}" if hit.strand == "+" else f"{end - first}-{end - last + 1}"
+            rows = self._rows.setdefault(hit.family.accession, {})
+            self._families[hit.family.accession] = hit.family
+            # RNAs of one name are told apart by a number.
+            unique = plain = f"{name}/{place}"
+            for number in count(2):
+                if unique not in rows:
+                    break
+                unique = f"{plain}#{number}"
+            rows[unique] = (posterior.sequence[first:last], state_L[first:last].astype(np.int16))
+
+
+def _alignment(family: Family, rows: dict[str, tuple[str, NDArray[np.int16]]]) -> Alignment:
+    # Insertions behind a match state take as many columns as the longest of them.
+    inserted = {name: _insertions(sequence, state_L) for name, (sequence, state_L) in rows.items()}
+    width = [max((len(one.get(k, "")) for one in inserted.values()), default=0) for k in range(len(family))]
+    texts = []
+    for name, (sequence, state_L) in rows.items():
+        letter = dict(zip(state_L.tolist(), sequence, strict=True))
+        texts.append(
+            "".join(letter.get(k, "-") + inserted[name].get(k, "").lower().ljust(w, ".") for k, w in enumerate(width))
+        )
+    structure, consensus = wuss(family.pairs, len(family)), family.consensus
+    columns = {
+        tag: "".join(text[k] + "." * w for k, w in enumerate(width))
+        for tag, text in (("SS_cons", structure), ("RF", consensus))
+    }
+    tags = {"AC": family.accession, "ID": family.name, "DE": family.description, "TP": family.type, "CL": family.clan}
+    return Alignment(list(rows), texts, tags, columns)
+
+
+def _insertions(sequence: str, state_L: NDArray[np.int16]) -> dict[int, str]:
+    """Bases that stand behind a match state, by its number."""
+    found: dict[int, str] = {}
+    behind = 0
+    for letter, state in zip(sequence, state_L.tolist(), strict=True):
+        if state >= 0:
+            behind = state
+        else:
+            found[behind] = found.get(behind, "") + letter
+    return found
