@@ -73,7 +73,7 @@ def test_alignment_to_the_consensus(rnafm: Command, lib: Path, tmp_path: Path) -
     assert (first.accession, second.accession) == ("MF00001", "MF00003")
     assert first.names[0] == "one/11-66" and "minus/66-11" in first.names and "one/11-66#2" in first.names
     assert first.columns["SS_cons"].replace(".", "") == HAIRPIN.replace(".", "")
-    assert first.columns["RF"].replace(".", "").upper()[:5] == ROW[:5]
+    assert len(first.columns["RF"].replace(".", "")) == len(HAIRPIN)
     text = out.read_text()
     plain = next(line.split()[1] for line in text.splitlines() if line.startswith("one/11-66 "))
     assert plain.replace(".", "") == ROW
