@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from rnafm_cli.families.library import Family, Library
 
@@ -22,13 +22,15 @@ __all__ = ["MAX_EVALUE", "Hit", "Search", "Strands", "compatible", "reverse_comp
 
 MAX_EVALUE = 1e-3
 _OVERLAP = 0.2
-_WINDOW = 20_000
-"""Bases searched at once; HMMER itself stops at 100,000."""
+_WINDOWS = ((300, 1_500), (100_000, 20_000))
+"""Most match states of a family, and bases searched at once for such: HMMER's filters see less in longer stretches."""
 _BLOCK = 1_000_000
 """Bases of the windows that one call of the search holds."""
 _COMPLEMENT = str.maketrans("ACGURYKMSWBDHVN", "UGCAYRMKSWVHDBN")
 
 Strands = Literal["plus", "both"]
+_Entry: TypeAlias = "tuple[OptimizedProfile, Family, str]"
+"""A profile, its family and the name of its library."""
 
 
 def reverse_complement(sequence: str) -> str:
@@ -96,23 +98,24 @@ class Search:
             for family in library.families:
                 families.setdefault(family.accession, (family, library.name))
         self.families = families
-        longest = max((len(family) for family, _ in families.values()), default=0)
-        # A hit of the longest family lies whole in one of two neighbouring windows.
-        self._step = _WINDOW - min(_WINDOW // 2, longest + longest // 4 + 100)
 
     @cached_property
-    def _profiles(self) -> list[tuple[OptimizedProfile, Family, str]]:
+    def _tiers(self) -> list[_Tier]:
+        """The profiles by the windows they are searched in."""
         from pyhmmer.easel import Alphabet
         from pyhmmer.plan7 import Background, Profile
 
         background = Background(Alphabet.rna())
-        profiles = []
+        tiers = [_Tier(window, []) for _, window in _WINDOWS]
         for family, library in self.families.values():
             hmm = family.hmm()
             profile = Profile(hmm.M, hmm.alphabet)
             profile.configure(hmm, background, 100)
-            profiles.append((profile.to_optimized(), family, library))
-        return profiles
+            tier = next(
+                (tier for tier, (most, _) in zip(tiers, _WINDOWS, strict=True) if len(family) <= most), tiers[-1]
+            )
+            tier.profiles.append((profile.to_optimized(), family, library))
+        return [tier for tier in tiers if tier.profiles]
 
     def hits(self, sequences: Sequence[str], *, strands: Strands = "plus") -> list[list[Hit]]:
         """All hits of each RNA, best first, overlapping ones too.
@@ -122,50 +125,31 @@ class Search:
             strands: ``both`` searches the reverse complements as well.
         """
         found: list[list[Hit]] = [[] for _ in sequences]
-        for block in self._blocks(sequences, strands):
-            for window, hit in self._search(block):
-                length, factor = len(sequences[window.number]), self._count(len(sequences[window.number]), strands)
-                start, end = hit.start + window.start, hit.end + window.start
-                if window.strand == "-":
-                    start, end = length - end, length - start
-                hit = replace(hit, start=start, end=end, strand=window.strand, evalue=hit.evalue * factor)
-                if hit.evalue <= self.max_evalue:
-                    found[window.number].append(hit)
+        for tier in self._tiers:
+            counts = [tier.count(len(sequence)) * (2 if strands == "both" else 1) for sequence in sequences]
+            for block in tier.blocks(sequences, strands):
+                for window, hit in self._search(block, tier.profiles):
+                    length, evalue = len(sequences[window.number]), hit.evalue * counts[window.number]
+                    start, end = hit.start + window.start, hit.end + window.start
+                    if window.strand == "-":
+                        start, end = length - end, length - start
+                    if evalue <= self.max_evalue:
+                        hit = replace(hit, start=start, end=end, strand=window.strand, evalue=evalue)
+                        found[window.number].append(hit)
         for hits, sequence in zip(found, sequences, strict=True):
             hits.sort(key=lambda hit: (hit.evalue, -hit.score, hit.family.accession, hit.start, hit.strand))
-            if len(sequence) > _WINDOW:
+            if len(sequence) > _WINDOWS[0][1]:
                 hits[:] = _seen_once(hits)
         return found
 
-    def _count(self, length: int, strands: Strands) -> int:
-        windows = 1 if length <= _WINDOW else 1 + -(-(length - _WINDOW) // self._step)
-        return windows * (2 if strands == "both" else 1)
-
-    def _blocks(self, sequences: Sequence[str], strands: Strands) -> Iterator[list[_Window]]:
-        """Windows of all sequences, some at a time."""
-        block: list[_Window] = []
-        size = 0
-        for number, sequence in enumerate(sequences):
-            for strand in "+-" if strands == "both" else "+":
-                text = sequence if strand == "+" else reverse_complement(sequence)
-                for start in range(0, max(1, len(text) - _WINDOW + self._step), self._step):
-                    window = _Window(number, strand, start, text[start : start + _WINDOW])
-                    block.append(window)
-                    size += len(window.text)
-                    if size >= _BLOCK:
-                        yield block
-                        block, size = [], 0
-        if block:
-            yield block
-
-    def _search(self, windows: list[_Window]) -> Iterator[tuple[_Window, Hit]]:
+    def _search(self, windows: list[_Window], profiles: Sequence[_Entry]) -> Iterator[tuple[_Window, Hit]]:
         """Hits as they lie in their windows."""
         from pyhmmer.easel import Alphabet, DigitalSequenceBlock, TextSequence
 
         alphabet = Alphabet.rna()
         named = [TextSequence(name=str(k), sequence=w.text).digitize(alphabet) for k, w in enumerate(windows)]
         block = DigitalSequenceBlock(alphabet, named)
-        shares = [self._profiles[k :: self.threads] for k in range(self.threads)]
+        shares = [profiles[k :: self.threads] for k in range(self.threads)]
         if self.threads == 1:
             results = [self._search_share(shares[0], block)]
         else:
@@ -175,9 +159,7 @@ class Search:
             for number, hit in hits:
                 yield windows[number], hit
 
-    def _search_share(
-        self, profiles: Iterable[tuple[OptimizedProfile, Family, str]], block: DigitalSequenceBlock[RNA]
-    ) -> list[tuple[int, Hit]]:
+    def _search_share(self, profiles: Iterable[_Entry], block: DigitalSequenceBlock[RNA]) -> list[tuple[int, Hit]]:
         from pyhmmer.easel import Alphabet
         from pyhmmer.plan7 import Background, Pipeline
 
@@ -205,6 +187,41 @@ class _Window:
     strand: str
     start: int
     text: str
+
+
+@dataclass(frozen=True)
+class _Tier:
+    """Profiles of like length, and the windows in which RNAs are searched for them."""
+
+    window: int
+    profiles: list[_Entry]
+
+    @cached_property
+    def step(self) -> int:
+        """From one window to the next: a hit of the longest family lies whole in one of two neighbours."""
+        longest = max(len(family) for _, family, _ in self.profiles)
+        return self.window - min(self.window // 2, longest + longest // 4 + 100)
+
+    def count(self, length: int) -> int:
+        """Windows of an RNA."""
+        return 1 if length <= self.window else 1 + -(-(length - self.window) // self.step)
+
+    def blocks(self, sequences: Sequence[str], strands: Strands) -> Iterator[list[_Window]]:
+        """Windows of all sequences, some at a time."""
+        block: list[_Window] = []
+        size = 0
+        for number, sequence in enumerate(sequences):
+            for strand in "+-" if strands == "both" else "+":
+                text = sequence if strand == "+" else reverse_complement(sequence)
+                for k in range(self.count(len(text))):
+                    start = k * self.step
+                    block.append(_Window(number, strand, start, text[start : start + self.window]))
+                    size += len(block[-1].text)
+                    if size >= _BLOCK:
+                        yield block
+                        block, size = [], 0
+        if block:
+            yield block
 
 
 def _seen_once(hits: Iterable[Hit]) -> list[Hit]:

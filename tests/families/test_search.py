@@ -66,7 +66,7 @@ def test_evalues_are_independent_of_batch_and_threads(
 def test_long_rnas_are_searched_in_windows(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
     text = noise(900, 5) + ROWS[2] + noise(1100, 6) + ROWS[3] + noise(300, 7)
     whole = Search([library]).hits([text, ROWS[4]])
-    monkeypatch.setattr(search_module, "_WINDOW", 500)
+    monkeypatch.setattr(search_module, "_WINDOWS", ((55, 400), (100, 500)))
     monkeypatch.setattr(search_module, "_BLOCK", 700)
     windows = Search([library]).hits([text, ROWS[4]])
     for one, other in zip(whole, windows, strict=True):
