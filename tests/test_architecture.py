@@ -108,7 +108,15 @@ def test_files_have_one_noun() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["--version"], ["fold", "--no-such-option"], ["embed", "--help"], ["atlas", "--help"]]
+    "arguments",
+    [
+        ["--help"],
+        ["--version"],
+        ["fold", "--no-such-option"],
+        ["embed", "--help"],
+        ["atlas", "--help"],
+        ["annotate", "--help"],
+    ],
 )
 def test_start_up_loads_no_heavy_library(arguments: list[str]) -> None:
     code = (
@@ -117,7 +125,7 @@ def test_start_up_loads_no_heavy_library(arguments: list[str]) -> None:
         "from rnafm_cli.cli.app import main\n"
         "try:\n    main()\nexcept SystemExit:\n    pass\n"
         "heavy = {'torch', 'numpy', 'pandas', 'h5py', 'scipy', 'rich.progress', 'RNA', 'forgi', 'umap', 'numba', "
-        "'matplotlib'} & set(sys.modules)\n"
+        "'matplotlib', 'pyhmmer'} & set(sys.modules)\n"
         "sys.stderr.write('heavy:' + ','.join(sorted(heavy)))\n"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
