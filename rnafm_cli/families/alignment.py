@@ -167,9 +167,9 @@ class _Batch:
                 odds = np.ones((len(left), 5, 5))
                 odds[:, 1:, 1:] = np.exp(family.pair_odds_P44)
                 at_left, at_right = match_MLB[left, : len(codes), b], match_MLB[right, : len(codes), b]
-                self.emit_MLB[left, : len(codes), b] *= _fit(at_right, codes, odds)
-                swapped = _fit(at_left[:, ::-1], codes[::-1], odds.transpose(0, 2, 1))
-                self.emit_MLB[right, : len(codes), b] *= swapped[:, ::-1]
+                self.emit_MLB[left, : len(codes), b] *= _fit(at_right, codes, odds, partner_follows=True)
+                swapped = odds.transpose(0, 2, 1)
+                self.emit_MLB[right, : len(codes), b] *= _fit(at_left, codes, swapped, partner_follows=False)
 
     def posterior(self) -> Floats:
         """(M, L, B): probability that a state emits a base."""
@@ -281,19 +281,27 @@ class _Batch:
                 leave_SMB = self.leave_SMB * np.exp(-scale_B)
 
 
-def _fit(partner_PL: Floats, codes: NDArray[np.intp], odds_P55: Floats) -> Floats:
-    """(P, L): how well each base fits the partner that may stand behind it, at least ``_FLOOR``.
+def _fit(partner_PL: Floats, codes: NDArray[np.intp], odds_P55: Floats, *, partner_follows: bool) -> Floats:
+    """(P, L): how well each base fits the partner that may stand before or behind it, at least ``_FLOOR``.
 
     Args:
-        partner_PL: where the partner stands; it counts from ``LEAST_LOOP`` + 1 bases further on.
+        partner_PL: where the partner stands; it counts from ``LEAST_LOOP`` + 1 bases away.
         odds_P55: by the number of this base's letter and the partner's.
     """
     count, length = partner_PL.shape
     fit_PL = 1.0 - np.repeat(partner_PL.sum(axis=1, keepdims=True), length, axis=1)
-    reach = length - LEAST_LOOP - 1
-    if reach > 0:
-        # Of every letter that a base may be: the fit of all partners from a base on.
-        worth_P5L = odds_P55[:, :, codes] * partner_PL[:, None]
-        behind_P5L = worth_P5L[:, :, ::-1].cumsum(axis=2)[:, :, ::-1]
-        fit_PL[:, :reach] += behind_P5L[:, codes[:reach], np.arange(LEAST_LOOP + 1, length)]
-    return np.maximum(_FLOOR, fit_PL)
+    apart = LEAST_LOOP + 1
+    if length > apart:
+        # For every letter that a base may be: the fit of all partners up to a base.
+        upto_P5L = np.take(odds_P55, codes, axis=2)
+        upto_P5L *= partner_PL[:, None]
+        np.cumsum(upto_P5L, axis=2, out=upto_P5L)
+        flat = upto_P5L.reshape(count, -1)
+        if partner_follows:
+            here = codes[:-apart]
+            all_P5 = upto_P5L[:, :, -1]
+            fit_PL[:, :-apart] += all_P5[:, here] - flat.take(here * length + np.arange(apart - 1, length - 1), axis=1)
+        else:
+            here = codes[apart:]
+            fit_PL[:, apart:] += flat.take(here * length + np.arange(length - apart), axis=1)
+    return np.maximum(_FLOOR, fit_PL, out=fit_PL)

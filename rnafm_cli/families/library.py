@@ -324,7 +324,10 @@ def _build(alignment: Alignment, builder: Builder, background: Background) -> Fa
         msa = TextMSA(name=alignment.accession, sequences=rows).digitize(Alphabet.rna())
         hmm: Any = builder.build_msa(msa, background)[0]
     except (ValueError, RuntimeError) as error:
-        raise InputError(f"{alignment.where}: no profile can be made of it ({error})") from error
+        raise InputError(
+            f"{alignment.where}: no profile can be made of it",
+            hint="are there letters in its rows? --on-error skip goes on without it",
+        ) from error
     state_of = {column: state for state, column in enumerate(_match_columns(hmm))}
     columns = [pair for pair in alignment.pairs.tolist() if pair[0] in state_of and pair[1] in state_of]
     tags = alignment.tags

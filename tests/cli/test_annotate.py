@@ -12,7 +12,7 @@ import pytest
 from support.command import Command
 from support.seeds import HAIRPIN, KNOT, rows_of, seeds_text
 
-from rnafm_cli.families.annotate import annotate
+import rnafm_cli
 from rnafm_cli.families.library import build_library
 from rnafm_cli.families.search import reverse_complement
 from rnafm_cli.io.stockholm import read_stockholm
@@ -99,9 +99,12 @@ def test_the_shipped_library_knows_a_transfer_rna(rnafm: Command, lib: Path) -> 
     assert result.stdout.splitlines()[1].split("\t")[1:5] == ["RF00005", "tRNA", "Gene;tRNA", "CL00001"]
 
 
-def test_the_library_function(lib: Path) -> None:
-    found = list(annotate([("a", ROW), RANDOM], families=[lib]))
-    assert [len(one.hits) for one in found] == [1, 0] and found[0].hits[0].family.name == "hairpin"
+def test_from_python(lib: Path) -> None:
+    for found in (
+        list(rnafm_cli.annotate([("a", ROW), RANDOM], families=[lib])),
+        list(rnafm_cli.load_model().annotate([("a", ROW), RANDOM], families=[lib])),
+    ):
+        assert [len(one.hits) for one in found] == [1, 0] and found[0].hits[0].family.name == "hairpin"
 
 
 def test_no_network_library_is_imported(lib: Path) -> None:

@@ -11,6 +11,7 @@ from safetensors.numpy import load_file, save_file
 from support.seeds import HAIRPIN, KNOT, rows_of, stockholm
 
 from rnafm_cli.errors import InputError, WeightsError
+from rnafm_cli.families.alignment import align
 from rnafm_cli.families.library import FORMAT, Family, Library, build_library, far_rows, load_libraries, shipped
 from rnafm_cli.io.stockholm import Alignment, read_stockholm
 
@@ -65,6 +66,19 @@ def test_families_without_pairs_are_for_naming(tmp_path: Path, structure: str) -
 def test_odd_letters_and_single_rows_are_no_hindrance(tmp_path: Path) -> None:
     row = rows_of(HAIRPIN, 1, seed=5)[0]
     assert len(family_of(tmp_path, ["NRYX" + row[4:]], HAIRPIN)) == len(HAIRPIN)
+
+
+@pytest.mark.parametrize(
+    ("rows", "structure", "length", "pairs"),
+    [(["A", "A"], ".", 1, 0), (["G---C"] * 3, "<...>", 2, 1), (["-----", "ACGUA"], "<...>", 5, 1)],
+)
+def test_tiny_alignments(tmp_path: Path, rows: list[str], structure: str, length: int, pairs: int) -> None:
+    family = family_of(tmp_path, rows, structure)
+    assert (len(family), len(family.pairs)) == (length, pairs)
+    for found in align([(family, text) for text in ("", "A", "ACGUACGU")]):
+        assert found.match_ML.shape == (length, len(found.sequence)) and len(found.path()) == len(found.sequence)
+    with pytest.raises(InputError, match="no profile can be made of it"):
+        family_of(tmp_path, ["---", "---"], "...")
 
 
 def test_rows_close_to_held_out_sequences_are_left_out(tmp_path: Path) -> None:
