@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.slow
-def test_wheel_folds_from_another_folder(tmp_path: Path) -> None:
+def test_wheel_works_from_another_folder(tmp_path: Path) -> None:
     built = subprocess.run(
         [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path / "dist", ROOT],
         capture_output=True,
@@ -27,17 +27,23 @@ def test_wheel_folds_from_another_folder(tmp_path: Path) -> None:
     )
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    result = subprocess.run(
-        [sys.executable, "-m", "rnafm_cli", "fold", "-"],
-        input=">hairpin\nGGGGGAAAACCCCC\n",
-        capture_output=True,
-        text=True,
-        cwd=elsewhere,
-        env={**os.environ, "PYTHONPATH": str(site), "XDG_CACHE_HOME": str(tmp_path / "cache")},
-    )
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.splitlines()[:2] == [">hairpin", "GGGGGAAAACCCCC"]
-    assert set(result.stdout.splitlines()[2]) <= set(".()[]{}<>")
+
+    def run(command: str, text: str) -> str:
+        result = subprocess.run(
+            [sys.executable, "-m", "rnafm_cli", command, "-"],
+            input=text,
+            capture_output=True,
+            text=True,
+            cwd=elsewhere,
+            env={**os.environ, "PYTHONPATH": str(site), "XDG_CACHE_HOME": str(tmp_path / "cache")},
+        )
+        assert result.returncode == 0, result.stderr
+        return result.stdout
+
+    lines = run("fold", ">hairpin\nGGGGGAAAACCCCC\n").splitlines()
+    assert lines[:2] == [">hairpin", "GGGGGAAAACCCCC"] and set(lines[2]) <= set(".()[]{}<>")
+    trna = "GGGCCGGTAGCTCAGCCTGGGAGAGCGCCGGCTCTGCAAGCCGGAGGTCCCGGGTTCAAATCCCGGCCGGTCCA"
+    assert "RF00005\ttRNA" in run("annotate", f">t\n{trna}\n")
     assert str(site) in _package_location(site)
 
 
