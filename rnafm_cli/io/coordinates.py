@@ -5,254 +5,81 @@ residues with at least three ribose atoms, hetero residues only where the backbo
 RNA when four fifths of its residues have a 2' oxygen. Modified residues take the letter of their parent. Residues that
 the file lists without coordinates are unknown.
 
-Parsers of structures join rows that share a residue number, and stop quietly where a file ends: both is looked for
-here, before they run.
+gemmi reads the files. It stops quietly where a file ends and takes damaged numbers for 0, so both is looked for here.
+Shape suffixes: L residues of the sequence, O observed residues, A atoms, X their coordinates.
 """
 
 from __future__ import annotations
 
-import io
 import math
+import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from rnafm_cli.errors import InputError, Reject, raise_rejected
+import numpy as np
+from numpy.typing import NDArray
+
+from rnafm_cli.errors import InputError, Reject, RnafmWarning, raise_rejected
 from rnafm_cli.io.names import PACKED
-from rnafm_cli.io.observed_chains import FEWEST_ATOMS, RNA_SHARE, ObservedChain, chain_of_residues
 from rnafm_cli.io.streams import open_text
 from rnafm_cli.rna.chains import Chain
 
-__all__ = [
-    "AtomRow",
-    "COORDINATE_SUFFIXES",
-    "check_rows",
-    "is_named_like_a_structure",
-    "mmcif_atom_rows",
-    "mmcif_modifications",
-    "mmcif_residue_lists",
-    "pdb_atom_rows",
-    "pdb_modifications",
-    "pdb_residue_lists",
-    "read_coordinates",
-]
-
-
-_RECORDS = ("ATOM  ", "HETATM")
-_LAST_COORDINATE = 54
-"""Columns of a PDB line up to the coordinates."""
-_WHOLE = 15
-"""Heavy atoms of a nucleotide without phosphate, or nearly."""
-_SUGAR = frozenset({"C1'", "C2'", "C3'", "C4'", "O4'"})
-_UNKNOWN = ("?", ".")
-
-
-class AtomRow(NamedTuple):
-    """One atom. ``number`` is the residue's, insertion code included, empty where there is none."""
-
-    model: str
-    chain: str
-    number: str
-    residue: str
-    hetero: bool
-    name: str
-    location: str
-
-    @property
-    def place(self) -> tuple[str, str, str, str]:
-        """What parsers tell residues by: model, chain, number, and the name of a hetero residue."""
-        return self.model, self.chain, self.number, self.residue if self.hetero else ""
-
-
-def pdb_atom_rows(path: Path, lines: Sequence[str]) -> list[AtomRow]:
-    """The atoms of a PDB file.
-
-    Raises:
-        InputError: for an atom that is cut short, has no residue number or no place, and for a model that does not end.
-    """
-    rows: list[AtomRow] = []
-    model, open_model, full = "", "", 0
-    for number, line in enumerate(lines, start=1):
-        if line.startswith("MODEL "):
-            model = open_model = line[6:].strip() or str(number)
-        elif line.startswith(("ENDMDL", "END")):
-            open_model = ""
-        elif line.startswith(_RECORDS):
-            text = line.rstrip("\n")
-            cut = number == len(lines) and not line.endswith("\n") and len(text.rstrip()) < full
-            _check_line(path, number, text, cut=cut, last=number == len(lines))
-            full = len(text.rstrip())
-            rows.append(
-                AtomRow(
-                    model,
-                    line[21:22].strip(),
-                    line[22:27].strip(),
-                    line[17:20].strip(),
-                    line.startswith("HETATM"),
-                    line[12:16].strip().replace("*", "'"),
-                    line[16:17].strip(),
-                )
-            )
-    if open_model and rows:
-        raise InputError(f"{path}: the file ends within model {open_model}", hint="fetch the file again")
-    return rows
-
-
-def _check_line(path: Path, number: int, line: str, *, cut: bool, last: bool) -> None:
-    damage = ""
-    if cut or len(line) < _LAST_COORDINATE:
-        # The last digits of a coordinate that was cut off would go unnoticed.
-        damage = "the file ends in the middle of an atom" if last else "an atom line is cut short"
-    elif not _is_number(line[22:26]):
-        damage = (
-            f"the residue number '{line[22:26].strip()}' is no number" if line[22:26].strip() else "no residue number"
-        )
-    elif not all(_is_number(line[start : start + 8]) for start in (30, 38, 46)):
-        damage = "an atom line is damaged: its coordinates are no numbers"
-    if damage:
-        raise InputError(f"{path}:{number}: {damage}", hint="fetch the file again, or repair the line")
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False
-
-
-def mmcif_atom_rows(path: Path, table: Any) -> list[AtomRow]:
-    """The atoms of an mmCIF file's dictionary, chains and numbers as the authors name them.
-
-    Raises:
-        InputError: when there are none, the table breaks off, or an atom has no place.
-    """
-    columns = {key.removeprefix("_atom_site."): table[key] for key in table if key.startswith("_atom_site.")}
-    if not columns:
-        raise InputError(f"{path}: holds no atoms", hint="is it an mmCIF file of coordinates?")
-    if len({len(column) for column in columns.values()}) > 1:
-        raise InputError(f"{path}: the table of atoms ends in the middle of a row", hint="fetch the file again")
-    count = len(next(iter(columns.values())))
-    for axis in ("Cartn_x", "Cartn_y", "Cartn_z"):
-        values = columns.get(axis, [""] * count)
-        if bad := [k for k, value in enumerate(values) if not _is_number(value)]:
-            raise InputError(f"{path}: atom {bad[0] + 1} of {count} has no number as {axis}", hint="repair the row")
-
-    def column(*names: str) -> list[str]:
-        found = next((columns[name] for name in names if name in columns), [""] * count)
-        return ["" if value in _UNKNOWN else value for value in found]
-
-    numbers = [
-        number + insertion
-        for number, insertion in zip(column("auth_seq_id", "label_seq_id"), column("pdbx_PDB_ins_code"), strict=True)
-    ]
-    return [
-        AtomRow(*values)
-        for values in zip(
-            column("pdbx_PDB_model_num"),
-            column("auth_asym_id", "label_asym_id"),
-            numbers,
-            column("auth_comp_id", "label_comp_id"),
-            [group == "HETATM" for group in column("group_PDB")],
-            [name.strip('"') for name in column("label_atom_id", "auth_atom_id")],
-            column("label_alt_id"),
-            strict=True,
-        )
-    ]
-
-
-def check_rows(path: Path, rows: Sequence[AtomRow], *, ended: bool) -> None:
-    """Look for nucleotides that share a number, and for a last one that is not whole.
-
-    Args:
-        ended: whether something follows the last atom in the file, so that it was not cut off there.
-
-    Raises:
-        InputError: naming the residue.
-    """
-    seen: set[tuple[object, ...]] = set()
-    for row in rows:
-        if row.name in _SUGAR:
-            atom = (*row.place, row.location, row.name)
-            if atom in seen:
-                raise InputError(
-                    f"{path}: chain {row.chain}: has two residues of number {row.number}",
-                    hint="number the residues of a chain upwards, and give every copy of a chain its own name",
-                )
-            seen.add(atom)
-    if ended or not rows:
-        return
-    last = rows[-1].place
-    tail = _heavy_atoms(rows, last)
-    before = next((row.place for row in reversed(rows) if row.place != last), None)
-    if before is None or last[:2] != before[:2] or rows[-1].hetero:
-        return
-    names = {row.name for row in rows if row.place == before}
-    if names & _SUGAR and tail < _WHOLE <= _heavy_atoms(rows, before):
-        raise InputError(
-            f"{path}: the file ends in the middle of residue {rows[-1].number} of chain {rows[-1].chain}",
-            hint="fetch the file again, or close it with END if it is whole",
-        )
-
-
-def _heavy_atoms(rows: Sequence[AtomRow], place: tuple[str, str, str, str]) -> int:
-    return sum(row.place == place and not row.name.lstrip("0123456789").startswith(("H", "D")) for row in rows)
-
-
-def pdb_residue_lists(lines: Sequence[str]) -> dict[str, list[str]]:
-    """Residue names of each chain by SEQRES records; a chain without them is absent."""
-    found: dict[str, list[str]] = {}
-    for line in lines:
-        if line.startswith("SEQRES"):
-            found.setdefault(line[11:12], []).extend(line[19:70].split())
-    return found
-
-
-def pdb_modifications(lines: Sequence[str]) -> dict[str, str]:
-    """Name of each modified residue to that of its parent, by MODRES records."""
-    return {
-        line[12:15].strip(): line[24:27].strip()
-        for line in lines
-        if line.startswith("MODRES") and len(line) >= 27 and line[24:27].strip()
-    }
-
-
-def mmcif_modifications(table: Any) -> dict[str, str]:
-    """Name of each modified residue to that of its parent, by ``_pdbx_struct_mod_residue``."""
-    prefix = "_pdbx_struct_mod_residue."
-    names = table.get(f"{prefix}label_comp_id") or table.get(f"{prefix}auth_comp_id") or []
-    parents = table.get(f"{prefix}parent_comp_id") or []
-    return {name: parent for name, parent in zip(names, parents, strict=False) if parent not in ("?", ".")}
-
-
-def mmcif_residue_lists(table: Any) -> dict[str, list[str]]:
-    """Residue names of each polymer (author's chain names) by ``_pdbx_poly_seq_scheme``, or by the entities' lists."""
-    names, chains = table.get("_pdbx_poly_seq_scheme.mon_id"), table.get("_pdbx_poly_seq_scheme.pdb_strand_id")
-    if names and chains and len(names) == len(chains):
-        places = table.get("_pdbx_poly_seq_scheme.seq_id") or [""] * len(names)
-        found: dict[str, dict[str, str]] = {}
-        for number, (name, chain) in enumerate(zip(names, chains, strict=True)):
-            # Where several residues share a place (heterogeneity), the first stands.
-            found.setdefault(chain, {}).setdefault(places[number] or str(number), name)
-        return {chain: list(residues.values()) for chain, residues in found.items()}
-    entities, members = table.get("_entity_poly.entity_id"), table.get("_entity_poly.pdbx_strand_id")
-    owners, monomers = table.get("_entity_poly_seq.entity_id"), table.get("_entity_poly_seq.mon_id")
-    if not (entities and members and owners and monomers):
-        return {}
-    by_entity: dict[str, list[str]] = {}
-    for owner, name in zip(owners, monomers, strict=False):
-        by_entity.setdefault(owner, []).append(name)
-    return {
-        chain.strip(): by_entity[entity]
-        for entity, names_of in zip(entities, members, strict=False)
-        for chain in names_of.split(",")
-        if entity in by_entity
-    }
+__all__ = ["COORDINATE_SUFFIXES", "is_named_like_a_structure", "parent_letter", "read_coordinates"]
 
 
 COORDINATE_SUFFIXES = (".pdb", ".ent", ".cif", ".mmcif", ".pdb1")
 SHORTEST = 10
 """Residues below which a chain is left out unless asked for: it has no tertiary structure to learn from."""
+RNA_SHARE = 0.8
+"""Share of residues with a 2' oxygen from which a chain is RNA."""
+MOST_UNKNOWN = 0.5
+"""Share of observed residues without a letter above which a chain is refused."""
+FEWEST_ATOMS = 15
+"""Heavy atoms a residue below which a model is coarse-grained, and the last one of a file perhaps cut off."""
+_RIBOSE = frozenset({"C1'", "C2'", "C3'", "C4'", "O4'"})
+_LEAST_RIBOSE = 3
+_BOND = 2.2
+"""Å; a 3' oxygen and a phosphorus closer than this are bonded."""
+_WIDEST_JUMP = 100
+"""Residue numbers between two observed residues beyond which the sequence cannot be guessed."""
+_PEPTIDE = frozenset({"N", "CA", "C", "O"})
+_PLACES_OF_BEADS = frozenset({"P", "C4'", "C1'"})
+_MODELLING = re.compile(r"[+rR]?([ACGUT])[35N]?")
+"""A of CNS, rA of Rosetta, RA5, A3 and RAN of Amber and GROMACS: 5' end, 3' end, both."""
+_CHARMM = {"ADE": "A", "CYT": "C", "GUA": "G", "URA": "U", "URI": "U", "RAD": "A", "RCY": "C", "RGU": "G", "THY": "U"}
+_LAST_COORDINATE = 54
+"""Columns of a PDB line up to the coordinates."""
+
+
+def parent_letter(name: str, parents: Mapping[str, str] | None = None) -> str:
+    """A, C, G or U for the name of a nucleotide, N for an unknown one.
+
+    Names are those of modelling programs, gemmi's, and the PDB's table of modified residues.
+
+    Args:
+        parents: modified residues to their parents, as far as the file tells.
+
+    >>> parent_letter("rG"), parent_letter("RA5"), parent_letter("URA"), parent_letter("PSU"), parent_letter("XYZ")
+    ('G', 'A', 'U', 'U', 'N')
+    """
+    import gemmi
+    from Bio.Data.PDBData import nucleic_letters_3to1_extended as modified
+
+    for known in (name, (parents or {}).get(name, "")):
+        if plain := _MODELLING.fullmatch(known):
+            letter = plain[1]
+        elif not (letter := _CHARMM.get(known, "")):
+            # gemmi has the frequent ones, Biopython all that had a parent in the PDB.
+            entry = gemmi.find_tabulated_residue(known)
+            letter = entry.one_letter_code.upper().strip() if entry.is_nucleic_acid() else ""
+            letter = letter or modified.get(known.ljust(3), modified.get(known, "")) if known else ""
+        if letter in "ACGUT" and letter:
+            return letter.replace("T", "U")
+    return "N"
 
 
 def read_coordinates(path: str | Path, *, shortest: int = SHORTEST, reject: Reject = raise_rejected) -> list[Chain]:
@@ -289,7 +116,7 @@ def is_named_like_a_structure(path: Path) -> bool:
 
 def _structures_in(folder: Path) -> Iterator[Path]:
     for path in folder.rglob("*"):
-        if path.is_file() and is_named_like_a_structure(path):
+        if path.is_file() and not path.name.startswith(".") and is_named_like_a_structure(path):
             yield path
 
 
@@ -310,30 +137,29 @@ def _read(path: Path, shortest: int, reject: Reject) -> list[Chain]:
         text = handle.read()
     if not text.strip():
         raise InputError(f"{path}: is empty")
-    as_mmcif = _bare_name(path).endswith(("cif",)) or text.lstrip().startswith("data_")
+    as_mmcif = _bare_name(path).endswith("cif") or text.lstrip().startswith("data_")
     structure, listed, parents = _parse_mmcif(path, text) if as_mmcif else _parse_pdb(path, text)
     model = next((one for one in structure if len(one)), None)
     if model is None:
-        raise InputError(f"{path}: holds no atoms")
-    found, kinds = [], set[str]()
+        raise InputError(f"{path}: holds no atoms", hint="is it a file of coordinates?")
+    found, kinds, unknown = [], set[str](), Counter[str]()
     for part in model:
+        where = f"{path}: chain {part.name}"
         try:
-            observed = chain_of_residues(part, listed.get(part.id), parents, where=f"{path}: chain {part.id}")
+            observed = _chain_of_residues(part, listed.get(part.name), parents, unknown, where=where)
             if observed.kind != "RNA":
                 kinds.add(observed.kind)
-                continue
-            if len(observed.sequence) < shortest:
+            elif len(observed.sequence) < shortest:
                 kinds.add(f"RNA shorter than {shortest} residues")
-                continue
-            _check_full_atoms(observed, path, part.id)
-            found.append(
-                Chain(
-                    f"{_stem(path)}_{part.id.strip() or 'A'}", observed.sequence, observed.distances(), source=str(path)
-                )
-            )
+            else:
+                name = f"{_stem(path)}_{part.name.strip() or 'A'}"
+                found.append(Chain(name, observed.sequence, observed.distances(), source=str(path)))
         except InputError as error:
             reject(error)
             kinds.add("a chain that cannot be used")
+    if unknown:
+        names = ", ".join(f"{name} ({count})" for name, count in sorted(unknown.items()))
+        warnings.warn(f"{path}: unknown residues are N: {names}", RnafmWarning, stacklevel=2)
     if not found and kinds != {"a chain that cannot be used"}:
         has = " and ".join(sorted(kinds))
         raise InputError(
@@ -342,51 +168,348 @@ def _read(path: Path, shortest: int, reject: Reject) -> list[Chain]:
     return found
 
 
-def _check_full_atoms(observed: ObservedChain, path: Path, name: str) -> None:
-    each = observed.atoms / max(1, len(observed.places))
-    if each < FEWEST_ATOMS:
-        raise InputError(
-            f"{path}: chain {name}: has {each:.1f} heavy atoms a residue, a coarse model",
-            hint="distances need all atoms: rebuild them first",
-        )
-
-
 def _parse_pdb(path: Path, text: str) -> tuple[Any, dict[str, list[str]], dict[str, str]]:
-    from Bio.PDB.PDBExceptions import PDBConstructionException
-    from Bio.PDB.PDBParser import PDBParser
+    import gemmi
 
     lines = text.splitlines(keepends=True)
-    rows = pdb_atom_rows(path, lines)
-    if not rows:
-        raise InputError(f"{path}: holds no atoms", hint="is it a PDB file?")
-    check_rows(path, rows, ended=not _last_line(lines).startswith(("ATOM  ", "HETATM")))
+    _check_pdb_lines(path, lines)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            structure = PDBParser(PERMISSIVE=True, QUIET=True).get_structure("x", io.StringIO(text))
-    except (PDBConstructionException, ValueError, IndexError, KeyError) as error:
+        structure = gemmi.read_pdb_string(text)
+    except (RuntimeError, ValueError) as error:
         raise InputError(f"{path}: is no valid PDB file ({error})") from error
-    return structure, pdb_residue_lists(lines), pdb_modifications(lines)
+    _check_residues(path, structure, ended=not _last_line(lines).startswith(("ATOM  ", "HETATM")))
+    listed = {entity.name: list(entity.full_sequence) for entity in structure.entities if entity.full_sequence}
+    return structure, listed, {one.res_id.name: one.parent_comp_id for one in structure.mod_residues}
+
+
+def _check_pdb_lines(path: Path, lines: Sequence[str]) -> None:
+    """Look for atoms that are cut short, have no residue number or no place, and for a model that does not end."""
+    open_model, full = "", 0
+    for number, line in enumerate(lines, start=1):
+        if line.startswith("MODEL "):
+            open_model = line[6:].strip() or str(number)
+        elif line.startswith(("ENDMDL", "END")):
+            open_model = ""
+        elif line.startswith(("ATOM  ", "HETATM")):
+            text, last = line.rstrip("\n"), number == len(lines)
+            # The last digits of a coordinate that was cut off would go unnoticed.
+            cut = last and not line.endswith("\n") and len(text.rstrip()) < full
+            full = len(text.rstrip())
+            damage = ""
+            if cut or len(text) < _LAST_COORDINATE:
+                damage = "the file ends in the middle of an atom" if last else "an atom line is cut short"
+            elif not text[22:26].strip():
+                damage = "no residue number"
+            elif not _is_number(text[22:26]):
+                damage = f"the residue number '{text[22:26].strip()}' is no number"
+            elif not all(_is_number(text[start : start + 8]) for start in (30, 38, 46)):
+                damage = "an atom line is damaged: its coordinates are no numbers"
+            if damage:
+                raise InputError(f"{path}:{number}: {damage}", hint="fetch the file again, or repair the line")
+    if open_model and full:
+        raise InputError(f"{path}: the file ends within model {open_model}", hint="fetch the file again")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+_ABSENT = {
+    "id": "1",
+    "group_PDB": "ATOM",
+    "type_symbol": "",
+    "label_alt_id": ".",
+    "pdbx_PDB_ins_code": "?",
+    "pdbx_PDB_model_num": "1",
+    "occupancy": "1.0",
+    "B_iso_or_equiv": "0.0",
+}
+"""What stands for columns of atoms that a file need not have, or leaves open with ``.`` or ``?``."""
 
 
 def _parse_mmcif(path: Path, text: str) -> tuple[Any, dict[str, list[str]], dict[str, str]]:
-    from Bio.PDB.MMCIF2Dict import MMCIF2Dict
-    from Bio.PDB.MMCIFParser import MMCIFParser
+    from gemmi import cif, make_structure_from_block
 
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            table: Any = MMCIF2Dict(io.StringIO(text))
-            rows = mmcif_atom_rows(path, table)
-            check_rows(path, rows, ended=not _last_line(text.splitlines()).startswith(("ATOM", "HETATM")))
-            structure = MMCIFParser(QUIET=True).get_structure("x", io.StringIO(text))
-    except InputError:
-        raise
-    except Exception as error:
-        # Biopython raises whatever its arithmetic meets in a damaged file.
+        block = next((one for one in cif.read_string(text) if one.find_loop("_atom_site.Cartn_x")), None)
+        if block is None:
+            raise InputError(f"{path}: holds no atoms", hint="is it an mmCIF file of coordinates?")
+        _complete(path, block)
+        structure = make_structure_from_block(block)
+    except (RuntimeError, ValueError, IndexError) as error:
         raise InputError(f"{path}: is no valid mmCIF file ({error})", hint="fetch the file again") from error
-    return structure, mmcif_residue_lists(table), mmcif_modifications(table)
+    _check_residues(path, structure, ended=not _last_line(text.splitlines()).startswith(("ATOM", "HETATM")))
+    told = [("_chem_comp.", "id", "mon_nstd_parent_comp_id")]
+    told += [("_pdbx_struct_mod_residue.", f"{whose}_comp_id", "parent_comp_id") for whose in ("auth", "label")]
+    parents = {row.str(0): row.str(1) for table, *names in told for row in block.find(table, names)}
+    return structure, _mmcif_residue_lists(block), parents
+
+
+def _complete(path: Path, block: Any) -> None:
+    """Check the coordinates of the atoms and fill the columns that the format leaves free."""
+    loop = block.find_loop("_atom_site.Cartn_x").get_loop()
+    count = loop.length()
+
+    def column(name: str) -> Any:
+        return block.find_loop(f"_atom_site.{name}")
+
+    for axis in ("Cartn_x", "Cartn_y", "Cartn_z"):
+        for number, value in enumerate(column(axis), start=1):
+            if not _is_number(value.split("(")[0]):
+                raise InputError(f"{path}: atom {number} of {count} has no number as {axis}", hint="repair the row")
+    for ours, other in (("auth", "label"), ("label", "auth")):
+        for name in ("atom_id", "comp_id", "asym_id", "seq_id"):
+            if not column(f"{ours}_{name}") and (twin := list(column(f"{other}_{name}"))):
+                loop.add_columns([f"_atom_site.{ours}_{name}"], ".")
+                _fill(column(f"{ours}_{name}"), twin)
+            elif ours == "auth":
+                _fill(column(f"auth_{name}"), list(column(f"label_{name}")))
+    for name, value in _ABSENT.items():
+        if not column(name):
+            loop.add_columns([f"_atom_site.{name}"], value or ".")
+        if name == "type_symbol":
+            letters = [re.sub(r"[^A-Z]", "", atom.upper())[:1] or "X" for atom in column("label_atom_id")]
+            _fill(column(name), letters)
+        elif value not in ".?":
+            _fill(column(name), [value] * count)
+
+
+def _fill(column: Any, values: Sequence[str]) -> None:
+    if values:
+        for place, value in enumerate(list(column)):
+            if value in (".", "?"):
+                column[place] = values[place]
+
+
+def _check_residues(path: Path, structure: Any, *, ended: bool) -> None:
+    """Look for nucleotides that share a number, and for a last one that is not whole.
+
+    Args:
+        ended: whether something follows the last atom in the file, so that it was not cut off there.
+
+    Raises:
+        InputError: naming the residue.
+    """
+    for model in structure:
+        for chain in model:
+            seen: set[tuple[str, ...]] = set()
+            for residue in chain:
+                place = (str(residue.seqid), residue.name if residue.het_flag == "H" else "")
+                for atom in residue:
+                    if (name := atom.name.replace("*", "'")) in _RIBOSE:
+                        if (*place, atom.altloc, name) in seen:
+                            raise InputError(
+                                f"{path}: chain {chain.name}: has two residues of number {residue.seqid}",
+                                hint="number residues of a chain upwards, and give each copy of a chain its own name",
+                            )
+                        seen.add((*place, atom.altloc, name))
+    residues = [residue for model in structure for chain in model for residue in chain][-2:]
+    if ended or len(residues) < 2 or residues[1].het_flag == "H":
+        return
+    before, last = (sum(not atom.is_hydrogen() for atom in residue) for residue in residues)
+    chain = structure[-1][-1]
+    if len(chain) > 1 and last < FEWEST_ATOMS <= before and {atom.name for atom in residues[0]} & _RIBOSE:
+        raise InputError(
+            f"{path}: the file ends in the middle of residue {residues[1].seqid} of chain {chain.name}",
+            hint="fetch the file again, or close it with END if it is whole",
+        )
+
+
+def _mmcif_residue_lists(block: Any) -> dict[str, list[str]]:
+    """Residue names of each polymer (author's chain names) by ``_pdbx_poly_seq_scheme``, or by the entities' lists."""
+    found: dict[str, dict[str, str]] = {}
+    for number, row in enumerate(block.find("_pdbx_poly_seq_scheme.", ["pdb_strand_id", "mon_id", "?seq_id"])):
+        # Where several residues share a place (heterogeneity), the first stands.
+        found.setdefault(row.str(0), {}).setdefault(row.str(2) if row.has(2) else str(number), row.str(1))
+    if found:
+        return {chain: list(residues.values()) for chain, residues in found.items()}
+    by_entity: dict[str, list[str]] = {}
+    for row in block.find("_entity_poly_seq.", ["entity_id", "mon_id"]):
+        by_entity.setdefault(row.str(0), []).append(row.str(1))
+    return {
+        chain.strip(): by_entity[row.str(0)]
+        for row in block.find("_entity_poly.", ["entity_id", "pdbx_strand_id"])
+        for chain in row.str(1).split(",")
+        if row.str(0) in by_entity
+    }
 
 
 def _last_line(lines: Sequence[str]) -> str:
     return next((line for line in reversed(lines) if line.strip()), "")
+
+
+@dataclass(frozen=True)
+class _Residue:
+    name: str
+    number: int
+    hetero: bool
+    atoms: dict[str, NDArray[np.float32]]
+
+    @property
+    def is_nucleotide(self) -> bool:
+        return len(_RIBOSE & self.atoms.keys()) >= _LEAST_RIBOSE
+
+    def is_bonded_to(self, following: _Residue) -> bool:
+        end, start = self.atoms.get("O3'"), following.atoms.get("P")
+        return end is not None and start is not None and float(np.linalg.norm(end - start)) < _BOND
+
+
+@dataclass(frozen=True)
+class _ObservedChain:
+    """A chain put in order.
+
+    Args:
+        kind: ``RNA``, ``DNA``, ``protein``, or what else it is in words; for all but RNA the rest is empty.
+        sequence: L letters, A, C, G, U or N.
+        places: (O,) place (0-based) of each observed residue in the sequence, ascending.
+        coordinates: of each observed residue, (A, 3) Å of its heavy atoms.
+    """
+
+    kind: str
+    sequence: str = ""
+    places: tuple[int, ...] = ()
+    coordinates: tuple[NDArray[np.float32], ...] = ()
+
+    def distances(self) -> NDArray[np.float32]:
+        """(L, L) smallest distances over heavy atoms, Å; NaN where a residue was not observed, diagonal 0."""
+        length, starts = len(self.sequence), np.cumsum([0, *map(len, self.coordinates)])[:-1]
+        every_AX = np.concatenate(self.coordinates).astype(np.float64)
+        known_OO = np.empty((len(self.places), len(self.places)), dtype=np.float32)
+        square_A = (every_AX**2).sum(axis=1)
+        for row, mine_AX in enumerate(self.coordinates):
+            mine = mine_AX.astype(np.float64)
+            squares = (mine**2).sum(axis=1)[:, None] + square_A - 2.0 * mine @ every_AX.T
+            nearest_A = squares.min(axis=0)
+            known_OO[row] = np.sqrt(np.maximum(np.minimum.reduceat(nearest_A, starts), 0.0))
+        known_OO = np.minimum(known_OO, known_OO.T)
+        np.fill_diagonal(known_OO, 0.0)
+        distance_LL = np.full((length, length), np.nan, dtype=np.float32)
+        distance_LL[np.ix_(self.places, self.places)] = known_OO
+        return distance_LL
+
+
+def _chain_of_residues(
+    part: Any, listed: Sequence[str] | None, parents: Mapping[str, str], unknown: Counter[str], *, where: str
+) -> _ObservedChain:
+    """Put a gemmi chain in order.
+
+    Args:
+        listed: names of all its residues, observed or not; None where the file has no list.
+        unknown: takes the names of residues that have no letter.
+
+    Raises:
+        InputError: for residue numbers that go back, or jump too far over a gap of unknown sequence, for a coarse
+            model, and where most residues are unknown.
+    """
+    residues = [_residue(one) for one in part.first_conformer()]
+    chosen = _polymer([one for one in residues if one.is_nucleotide])
+    if not chosen:
+        return _ObservedChain(_kind_without_nucleotides(residues))
+    with_oxygen = sum("O2'" in one.atoms for one in chosen)
+    if with_oxygen < RNA_SHARE * len(chosen):
+        return _ObservedChain("DNA")
+    _check_order(chosen, where)
+    letters = "".join(parent_letter(one.name, parents) for one in chosen)
+    whole = "".join(parent_letter(name, parents) for name in listed) if listed else ""
+    nameless = Counter(one.name for one, letter in zip(chosen, letters, strict=True) if letter == "N")
+    if nameless.total() > MOST_UNKNOWN * len(letters):
+        names = ", ".join(name for name, _ in nameless.most_common(6))
+        raise InputError(f"{where}: most of its residues have unknown names ({names})", hint="rename them A, C, G, U")
+    unknown.update(nameless)
+    places = _places_in_list(chosen, letters, whole) if len(whole) >= len(letters) else None
+    if places is None:
+        places, whole = _places_by_number(chosen, letters, where)
+    coordinates = tuple(np.stack(list(one.atoms.values())) for one in chosen)
+    each = sum(map(len, coordinates)) / len(coordinates)
+    if each < FEWEST_ATOMS:
+        raise InputError(
+            f"{where}: has {each:.1f} heavy atoms a residue, a coarse model",
+            hint="distances need all atoms: rebuild them first",
+        )
+    return _ObservedChain("RNA", whole, tuple(places), coordinates)
+
+
+def _kind_without_nucleotides(residues: Sequence[_Residue]) -> str:
+    if any(_PEPTIDE <= one.atoms.keys() for one in residues):
+        return "protein"
+    if any("CA" in one.atoms and not one.hetero for one in residues):
+        return "a coarse model of protein"
+    if any(_PLACES_OF_BEADS & one.atoms.keys() and not one.hetero for one in residues):
+        return "a coarse model of nucleic acid"
+    return "ligands, ions or water"
+
+
+def _residue(residue: Any) -> _Residue:
+    atoms = {
+        atom.name.replace("*", "'"): np.array(atom.pos.tolist(), dtype=np.float32)
+        for atom in residue.first_conformer()
+        if not atom.is_hydrogen()
+    }
+    return _Residue(residue.name.strip(), residue.seqid.num, residue.het_flag == "H", atoms)
+
+
+def _polymer(residues: list[_Residue]) -> list[_Residue]:
+    """Without free nucleotides: hetero residues stay where they are bonded to a neighbour."""
+    kept = []
+    for k, one in enumerate(residues):
+        before = k > 0 and residues[k - 1].is_bonded_to(one)
+        after = k + 1 < len(residues) and one.is_bonded_to(residues[k + 1])
+        if not one.hetero or before or after:
+            kept.append(one)
+    return kept
+
+
+def _check_order(residues: Sequence[_Residue], where: str) -> None:
+    for one, following in zip(residues, residues[1:], strict=False):
+        if following.number < one.number and not one.is_bonded_to(following):
+            raise InputError(
+                f"{where}: residue numbers go back from {one.number} to {following.number}",
+                hint="number the residues of a chain upwards from its 5' end",
+            )
+
+
+def _places_in_list(residues: Sequence[_Residue], letters: str, whole: str) -> list[int] | None:
+    """Where the observed residues stand in the file's own list; None if they do not fit into it."""
+    numbers = [one.number for one in residues]
+    if len(set(numbers)) == len(numbers):
+        # Numbering that runs along the list, possibly shifted, is the surest guide through repeats.
+        for shift in sorted(range(-min(numbers), len(whole) - max(numbers)), key=lambda k: abs(k + 1)):
+            places = [number + shift for number in numbers]
+            if all(whole[place] == letter for place, letter in zip(places, letters, strict=True)):
+                return places
+    return _aligned(residues, letters, whole)
+
+
+def _aligned(residues: Sequence[_Residue], letters: str, whole: str) -> list[int] | None:
+    """Places by an alignment that opens gaps where the backbone is broken, if it can; None where letters differ."""
+    import gemmi
+
+    bonded = [one.is_bonded_to(after) for one, after in zip(residues, residues[1:], strict=False)]
+    scoring = gemmi.AlignmentScoring()
+    scoring.match, scoring.mismatch, scoring.gapo, scoring.gape = 20, -40, -60, -1
+    opening = [0, *(-60 if bond else -20 for bond in bonded), 0]
+    gapped = gemmi.align_string_sequences(list(whole), list(letters), opening, scoring).add_gaps(letters, 2)
+    places = [place for place, letter in enumerate(gapped) if letter != "-"]
+    fits = len(gapped) == len(whole) and all(whole[p] == c for p, c in zip(places, letters, strict=True))
+    return places if fits else None
+
+
+def _places_by_number(residues: Sequence[_Residue], letters: str, where: str) -> tuple[list[int], str]:
+    """Places and sequence where the file lists no residues: N where numbers jump over a broken backbone."""
+    places, sequence = [0], letters[0]
+    for k in range(1, len(residues)):
+        one, following = residues[k - 1], residues[k]
+        jump = following.number - one.number - 1
+        if jump > 0 and not one.is_bonded_to(following):
+            if jump > _WIDEST_JUMP:
+                raise InputError(
+                    f"{where}: residue numbers jump from {one.number} to {following.number}",
+                    hint="split the chain, or give a file that lists the missing residues (SEQRES)",
+                )
+            sequence += "N" * jump
+        places.append(len(sequence))
+        sequence += letters[k]
+    return places, sequence

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from support.structure_files import Placed, hairpin, mmcif_text, pdb_text
 
-from rnafm_cli.errors import InputError
+from rnafm_cli.errors import InputError, RnafmWarning
 from rnafm_cli.io.chain_files import read_chains
-from rnafm_cli.io.coordinates import is_named_like_a_structure, read_coordinates
+from rnafm_cli.io.coordinates import is_named_like_a_structure, parent_letter, read_coordinates
 
 SEQUENCE = "GGCACUUCGGUGCC"
-pytest.importorskip("Bio")
+pytest.importorskip("gemmi")
 
 
 def written(path: Path, text: str) -> Path:
@@ -133,6 +133,56 @@ def test_deoxyuridine_in_rna_is_a_u(tmp_path: Path) -> None:
     names = [*SEQUENCE[:5], "DU", *SEQUENCE[6:]]
     (chain,) = read_coordinates(written(tmp_path / "x.pdb", pdb_text({"A": hairpin(names)})))
     assert chain.sequence == SEQUENCE
+
+
+@pytest.mark.parametrize("spelled", ["r{}", "R{}", "R{}5", "{}3", "{}5", "R{}N", "+{}", "CHARMM", "Rosetta"])
+def test_residue_names_of_modelling_programs(tmp_path: Path, spelled: str) -> None:
+    words = {"CHARMM": ("ADE", "CYT", "GUA", "URA"), "Rosetta": ("RAD", "RCY", "RGU", "URA")}
+    names = [words[spelled]["ACGU".index(x)] if spelled in words else spelled.format(x) for x in SEQUENCE]
+    (chain,) = read_coordinates(written(tmp_path / "x.pdb", pdb_text({"A": hairpin(names)})))
+    assert chain.sequence == SEQUENCE
+    (chain,) = read_coordinates(written(tmp_path / "x.cif", mmcif_text("A", hairpin(names), names)))
+    assert chain.sequence == SEQUENCE
+
+
+@pytest.mark.parametrize(
+    ("name", "letter"),
+    [("PSU", "U"), ("5MC", "C"), ("1MA", "A"), ("YYG", "G"), ("H2U", "U"), ("IMP", "G"), ("DT", "U"), ("G7M", "G")]
+    + [("N", "N"), ("HOH", "N"), ("ALA", "N"), ("", "N")],
+)
+def test_parents_of_modified_residues(name: str, letter: str) -> None:
+    assert parent_letter(name) == letter
+
+
+def test_unknown_residues_are_told_and_a_chain_of_them_is_refused(tmp_path: Path) -> None:
+    names = ["XYZ", *SEQUENCE[1:6], "XYZ", *SEQUENCE[7:]]
+    with pytest.warns(RnafmWarning, match=r"unknown residues are N: XYZ \(2\)"):
+        (chain,) = read_coordinates(written(tmp_path / "some.pdb", pdb_text({"A": hairpin(names)})))
+    assert chain.sequence == "N" + SEQUENCE[1:6] + "N" + SEQUENCE[7:]
+    with pytest.raises(InputError, match=r"most.pdb: chain A: most .* unknown names \(XYZ\)"):
+        read_coordinates(written(tmp_path / "most.pdb", pdb_text({"A": hairpin(["XYZ"] * 8 + list("ACGUAC"))})))
+
+
+OPTIONAL = ("B_iso_or_equiv", "occupancy", "pdbx_PDB_ins_code", "pdbx_PDB_model_num", "group_PDB", "id", "type_symbol",
+            "label_alt_id", "auth_seq_id", "auth_asym_id", "auth_comp_id", "auth_atom_id", "label_seq_id")  # fmt: skip
+
+
+@pytest.mark.parametrize("column", OPTIONAL)
+@pytest.mark.parametrize("left_open", ["", ".", "?"])
+def test_mmcif_without_what_the_format_leaves_free(tmp_path: Path, column: str, left_open: str) -> None:
+    head, body = LISTED.split("_atom_site.group_PDB", 1)
+    lines = ("_atom_site.group_PDB" + body).splitlines()
+    columns = [line.removeprefix("_atom_site.") for line in lines if line.startswith("_atom_site.")]
+    place = columns.index(column)
+    rows = [line.split() for line in lines[len(columns) : -1]]
+    for row in rows:
+        row[place : place + 1] = [left_open] if left_open else []
+    names = [name for name in columns if left_open or name != column]
+    text = head + "\n".join([*(f"_atom_site.{name}" for name in names), *map(" ".join, rows), "#", ""])
+    (chain,) = read_coordinates(written(tmp_path / "x.cif", text))
+    assert chain.sequence == SEQUENCE
+    assert chain.distance_LL is not None
+    assert np.isfinite(chain.distance_LL).all()
 
 
 def test_an_empty_model_is_passed_over(tmp_path: Path) -> None:
