@@ -137,7 +137,12 @@ def _writer(
     resume: bool,
 ) -> Any:
     from rnafm_cli.io.embeddings import EmbeddingWriter, NpyDirWriter
+    from rnafm_cli.io.names import HDF5_SUFFIXES, refuse_suffix
 
+    if not path.is_dir():
+        hdf5 = output_format is FormatChoice.h5
+        hint = "name it .h5; --format npy-dir -o FOLDER writes .npy files" if hdf5 else "name a folder"
+        refuse_suffix(path, HDF5_SUFFIXES if hdf5 else (), "HDF5" if hdf5 else "a folder of .npy files", hint)
     if output_format is FormatChoice.npy_dir:
         return NpyDirWriter(path, provenance=provenance, half=half, force=force, resume=resume)
     return EmbeddingWriter(path, provenance=provenance, layout=layout.value, half=half, force=force, resume=resume)

@@ -169,7 +169,7 @@ def rbp(
     table = table_output(
         output, columns, format=chosen_format, provenance=_provenance(predictor, loaded, step), force=force
     )
-    short = 0
+    short = unclear = 0
     with table as sink, console.progress(description="scoring") as bar:
         results = bind(
             intake.records(),
@@ -186,11 +186,18 @@ def rbp(
                 sink.write(row)
             sink.flush()
             short += len(result.record.sequence) < predictor.window
+            if masked := int(result.unclear_W.sum()):
+                unclear += 1
+                if unclear == 1:
+                    share = f"{masked} of {len(result.unclear_W)} windows"
+                    console.warn(f"{result.record.where}: {share} are mostly N: no call")
             if gallery is not None:
                 _explain(gallery, result, chosen, predictor, loaded, source, protein, threshold, step, batch_tokens)
             bar.advance()
         if gallery is not None:
             gallery.close()
+    if unclear > 1:
+        console.warn(f"{unclear} RNAs have windows that are mostly N: no call there")
     if short:
         console.info(
             f"{short} RNA{'s are' if short > 1 else ' is'} shorter than the {predictor.window} nt of the windows that "
@@ -281,16 +288,17 @@ def _rows(result: Binding, chosen: list[int], threshold: float | None, windows: 
     if not windows:
         best = result.probabilities_P
         for k, limit in zip(chosen, limits, strict=True):
-            yield [name, result.proteins[k], float(best[k]), _call(best[k], limit)]
+            yield [name, result.proteins[k], float(best[k]), _call(best[k], limit, result.unclear_W.all())]
         return
-    for start, end, probabilities in zip(result.starts_W, result.ends_W, result.probabilities_WP, strict=True):
+    rows = zip(result.starts_W, result.ends_W, result.probabilities_WP, result.unclear_W, strict=True)
+    for start, end, probabilities, unclear in rows:
         for k, limit in zip(chosen, limits, strict=True):
-            call = _call(probabilities[k], limit)
+            call = _call(probabilities[k], limit, unclear)
             yield [name, int(start), int(end), result.proteins[k], float(probabilities[k]), call]
 
 
-def _call(probability: float, limit: float) -> str:
-    return "bound" if probability >= limit else "unbound"
+def _call(probability: float, limit: float, unclear: Any) -> str:
+    return "NA" if unclear else "bound" if probability >= limit else "unbound"
 
 
 def _explain(
@@ -311,7 +319,8 @@ def _explain(
     record: SequenceRecord = result.record
     best = result.probabilities_P
     limits = [result.thresholds_P[k] if threshold is None else threshold for k in chosen]
-    drawn = chosen if named else [k for k, limit in zip(chosen, limits, strict=True) if best[k] >= limit]
+    clear = not result.unclear_W.all()
+    drawn = chosen if named else [k for k, limit in zip(chosen, limits, strict=True) if clear and best[k] >= limit]
     drawn = drawn or [max(chosen, key=lambda k: best[k])]
     found = saliency(record, predictor, loaded, step=step, structure_of=source, batch_tokens=batch_tokens)
     importance_PL = found.importance_PL

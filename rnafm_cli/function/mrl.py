@@ -17,7 +17,7 @@ from torch import Tensor
 from rnafm_cli.encoder.batches import Companions, buckets, read_ahead
 from rnafm_cli.encoder.embed import DEFAULT_BATCH_TOKENS
 from rnafm_cli.encoder.model import NamedModel
-from rnafm_cli.errors import Reject, UsageError, raise_rejected
+from rnafm_cli.errors import Reject, UsageError, WeightsError, raise_rejected
 from rnafm_cli.function.heads import encoded_for, load_load_head
 from rnafm_cli.function.inputs import aligned_letters, aligned_rows
 from rnafm_cli.function.ribosome_load import UtrInputs
@@ -136,7 +136,11 @@ def load(
             for place, k in enumerate(group):
                 members_M, starts = members_MB[:, place], upstream_starts(given[k].sequence)
                 found[k] = RibosomeLoad(given[k], float(members_M.mean()), float(sd_B[place]), members_M, starts)
-        yield from (one for one in found if one is not None)
+        for one in found:
+            if one is not None and not np.isfinite([one.mrl, one.sd]).all():
+                raise WeightsError(f"{one.record.where}: the head '{predictor.card.name}' gives no finite number")
+            if one is not None:
+                yield one
 
 
 _LETTERS = "ACGU"

@@ -18,7 +18,7 @@ from torch import Tensor
 from rnafm_cli.encoder.batches import Companions, read_ahead, window_starts
 from rnafm_cli.encoder.embed import DEFAULT_BATCH_TOKENS
 from rnafm_cli.encoder.model import NamedModel
-from rnafm_cli.errors import InputError, Reject, raise_rejected
+from rnafm_cli.errors import InputError, Reject, WeightsError, raise_rejected
 from rnafm_cli.function.binding import WindowInputs
 from rnafm_cli.function.heads import encoded_for, load_binding_head
 from rnafm_cli.function.inputs import aligned_letters, aligned_rows
@@ -47,6 +47,12 @@ REPORTED: dict[str, Reported] = {
 }
 
 
+MOST_UNKNOWN = 0.5
+"""Share of letters other than A, C, G, U above which nothing is called.
+
+Measured on 960 development windows of all models, masked in one stretch: AUROC 0.90 as they are, 0.84 with 30 % masked,
+0.78 with 50 %, 0.70 with 60 %; from 75 % on some models call most unbound windows bound.
+"""
 DEFAULT_STEP = 20
 """Nucleotides from one window to the next, at most."""
 _WINDOWS_PER_BATCH = 256
@@ -64,6 +70,7 @@ class Binding:
         probabilities_WP: calibrated, as if bound and unbound windows were as frequent as among the
             development rows that calibrate the head.
         thresholds_P: probabilities from which a window is called bound.
+        unclear_W: windows of which too little is known to call anything.
     """
 
     record: SequenceRecord
@@ -72,11 +79,13 @@ class Binding:
     ends_W: NDArray[np.int64]
     probabilities_WP: NDArray[np.float64]
     thresholds_P: NDArray[np.float64]
+    unclear_W: NDArray[np.bool_]
 
     @property
     def probabilities_P(self) -> NDArray[np.float64]:
-        """Of the RNA: those of its most probable windows."""
-        return self.probabilities_WP.max(axis=0)
+        """Of the RNA: those of its most probable windows, unclear ones left out if there are others."""
+        clear_W = ~self.unclear_W
+        return self.probabilities_WP[clear_W if clear_W.any() else slice(None)].max(axis=0)
 
 
 class BindingPredictor:
@@ -198,7 +207,13 @@ def bind(
             done += len(mine)
             starts_W = np.asarray(mine)
             ends_W = np.minimum(starts_W + size, len(record.sequence))
-            yield Binding(record, predictor.proteins, starts_W, ends_W, probabilities_WP, predictor.thresholds_P)
+            if not np.isfinite(probabilities_WP).all():
+                raise WeightsError(f"{record.where}: the head '{predictor.card.name}' gives no finite probabilities")
+            unknown = np.cumsum([0, *(letter not in "ACGU" for letter in record.sequence)])
+            unclear_W = unknown[ends_W] - unknown[starts_W] > MOST_UNKNOWN * (ends_W - starts_W)
+            yield Binding(
+                record, predictor.proteins, starts_W, ends_W, probabilities_WP, predictor.thresholds_P, unclear_W
+            )
 
 
 def _with_structure(

@@ -269,6 +269,11 @@ def _foreign_letter(raw: _RawRecord) -> InputError:
     where = f"{place}record '{raw.name}', column {column + 1}"
     if _is_junk(letter):
         return InputError(f"{where}: binary data in a sequence")
+    if letter == "&":
+        return InputError(
+            f"{where}: '&' joins two strands, and complexes are not folded",
+            hint="give each strand as a record of its own; RNAcofold folds dimers",
+        )
     if letter in _BRACKETS:
         return InputError(f"{where}: '{letter}' in a sequence", hint="a structure line? give sequences alone, as FASTA")
     if sum(map(text.upper().count, _PROTEIN_ONLY)) >= _PROTEIN_SHARE * len(text):

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from rnafm_cli.errors import RnafmError, UsageError
 from rnafm_cli.io.modelling import PairRow, format_3drna_contacts, format_3drna_distances, format_casprr, format_rosetta
-from rnafm_cli.io.names import DistinctNames, file_stem
+from rnafm_cli.io.names import DistinctNames, file_stem, refuse_suffix
 from rnafm_cli.io.pair_probabilities import PairProbabilityWriter
 from rnafm_cli.io.provenance import Provenance
 from rnafm_cli.io.streams import STDIO, TextSink, open_output, write_error
@@ -186,6 +186,12 @@ class MapStream:
     """All RNAs in one text, flushed after each so that a reader down the pipe sees it."""
 
     def __init__(self, sink: TextSink, format: MapFormat, columns: tuple[str, ...]) -> None:
+        refuse_suffix(
+            sink.name,
+            (format.suffix, ".json") if format.suffix == ".jsonl" else (format.suffix,),
+            f"text of the format {format.suffix[1:]}",
+            "--format says what -o gets; --h5 FILE.h5 writes maps, --plot pictures",
+        )
         self._sink, self._format = sink, format
         self._writer = _Writer(format, columns)
         if self._writer.header:

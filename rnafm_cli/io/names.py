@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import TypeVar
 
-from rnafm_cli.errors import InputError
+from rnafm_cli.errors import InputError, UsageError
 from rnafm_cli.rna.records import SequenceRecord, StructureRecord
 
-__all__ = ["DistinctNames", "PACKED", "file_stem", "hdf5_key", "npy_stem", "rename_duplicates", "source_stem"]
+__all__ = [
+    "DistinctNames",
+    "HDF5_SUFFIXES",
+    "PACKED",
+    "file_stem",
+    "hdf5_key",
+    "npy_stem",
+    "refuse_suffix",
+    "rename_duplicates",
+    "source_stem",
+]
 
 
 _Record = TypeVar("_Record", SequenceRecord, StructureRecord)
@@ -21,6 +31,31 @@ PACKED = frozenset({".gz", ".bz2", ".xz", ".zst"})
 """Suffixes of packed files."""
 _LONGEST = 200
 """Bytes of a file name without its suffix; common file systems take 255 in all."""
+
+
+HDF5_SUFFIXES = (".h5", ".hdf5", ".hdf")
+_TELLING = frozenset(
+    ".npy .npz .csv .tsv .json .jsonl .h5 .hdf5 .hdf .pt .pth .pkl .parquet .safetensors .xlsx .html "
+    ".svg .png .pdf .jpg .jpeg .gif .tif .tiff .bmp .webp .eps .ps "
+    ".fa .fasta .fastq .dbn .db .ct .bpseq .st .sto .stk .cif .ent .gff .gff3 .bed .rr .cst".split()
+)
+"""Suffixes by which programs and people tell what a file holds."""
+
+
+def refuse_suffix(path: str | Path, fitting: Collection[str], written: str, hint: str) -> None:
+    """Refuse an output whose name promises what is not written; names that promise nothing are free.
+
+    Args:
+        fitting: suffixes of what is written.
+        written: what it is, in words.
+
+    Raises:
+        UsageError: with the hint, which names the option for what the name promises.
+    """
+    name = PurePath(str(path).lower())
+    suffix = PurePath(name.stem).suffix if name.suffix in PACKED else name.suffix
+    if suffix in _TELLING and suffix not in fitting:
+        raise UsageError(f"{path}: {written} would be written, which is not what {suffix} stands for", hint=hint)
 
 
 def source_stem(source: str | Path) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnafm_cli.errors import InputError, UsageError
-from rnafm_cli.io.names import DistinctNames, hdf5_key
+from rnafm_cli.io.names import HDF5_SUFFIXES, DistinctNames, hdf5_key, refuse_suffix
 from rnafm_cli.io.provenance import Provenance, stamped
 from rnafm_cli.io.streams import STDIO, write_error
 from rnafm_cli.rna.records import SequenceRecord, StructureRecord
@@ -44,6 +44,7 @@ class PairProbabilityWriter:
     def __init__(self, path: str | Path, *, provenance: Provenance, half: bool = False, force: bool = False) -> None:
         if str(path) == STDIO:
             raise UsageError("HDF5 cannot be written to stdout", hint="name a file, --probs FILE.h5")
+        refuse_suffix(path, HDF5_SUFFIXES, "HDF5", "name it .h5")
         self.path = Path(os.path.realpath(path))
         if self.path.is_dir():
             raise UsageError(f"{path}: is a folder", hint="name a file")

@@ -17,9 +17,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
-from rnafm_cli.errors import RnafmError, UsageError
+from rnafm_cli.errors import InputError, RnafmError, UsageError
 from rnafm_cli.io.modelling import format_3drna, rosetta_files
-from rnafm_cli.io.names import DistinctNames, file_stem
+from rnafm_cli.io.names import DistinctNames, file_stem, refuse_suffix
 from rnafm_cli.io.streams import TextSink, open_output
 from rnafm_cli.io.structures import STRUCTURE_FORMATS, TSV_COLUMNS, plain_letters
 from rnafm_cli.rna.pseudoknots import to_dot_bracket
@@ -140,6 +140,7 @@ class OutputFormat:
         header: what comes once before the records.
         scored_header: the same when scores are written; None when the format has no place for scores.
         files: a record's files by suffix, for formats of several files; such need a folder.
+        strands: whether it has a mark between the strands of a complex.
     """
 
     suffix: str
@@ -147,6 +148,20 @@ class OutputFormat:
     header: str = ""
     scored_header: str | None = None
     files: Callable[[StructureRecord], dict[str, str]] | None = None
+    strands: bool = False
+
+    def check(self, record: StructureRecord) -> None:
+        """Make sure that the format can hold a record.
+
+        Raises:
+            InputError: for strands that it would join.
+        """
+        if record.breaks and not self.strands:
+            held = ", ".join(name for name, entry in OUTPUT_FORMATS.items() if entry.strands)
+            raise InputError(
+                f"{record.where}: has {len(record.breaks) + 1} strands, and the format would join them",
+                hint=f"strand breaks (&) are kept by --format {held}",
+            )
 
 
 def _remarked(write: Callable[[StructureRecord], str]) -> Callable[[StructureRecord, StructureScore | None], str]:
@@ -188,7 +203,7 @@ def _text_of(name: str) -> Callable[[StructureRecord], str]:
 _TSV_HEADER = "\t".join(TSV_COLUMNS)
 
 OUTPUT_FORMATS: dict[str, OutputFormat] = {
-    "dbn": OutputFormat(".dbn", _remarked(_text_of("dbn")), scored_header=""),
+    "dbn": OutputFormat(".dbn", _remarked(_text_of("dbn")), scored_header="", strands=True),
     "ct": OutputFormat(".ct", _bare(_text_of("ct"))),
     "bpseq": OutputFormat(".bpseq", _bare(_text_of("bpseq"))),
     "tsv": OutputFormat(
@@ -223,7 +238,14 @@ class StreamOutput:
     def __init__(self, sink: TextSink, format: str, *, scored: bool = False) -> None:
         entry = check_format(format, scored=scored, folder=False)
         assert entry.text is not None
-        self._sink, self._text = sink, entry.text
+        known = STRUCTURE_FORMATS[format].suffixes if format in STRUCTURE_FORMATS else ()
+        refuse_suffix(
+            sink.name,
+            (entry.suffix, *known),
+            f"the format {format}",
+            "--format says what -o gets; --probs FILE.h5 writes pair probabilities, --plot drawings",
+        )
+        self._sink, self._format, self._text = sink, entry, entry.text
         header = entry.scored_header if scored else entry.header
         if header:
             sink.write(header)
@@ -237,6 +259,7 @@ class StreamOutput:
         Raises:
             InputError: when the format cannot hold the record.
         """
+        self._format.check(record)
         self._sink.write(self._text(record, score))
         self._sink.flush()
 
@@ -287,6 +310,7 @@ class FolderOutput:
             InputError: when the format cannot hold the record.
             RnafmError: when writing fails.
         """
+        self._format.check(record)
         for name, text in self._texts(record, score).items():
             with open_output(self.folder / name) as sink:
                 sink.write(text)

@@ -101,6 +101,7 @@ def structure_record(
     family: str = "",
     source: str = "",
     line: int = 0,
+    breaks: tuple[int, ...] = (),
 ) -> StructureRecord:
     """A record with its letters cleaned and its pairs checked.
 
@@ -119,6 +120,7 @@ def structure_record(
             family,
             source,
             line,
+            breaks,
         )
     except (InputError, ValueError) as error:
         raise InputError(f"{where}: {error}") from error
@@ -289,13 +291,16 @@ _UNPAIRED_ONLY = set(_LENIENT + "&|")
 
 
 def format_dotbracket(record: StructureRecord, *, letters: bool = False) -> str:
-    """The three lines that RNAeval, RNAplot, ``RNAfold -C`` and forgi read.
+    """The three lines that RNAeval, RNAplot, ``RNAfold -C`` and forgi read; ``&`` between strands.
 
     Args:
         letters: write pseudoknot layers beyond the fourth as ``Aa``, ``Bb``; otherwise they become dots.
     """
     structure = to_dot_bracket(record.pairs, len(record), letters=letters)
-    return f">{record.header}\n{plain_letters(record.sequence)}\n{structure}\n"
+    sequence = plain_letters(record.sequence)
+    for place in reversed(record.breaks):
+        sequence, structure = f"{sequence[:place]}&{sequence[place:]}", f"{structure[:place]}&{structure[place:]}"
+    return f">{record.header}\n{sequence}\n{structure}\n"
 
 
 def read_dotbracket(
@@ -305,7 +310,7 @@ def read_dotbracket(
 
     Headers may be missing, sequence and structure wrapped, and energies or remarks follow the structure.
     Lines of ``#`` or ``;`` are comments; further structures of a record (RNAfold -p) are passed over;
-    strand breaks (``&``) are taken out.
+    strand breaks (``&``) become :attr:`StructureRecord.breaks`.
 
     Args:
         lenient: take ``:``, ``_``, ``-``, ``,`` and ``~`` for unpaired, as in WUSS text.
@@ -409,15 +414,24 @@ class _Draft:
             raise InputError(f"{where}: has no structure", hint="a line of dots and brackets is expected")
         if len(letters) != len(structure):
             raise self.misfit(source)
-        if [k for k, x in enumerate(letters) if x == "&"] != [k for k, x in enumerate(structure) if x == "&"]:
+        strands = letters.split("&")
+        if list(map(len, strands)) != list(map(len, structure.split("&"))):
             raise InputError(f"{where}: the strand breaks (&) of sequence and structure differ")
         try:
             pairs = from_dot_bracket(structure.replace("&", ""), unpaired=_LENIENT if lenient else _UNPAIRED)
         except InputError as error:
             raise InputError(f"{where}: {error.message}", hint=error.hint) from error
         description = words[1] if len(words) > 1 else ""
+        if not all(strands):
+            raise InputError(f"{where}: a strand break (&) with no base on one side")
         return structure_record(
-            name, letters.replace("&", ""), pairs, description=description, source=source, line=self.line
+            name,
+            "".join(strands),
+            pairs,
+            description=description,
+            source=source,
+            line=self.line,
+            breaks=tuple(itertools.accumulate(map(len, strands[:-1]))),
         )
 
     def misfit(self, source: str) -> InputError:

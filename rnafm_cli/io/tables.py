@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from rnafm_cli.errors import UsageError
+from rnafm_cli.io.names import HDF5_SUFFIXES, refuse_suffix
 from rnafm_cli.io.provenance import Provenance, stamped
 from rnafm_cli.io.streams import STDIO, atomic_path, open_output, write_error
 
@@ -99,7 +100,7 @@ class TableWriter:
 
 
 OutputFormat = Literal["tsv", "jsonl", "h5"]
-_SUFFIXES: dict[str, OutputFormat] = {".h5": "h5", ".hdf5": "h5", ".jsonl": "jsonl"}
+_SUFFIXES: dict[str, OutputFormat] = {".h5": "h5", ".hdf5": "h5", ".hdf": "h5", ".jsonl": "jsonl", ".json": "jsonl"}
 _BLOCK = 4096
 
 
@@ -121,6 +122,9 @@ def output_format(path: Path, chosen: str | None) -> OutputFormat:
     found: Any = chosen or _SUFFIXES.get(Path(name).suffix, "tsv")
     if found == "h5" and str(path) == STDIO:
         raise UsageError("HDF5 cannot be written to stdout", hint="name a file with -o FILE.h5")
+    fitting = {"h5": HDF5_SUFFIXES, "jsonl": (".jsonl", ".json"), "tsv": (".tsv",)}[found]
+    kinds = "name it .tsv, .jsonl or .h5, or choose with --format"
+    refuse_suffix(path, fitting, f"a table of the format {found}", kinds)
     return found
 
 

@@ -46,6 +46,7 @@ class StructureRecord:
     Args:
         pairs: (n, 2) integers, 0-based; brought to i < j in ascending order of i.
         family: family or type the RNA belongs to, ``""`` when unknown.
+        breaks: of a complex of several strands, the first base (0-based) of each strand but the first.
 
     Raises:
         InputError: when a base has two partners or a position lies outside the sequence.
@@ -58,6 +59,7 @@ class StructureRecord:
     family: str = ""
     source: str = ""
     line: int = 0
+    breaks: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         pairs = as_pairs(self.pairs)
@@ -70,8 +72,8 @@ class StructureRecord:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, StructureRecord):
             return NotImplemented
-        mine = (self.id, self.sequence, self.description, self.family)
-        theirs = (other.id, other.sequence, other.description, other.family)
+        mine = (self.id, self.sequence, self.description, self.family, self.breaks)
+        theirs = (other.id, other.sequence, other.description, other.family, other.breaks)
         return mine == theirs and np.array_equal(self.pairs, other.pairs)
 
     def __hash__(self) -> int:

@@ -254,7 +254,8 @@ class _Profile:
 class ReactivityProfiles:
     """The reactivities of a run's records, by id.
 
-    A file has one row per base, ``position value`` or ``position letter value`` (positions from 1). Values that
+    A file has one row per base, ``position value``, ``position letter value``, or ``position value error letter`` as
+    in ShapeMapper's ``.map`` (positions from 1). Values that
     are missing, negative or ``NA`` say nothing, as do positions that do not appear. A line ``>id`` begins the
     profile of that record; rows without such a line belong to the only record of the run. In a folder the
     file ``ID.*`` holds the profile of the record with that id.
@@ -316,34 +317,53 @@ def read_profiles(lines: Iterable[str], source: str) -> Iterator[_Profile]:
         InputError: for a row that is none, naming its line.
     """
     profile: _Profile | None = None
+    titled = False
     for number, text in enumerate(lines, start=1):
         line = text.strip()
         if not line or line.startswith(_COMMENTS):
             continue
         if line.startswith(">"):
             if profile is not None:
-                yield profile
+                yield _with_rows(profile)
             words = line[1:].split()
             if not words:
                 raise InputError(f"{source}:{number}: a header without an id")
-            profile = _Profile(words[0], source, number)
+            profile, titled = _Profile(words[0], source, number), False
             continue
         if profile is None:
             profile = _Profile(None, source, number)
-        _add_row(profile, line.replace(",", " ").split(), f"{source}:{number}")
+        if titled or not _is_title(line):
+            _add_row(profile, line.replace(",", " ").split(), f"{source}:{number}")
+        titled = True
     if profile is not None:
-        yield profile
+        yield _with_rows(profile)
+
+
+def _with_rows(profile: _Profile) -> _Profile:
+    if not profile.values:
+        whose = f" of '{profile.name}'" if profile.name else ""
+        raise InputError(
+            f"{profile.source}:{profile.line}: holds no reactivities{whose}", hint="rows are: position (from 1), value"
+        )
+    return profile
+
+
+def _is_title(line: str) -> bool:
+    """Whether a line names columns, as the first of a profile may."""
+    cells = line.replace(",", " ").split()
+    return len(cells) > 1 and not any(_is_number(cell) for cell in cells)
 
 
 def _add_row(profile: _Profile, cells: list[str], where: str) -> None:
     if not cells[0].isdigit() or int(cells[0]) < 1:
-        if not profile.values and not profile.letters and not any(_is_number(cell) for cell in cells):
-            return  # a line of column names
         raise InputError(f"{where}: '{cells[0]}' is no position", hint="rows are: position (from 1), value")
     position = int(cells[0])
     if position in profile.values:
         raise InputError(f"{where}: position {position} appears twice")
     rest = cells[1:]
+    if len(rest) == 3 and len(rest[2]) == 1 and rest[2].isalpha():
+        # ShapeMapper's .map: position, reactivity, standard error, letter; -999 for none.
+        rest = [rest[2], rest[0]]
     if rest and len(rest[0]) == 1 and rest[0].isalpha():
         profile.letters[position] = rest.pop(0).upper().replace("T", "U")
     if len(rest) > 1:

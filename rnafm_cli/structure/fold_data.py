@@ -67,13 +67,20 @@ class FamilyTable:
 
 
 def load_structures(paths: Iterable[Path], *, max_length: int | None = None) -> list[StructureRecord]:
-    """All records of the files (any structure format), those longer than ``max_length`` left out."""
-    return [
+    """All records of the files (any structure format), those longer than ``max_length`` left out.
+
+    Raises:
+        InputError: also for a complex of several strands, from which nobody learns to fold one.
+    """
+    records = [
         record
         for path in paths
         for record in read_structures(path)
         if max_length is None or len(record.sequence) <= max_length
     ]
+    if joined := next((record for record in records if record.breaks), None):
+        raise InputError(f"{joined.where}: has several strands (&)", hint="leave complexes out: one RNA folds alone")
+    return records
 
 
 def draw_dev_families(

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnafm_cli.errors import UsageError
-from rnafm_cli.io.names import file_stem
+from rnafm_cli.io.names import file_stem, refuse_suffix
 from rnafm_cli.rna.pairs import Pairs
 from rnafm_cli.viz.arcs import draw_arcs
 from rnafm_cli.viz.canvas import PICTURE_SUFFIXES, Canvas, write_picture
@@ -80,6 +80,9 @@ class Gallery:
         if style not in STYLES:
             raise UsageError(f"unknown drawing style '{style}'", hint=f"known are {', '.join(STYLES)}")
         if not self._single:
+            if not self._target.is_dir():
+                kinds = f"a single picture's name ends in {', '.join(PICTURE_SUFFIXES)}"
+                refuse_suffix(target, (), "a folder of pictures", kinds)
             if self._target.exists() and not self._target.is_dir():
                 raise UsageError(
                     f"{target}: is no folder", hint=f"a single picture's name ends in {', '.join(PICTURE_SUFFIXES)}"

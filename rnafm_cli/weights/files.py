@@ -85,16 +85,21 @@ _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch
 def save_model_file(path: Path, tensors: Mapping[str, Tensor], card: Card) -> Card:
     """Write ``path`` (``NAME.safetensors``) and its card; each appears whole or not at all.
 
-    Floating-point tensors are stored in ``card.dtype``, others as they are.
+    Floating-point tensors are stored in ``card.dtype``, in float32 where that would overflow, others as they are.
 
     Returns:
         the card as written, with the hash and size of the tensor file.
 
     Raises:
-        WeightsError: when ``path`` has another suffix.
+        WeightsError: when ``path`` has another suffix, or a tensor holds values that are no numbers.
     """
     if path.suffix != WEIGHTS_SUFFIX:
         raise WeightsError(f"{path}: model files end in {WEIGHTS_SUFFIX}")
+    floats = {name: tensor.detach() for name, tensor in tensors.items() if tensor.is_floating_point()}
+    if broken := next((name for name, tensor in floats.items() if not tensor.isfinite().all()), None):
+        raise WeightsError(f"{path}: not written: {broken} holds values that are no finite numbers")
+    if not all(tensor.to(_DTYPES[card.dtype]).isfinite().all() for tensor in floats.values()):
+        card = dataclasses.replace(card, dtype="float32")
     dtype = _DTYPES[card.dtype]
     stored = {
         name: (tensor.detach().to("cpu", dtype) if tensor.is_floating_point() else tensor.detach().cpu()).contiguous()
@@ -134,7 +139,7 @@ def load_model_file(path: Path, *, prefix: str = "") -> tuple[dict[str, Tensor],
         prefix: only tensors whose names begin with it; it is cut off.
 
     Raises:
-        WeightsError: when the file or its card is missing, damaged or altered.
+        WeightsError: when the file or its card is missing, damaged or altered, or holds what is no finite number.
     """
     card = verify_model_file(path)
     tensors: dict[str, Tensor] = {}
@@ -145,6 +150,8 @@ def load_model_file(path: Path, *, prefix: str = "") -> tuple[dict[str, Tensor],
                 # A copy: a mapped tensor would follow whatever happens to the file.
                 dtype = torch.float32 if tensor.is_floating_point() else tensor.dtype
                 tensors[name.removeprefix(prefix)] = tensor.to(dtype, copy=True)
+                if tensor.is_floating_point() and not tensor.isfinite().all():
+                    raise WeightsError(f"{path}: {name} holds values that are no finite numbers", hint="train it again")
     return tensors, card
 
 

@@ -55,6 +55,15 @@ def refused(result: Result, code: int, *words: str) -> None:
         assert word in result.stderr
 
 
+@pytest.mark.parametrize("name", ["e.npy", "e.csv", "e.pt", "e.tsv.gz"])
+def test_a_name_that_promises_another_format(embed: Run, tmp_path: Path, name: str) -> None:
+    fasta = tmp_path / "x.fa"
+    fasta.write_text(">a\nACGU\n")
+    refused(embed(fasta, "-o", tmp_path / name), 2, name, "--format npy-dir")
+    assert not (tmp_path / name).exists()
+    refused(embed(fasta, "-o", tmp_path / "e.h5", "--format", "npy-dir"), 2, "name a folder")
+
+
 def left(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.name.startswith("e.h5"))
 

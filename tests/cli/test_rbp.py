@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 from support.command import Command
 from support.function_models import PROTEINS, save_models
+from typer.testing import CliRunner
+
+from rnafm_cli.cli.app import app
 
 FASTA = ">one a site\nACGUUGCAAUGCAUUGCAUGGCAUUUUUGCAUCGAUUCGAUCGAUCG\n>two\n" + "acgtn" * 60 + "\n"
 
@@ -62,6 +65,18 @@ def test_proteins_windows_and_formats(rnafm: Command, models: Path, fasta: Path,
     assert rnafm(*chosen, fasta, "-o", target).returncode == 2
 
 
+def test_nothing_is_called_where_most_is_unknown(models: Path) -> None:
+    text = f">known\n{'ACGU' * 30}\n>masked\n{'ACGU' * 30}{'N' * 200}{'ACGU' * 30}\n>nothing\n{'N' * 101}\n"
+    chosen = ["rbp", "-m", "tiny", "--weights-dir", str(models), "-p", "PUM2", "--threshold", "0"]
+    result = CliRunner().invoke(app, chosen, input=text)
+    assert [row[3] for row in rows(result.stdout)[1:]] == ["bound", "bound", "NA"]
+    assert "record 'masked'" in result.stderr and "2 RNAs have windows that are mostly N" in result.stderr
+    result = CliRunner().invoke(app, [*chosen, "--windows"], input=text)
+    for name, start, end, _, _, call in rows(result.stdout)[1:]:
+        masked = max(0, min(int(end), 320) - max(int(start), 120)) if name == "masked" else 101 * (name == "nothing")
+        assert call == ("NA" if masked > 50 else "bound")
+
+
 def test_the_list_needs_no_input(rnafm: Command, models: Path) -> None:
     result = rnafm("rbp", "--list", "-m", "tiny", "--weights-dir", models)
     assert result.returncode == 0, result.stderr
@@ -100,6 +115,8 @@ def test_structure_that_fits_no_rna_is_told(rnafm: Command, models: Path, fasta:
     [
         (["-p", "TIA2"], 2, "did you mean TIA1"),
         (["--format", "h5"], 2, "-o FILE.h5"),
+        (["-o", "sites.csv"], 2, "name it .tsv, .jsonl or .h5"),
+        (["--format", "tsv", "-o", "sites.h5"], 2, "name it .tsv, .jsonl or .h5"),
         (["--structure", "nowhere.txt"], 3, "nowhere.txt"),
         (["-m", "tin"], 4, "did you mean tiny"),
     ],

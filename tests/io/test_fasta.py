@@ -287,3 +287,8 @@ def test_headers_that_are_not_utf8_are_told_once(fasta) -> None:
     path = fasta(">S\xe9 x\nAC\n>S\xf6 y\nGU\n".encode("latin-1"))
     assert sequences(path, report=told.append) == [("S\ufffd", "AC"), ("S\ufffd", "GU")]
     assert len(told) == 1 and "x.fa:1: record 'S\ufffd': the header is not UTF-8" in told[0]
+
+
+def test_a_complex_is_no_single_rna() -> None:
+    with pytest.raises(InputError, match="'&' joins two strands.*RNAcofold"):
+        clean_record("dimer", "GGGG&CCCC")

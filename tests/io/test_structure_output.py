@@ -99,6 +99,40 @@ def test_formats_that_do_not_fit(tmp_path: Path) -> None:
         FolderOutput(tmp_path / "file", "dbn")
 
 
+DIMER = StructureRecord("dimer", "GGGGCCCC", np.array([[0, 7], [1, 6], [2, 5], [3, 4]]), breaks=(4,))
+
+
+@pytest.mark.parametrize("format", sorted(OUTPUT_FORMATS))
+def test_strands_are_never_joined(tmp_path: Path, format: str) -> None:
+    output = FolderOutput(tmp_path, format)
+    if format == "dbn":
+        output.add(DIMER)
+        assert (tmp_path / "dimer.dbn").read_text() == ">dimer\nGGGG&CCCC\n((((&))))\n"
+        return
+    with pytest.raises(InputError, match="'dimer'.* 2 strands.*--format dbn"):
+        output.add(DIMER)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("format", "name"), [("dbn", "x.ct"), ("dbn", "x.svg"), ("ct", "x.dbn.gz"), ("tsv", "x.csv"), ("jsonl", "x.h5")]
+)
+def test_a_name_that_promises_another_format_is_refused(tmp_path: Path, format: str, name: str) -> None:
+    with pytest.raises(UsageError, match="--format"), open_output(tmp_path / name) as sink:
+        StreamOutput(sink, format)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("format", "name"),
+    [("dbn", "x.fold"), ("dbn", "x.fa"), ("dbn", "x.txt"), ("dbn", "x.v2"), ("ct", "x.ct.gz"), ("3drna", "x.3drna")],
+)
+def test_other_names_are_free(tmp_path: Path, format: str, name: str) -> None:
+    with open_output(tmp_path / name) as sink:
+        StreamOutput(sink, format).add(StructureRecord("a", "ACGU"))
+    assert (tmp_path / name).exists()
+
+
 @pytest.mark.parametrize("format", ["3drna", "rosetta"])
 def test_modelling_programs_take_four_letters(tmp_path: Path, format: str) -> None:
     odd = StructureRecord("odd", "ACGN", np.empty((0, 2), dtype=np.int64))

@@ -130,13 +130,21 @@ def test_bpseq_rows() -> None:
         "# made by hand\n;old style\n\n>hp a hairpin\n\nGGGAA\nACCC\n\n(((..\n.)))\n",
         ">hp a hairpin\ngggaaaccc\n(((...))) [ -1.20]\n(((,,.||} [ -1.51]\n(((...))) { -1.20 d=0.93}\n"
         " frequency of mfe structure in ensemble 0.84; ensemble diversity 1.62\n",
-        ">hp a hairpin\nGGGA&AACCC\n(((.&..)))\n",
         ">hp a hairpin\nGGG AAA CCC\n(((...)))",
         ">hp a hairpin\nGGGAAACCC\n<<<...\n>>>\n",
     ],
 )
 def test_sloppy_dot_bracket(text: str) -> None:
     assert list(read_dotbracket(io.StringIO(text), "x")) == [HAIRPIN]
+
+
+def test_strand_breaks_stay() -> None:
+    text = ">dimer\nGGGGAAAA&UUUU&CCCC\n((((((((&))))&))))\n"
+    (record,) = read_dotbracket(io.StringIO(text), "x")
+    assert (record.sequence, record.breaks) == ("GGGGAAAAUUUUCCCC", (8, 12))
+    assert format_dotbracket(record) == text
+    with pytest.raises(InputError, match="no base on one side"):
+        list(read_dotbracket(io.StringIO(">d\nACGU&\n....&\n"), "x"))
 
 
 def test_headerless_dot_bracket_is_numbered() -> None:

@@ -27,6 +27,13 @@ def test_rnafolds_two_columns(tmp_path: Path) -> None:
     assert np.isnan(np.delete(found, [0, 2, 11])).all()
 
 
+def test_shapemappers_map(tmp_path: Path) -> None:
+    found = profiles(tmp_path, "1\t-999\t0\tG\n2\t0.31\t0.02\tG\n5\t1.2\t0.1\tA\n").of(HAIRPIN)
+    assert found is not None
+    assert found[[1, 4]].tolist() == [0.31, 1.2]
+    assert np.isnan(found[0])
+
+
 def test_letters_are_checked(tmp_path: Path) -> None:
     found = profiles(tmp_path, "1 G 0.5\n5 a 0.7\n").of(HAIRPIN)
     assert found is not None
@@ -68,6 +75,12 @@ def test_a_folder_of_profiles(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("", "holds no reactivities"),
+        (">hp/1\nGGGGAAAACCCC\n", "no position|holds no reactivities"),
+        ("These are notes about\nthe reactivities of an RNA.\n", "no position"),
+        ("Only one line of words\n", "x.shape:1: holds no reactivities"),
+        (">hp/1\n", "x.shape:1: holds no reactivities of 'hp/1'"),
+        (">hp/1\n1 0.5\n>other\n", "x.shape:3: holds no reactivities of 'other'"),
+        ("position value\n", "holds no reactivities"),
         ("1 0.5\n1 0.6\n", "x.shape:2: position 1 appears twice"),
         ("1 0.5\nzwei 0.6\n", "x.shape:2: 'zwei' is no position"),
         ("0 0.5\n", "x.shape:1: '0' is no position"),

@@ -40,6 +40,8 @@ def test_a_png_shows_the_bases(tmp_path: Path) -> None:
 
 
 def test_a_gallery_gives_every_rna_a_file(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"y.jpg.*\.svg, \.png, \.pdf"):
+        Gallery(tmp_path / "y.jpg")
     gallery = Gallery(tmp_path / "figures")
     names = [gallery.add(name, SEQUENCE, PAIRS).name for name in ("a/b", "a b", "A_B", "c")]
     assert names == ["a_b.svg", "a_b_2.svg", "A_B_3.svg", "c.svg"]

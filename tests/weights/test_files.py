@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from rnafm_cli.errors import WeightsError
+from rnafm_cli.weights.cards import write_card
 from rnafm_cli.weights.files import Card, card_path, copy_model_file, file_sha256, load_model_file, save_model_file
 
 
@@ -57,6 +60,27 @@ def test_half_precision_is_stored_and_float32_loaded(tmp_path: Path, tensors: di
     assert found["head.b"].dtype == torch.float32
     assert found["head.steps"].item() == 7
     torch.testing.assert_close(found["head.b"], tensors["head.b"], atol=2e-2, rtol=0)
+
+
+def test_what_overflows_half_precision_is_stored_whole(tmp_path: Path, tensors: dict[str, Tensor]) -> None:
+    path, card = tmp_path / "half.safetensors", Card(name="half", kind="rbp", config={}, dtype="float16")
+    assert save_model_file(path, tensors | {"reduction": torch.tensor([95_088.0])}, card).dtype == "float32"
+    assert load_model_file(path)[0]["reduction"].item() == 95_088.0
+
+
+def test_no_file_holds_what_is_no_number(tmp_path: Path, tensors: dict[str, Tensor]) -> None:
+    path = tmp_path / "bad.safetensors"
+    for value in (float("nan"), float("inf")):
+        with pytest.raises(WeightsError, match="head.c holds values that are no finite"):
+            save_model_file(path, tensors | {"head.c": torch.tensor([1.0, value])}, CARD)
+        assert list(tmp_path.iterdir()) == []
+        save_file({"a": torch.tensor([value])}, path)
+        card = dataclasses.replace(CARD, weights_sha256=file_sha256(path), weights_bytes=path.stat().st_size)
+        write_card(card_path(path), card)
+        with pytest.raises(WeightsError, match="a holds values that are no finite numbers"):
+            load_model_file(path)
+        for file in list(tmp_path.iterdir()):
+            file.unlink()
 
 
 def test_prefix_selects_and_is_cut(tmp_path: Path, tensors: dict[str, Tensor]) -> None:
