@@ -26,7 +26,7 @@ from rnafm_cli.rna.metrics import FoldScore
 from rnafm_cli.rna.records import StructureRecord
 from rnafm_cli.rna.thermo import Parameters
 from rnafm_cli.structure.fold_data import load_structures, new_families
-from rnafm_cli.structure.fold_scores import prior_scores, score_head
+from rnafm_cli.structure.fold_task import prior_scores, score_head
 from rnafm_cli.structure.pair import INPUTS, PairConfig, PairHead
 from rnafm_cli.structure.prior_cache import PriorCache
 from rnafm_cli.weights.store import encoder_path, load_component

@@ -14,7 +14,8 @@ from rnafm_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from rnafm_cli.function.run import FunctionFiles
-    from rnafm_cli.function.trainer import FunctionOutcome
+    from rnafm_cli.structure.cross_validation import TertiaryOutcome
+    from rnafm_cli.training.trainer import Outcome
 
 __all__ = [
     "CONTACT_EPILOG",
@@ -95,9 +96,9 @@ def rbp(
     The folder receives a checkpoint every few minutes (also on Ctrl-C and SIGTERM; the same command goes on from it),
     metrics.csv, scores.csv and, as the best measured so far, best.safetensors with its card.
     """
-    from rnafm_cli.function.recipes import BindingRecipe
     from rnafm_cli.function.run import run_binding
     from rnafm_cli.training.recipe_files import load_recipe
+    from rnafm_cli.training.recipes import BindingRecipe
 
     settings = load_recipe(BindingRecipe, recipe, with_encoder(overrides, encoder))
     files = _function_files(tables, output, name, model, encoder, init_from, max_minutes, threads, weights_dir)
@@ -127,9 +128,9 @@ def mrl(
     The folder receives a checkpoint every few minutes (also on Ctrl-C and SIGTERM; the same command goes on from it),
     metrics.csv, scores.csv and, as the best measured so far, best.safetensors with its card.
     """
-    from rnafm_cli.function.recipes import LoadRecipe
     from rnafm_cli.function.run import run_load
     from rnafm_cli.training.recipe_files import load_recipe
+    from rnafm_cli.training.recipes import LoadRecipe
 
     settings = load_recipe(LoadRecipe, recipe, with_encoder(overrides, encoder))
     files = _function_files(tables, output, name, model, encoder, init_from, max_minutes, threads, weights_dir)
@@ -169,11 +170,18 @@ def _function_files(
     )
 
 
-def _tell(outcome: FunctionOutcome, measure: str) -> None:
+def _tell(outcome: Outcome, measure: str) -> None:
     if outcome.finished:
         console.info(f"finished at step {outcome.step}; best {measure} {outcome.best_score:.4f}: {outcome.best_file}")
     else:
-        console.info(f"stopped at step {outcome.step}; the same command goes on from here")
+        _stopped(outcome, outcome.best_file.parent, f" at step {outcome.step}")
+
+
+def _stopped(outcome: Outcome | TertiaryOutcome, folder: Path, where: str = "") -> None:
+    """Tell how to go on; a run that a signal ended has that signal's exit code."""
+    console.info(f"stopped{where}, all is saved in {folder}: run the same command again to go on from here")
+    if outcome.signal is not None:
+        raise typer.Exit(128 + outcome.signal)
 
 
 CONTACT_EPILOG = "Example: rnafm finetune contact --pdb structures/ -o runs/contact --recipe configs/contact-mini.toml"
@@ -322,9 +330,9 @@ def _train(
     threads: int | None,
     weights_dir: Path | None,
 ) -> None:
-    from rnafm_cli.structure.tertiary_recipe import TertiaryRecipe
-    from rnafm_cli.structure.tertiary_run import TertiaryRun, run_tertiary
+    from rnafm_cli.structure.cross_validation import TertiaryRun, run_tertiary
     from rnafm_cli.training.recipe_files import load_recipe
+    from rnafm_cli.training.recipes import TertiaryRecipe
 
     rejections = Rejections(on_error)
     outcome = run_tertiary(
@@ -347,16 +355,20 @@ def _train(
         ),
         report=console.info,
         reject=rejections.reject,
-        progress=lambda done, total: console.info(f"pair probabilities: {done} of {total}"),
+        progress=_progress,
     )
     if skipped := rejections.skipped:
         console.warn(f"{skipped} structure{'s' if skipped > 1 else ''} or chains left out")
     if not outcome.finished:
-        console.info("stopped; the same command goes on from here")
+        _stopped(outcome, output)
     elif outcome.head is not None:
         console.info(f"finished: {outcome.head}")
     else:
         console.info("finished")
+
+
+def _progress(done: int, total: int) -> None:
+    console.info(f"pair probabilities: {done} of {total}")
 
 
 def _numbers(folds: str | None) -> tuple[int, ...]:
@@ -390,10 +402,8 @@ def fold(
         list[Path],
         typer.Argument(metavar="STRUCTURES...", help="Known structures: TSV, dot-bracket, CT, BPSEQ, folders."),
     ],
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder of the run.")],
-    recipe: Annotated[
-        Path | None, typer.Option("--recipe", metavar="TOML", help="Recipe; the defaults without it.")
-    ] = None,
+    output: RunFolder,
+    recipe: RecipeFile = None,
     dev: Annotated[
         list[Path] | None,
         typer.Option(
@@ -412,30 +422,12 @@ def fold(
     ] = None,
     model: options.Model = "rnafm-mini",
     encoder: EncoderUse = None,
-    init_from: Annotated[
-        Path | None, typer.Option("--init-from", metavar="HEAD", help="Start from the weights of this fold head.")
-    ] = None,
-    teacher: Annotated[
-        str | None,
-        typer.Option(
-            "--teacher", metavar="MODEL", help="Learn from this model's fold head too, as optim.teacher_share says."
-        ),
-    ] = None,
-    prior: Annotated[
-        bool, typer.Option("--prior/--no-prior", help="Let ViennaRNA's pair probabilities guide the head.")
-    ] = True,
-    prior_cache: Annotated[
-        Path | None,
-        typer.Option("--prior-cache", metavar="FILE", help="File of pair probabilities to use and complete."),
-    ] = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Override a key, as in optim.rate=2e-4; may be repeated."),
-    ] = None,
-    max_minutes: Annotated[
-        float | None, typer.Option(min=0, metavar="M", help="Save and stop after this time; the same command goes on.")
-    ] = None,
-    name: Annotated[str, typer.Option("--name", help="Name of the model in its card.")] = "fold",
+    init_from: InitFrom = None,
+    prior: Prior = True,
+    prior_cache: PriorCache = None,
+    overrides: Overrides = None,
+    max_minutes: MaxMinutes = None,
+    name: ModelName = "fold",
     threads: options.Threads = None,
     weights_dir: options.WeightsDir = None,
     quiet: options.Quiet = False,
@@ -443,34 +435,29 @@ def fold(
 ) -> None:
     """Train a pair head that predicts secondary structure.
 
+    Without optim.steps in the recipe, the number of RNAs decides how long: some 30 rounds over all of them, and the run
+    ends when four measurements in a row bring nothing better.
+
     The folder of the run receives a checkpoint every few minutes (also on Ctrl-C and SIGTERM; the same command goes
     on from it), metrics.csv, scores.csv and, as the best measured so far, best.safetensors with its card.
     """
     from rnafm_cli.structure.fold_data import FoldFiles
-    from rnafm_cli.structure.fold_recipe import load_fold_config
-    from rnafm_cli.structure.fold_training import FoldRun, run_fold
+    from rnafm_cli.structure.fold_task import FoldRun, run_fold
+    from rnafm_cli.training.recipe_files import load_recipe
+    from rnafm_cli.training.recipes import FoldRecipe
 
-    config = load_fold_config(recipe, with_encoder(overrides, encoder))
     files = FoldFiles(train=tuple(train), partners=tuple(partner or ()), dev=tuple(dev or ()), families=families)
-    outcome = run_fold(
-        FoldRun(
-            files=files,
-            config=config,
-            output=output,
-            name=name,
-            model=None if encoder is EncoderChoice.none else model,
-            weights_dir=weights_dir,
-            init_from=init_from,
-            teacher=teacher,
-            prior=prior,
-            prior_cache=prior_cache,
-            max_minutes=max_minutes,
-            threads=threads,
-        ),
-        report=console.info,
-        progress=lambda done, total: console.info(f"pair probabilities: {done} of {total}"),
+    run = FoldRun(
+        files=files,
+        recipe=load_recipe(FoldRecipe, recipe, with_encoder(overrides, encoder)),
+        output=output,
+        name=name,
+        model=None if encoder is EncoderChoice.none else model,
+        weights_dir=weights_dir,
+        init_from=init_from,
+        prior=prior,
+        prior_cache=prior_cache,
+        max_minutes=max_minutes,
+        threads=threads,
     )
-    if outcome.finished:
-        console.info(f"finished at step {outcome.step}; best mean F1 {outcome.best_score:.4f}: {outcome.best_file}")
-    else:
-        console.info(f"stopped at step {outcome.step}; the same command goes on from here")
+    _tell(run_fold(run, report=console.info, progress=_progress), "mean F1")

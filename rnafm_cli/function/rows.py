@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnafm_cli.errors import InputError
-from rnafm_cli.function.recipes import BindingData, FunctionData
 from rnafm_cli.training.labelled_rows import LabelledRows, read_sets, split_sets
+from rnafm_cli.training.recipes import BindingData, RowData
 
 __all__ = ["BindingRows", "LoadRows", "assemble_binding", "assemble_loads", "drawn_rows", "repeats", "shown_rows"]
 
@@ -124,9 +124,7 @@ class LoadRows:
     counts: dict[str, int]
 
 
-def assemble_loads(
-    paths: Sequence[Path], data: FunctionData, *, length: int, report: Callable[[str], None]
-) -> LoadRows:
+def assemble_loads(paths: Sequence[Path], data: RowData, *, length: int, report: Callable[[str], None]) -> LoadRows:
     """Read the assays (column ``mrl``), split them and join their training rows; of longer UTRs the 3' end counts.
 
     Raises:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -16,7 +17,6 @@ from rnafm_cli.encoder.model import load_encoder
 from rnafm_cli.encoder.network import Encoder
 from rnafm_cli.errors import UsageError
 from rnafm_cli.function.binding import BindingConfig
-from rnafm_cli.function.binding_task import BindingFeatures, BindingTask, binding_config, measured_rows
 from rnafm_cli.function.heads import HeadStart, load_head_start
 from rnafm_cli.function.inputs import (
     CLIP,
@@ -26,13 +26,20 @@ from rnafm_cli.function.inputs import (
     fit_reduction,
     unpaired_probabilities,
 )
-from rnafm_cli.function.recipes import BindingRecipe, LoadRecipe
 from rnafm_cli.function.ribosome_load import LoadConfig
-from rnafm_cli.function.ribosome_load_task import LoadTask, load_config
 from rnafm_cli.function.rows import assemble_binding, assemble_loads, drawn_rows
-from rnafm_cli.function.trainer import FunctionOutcome, FunctionTask, FunctionTrainer
+from rnafm_cli.function.task import (
+    BindingFeatures,
+    BindingTask,
+    LoadTask,
+    binding_config,
+    load_config,
+    measured_rows,
+)
 from rnafm_cli.rna import thermo
+from rnafm_cli.training.recipes import BindingRecipe, LoadRecipe
 from rnafm_cli.training.stop_signals import StopSignals
+from rnafm_cli.training.trainer import Outcome, Task, Trainer
 from rnafm_cli.weights.files import Card
 
 __all__ = ["FunctionFiles", "run_binding", "run_load"]
@@ -61,7 +68,7 @@ class FunctionFiles:
     threads: int | None = None
 
 
-def run_binding(files: FunctionFiles, recipe: BindingRecipe, *, report: Report) -> FunctionOutcome:
+def run_binding(files: FunctionFiles, recipe: BindingRecipe, *, report: Report) -> Outcome:
     """Train, or go on with, the RBP head in ``files.output``.
 
     Raises:
@@ -100,7 +107,7 @@ def run_binding(files: FunctionFiles, recipe: BindingRecipe, *, report: Report) 
     return preparation.train(recipe, task, rows.counts)
 
 
-def run_load(files: FunctionFiles, recipe: LoadRecipe, *, report: Report) -> FunctionOutcome:
+def run_load(files: FunctionFiles, recipe: LoadRecipe, *, report: Report) -> Outcome:
     """Train, or go on with, the MRL head in ``files.output``.
 
     Raises:
@@ -129,6 +136,7 @@ class _Preparation:
     def __init__(self, files: FunctionFiles, *, bf16: bool, frozen: bool, report: Report) -> None:
         self._files, self._bf16, self.frozen, self._report = files, bf16, frozen, report
         self._started = time.monotonic()
+        self._signal: int | None = None
         if files.threads is not None:
             torch.set_num_threads(files.threads)
         files.output.mkdir(parents=True, exist_ok=True)
@@ -193,10 +201,15 @@ class _Preparation:
         cache = NucleotideCache(path, sequences, channels=1, limit=1.0, identity=f"ViennaRNA {thermo.version()}")
         return cache, self._filled(cache, unpaired_probabilities, "structures")
 
-    def train(self, recipe: BindingRecipe | LoadRecipe, task: FunctionTask, counts: dict[str, int]) -> FunctionOutcome:
+    def train(self, recipe: BindingRecipe | LoadRecipe, task: Task, counts: dict[str, int]) -> Outcome:
         """Run the trainer for what is left of the time."""
-        trainer = FunctionTrainer(
-            recipe,
+        given, run = recipe.optim, recipe.run
+        batches = len(task.batches(np.random.default_rng([given.seed, 0])))
+        steps = given.steps or max(1, round(given.epochs * batches))
+        optim: Any = dataclasses.replace(given, steps=steps, warmup=min(given.warmup, max(steps // 5, 1)))
+        every = run.score_steps or max(1, round(run.score_epochs * batches))
+        trainer = Trainer(
+            dataclasses.replace(recipe, optim=optim, run=dataclasses.replace(run, score_steps=every)),
             task,
             self._files.output,
             encoder=None if self.frozen else self._encoder,
@@ -214,14 +227,14 @@ class _Preparation:
             left = max(0.0, self._files.max_minutes - (time.monotonic() - self._started) / 60)
         return trainer.train(max_minutes=left)
 
-    def stopped(self) -> FunctionOutcome:
+    def stopped(self) -> Outcome:
         """The outcome of a run that ended before the first step."""
-        return FunctionOutcome(0, False, float("-inf"), self._files.output / "best.safetensors")
+        return Outcome(0, False, float("-inf"), self._files.output / "best.safetensors", self._signal)
 
     def _filled(self, cache: NucleotideCache, compute: Callable[[list[str]], list[np.ndarray]], what: str) -> bool:
         limit = self._files.max_minutes
         with StopSignals() as signals:
-            return cache.fill(
+            whole = cache.fill(
                 compute,
                 report=lambda done, total: self._report(f"{what}: {done} of {total} rows"),
                 stop=lambda: (
@@ -229,3 +242,5 @@ class _Preparation:
                     or (limit is not None and time.monotonic() - self._started >= 60 * limit)
                 ),
             )
+        self._signal = signals.received
+        return whole

@@ -20,11 +20,10 @@ from rnafm_cli.rna.records import StructureRecord
 from rnafm_cli.rna.thermo import pair_probabilities
 from rnafm_cli.structure.pair import INPUTS, MIN_DISTANCE, PairInputs
 from rnafm_cli.structure.prior_cache import PriorCache, SparsePairs
+from rnafm_cli.training.recipes import FoldVariation, Sampling, Variation
 
 __all__ = [
     "ChainBatch",
-    "Draw",
-    "Dropouts",
     "Example",
     "PairBatch",
     "SoftMaps",
@@ -42,31 +41,6 @@ _PAIR_LETTERS = ("GC", "CG", "AU", "UA", "GU", "UG")
 _PAIR_SHARES = (0.27, 0.27, 0.17, 0.17, 0.06, 0.06)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Draw:
-    """How examples are drawn and batched."""
-
-    pair_budget: int
-    """Cells of the padded maps of a batch: RNAs x length squared."""
-    most: int = 64
-    """RNAs of a batch at most."""
-    group_power: float = 0.5
-    """A group of n RNAs is drawn in proportion to n to this power; 1 for all RNAs alike."""
-    length_power: float = 1.0
-    """An RNA longer than ``length_knee`` is drawn less often by (knee / length) to this power."""
-    length_knee: int = 200
-    round_size: int = 2048
-
-
-@dataclass(frozen=True, kw_only=True)
-class Dropouts:
-    """Share of examples that are shown without an input."""
-
-    embedding: float = 0.0
-    sequence: float = 0.0
-    prior: float = 0.0
-
-
 @dataclass
 class PairBatch:
     """Inputs without embeddings, and ``target_BL``: partner of each base, L for none, -100 where no loss is taken."""
@@ -76,7 +50,7 @@ class PairBatch:
     sequences: list[str]
 
 
-def sampling_weights(lengths: np.ndarray, groups: np.ndarray, draw: Draw) -> np.ndarray:
+def sampling_weights(lengths: np.ndarray, groups: np.ndarray, draw: Sampling) -> np.ndarray:
     """(N,) probability of each example."""
     sizes = np.bincount(groups)[groups].astype(np.float64)
     weights = sizes ** (draw.group_power - 1.0)
@@ -84,7 +58,9 @@ def sampling_weights(lengths: np.ndarray, groups: np.ndarray, draw: Draw) -> np.
     return weights / weights.sum()
 
 
-def draw_batches(lengths: np.ndarray, weights: np.ndarray, draw: Draw, rng: np.random.Generator) -> list[np.ndarray]:
+def draw_batches(
+    lengths: np.ndarray, weights: np.ndarray, draw: Sampling, rng: np.random.Generator
+) -> list[np.ndarray]:
     """One round: examples drawn with replacement, grouped by length under the budget, batches in random order."""
     chosen = rng.choice(len(lengths), size=draw.round_size, p=weights)
     # Ties broken at random, so that equal lengths mix differently each round.
@@ -136,24 +112,22 @@ def collate(
     cache: PriorCache | None,
     *,
     noncanonical: str,
-    dropouts: Dropouts | None = None,
-    mutations: tuple[float, float, int] = (0.0, 0.0, 0),
+    variation: FoldVariation | None = None,
     rng: np.random.Generator | None = None,
 ) -> PairBatch:
     """A padded batch.
 
     Args:
         cache: pair probabilities of the records; None for a batch without the prior.
-        dropouts: inputs withheld at random; the sequence stays where everything else is withheld.
-        mutations: share of records that are mutated, highest rate of changes, and the length up to which.
-        rng: needed for dropouts and mutations.
+        variation: what is changed or withheld at random; the sequence stays where everything else is withheld.
+        rng: needed for that.
     """
     records = list(records)
     priors: list[SparsePairs | np.ndarray | None] = [None] * len(records)
-    share, highest, longest = mutations
     for k, record in enumerate(records):
-        if rng is not None and rng.random() < share and len(record.sequence) <= longest:
-            records[k] = mutate(record, highest * rng.random(), rng)
+        drawn = variation is not None and rng is not None and rng.random() < variation.mutate
+        if drawn and variation and rng and len(record.sequence) <= variation.mutate_longest:
+            records[k] = mutate(record, variation.mutate_rate * rng.random(), rng)
             if cache is not None:
                 priors[k] = pair_probabilities(records[k].sequence, parameters=cache.parameters)
         elif cache is not None:
@@ -177,8 +151,8 @@ def collate(
         torch.from_numpy(letters_BL),
         prior_BLL=None if prior_BLL is None else torch.from_numpy(prior_BLL),
     )
-    if dropouts is not None and rng is not None:
-        shown = rng.random((3, len(records))) >= np.array([[dropouts.embedding], [dropouts.sequence], [dropouts.prior]])
+    if variation is not None and rng is not None:
+        shown = rng.random((3, len(records))) >= _shares(variation)
         shown[1] |= ~shown.any(axis=0)
         inputs.has_embedding_B, inputs.has_sequence_B, inputs.has_prior_B = map(torch.from_numpy, shown)
     return PairBatch(inputs, torch.from_numpy(target_BL), [record.sequence for record in records])
@@ -231,7 +205,7 @@ def collate_chains(
     crop: int,
     rng: np.random.Generator,
     shown: frozenset[str] = frozenset(INPUTS),
-    dropouts: Dropouts | None = None,
+    variation: Variation | None = None,
     noise: float = 0.0,
 ) -> ChainBatch:
     """A padded batch.
@@ -239,7 +213,7 @@ def collate_chains(
     Args:
         crop: chains longer than this are shown as one window, drawn at random.
         shown: inputs (``embedding``, ``sequence``, ``prior``) that may be used at all.
-        dropouts: inputs withheld at random; of all that an example has, one stays.
+        variation: inputs withheld at random; of all that an example has, one stays.
         noise: standard deviation of what is added to embeddings, as a share of theirs.
     """
     windows = [_window(len(example.chain), crop, rng) for example in examples]
@@ -272,7 +246,7 @@ def collate_chains(
     inputs = PairInputs(
         torch.tensor([part.stop - part.start for part in windows]), letters_BL, embedding_BLD, prior_BLL
     )
-    _withhold(inputs, "sequence" in shown, dropouts or Dropouts(), rng)
+    _withhold(inputs, "sequence" in shown, variation or Variation(), rng)
     batch = ChainBatch(inputs, contact_BLL, distance_BLL)
     if all(example.soft is not None for example in examples):
         batch.soft_contact_BLL = torch.stack(
@@ -291,13 +265,16 @@ def _window(length: int, crop: int, rng: np.random.Generator) -> slice:
     return slice(start, start + crop)
 
 
-def _withhold(inputs: PairInputs, sequence: bool, dropouts: Dropouts, rng: np.random.Generator) -> None:
+def _withhold(inputs: PairInputs, sequence: bool, variation: Variation, rng: np.random.Generator) -> None:
     """Switch inputs off at random; where that would leave an example with nothing, it keeps all it has."""
     there = np.array([[inputs.embedding_BLD is not None], [sequence], [inputs.prior_BLL is not None]])
-    shares = np.array([[dropouts.embedding], [dropouts.sequence], [dropouts.prior]])
-    on = there & (rng.random((3, len(inputs.lengths_B))) >= shares)
+    on = there & (rng.random((3, len(inputs.lengths_B))) >= _shares(variation))
     on |= there & ~on.any(axis=0)
     inputs.has_embedding_B, inputs.has_sequence_B, inputs.has_prior_B = map(torch.from_numpy, on)
+
+
+def _shares(variation: Variation) -> np.ndarray:
+    return np.array([[variation.drop_embedding], [variation.drop_sequence], [variation.drop_prior]])
 
 
 def _padded(map_LL: Tensor, widest: int) -> Tensor:

@@ -16,10 +16,10 @@ from rnafm_cli.errors import InputError, UsageError
 from rnafm_cli.io.structures import read_structures
 from rnafm_cli.rna.kmers import close_to_any, greedy_clusters, linked_groups
 from rnafm_cli.rna.records import StructureRecord
-from rnafm_cli.structure.batches import Draw, sampling_weights
-from rnafm_cli.structure.fold_recipe import FoldConfig
-from rnafm_cli.training.head_state import rows_sha256
+from rnafm_cli.structure.batches import sampling_weights
 from rnafm_cli.training.labelled_rows import drawn_groups
+from rnafm_cli.training.recipes import FoldRecipe
+from rnafm_cli.training.trainer import rows_sha256
 
 __all__ = [
     "FamilyTable",
@@ -225,14 +225,14 @@ def new_families(path: Path) -> list[StructureRecord]:
     return [record for record in load_structures([path]) if record.family in families]
 
 
-def assemble(files: FoldFiles, config: FoldConfig, *, report: Callable[[str], None] = lambda line: None) -> FoldData:
+def assemble(files: FoldFiles, recipe: FoldRecipe, *, report: Callable[[str], None] = lambda line: None) -> FoldData:
     """Read all files and take out of training what is close to a development record.
 
     Raises:
         UsageError: for two development sets of one name.
         InputError: when nothing is left to train on.
     """
-    limit = config.data.max_length
+    limit = recipe.data.max_length
     names = [_name(path) for path in files.dev] + ["newfam"] * bool(files.families)
     if repeated := {name for name in names if names.count(name) > 1}:
         raise UsageError(
@@ -246,7 +246,7 @@ def assemble(files: FoldFiles, config: FoldConfig, *, report: Callable[[str], No
     for part, against in ((files.partners, held), (files.train, [*held, *(r for rows in dev.values() for r in rows)])):
         records = load_structures(part, max_length=limit)
         counts["read"] = counts.get("read", 0) + len(records)
-        if config.data.hold_families:
+        if recipe.data.hold_families:
             kept = without_families(records, shipped_dev_families())
             counts["held-out family"] = counts.get("held-out family", 0) + len(records) - len(kept)
             records = kept
@@ -259,7 +259,7 @@ def assemble(files: FoldFiles, config: FoldConfig, *, report: Callable[[str], No
     counts["repeated"] = len(train) - len(unique)
     train = unique
     if not dev:
-        train, own = cluster_dev_split(train, share=config.data.dev_share, seed=config.data.seed)
+        train, own = cluster_dev_split(train, share=recipe.data.dev_share, seed=recipe.data.seed)
         dev = {"dev": own}
     if held:
         dev["newfam"] = held
@@ -268,22 +268,9 @@ def assemble(files: FoldFiles, config: FoldConfig, *, report: Callable[[str], No
     counts["train"] = len(train)
     report("training records: " + ", ".join(f"{name} {count}" for name, count in counts.items()))
     weights = sampling_weights(
-        np.asarray([len(record.sequence) for record in train]), family_groups(train), draw_rules(config)
+        np.asarray([len(record.sequence) for record in train]), family_groups(train), recipe.sampling
     )
     return FoldData(train, weights, dev, counts)
-
-
-def draw_rules(config: FoldConfig) -> Draw:
-    """The sampling section as rules of the batch maker."""
-    section = config.sampling
-    return Draw(
-        pair_budget=section.pair_budget,
-        most=section.most,
-        group_power=section.group_power,
-        length_power=section.length_power,
-        length_knee=section.length_knee,
-        round_size=section.round_size,
-    )
 
 
 def _unique(records: Sequence[StructureRecord]) -> list[StructureRecord]:

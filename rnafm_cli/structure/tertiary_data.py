@@ -23,8 +23,8 @@ from rnafm_cli.rna.chains import Chain, without_repeats
 from rnafm_cli.structure.batches import Example, sampling_weights
 from rnafm_cli.structure.chain_folds import folds_of
 from rnafm_cli.structure.prior_cache import PriorCache
-from rnafm_cli.structure.tertiary_recipe import TertiaryRecipe
-from rnafm_cli.training.head_state import rows_sha256
+from rnafm_cli.training.recipes import TertiaryRecipe
+from rnafm_cli.training.trainer import rows_sha256
 
 __all__ = ["ChainSet", "chains_sha256", "load_chains", "prepare_examples"]
 
@@ -68,7 +68,7 @@ class ChainSet:
         """Probability with which each of some chains is drawn."""
         lengths = np.asarray([len(self.examples[k].chain) for k in members])
         _, groups = np.unique(self.groups[members], return_inverse=True)
-        return sampling_weights(np.minimum(lengths, recipe.sampling.crop), groups, recipe.draw_rules())
+        return sampling_weights(np.minimum(lengths, recipe.sampling.crop), groups, recipe.sampling)
 
 
 def load_chains(

@@ -15,12 +15,12 @@ from rnafm_cli.errors import ConfigError, InputError, WeightsError
 from rnafm_cli.function.inputs import NucleotideCache
 from rnafm_cli.function.mrl import LoadPredictor, load
 from rnafm_cli.function.rbp import BindingPredictor, bind
-from rnafm_cli.function.recipes import BindingRecipe, LoadRecipe
 from rnafm_cli.function.run import FunctionFiles, run_binding, run_load
 from rnafm_cli.function.saliency import saliency
 from rnafm_cli.model import load_model
 from rnafm_cli.rna.records import SequenceRecord
 from rnafm_cli.training.recipe_files import load_recipe
+from rnafm_cli.training.recipes import BindingRecipe, LoadRecipe
 from rnafm_cli.weights.files import load_model_file, read_card
 
 MOTIF = "UGUAAAUA"

@@ -11,9 +11,11 @@ from support.tertiary_models import codon_model, tiny_model, tiny_pair, tiny_sec
 
 from rnafm_cli.errors import UsageError, WeightsError
 from rnafm_cli.structure.fold_data import FoldFiles
-from rnafm_cli.structure.fold_recipe import FoldConfig
-from rnafm_cli.structure.fold_training import FoldOutcome, FoldRun, run_fold
+from rnafm_cli.structure.fold_task import FoldRun, run_fold
 from rnafm_cli.structure.pair import PairHead
+from rnafm_cli.training.recipe_files import recipe_from_dict
+from rnafm_cli.training.recipes import FoldRecipe
+from rnafm_cli.training.trainer import Outcome
 from rnafm_cli.weights.files import Card, load_model_file, save_model_file
 
 pytest.importorskip("RNA")
@@ -31,7 +33,7 @@ def table(path: Path, loops: str) -> Path:
     return path
 
 
-def run(folder: Path, model: Path, start: Path | None = None) -> tuple[FoldOutcome, list[str]]:
+def run(folder: Path, model: Path, start: Path | None = None) -> tuple[Outcome, list[str]]:
     values = {
         "head": tiny_section(),
         "sampling": {"round_size": 8},
@@ -41,7 +43,11 @@ def run(folder: Path, model: Path, start: Path | None = None) -> tuple[FoldOutco
     told: list[str] = []
     files = FoldFiles(train=(table(folder / "train.tsv", "AC"),), dev=(table(folder / "dev.tsv", "U"),))
     asked = FoldRun(
-        files=files, config=FoldConfig.from_dict(values), output=folder / "run", model=str(model), init_from=start
+        files=files,
+        recipe=recipe_from_dict(FoldRecipe, values),
+        output=folder / "run",
+        model=str(model),
+        init_from=None if start is None else str(start),
     )
     return run_fold(asked, report=told.append), told
 

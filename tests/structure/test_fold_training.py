@@ -16,11 +16,13 @@ from rnafm_cli.errors import ConfigError, InputError, UsageError, WeightsError
 from rnafm_cli.rna.pairs import as_pairs
 from rnafm_cli.rna.records import StructureRecord
 from rnafm_cli.structure.fold_data import FoldData, FoldFiles, assemble
-from rnafm_cli.structure.fold_recipe import FoldConfig, load_fold_config
-from rnafm_cli.structure.fold_training import FoldOutcome, FoldTrainer, begin_from, head_config
-from rnafm_cli.structure.pair import PairConfig, PairHead
+from rnafm_cli.structure.fold_task import FoldTask, begin_from, head_config, with_steps
+from rnafm_cli.structure.pair import INPUTS, PairConfig, PairHead
 from rnafm_cli.structure.prior_cache import PriorCache
-from rnafm_cli.training.head_state import CHECKPOINT, HeadState
+from rnafm_cli.training.optimizers import rate_at
+from rnafm_cli.training.recipe_files import load_recipe, recipe_from_dict
+from rnafm_cli.training.recipes import FoldRecipe
+from rnafm_cli.training.trainer import CHECKPOINT, Outcome, Trainer
 from rnafm_cli.weights.files import Card, load_model_file
 
 pytest.importorskip("RNA")
@@ -70,9 +72,9 @@ def cache(data: FoldData, tmp_path_factory: pytest.TempPathFactory) -> PriorCach
     return cache
 
 
-def recipe(**changes: dict[str, object]) -> FoldConfig:
+def recipe(**changes: dict[str, object]) -> FoldRecipe:
     values = {section: {**keys, **changes.get(section, {})} for section, keys in SMALL.items()}
-    return FoldConfig.from_dict({**changes, **values})
+    return recipe_from_dict(FoldRecipe, {**changes, **values})
 
 
 def encoder() -> Encoder:
@@ -80,13 +82,27 @@ def encoder() -> Encoder:
     return Encoder(EncoderConfig(layers=1, width=16, heads=2, ffn=16, positions="rotary"))
 
 
-def run(
-    config: FoldConfig, data: FoldData, cache: PriorCache | None, folder: Path, *, full: Encoder | None = None
-) -> tuple[FoldTrainer, FoldOutcome]:
-    trainer = FoldTrainer(
-        config, data, folder, encoder=full, cache=cache, card=Card(name="t", kind="fold", config={}, encoder_sha256="e")
+def trainer(
+    config: FoldRecipe,
+    data: FoldData,
+    cache: PriorCache | None,
+    folder: Path,
+    *,
+    full: Encoder | None = None,
+    sha256: str = "e",
+) -> Trainer:
+    task = FoldTask(config, data, cache, encoder=full)
+    trained = full if config.run.encoder == "full" else None
+    return Trainer(
+        config, task, folder, card=Card(name="t", kind="fold", config={}, encoder_sha256=sha256), encoder=trained
     )
-    return trainer, trainer.train()
+
+
+def run(
+    config: FoldRecipe, data: FoldData, cache: PriorCache | None, folder: Path, *, full: Encoder | None = None
+) -> tuple[Trainer, Outcome]:
+    made = trainer(config, data, cache, folder, full=full)
+    return made, made.train()
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -96,7 +112,7 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 def test_loss_falls_and_the_best_head_is_saved(data: FoldData, cache: PriorCache, tmp_path: Path) -> None:
     config = recipe(optim={"steps": 40, "rate": 1e-2}, variation={"mutate": 0.2, "drop_prior": 1.0})
-    trainer, outcome = run(config, data, cache, tmp_path, full=encoder())
+    made, outcome = run(config, data, cache, tmp_path, full=encoder())
     losses = [float(row["loss"]) for row in rows(tmp_path / "metrics.csv")]
     assert len(losses) == 40 and np.mean(losses[-5:]) < 0.75 * np.mean(losses[:3])
     assert outcome.finished and outcome.step == 40 and 0 <= outcome.best_score <= 1
@@ -107,7 +123,7 @@ def test_loss_falls_and_the_best_head_is_saved(data: FoldData, cache: PriorCache
     assert card.config["inputs"] == ["embedding", "sequence", "prior"] and card.config["gamma"] >= 1
     head = PairHead(PairConfig.from_dict(card.config))
     head.load_state_dict(tensors)
-    mean, _ = trainer.mean_head()
+    mean, _ = made.mean_head()
     for name, value in mean.state_dict().items():
         assert torch.allclose(head.state_dict()[name], value, atol=1e-2), name
 
@@ -121,18 +137,15 @@ def test_resumed_run_ends_with_the_same_bits(data: FoldData, cache: PriorCache, 
     whole, _ = run(steady, data, cache, tmp_path / "steady")
     resumed, _ = run(steady, data, cache, tmp_path / "x")
     assert resumed.step == whole.step == 6
-    for name, value in whole.head.state_dict().items():
-        assert torch.equal(value, resumed.head.state_dict()[name]), name
+    for name, value in whole.trained.state_dict().items():
+        assert torch.equal(value, resumed.trained.state_dict()[name]), name
     kept = [row["step"] for row in rows(tmp_path / "x" / "metrics.csv")]
     assert kept == [str(step) for step in range(1, 7)]
 
 
 def test_no_time_saves_and_goes_on(data: FoldData, cache: PriorCache, tmp_path: Path) -> None:
     config = recipe()
-    trainer = FoldTrainer(
-        config, data, tmp_path, encoder=None, cache=cache, card=Card(name="t", kind="fold", config={})
-    )
-    outcome = trainer.train(max_minutes=0.0)
+    outcome = trainer(config, data, cache, tmp_path).train(max_minutes=0.0)
     assert not outcome.finished and outcome.step == 1 and (tmp_path / "last.safetensors").exists()
     other = recipe(head={"channels": 16})
     with pytest.raises(ConfigError, match="another head"):
@@ -153,16 +166,16 @@ def test_encoder_is_trained_only_when_asked(data: FoldData, tmp_path: Path) -> N
 
 
 def test_a_head_of_another_encoder_is_a_start(data: FoldData, cache: PriorCache) -> None:
-    first = PairHead(head_config(recipe(), 16))
+    first = PairHead(head_config(recipe().head, 16, inputs=INPUTS))
     start = {name: tensor + 0.1 for name, tensor in first.state_dict().items()}
-    head = PairHead(head_config(recipe(), 24))
+    head = PairHead(head_config(recipe().head, 24, inputs=INPUTS))
     line = begin_from(head, start)
     assert line.endswith("; fresh: embedding_in, embedding_norm, mixer")
     for name, tensor in head.state_dict().items():
         if name.split(".")[0] not in ("embedding_in", "embedding_norm", "mixer"):
             assert torch.equal(tensor, start[name])
     assert head.embedding_in.weight.shape == (8, 24)
-    other = PairHead(head_config(recipe(head={"channels": 16}), 16))
+    other = PairHead(head_config(recipe(head={"channels": 16}).head, 16, inputs=INPUTS))
     with pytest.raises(WeightsError, match="another size: .*map"):
         begin_from(other, start)
 
@@ -177,7 +190,7 @@ def test_training_records_close_to_development_records_go(tmp_path: Path) -> Non
         lines.append(f"{record.id}\t-\t{record.sequence}\t{''.join(brackets)}\n")
     (tmp_path / "train.tsv").write_text("".join(lines))
     (tmp_path / "dev.tsv").write_text("".join([lines[0], *lines[1:4]]))
-    config = FoldConfig()
+    config = FoldRecipe()
     named = assemble(FoldFiles(train=(tmp_path / "train.tsv",), dev=(tmp_path / "dev.tsv",)), config)
     assert [record.id for record in named.train] == [f"h{k}" for k in range(3, 12)]
     assert named.weights.sum() == pytest.approx(1.0) and list(named.dev) == ["dev"]
@@ -190,15 +203,15 @@ def test_training_records_close_to_development_records_go(tmp_path: Path) -> Non
 def test_recipe_is_checked(tmp_path: Path) -> None:
     path = tmp_path / "r.toml"
     path.write_text("[optim]\nrate = 2e-4\n")
-    assert load_fold_config(path, ["head.blocks=3"]).head.blocks == 3
-    assert load_fold_config(path, ['head.parameters=["turner2004"]']).head.parameters == ("turner2004",)
+    assert load_recipe(FoldRecipe, path, ["head.blocks=3"]).head.blocks == 3
+    assert load_recipe(FoldRecipe, path, ['head.parameters=["turner2004"]']).head.parameters == ("turner2004",)
     with pytest.raises(ConfigError, match="head.parameters: 'turner2004' is no list of words"):
-        load_fold_config(path, ["head.parameters=turner2004"])
+        load_recipe(FoldRecipe, path, ["head.parameters=turner2004"])
     path.write_text("[optim]\nrats = 2e-4\n")
     with pytest.raises(ConfigError, match="rats"):
-        load_fold_config(path)
-    shipped = load_fold_config(Path(__file__).parents[2] / "configs" / "fold-mini.toml")
-    assert shipped.rate_factor(0) < shipped.rate_factor(400) == 1.0 > shipped.rate_factor(shipped.optim.steps)
+        load_recipe(FoldRecipe, path)
+    shipped = load_recipe(FoldRecipe, Path(__file__).parents[2] / "configs" / "fold-mini.toml").optim
+    assert rate_at(0, shipped) < rate_at(400, shipped) == shipped.rate > rate_at(shipped.steps, shipped)
 
 
 def test_a_finished_run_that_is_run_again_stays_as_it_is(data: FoldData, cache: PriorCache, tmp_path: Path) -> None:
@@ -214,7 +227,7 @@ def test_a_finished_run_that_is_run_again_stays_as_it_is(data: FoldData, cache: 
 def test_changed_settings_of_the_optimiser_apply_on_resuming(data: FoldData, cache: PriorCache, tmp_path: Path) -> None:
     run(recipe(optim={"steps": 3}), data, cache, tmp_path)
     run(recipe(optim={"weight_decay": 0.5, "beta2": 0.9}), data, cache, tmp_path)
-    groups = HeadState.load(tmp_path / CHECKPOINT).optimizer["param_groups"]
+    groups = torch.load(tmp_path / CHECKPOINT, weights_only=True)["optimizer"]["param_groups"]
     assert sorted({group["weight_decay"] for group in groups}) == [0.0, 0.5]
     assert {group["betas"][1] for group in groups} == {0.9}
 
@@ -225,9 +238,8 @@ def test_a_run_with_other_inputs_or_another_encoder_is_refused(
     run(recipe(optim={"steps": 3}), data, cache, tmp_path / "a")
     with pytest.raises(ConfigError, match="another head or encoder"):
         run(recipe(), data, cache, tmp_path / "a", full=encoder())
-    other = Card(name="t", kind="fold", config={}, encoder_sha256="other")
     with pytest.raises(ConfigError, match="another head or encoder"):
-        FoldTrainer(recipe(), data, tmp_path / "a", encoder=None, cache=cache, card=other).train()
+        trainer(recipe(), data, cache, tmp_path / "a", sha256="other").train()
 
 
 def test_a_run_with_other_structures_is_refused(data: FoldData, cache: PriorCache, tmp_path: Path) -> None:
@@ -249,3 +261,22 @@ def test_development_sets_of_one_name_are_refused(tmp_path: Path) -> None:
     files = FoldFiles(train=(tmp_path / "t.tsv",), dev=(tmp_path / "a" / "dev.v1.tsv", tmp_path / "b" / "dev.v2.tsv"))
     with pytest.raises(UsageError, match="two development sets are called 'dev'"):
         assemble(files, recipe())
+
+
+def test_steps_follow_the_records_and_a_run_ends_early(data: FoldData, cache: PriorCache, tmp_path: Path) -> None:
+    few = with_steps(recipe(optim={"steps": 0, "warmup": 300}), data)
+    assert few.optim.steps == 100 and few.optim.warmup == 20
+    many = FoldData(data.train * 50, np.full(1200, 1 / 1200), data.dev, {})
+    assert 1000 < with_steps(recipe(optim={"steps": 0}), many).optim.steps < 10_000
+    assert with_steps(recipe(), data).optim.steps == 6
+    idle = recipe(optim={"steps": 40, "rate": 1e-12}, run={"score_steps": 2, "patience": 2})
+    _, outcome = run(idle, data, cache, tmp_path)
+    assert outcome.finished and outcome.step == 6
+
+
+def test_a_run_tells_how_far_it_is(data: FoldData, cache: PriorCache, tmp_path: Path) -> None:
+    told: list[str] = []
+    task = FoldTask(recipe(), data, cache)
+    Trainer(recipe(), task, tmp_path, card=Card(name="t", kind="fold", config={}), report=told.append).train()
+    assert len(told) == 1 and told[0].startswith("step 6 of 6: mean F1 0.") and "best so far 0." in told[0]
+    assert told[0].endswith("about 0 minutes left")

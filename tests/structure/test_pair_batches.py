@@ -10,8 +10,9 @@ import pytest
 from rnafm_cli.rna.pairs import are_canonical
 from rnafm_cli.rna.pseudoknots import from_dot_bracket
 from rnafm_cli.rna.records import StructureRecord
-from rnafm_cli.structure.batches import Draw, Dropouts, collate, draw_batches, mutate, sampling_weights, target_partners
+from rnafm_cli.structure.batches import collate, draw_batches, mutate, sampling_weights, target_partners
 from rnafm_cli.structure.prior_cache import PriorCache
+from rnafm_cli.training.recipes import FoldVariation, Sampling
 
 HAIRPIN = StructureRecord("h", "GAGCAAAAGCUGU", from_dot_bracket("(.((....)).).").copy())
 
@@ -19,17 +20,17 @@ HAIRPIN = StructureRecord("h", "GAGCAAAAGCUGU", from_dot_bracket("(.((....)).)."
 def test_families_are_tempered_and_long_rnas_rare() -> None:
     lengths = np.asarray([100] * 16 + [100] + [400])
     groups = np.asarray([0] * 16 + [1] + [2])
-    weights = sampling_weights(lengths, groups, Draw(pair_budget=1, group_power=0.5, length_power=1.0))
+    weights = sampling_weights(lengths, groups, Sampling(pair_budget=1, group_power=0.5, length_power=1.0))
     assert weights.sum() == pytest.approx(1.0)
     assert weights[:16].sum() / weights[16] == pytest.approx(4.0)
     assert weights[16] / weights[17] == pytest.approx(2.0)
-    alike = sampling_weights(lengths, groups, Draw(pair_budget=1, group_power=1.0, length_power=0.0))
+    alike = sampling_weights(lengths, groups, Sampling(pair_budget=1, group_power=1.0, length_power=0.0))
     assert alike == pytest.approx(np.full(18, 1 / 18))
 
 
 def test_batches_keep_the_budget_and_follow_the_seed() -> None:
     lengths = np.random.default_rng(0).integers(20, 300, 500)
-    draw = Draw(pair_budget=50_000, round_size=300, most=20)
+    draw = Sampling(pair_budget=50_000, round_size=300, most=20)
     weights = np.full(500, 1 / 500)
     batches = draw_batches(lengths, weights, draw, np.random.default_rng(1))
     again = draw_batches(lengths, weights, draw, np.random.default_rng(1))
@@ -76,8 +77,9 @@ def test_collated_batch_holds_padded_inputs_and_targets(tmp_path: Path) -> None:
         [HAIRPIN, longer] * 50,
         cache,
         noncanonical="pair",
-        dropouts=Dropouts(embedding=0.5, sequence=0.9, prior=0.5),
-        mutations=(0.5, 1.0, 100),
+        variation=FoldVariation(
+            drop_embedding=0.5, drop_sequence=0.9, drop_prior=0.5, mutate=0.5, mutate_rate=1.0, mutate_longest=100
+        ),
         rng=np.random.default_rng(0),
     )
     inputs = varied.inputs

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from rnafm_cli.structure.pair import PairHead, pair_inputs
 from rnafm_cli.structure.tertiary_head import BIN_CENTRES, BIN_EDGES, TertiaryConfig, TertiaryHead, TertiaryLogits
-from rnafm_cli.structure.tertiary_training import distance_bins, usual_logits
+from rnafm_cli.structure.tertiary_task import distance_bins, usual_logits
 
 LENGTHS = (9, 14, 23, 37)
 

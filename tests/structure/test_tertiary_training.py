@@ -15,16 +15,17 @@ from support.tertiary_models import codon_model, tiny_config, tiny_model, tiny_p
 
 from rnafm_cli.errors import ConfigError, InputError, UsageError, WeightsError
 from rnafm_cli.rna.chains import Chain
-from rnafm_cli.structure.batches import Dropouts, Example, collate_chains
+from rnafm_cli.structure.batches import Example, collate_chains
+from rnafm_cli.structure.cross_validation import HEAD_FILE, TertiaryOutcome, TertiaryRun, run_tertiary
 from rnafm_cli.structure.map_report import read_maps
 from rnafm_cli.structure.pair import PairHead
 from rnafm_cli.structure.prior_cache import PriorCache
 from rnafm_cli.structure.tertiary_data import chains_sha256
 from rnafm_cli.structure.tertiary_head import TertiaryConfig, TertiaryHead
-from rnafm_cli.structure.tertiary_recipe import TertiaryRecipe
-from rnafm_cli.structure.tertiary_run import TertiaryOutcome, TertiaryRun, run_tertiary
-from rnafm_cli.structure.tertiary_training import HEAD_FILE, Start, TertiaryTrainer
+from rnafm_cli.structure.tertiary_task import Start, TertiaryTask, map_head_config
 from rnafm_cli.training.recipe_files import recipe_from_dict
+from rnafm_cli.training.recipes import TertiaryRecipe, Variation
+from rnafm_cli.training.trainer import Trainer
 from rnafm_cli.weights.files import Card, load_model_file, save_model_file
 
 pytest.importorskip("RNA")
@@ -56,10 +57,11 @@ def examples(count: int, tmp_path: Path, *, contacts_only: int = 0) -> list[Exam
 
 def trainer(
     config: TertiaryRecipe, some: list[Example], folder: Path, *, start: Start | None = None, soft: float = 0.0
-) -> TertiaryTrainer:
+) -> Trainer:
     card = Card(name="t", kind="contact", config={})
     weights = np.full(len(some), 1 / len(some))
-    return TertiaryTrainer(config, some, weights, folder, shown=SHOWN, card=card, start=start, soft=soft)
+    task = TertiaryTask("contact", config, some, weights, shown=SHOWN, start=start, soft=soft)
+    return Trainer(config, task, folder, card=card, names=("head", None), midway=False)
 
 
 def rows(path: Path, delimiter: str = ",") -> list[dict[str, str]]:
@@ -70,7 +72,7 @@ def rows(path: Path, delimiter: str = ",") -> list[dict[str, str]]:
 def test_windows_withheld_inputs_and_padding(tmp_path: Path) -> None:
     some = examples(5, tmp_path, contacts_only=2)
     rng = np.random.default_rng(0)
-    batch = collate_chains(some, crop=30, rng=rng, shown=SHOWN, dropouts=Dropouts(sequence=0.5, prior=0.5))
+    batch = collate_chains(some, crop=30, rng=rng, shown=SHOWN, variation=Variation(drop_sequence=0.5, drop_prior=0.5))
     assert batch.contact_BLL.shape == (5, 30, 30)
     assert batch.inputs.embedding_BLD is None
     shown = torch.stack([batch.inputs.has_sequence_B, batch.inputs.has_prior_B])  # type: ignore[list-item]
@@ -87,8 +89,8 @@ def test_windows_withheld_inputs_and_padding(tmp_path: Path) -> None:
 
 def test_the_loss_falls(tmp_path: Path) -> None:
     work = trainer(recipe(optim={"steps": 40, "rate": 5e-3}), examples(8, tmp_path), tmp_path / "run")
-    assert work.train()
-    losses = [float(row["total"]) for row in rows(tmp_path / "run" / "metrics.csv")]
+    assert work.train().finished
+    losses = [float(row["loss"]) for row in rows(tmp_path / "run" / "metrics.csv")]
     assert len(losses) == 40
     assert np.mean(losses[-8:]) < 0.8 * np.mean(losses[:8])
 
@@ -96,15 +98,14 @@ def test_the_loss_falls(tmp_path: Path) -> None:
 def test_a_resumed_run_ends_with_the_same_weights(tmp_path: Path) -> None:
     some, config = examples(6, tmp_path), recipe()
     whole = trainer(config, some, tmp_path / "whole")
-    assert whole.train()
+    assert whole.train().finished
     for _ in range(20):
         part = trainer(config, some, tmp_path / "parts")
-        if part.train(max_minutes=0):
+        if part.train(max_minutes=0).finished:
             break
     assert part.step == whole.step == 6
-    for name, value in whole.mean_head().state_dict().items():
-        assert torch.equal(value, part.mean_head().state_dict()[name]), name
-    assert not (tmp_path / "parts" / "checkpoint.pt").exists()
+    for name, value in whole.mean.items():
+        assert torch.equal(value, part.mean[name]), name
     assert [row["step"] for row in rows(tmp_path / "parts" / "metrics.csv")] == [str(k) for k in range(1, 7)]
 
 
@@ -131,12 +132,12 @@ def test_a_frozen_pair_head_stays_as_it_is(tmp_path: Path) -> None:
     pair = tiny_pair(("sequence", "prior"))
     tensors = PairHead(pair).state_dict()
     work = trainer(recipe(optim={"trunk_rate": 0.0}), examples(6, tmp_path), tmp_path / "a", start=Start(pair, tensors))
-    assert work.train()
-    learned = work.mean_head().state_dict()
+    assert work.train().finished
+    learned = work.mean_head()[0].state_dict()
     assert all(torch.equal(learned[f"fold.{name}"], value) for name, value in tensors.items())
     moving = trainer(recipe(), examples(6, tmp_path), tmp_path / "b", start=Start(pair, tensors))
-    assert moving.train()
-    assert not torch.equal(moving.mean_head().fold.letter.weight, tensors["letter.weight"])
+    assert moving.train().finished
+    assert not torch.equal(moving.mean["head.fold.letter.weight"], tensors["letter.weight"])
 
 
 @pytest.mark.parametrize("changes", [{"map": {"levels": 0}}, {"data": {"folds": 1}}, {"map": {"channel": 8}}])
@@ -242,7 +243,7 @@ def test_chains_too_short_or_unknown_are_left_out(tmp_path: Path) -> None:
 
 
 def test_configuration_of_a_tiny_head_matches_its_recipe() -> None:
-    assert recipe().network(tiny_pair()).widths == (8, 16)
+    assert map_head_config(recipe(), tiny_pair()).widths == (8, 16)
     assert tiny_config().readout == recipe().map.readout
 
 

@@ -6,10 +6,8 @@ maps, ``table.tsv`` with the means, ``held_out.h5``, and ``final/head.safetensor
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import json
-import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -17,51 +15,35 @@ from pathlib import Path
 from typing import Literal
 
 import h5py
+import pandas as pd
 import torch
 
 from rnafm_cli.encoder.model import load_encoder
 from rnafm_cli.errors import ConfigError, InputError, UsageError, WeightsError
 from rnafm_cli.io.map_output import TertiaryMapWriter
 from rnafm_cli.io.provenance import Provenance
-from rnafm_cli.io.streams import open_output, write_json
-from rnafm_cli.io.tables import TableWriter
+from rnafm_cli.io.streams import atomic_path, write_json
 from rnafm_cli.rna import thermo
 from rnafm_cli.rna.chains import Chain
-from rnafm_cli.rna.metrics import CONTACT_METRICS, DISTANCE_METRICS, MapScore
+from rnafm_cli.rna.metrics import CONTACT_METRICS, DISTANCE_METRICS, score_contacts, score_distances
 from rnafm_cli.rna.records import SequenceRecord
-from rnafm_cli.structure.pair import INPUTS, PairConfig
+from rnafm_cli.structure.baselines import DistanceTable, spread_probabilities
+from rnafm_cli.structure.batches import Example
+from rnafm_cli.structure.fold_task import fold_head_of
+from rnafm_cli.structure.pair import PairConfig
 from rnafm_cli.structure.tertiary_data import ChainSet, chains_sha256, load_chains, prepare_examples
 from rnafm_cli.structure.tertiary_head import TertiaryConfig, TertiaryHead
-from rnafm_cli.structure.tertiary_recipe import TertiaryRecipe
-from rnafm_cli.structure.tertiary_scores import (
-    PredictedMaps,
-    baseline_maps,
-    mean_values,
-    predict_chains,
-    score_maps,
-    soft_maps,
-)
-from rnafm_cli.structure.tertiary_training import HEAD_FILE, Start, TertiaryTrainer
+from rnafm_cli.structure.tertiary_task import PredictedMaps, Start, TertiaryTask, soft_maps
+from rnafm_cli.training.recipes import TertiaryRecipe
+from rnafm_cli.training.trainer import CHECKPOINT, Trainer
 from rnafm_cli.weights.files import Card, load_model_file
-from rnafm_cli.weights.store import encoder_read_by, load_component
+from rnafm_cli.weights.store import encoder_read_by
 
 __all__ = [
-    "ALL",
-    "BASELINE",
-    "RANDOM",
-    "Row",
-    "TRANSFER",
+    "HEAD_FILE",
     "TertiaryOutcome",
     "TertiaryRun",
-    "held_out_maps",
-    "join_maps",
-    "main_row",
-    "named_rows",
-    "read_scores",
-    "rows_for",
     "run_tertiary",
-    "write_scores",
-    "write_table",
 ]
 
 
@@ -92,7 +74,7 @@ def rows_for(*, embedding: bool, prior: bool, start: bool) -> list[Row]:
     rows = [Row(name, frozenset(name.split("+"))) for name in _SUBSETS]
     rows = [row for row in rows if row.shown <= there]
     if start:
-        shown = frozenset(INPUTS) & there
+        shown = frozenset(there)
         rows += [
             Row(RANDOM, shown, shape_of_start=True),
             Row(TRANSFER, shown, shape_of_start=True, transferred=True),
@@ -123,63 +105,91 @@ def named_rows(rows: Iterable[Row], names: Iterable[str]) -> list[Row]:
     return chosen
 
 
+HEAD_FILE = "head.safetensors"
 BASELINE = "baseline"
-_READOUTS = tuple(f"regression_{name}" for name in DISTANCE_METRICS)
-_VALUES = (*CONTACT_METRICS, *DISTANCE_METRICS, *_READOUTS)
-_CEILING = tuple(f"ceiling_{name}" for name in CONTACT_METRICS)
-_SCORE_COLUMNS = ("id", "length", "pairs", "positives", *_VALUES, *_CEILING)
-_TABLE_COLUMNS = ("row", "chains_from", "chains", *_VALUES)
+_VALUES = [*CONTACT_METRICS, *DISTANCE_METRICS, *(f"regression_{name}" for name in DISTANCE_METRICS)]
 
 
-def write_scores(path: Path, scores: Iterable[MapScore]) -> None:
-    """Write a row per chain; what is undefined stays empty."""
-    with open_output(path) as sink:
-        table = TableWriter(sink, _SCORE_COLUMNS)
-        for score in scores:
-            values = [score.values.get(name) for name in _VALUES]
-            values += [score.ceiling.get(name) for name in CONTACT_METRICS]
-            shown = [None if value is None or math.isnan(value) else value for value in values]
-            table.write([score.id, score.length, score.pairs, score.positives, *shown])
-        table.flush()
+def score_maps(maps: Iterable[PredictedMaps]) -> pd.DataFrame:
+    """Scores of contacts and distances, a row per chain; ``regression_mse`` ... for the other readout.
 
-
-def read_scores(path: Path) -> list[MapScore]:
-    """Read what :func:`write_scores` wrote.
-
-    Raises:
-        InputError: for another file.
+    Contacts are scored for chains with distances too, as ``contact``; a chain that has neither score is left out.
     """
-    try:
-        with path.open(encoding="utf-8", newline="") as handle:
-            return [_score(row) for row in csv.DictReader(handle, delimiter="\t")]
-    except (OSError, KeyError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read as scores of chains ({error})") from error
+    rows = []
+    for one in maps:
+        contact, distance = score_contacts(one.chain, one.contact_LL), score_distances(one.chain, one.distance_LL)
+        scores = [score for score in (contact, distance) if score]
+        row = {name: value for score in scores for name, value in score.values.items()}
+        if one.regression_LL is not None and (other := score_distances(one.chain, one.regression_LL)) is not None:
+            row |= {f"regression_{name}": value for name, value in other.values.items()}
+        if contact is not None:
+            row |= {f"ceiling_{name}": value for name, value in contact.ceiling.items()}
+        if scores:
+            counts = {"pairs": max(s.pairs for s in scores), "positives": contact.positives if contact else 0}
+            rows.append({"id": one.chain.id, "length": len(one.chain), **counts, **row})
+    columns = ["id", "length", "pairs", "positives", *_VALUES, *(f"ceiling_{name}" for name in CONTACT_METRICS)]
+    return pd.DataFrame(rows, columns=columns)
 
 
-def write_table(path: Path, rows: Sequence[tuple[str, Sequence[MapScore]]]) -> None:
+def mean_values(scores: pd.DataFrame) -> dict[str, float]:
+    """Mean over the chains that have a value, by metric; ``chains`` and ``chains_with_distances`` count them."""
+    means = {name: float(value) for name, value in scores[_VALUES].mean().dropna().items()}
+    counts = {"chains": CONTACT_METRICS[0], "chains_with_distances": "mse"}
+    return means | {name: float(scores[column].notna().sum()) for name, column in counts.items()}
+
+
+def write_table(path: Path, rows: Sequence[tuple[str, pd.DataFrame]]) -> None:
     """Write the means of each row: over chains with known distances, and over all chains.
 
     Of contacts, ``with contacts`` are the means over chains that have a long-range one, and ``ceiling`` is what a
     perfect predictor would reach.
     """
-    with open_output(path) as sink:
-        table = TableWriter(sink, _TABLE_COLUMNS, digits=4)
-        for name, scores in rows:
-            measured = [score for score in scores if "mse" in score.values]
-            parts = {
-                "with distances": measured,
-                "with distances and contacts": [score for score in measured if score.positives],
-                "all": list(scores),
-            }
-            for label, part in parts.items():
-                if part:
-                    means = mean_values(part)
-                    table.write([name, label, len(part), *(means.get(key) for key in _VALUES)])
-        best = [score for _, scores in rows[:1] for score in scores if score.ceiling and "mse" in score.values]
-        if best:
-            means_of = [sum(score.ceiling[key] for score in best) / len(best) for key in CONTACT_METRICS]
-            table.write(["ceiling", "with distances", len(best), *means_of, *[None] * (len(_VALUES) - len(means_of))])
-        table.flush()
+    lines = []
+    for name, scores in rows:
+        measured = scores[scores["mse"].notna()]
+        parts = {
+            "with distances": measured,
+            "with distances and contacts": measured[measured["positives"] > 0],
+            "all": scores,
+        }
+        lines += [
+            {"row": name, "chains_from": label, "chains": len(part), **part[_VALUES].mean()}
+            for label, part in parts.items()
+            if len(part)
+        ]
+    first = rows[0][1]
+    best = first[first[f"ceiling_{CONTACT_METRICS[0]}"].notna() & first["mse"].notna()]
+    if len(best):
+        means = {name: best[f"ceiling_{name}"].mean() for name in CONTACT_METRICS}
+        lines.append({"row": "ceiling", "chains_from": "with distances", "chains": len(best), **means})
+    _write(path, pd.DataFrame(lines, columns=["row", "chains_from", "chains", *_VALUES]), "%.4f")
+
+
+def _write(path: Path, table: pd.DataFrame, numbers: str = "%.6g") -> None:
+    with atomic_path(path) as scratch:
+        table.to_csv(scratch, sep="\t", index=False, float_format=numbers)
+
+
+def _read(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path, sep="\t", dtype={"id": str})
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as scores of chains ({error})") from error
+
+
+def baseline_maps(train: Iterable[Example], held_out: Sequence[Example]) -> list[PredictedMaps]:
+    """The free guess: spread pair probabilities, and the mean distance by separation and probability nearby.
+
+    Args:
+        train: chains that the table of distances comes from.
+        held_out: chains to guess; like the others they need their pair probabilities.
+    """
+    table = DistanceTable((one.chain, one.prior_LL) for one in train if one.prior_LL is not None)
+    return [
+        PredictedMaps(one.chain, spread_probabilities(one.prior_LL), table.predict(one.prior_LL))
+        for one in held_out
+        if one.prior_LL is not None
+    ]
 
 
 def held_out_maps(path: Path, maps: Iterable[PredictedMaps], *, provenance: Provenance) -> None:
@@ -200,12 +210,6 @@ def join_maps(path: Path, parts: Sequence[Path], *, provenance: Provenance) -> N
                 for group in file.values():
                     record = SequenceRecord(str(group.attrs["id"]), str(group.attrs["sequence"]))
                     writer.add_maps(record, {name: data[()] for name, data in group.items()})
-
-
-def _score(row: dict[str, str]) -> MapScore:
-    values = {name: float(row[name]) for name in _VALUES if row[name]}
-    ceiling = {name: float(row[f"ceiling_{name}"]) for name in CONTACT_METRICS if row[f"ceiling_{name}"]}
-    return MapScore(row["id"], int(row["length"]), values, int(row["pairs"]), int(row["positives"]), ceiling)
 
 
 SCORES, MAPS, TABLE = "scores.tsv", "held_out.h5", "table.tsv"
@@ -250,6 +254,7 @@ class TertiaryOutcome:
     finished: bool
     means: dict[str, float]
     head: Path | None
+    signal: int | None = None
 
 
 def run_tertiary(
@@ -283,6 +288,7 @@ class _Work:
     ) -> None:
         self._run, self._report, self._reject, self._progress = run, report, reject, progress
         self._started = time.monotonic()
+        self._signal: int | None = None
         if run.prior and not thermo.available():
             raise UsageError(
                 "the prior needs ViennaRNA's Python package", hint="pip install ViennaRNA, or train with --no-prior"
@@ -326,7 +332,7 @@ class _Work:
         head: Path | None = None
         if finished and run.final:
             finished, head = self._final(data, means)
-        return TertiaryOutcome(finished, means, head)
+        return TertiaryOutcome(finished, means, head, self._signal)
 
     def _check_same(self, chains: Sequence[Chain]) -> None:
         """Refuse a folder whose folds were made of other chains, or by another recipe: they would be mixed.
@@ -360,9 +366,7 @@ class _Work:
         self._start_sha256: str | None = None
         if run.init_from is None:
             return None
-        tensors, card = load_component(run.init_from, "fold", weights_dir=run.weights_dir, any_encoder=True)
-        if card.kind != "fold":
-            raise WeightsError(f"{run.init_from}: is a model of kind '{card.kind}', not a fold head")
+        tensors, card = fold_head_of(run.init_from, run.weights_dir)
         if encoder_read_by(card) != self._encoder_sha256:
             raise WeightsError(
                 f"{run.init_from}: its fold head was trained on another encoder than {run.model or 'none'}",
@@ -378,31 +382,37 @@ class _Work:
             return
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            scores = []
+            maps = []
             for fold in range(self._run.recipe.data.folds):
                 train = [data.examples[k] for k in data.outside(fold)]
-                scores += score_maps(baseline_maps(train, [data.examples[k] for k in data.inside(fold)]))
-            write_scores(path, scores)
-        self._tell(BASELINE, mean_values(read_scores(path)))
+                maps += baseline_maps(train, [data.examples[k] for k in data.inside(fold)])
+            _write(path, score_maps(maps))
+        self._tell(BASELINE, mean_values(_read(path)))
 
     def _fold(self, data: ChainSet, row: Row, fold: int) -> bool:
         folder = self._folder(row, fold)
         if (folder / SCORES).exists():
             return True
-        trainer = self._trainer(data, row, fold, folder)
-        if not trainer.train(max_minutes=self._minutes_left()):
+        maps = self._train(data, row, fold, folder)
+        if maps is None:
             return False
-        held_out = [data.examples[k] for k in data.inside(fold)]
-        maps = predict_chains(trainer.mean_head(), held_out, shown=row.shown, bf16=self._run.recipe.run.bf16)
         held_out_maps(folder / MAPS, maps, provenance={"row": row.name, "fold": fold, "name": self._run.name})
         scores = score_maps(maps)
-        write_scores(folder / SCORES, scores)
+        _write(folder / SCORES, scores)
         self._tell(f"{row.name}, fold {fold} held out", mean_values(scores))
         return True
 
-    def _trainer(
-        self, data: ChainSet, row: Row, fold: int | None, folder: Path, *, soft: bool = False
-    ) -> TertiaryTrainer:
+    def _train(
+        self,
+        data: ChainSet,
+        row: Row,
+        fold: int | None,
+        folder: Path,
+        *,
+        soft: float = 0.0,
+        metrics: dict[str, object] | None = None,
+    ) -> list[PredictedMaps] | None:
+        """Train a head on what lies outside a fold: maps of the chains inside, None if the run was stopped."""
         run, members = self._run, data.outside(fold)
         start = self._start if row.shape_of_start else None
         if start is not None and not row.transferred:
@@ -414,28 +424,37 @@ class _Work:
             "fold head": self._start_sha256 if row.transferred else None,
             "inputs": sorted(row.shown),
         }
-        return TertiaryTrainer(
+        task = TertiaryTask(
+            run.task,
             run.recipe,
             [data.examples[k] for k in members],
             data.weights(members, run.recipe),
-            folder,
             shown=row.shown,
-            card=Card(name=run.name, kind=run.task, config={}, encoder_sha256=self._encoder_sha256, source=source),
             start=start,
-            soft=run.recipe.loss.soft if soft else 0.0,
+            soft=soft,
+            held_out=[] if fold is None else [data.examples[k] for k in data.inside(fold)],
+            metrics=metrics,
         )
+        card = Card(name=run.name, kind=run.task, config={}, encoder_sha256=self._encoder_sha256, source=source)
+        trainer = Trainer(run.recipe, task, folder, card=card, names=(Path(HEAD_FILE).stem, None), midway=False)
+        outcome = trainer.train(max_minutes=self._minutes_left())
+        self._signal = outcome.signal
+        if not outcome.finished:
+            return None
+        (folder / CHECKPOINT).unlink(missing_ok=True)
+        return task.maps
 
     def _summary(self) -> dict[str, float]:
         """The table of all rows whose folds are there, and the maps of the main row in one file."""
         output, folds = self._run.output, range(self._run.recipe.data.folds)
         table = []
         if (output / BASELINE / SCORES).exists():
-            table.append((BASELINE, read_scores(output / BASELINE / SCORES)))
+            table.append((BASELINE, _read(output / BASELINE / SCORES)))
         means: dict[str, float] = {}
         for row in self._every:
             parts = [self._folder(row, fold) for fold in folds]
             if all((part / SCORES).exists() for part in parts):
-                scores = [score for part in parts for score in read_scores(part / SCORES)]
+                scores = pd.concat([_read(part / SCORES) for part in parts], ignore_index=True)
                 table.append((row.name, scores))
                 if row == self._main:
                     means = mean_values(scores)
@@ -452,14 +471,11 @@ class _Work:
         folder = self._run.output / "final"
         if (folder / HEAD_FILE).exists():
             return True, folder / HEAD_FILE
-        soft = self._run.recipe.loss.soft > 0
-        if soft:
+        soft = self._run.recipe.loss.soft
+        if soft > 0:
             data = self._with_soft_maps(data)
-        trainer = self._trainer(data, self._main, None, folder, soft=soft)
-        if not trainer.train(max_minutes=self._minutes_left()):
-            return False, folder / HEAD_FILE
-        trainer.export({"cross_validated": means})
-        return True, folder / HEAD_FILE
+        made = self._train(data, self._main, None, folder, soft=soft, metrics={"cross_validated": means})
+        return made is not None, folder / HEAD_FILE
 
     def _with_soft_maps(self, data: ChainSet) -> ChainSet:
         heads = []

@@ -1,0 +1,388 @@
+"""The fold head as a task of the trainer: loss, measurement on development records, and a run from files.
+
+Shape suffixes: B batch, L bases, D embedding width.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rnafm_cli.encoder.batches import buckets
+from rnafm_cli.encoder.embed import embed_batch, embed_padded
+from rnafm_cli.encoder.model import load_encoder
+from rnafm_cli.encoder.network import Encoder
+from rnafm_cli.encoder.runtime import mixed_precision
+from rnafm_cli.errors import InputError, UsageError, WeightsError
+from rnafm_cli.rna import thermo
+from rnafm_cli.rna.decode import DecodeOptions, decode
+from rnafm_cli.rna.metrics import FoldScore, score_fold, summarise
+from rnafm_cli.rna.records import StructureRecord
+from rnafm_cli.structure.batches import collate, draw_batches
+from rnafm_cli.structure.fold_data import FoldData, FoldFiles, assemble
+from rnafm_cli.structure.pair import PairConfig, PairHead, PairLogits, pair_probabilities
+from rnafm_cli.structure.prior_cache import PriorCache
+from rnafm_cli.training.recipes import FoldRecipe, FoldRunSection, PairSection
+from rnafm_cli.training.trainer import Outcome, Scored, Task, Trainer, seed_torch
+from rnafm_cli.weights.files import Card
+from rnafm_cli.weights.store import load_component
+
+__all__ = [
+    "ALL_INPUTS",
+    "FoldRun",
+    "FoldTask",
+    "begin_from",
+    "fold_head_of",
+    "head_config",
+    "measured_records",
+    "prior_scores",
+    "row_loss",
+    "run_fold",
+    "score_head",
+    "with_steps",
+]
+
+
+ALL_INPUTS = frozenset({"embedding", "sequence", "prior"})
+_GAMMAS = (1.0, 1.5, 2.0, 3.0)
+"""Weights of pairs against unpaired bases in the decoder among which a measurement chooses."""
+_VALUES = ("precision", "recall", "f1", "relaxed_f1", "micro_f1")
+_REPLACEABLE = {"embedding_norm", "embedding_in", "mixer"}
+"""Parts of a head whose weights say nothing to another encoder."""
+_FEWEST_STEPS, _MOST_STEPS = 100, 10_000
+
+Report = Callable[[str], None]
+
+
+def head_config(section: PairSection, embedding: int, *, inputs: Sequence[str]) -> PairConfig:
+    """The pair head that a recipe describes, for an encoder of width ``embedding`` (0: none)."""
+    return PairConfig(
+        inputs=tuple(inputs),
+        embedding=embedding,
+        width=section.width,
+        mixer_width=section.mixer_width,
+        mixer_layers=section.mixer_layers,
+        channels=section.channels,
+        dilations=tuple((1, 2, 4)[k % 3] for k in range(section.blocks)),
+        heads=section.heads,
+        fine=section.fine,
+        axial_every=section.axial_every,
+        dropout=section.dropout,
+        parameters=section.parameters,
+    )
+
+
+def row_loss(logits: PairLogits, target_BL: Tensor) -> Tensor:
+    """Mean cross-entropy (nats) of each base's choice of partner.
+
+    Args:
+        target_BL: partner, L for none, -100 where no loss is taken.
+    """
+    return F.nll_loss(logits.log_choices().flatten(0, 1), target_BL.flatten(), ignore_index=-100)
+
+
+def begin_from(head: PairHead, start: dict[str, Tensor]) -> str:
+    """Fill a head with another's weights; parts that belong to another encoder, or that the other lacks, stay fresh.
+
+    Returns:
+        a line that says what was taken.
+
+    Raises:
+        WeightsError: when any other tensor does not fit.
+    """
+    own = head.state_dict()
+    fitting = {name: tensor for name, tensor in start.items() if name in own and own[name].shape == tensor.shape}
+    others = sorted({name.split(".")[0] for name in (own.keys() | start.keys()) - fitting.keys()})
+    if not set(others) <= _REPLACEABLE:
+        raise WeightsError(
+            f"the head to start from has another size: {', '.join(set(others) - _REPLACEABLE)}",
+            hint="give the same [head] in the recipe",
+        )
+    head.load_state_dict(own | fitting)
+    return f"starting from {len(fitting)} tensors of another head" + (f"; fresh: {', '.join(others)}" * bool(others))
+
+
+class FoldTask(Task):
+    """Records, loss and measurement of a fold head.
+
+    Args:
+        cache: pair probabilities, of the development records at least; None for a head without the prior.
+        encoder: None for a head without embeddings.
+        start: tensors of a head to begin with.
+    """
+
+    kind, row_name, measure_name = "fold", "records", "mean F1"
+    parts = ("mean_length",)
+    score_columns = ("set", "inputs", "gamma", "records", *_VALUES)
+
+    def __init__(
+        self,
+        recipe: FoldRecipe,
+        data: FoldData,
+        cache: PriorCache | None,
+        *,
+        encoder: Encoder | None = None,
+        start: dict[str, Tensor] | None = None,
+        report: Report = lambda line: None,
+    ) -> None:
+        self._recipe, self._data, self._cache, self._start, self._report = recipe, data, cache, start, report
+        self._encoder = None if encoder is None else encoder.requires_grad_(False).eval()
+        self._dev = measured_records(data.dev, recipe.run)
+        self._lengths, self.rows_sha256 = data.lengths, data.sha256()
+        there = {"embedding": encoder is not None, "sequence": True, "prior": cache is not None}
+        self._inputs = tuple(name for name, given in there.items() if given)
+
+    def new_head(self) -> PairHead:
+        """A head of the recipe's size, or the one to begin with."""
+        width = 0 if self._encoder is None else self._encoder.config.width
+        head = PairHead(head_config(self._recipe.head, width, inputs=self._inputs))
+        if self._start is not None:
+            self._report(begin_from(head, self._start))
+        return head
+
+    def batches(self, rng: np.random.Generator) -> list[np.ndarray]:
+        """Records drawn by their weights, of similar length in each batch."""
+        return draw_batches(self._lengths, self._data.weights, self._recipe.sampling, rng)
+
+    def loss(
+        self, head: nn.Module, encoder: Encoder | None, rows: np.ndarray, rng: np.random.Generator
+    ) -> tuple[Tensor, dict[str, float]]:
+        """Cross-entropy of each base's choice of partner."""
+        device = next(head.parameters()).device
+        batch = collate(
+            [self._data.train[k] for k in rows],
+            self._cache,
+            noncanonical=self._recipe.data.noncanonical,
+            variation=self._recipe.variation,
+            rng=rng,
+        )
+        seed_torch(rng)
+        inputs, bf16 = batch.inputs.to(device), self._recipe.run.bf16
+        if (source := encoder or self._encoder) is not None:
+            with torch.set_grad_enabled(encoder is not None):
+                inputs.embedding_BLD = embed_padded(source, batch.sequences, inputs.letters_BL.shape[1], bf16=bf16)
+        with mixed_precision(device.type, bf16=bf16):
+            logits = head(inputs)
+        return row_loss(logits, batch.target_BL.to(device)), {
+            "mean_length": float(np.mean([len(s) for s in batch.sequences]))
+        }
+
+    def measure(self, head: nn.Module, encoder: Encoder | None) -> Scored:
+        """Fold all sets with and without the prior, each with the decoder's gamma of the highest mean F1.
+
+        The score is the mean over the sets of strict macro F1 with all inputs.
+        """
+        assert isinstance(head, PairHead)
+        ways = [DecodeOptions(gamma=gamma) for gamma in _GAMMAS]
+        measured: list[Scored] = []
+        rows = []
+        without = ALL_INPUTS - {"prior"}
+        for inputs in (ALL_INPUTS, without) if self._cache is not None else (without,):
+            label = "+".join(sorted(inputs))
+            found = {}
+            for name, records in self._dev.items():
+                scored = score_head(
+                    head,
+                    encoder or self._encoder,
+                    records,
+                    self._cache,
+                    inputs=inputs,
+                    options=ways,
+                    bf16=self._recipe.run.bf16,
+                )
+                found[name] = [summarise(scores) for scores in scored]
+                for gamma, summary in zip(_GAMMAS, found[name], strict=True):
+                    row = {"set": name, "inputs": label, "gamma": gamma, "records": summary.records}
+                    rows.append(row | {key: getattr(summary, key) for key in _VALUES})
+            means = [float(np.mean([of_set[k].f1 for of_set in found.values()])) for k in range(len(ways))]
+            best = int(np.argmax(means))
+            for name, of_set in found.items():
+                value = of_set[best]
+                self._report(
+                    f"{name} {label} gamma {_GAMMAS[best]:g}: f1 {value.f1:.4f} relaxed {value.relaxed_f1:.4f}"
+                )
+            settings = {"gamma": _GAMMAS[best]}
+            metrics = {f"{name} f1": of_set[best].f1 for name, of_set in found.items()}
+            measured.append(Scored(means[best], metrics | settings, settings))
+        return dataclasses.replace(measured[0], rows=rows)
+
+    def save(self) -> None:
+        """Write down the pair probabilities that were computed on the way."""
+        if self._cache is not None:
+            self._cache.save()
+
+
+def measured_records(sets: dict[str, list[StructureRecord]], run: FoldRunSection) -> dict[str, list[StructureRecord]]:
+    """The records of each set that are measured, the same ones every time.
+
+    Raises:
+        InputError: for a set without any.
+    """
+    chosen = {}
+    for name, records in sets.items():
+        short = [record for record in records if len(record.sequence) <= run.score_longest]
+        drawn = np.random.default_rng(0).permutation(len(short))[: run.score_records]
+        if not len(drawn):
+            raise InputError(
+                f"development set '{name}': none of its {len(records)} records is measured, all are longer than "
+                f"{run.score_longest} nt",
+                hint="raise run.score_longest, or leave the set out",
+            )
+        chosen[name] = [short[k] for k in sorted(drawn)]
+    return chosen
+
+
+@torch.inference_mode()
+def score_head(
+    head: PairHead,
+    encoder: Encoder | None,
+    records: Sequence[StructureRecord],
+    cache: PriorCache | None,
+    *,
+    inputs: frozenset[str] = ALL_INPUTS,
+    options: Sequence[DecodeOptions] = (DecodeOptions(),),
+    pair_budget: int = 400_000,
+    bf16: bool = True,
+) -> list[list[FoldScore]]:
+    """Fold every record with the given inputs and score it.
+
+    Args:
+        options: ways to decode the same probabilities.
+        cache: holds every record's pair probabilities; not needed without ``prior`` among the inputs.
+
+    Returns:
+        for each way to decode, the scores in the order of the records.
+    """
+    scores: list[dict[int, FoldScore]] = [{} for _ in options]
+    for group in buckets([len(record.sequence) ** 2 for record in records], pair_budget):
+        part = [records[k] for k in group]
+        sequences = [record.sequence for record in part]
+        embeddings = embed_batch(encoder, sequences, bf16=bf16) if encoder and "embedding" in inputs else None
+        priors = [cache[s].dense(len(s)) for s in sequences] if cache is not None and "prior" in inputs else None
+        found = pair_probabilities(
+            head, sequences, embeddings=embeddings, priors=priors, use_sequence="sequence" in inputs, bf16=bf16
+        )
+        for k, record, p_LL in zip(group, part, found, strict=True):
+            for way, way_scores in zip(options, scores, strict=True):
+                way_scores[k] = _score(record, p_LL, way)
+    return [[way_scores[k] for k in range(len(records))] for way_scores in scores]
+
+
+def prior_scores(
+    records: Sequence[StructureRecord], cache: PriorCache, *, options: DecodeOptions | None = None
+) -> list[FoldScore]:
+    """The same for the prior alone, decoded in the same way."""
+    return [_score(r, cache[r.sequence].dense(len(r.sequence)), options) for r in records]
+
+
+def _score(record: StructureRecord, p_LL: np.ndarray, options: DecodeOptions | None) -> FoldScore:
+    pairs = decode(p_LL, record.sequence, options)
+    return score_fold(record.pairs, pairs, length=len(record.sequence), id=record.id, family=record.family)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoldRun:
+    """What ``rnafm finetune fold`` was asked to do.
+
+    Args:
+        model: name or file of the encoder; None for a head without one.
+        init_from: a fold head's file, or the name of a model that has one, whose weights are the start.
+        prior_cache: file of pair probabilities, completed while RNAs are drawn; in the run's folder if None.
+        prior: let ViennaRNA's pair probabilities guide the head.
+    """
+
+    files: FoldFiles
+    recipe: FoldRecipe
+    output: Path
+    name: str = "fold"
+    model: str | None = "rnafm-mini"
+    weights_dir: Path | None = None
+    init_from: str | None = None
+    prior: bool = True
+    prior_cache: Path | None = None
+    max_minutes: float | None = None
+    threads: int | None = None
+    device: str = "cpu"
+
+
+def run_fold(run: FoldRun, *, report: Report, progress: Callable[[int, int], None] | None = None) -> Outcome:
+    """Train, or go on with, the head in ``run.output``.
+
+    Args:
+        progress: called with (done, total) while pair probabilities of the development sets are computed.
+
+    Raises:
+        UsageError: when the prior is wanted and ViennaRNA is missing; for a codon model.
+        WeightsError: when the encoder or the starting head cannot be used.
+    """
+    if run.prior and not thermo.available():
+        raise UsageError(
+            "the prior needs ViennaRNA's Python package", hint="pip install ViennaRNA, or train with --no-prior"
+        )
+    if run.threads is not None:
+        torch.set_num_threads(run.threads)
+    data = assemble(run.files, run.recipe, report=report)
+    recipe = with_steps(run.recipe, data)
+    run.output.mkdir(parents=True, exist_ok=True)
+    cache = None
+    if run.prior:
+        cache = PriorCache(run.prior_cache or run.output / "prior.h5", recipe.head.parameters)
+        measured = measured_records(data.dev, recipe.run).values()
+        if added := cache.add_missing((r.sequence for records in measured for r in records), report=progress):
+            report(f"pair probabilities of {added} development sequences computed")
+    encoder, sha256 = None, None
+    if run.model is not None:
+        encoder, card = load_encoder(run.model, weights_dir=run.weights_dir)
+        encoder.config.check_nucleotides(run.model)
+        encoder.to(run.device)
+        sha256 = card.weights_sha256
+    start = fold_head_of(run.init_from, run.weights_dir)[0] if run.init_from else None
+    task = FoldTask(recipe, data, cache, encoder=encoder, start=start, report=report)
+    source = {
+        "records": data.counts,
+        "train": [path.name for path in (*run.files.train, *run.files.partners)],
+        "dev": [path.name for path in run.files.dev],
+        "families": [run.files.families.name] if run.files.families else [],
+    }
+    trainer = Trainer(
+        recipe,
+        task,
+        run.output,
+        card=Card(name=run.name, kind="fold", config={}, encoder_sha256=sha256, source=source),
+        encoder=encoder if recipe.run.encoder == "full" else None,
+        device=run.device,
+        report=report,
+    )
+    return trainer.train(max_minutes=run.max_minutes)
+
+
+def with_steps(recipe: FoldRecipe, data: FoldData) -> FoldRecipe:
+    """The recipe with as many steps as the records ask for, unless it says how many."""
+    optim, sampling = recipe.optim, recipe.sampling
+    if optim.steps:
+        return recipe
+    batches = len(draw_batches(data.lengths, data.weights, sampling, np.random.default_rng(0)))
+    steps = round(optim.epochs * len(data.train) * batches / sampling.round_size)
+    steps = min(max(steps, _FEWEST_STEPS), _MOST_STEPS)
+    return dataclasses.replace(
+        recipe, optim=dataclasses.replace(optim, steps=steps, warmup=min(optim.warmup, steps // 5))
+    )
+
+
+def fold_head_of(name_or_file: str, weights_dir: Path | None) -> tuple[dict[str, Tensor], Card]:
+    """Tensors and card of a fold head, whatever its encoder.
+
+    Raises:
+        WeightsError: when it cannot be had, or is something else.
+    """
+    tensors, card = load_component(name_or_file, "fold", weights_dir=weights_dir, any_encoder=True)
+    if card.kind != "fold":
+        raise WeightsError(f"{name_or_file}: is a model of kind '{card.kind}', not a fold head")
+    return tensors, card

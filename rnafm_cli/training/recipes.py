@@ -1,0 +1,412 @@
+"""The recipes of all heads: frozen dataclasses that TOML files fill; what tasks share is defined once."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from rnafm_cli.errors import ConfigError
+from rnafm_cli.training.recipe_files import OptimSection
+
+__all__ = [
+    "BindingData",
+    "BindingRecipe",
+    "FoldRecipe",
+    "HeadOptim",
+    "LoadRecipe",
+    "LossSection",
+    "PairSection",
+    "Recipe",
+    "RowData",
+    "RunSection",
+    "Sampling",
+    "TertiaryRecipe",
+    "Variation",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadOptim(OptimSection):
+    """AdamW, a warm-up, a constant rate that falls at the end, and a running mean of the weights."""
+
+    encoder_rate: float = 3e-5
+    """Rate of the encoder's weights when they are trained too."""
+    steps: int = 0
+    """0: as many as the number of rows asks for."""
+    final_rate: float = 0.02
+    eps: float = 1e-8
+    average: float = 0.999
+    """Decay of the running mean; what is measured and saved is the mean."""
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSection:
+    """Measuring, saving and stopping; nothing here changes what is learned."""
+
+    bf16: bool = True
+    log_steps: int = 20
+    save_minutes: float = 5.0
+    score_steps: int = 0
+    """Steps between measurements on the development rows; 0 for a tenth of all."""
+    patience: int = 0
+    """Stop after so many measurements without a better one; 0 for never."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearningRun(RunSection):
+    """The same where the encoder may be trained too."""
+
+    encoder: Literal["frozen", "full"] = "frozen"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How often each RNA is drawn, and how batches are cut."""
+
+    pair_budget: int = 30_000
+    """Cells of the padded maps of a batch: RNAs x length squared."""
+    most: int = 64
+    """RNAs of a batch at most."""
+    group_power: float = 0.5
+    """A group of n RNAs is drawn in proportion to n to this power; 1 for all RNAs alike."""
+    length_power: float = 1.0
+    """An RNA longer than ``length_knee`` is drawn less often by (knee / length) to this power."""
+    length_knee: int = 200
+    round_size: int = 2048
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variation:
+    """Share of RNAs that are shown without an input."""
+
+    drop_embedding: float = 0.0
+    drop_sequence: float = 0.0
+    drop_prior: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What all recipes have."""
+
+    optim: HeadOptim = field(default_factory=HeadOptim)
+    run: RunSection = field(default_factory=RunSection)
+
+    def __post_init__(self) -> None:
+        if self.run.log_steps < 1 or self.optim.steps < 0:
+            raise ConfigError("run.log_steps must be at least 1 and optim.steps not negative")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Nested plain values."""
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairSection:
+    """Size of the pair head, and the energies behind its prior."""
+
+    width: int = 64
+    mixer_width: int = 144
+    mixer_layers: int = 3
+    """Transformer layers over the bases; 0 for none."""
+    channels: int = 64
+    blocks: int = 8
+    heads: int = 16
+    fine: int = 16
+    axial_every: int = 4
+    dropout: float = 0.1
+    parameters: tuple[str, ...] = ("andronescu2007", "langdon2018")
+    """Energy parameters behind the prior: the mean of ViennaRNA's pair probabilities over them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoldDataSection:
+    """What is trained on and how it is kept apart from the development sets."""
+
+    max_length: int = 500
+    dev_share: float = 0.1
+    """Share of records held out by clusters when no development file is given."""
+    hold_families: bool = True
+    """Keep the project's list of held-out Rfam families out of training."""
+    noncanonical: Literal["pair", "unpaired", "ignore"] = "pair"
+    """What pairs other than AU, GC, GU count as in the loss."""
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoldVariation(Variation):
+    """What is changed or withheld at random."""
+
+    drop_embedding: float = 0.15
+    drop_sequence: float = 0.1
+    drop_prior: float = 0.2
+    mutate: float = 0.3
+    """Share of RNAs whose sequence is changed so that the structure still holds."""
+    mutate_rate: float = 0.5
+    """Highest share of bases that change in such an RNA."""
+    mutate_longest: int = 160
+    """Longer ones are left as they are: their prior takes too long to compute anew."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoldOptim(HeadOptim):
+    """The same for fold heads."""
+
+    rate: float = 2e-3
+    epochs: float = 30.0
+    """Where ``steps`` is 0, how often each RNA is drawn on average, within 100 to 10,000 steps."""
+    warmup: int = 300
+    """A fifth of the steps at most."""
+    cooldown: float = 0.3
+    average: float = 0.9995
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoldRunSection(LearningRun):
+    """The same for fold heads."""
+
+    score_records: int = 300
+    """Records of each development set, drawn once."""
+    score_longest: int = 300
+    patience: int = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoldRecipe(Recipe):
+    """Of a fold head."""
+
+    head: PairSection = field(default_factory=PairSection)
+    data: FoldDataSection = field(default_factory=FoldDataSection)
+    sampling: Sampling = field(default_factory=Sampling)
+    variation: FoldVariation = field(default_factory=FoldVariation)
+    optim: FoldOptim = field(default_factory=FoldOptim)
+    run: FoldRunSection = field(default_factory=FoldRunSection)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapSection:
+    """The map above the pair head."""
+
+    channels: int = 64
+    growth: int = 0
+    """Channels that each coarser level has more."""
+    levels: int = 1
+    """Resolutions; 1 is no U-Net."""
+    blocks: int = 3
+    fine: int = 16
+    patch: int = 32
+    dropout: float = 0.1
+    readout: Literal["binned", "regression"] = "binned"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChainData:
+    """Which chains are used and how they are split."""
+
+    min_length: int = 20
+    max_length: int = 1000
+    folds: int = 5
+    seed: int = 0
+    """Of the split, where the project's own does not hold the chains."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChainSampling(Sampling):
+    """The same for chains."""
+
+    crop: int = 160
+    """Longer chains are shown as windows of this many residues."""
+    length_power: float = 0.0
+    round_size: int = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChainVariation(Variation):
+    """What is withheld or blurred at random."""
+
+    drop_embedding: float = 0.1
+    drop_sequence: float = 0.1
+    drop_prior: float = 0.1
+    noise: float = 0.1
+    """Standard deviation of what is added to embeddings, as a share of theirs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossSection:
+    """Weights of what is learned at once: contacts are learned better beside distances, and the other way round."""
+
+    contact: float = 1.0
+    bins: float = 0.2
+    square: float = 2.0
+    """Of the squared errors of distance / 20, by histogram and by regression."""
+    near: float = 0.2
+    """Weight of contacts below the long range, beside 1 for long-range ones."""
+    soft: float = 0.5
+    """For the final head: share of the target that comes from the heads of cross-validation."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChainOptim(HeadOptim):
+    """The same for contact and distance heads."""
+
+    rate: float = 2e-3
+    trunk_rate: float = 3e-4
+    """Rate of a pair head that comes trained; 0 leaves it as it is."""
+    readout_rate: float = 5e-3
+    """Rate of the last linear maps."""
+    warmup: int = 30
+    steps: int = 400
+    cooldown: float = 0.4
+    weight_decay: float = 0.03
+    eps: float = 1e-6
+    average: float = 0.99
+
+
+@dataclass(frozen=True, kw_only=True)
+class TertiaryRecipe(Recipe):
+    """Of a contact or distance head."""
+
+    trunk: PairSection = field(default_factory=PairSection)
+    """The pair head where none comes trained."""
+    map: MapSection = field(default_factory=MapSection)
+    data: ChainData = field(default_factory=ChainData)
+    sampling: ChainSampling = field(default_factory=ChainSampling)
+    variation: ChainVariation = field(default_factory=ChainVariation)
+    loss: LossSection = field(default_factory=LossSection)
+    optim: ChainOptim = field(default_factory=ChainOptim)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.data.folds < 2:
+            raise ConfigError(f"data.folds {self.data.folds} must be at least 2")
+        if self.map.levels < 1 or self.sampling.crop < 8 or self.optim.steps < 1:
+            raise ConfigError("map.levels and optim.steps must be at least 1 and sampling.crop at least 8")
+        if self.run.bf16 and (self.map.channels % 16 or (self.map.levels > 1 and self.map.growth % 16)):
+            # oneDNN's gradient of a dilated bfloat16 convolution with 72 channels holds NaN now and then.
+            raise ConfigError(
+                "map.channels and map.growth must be multiples of 16 with run.bf16", hint="or run.bf16=false"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowData:
+    """Which rows of tables are trained on and how often each is shown."""
+
+    dev_share: float = 0.1
+    """Share of a set without a split that is held out, by groups of rows that share a 20-mer."""
+    filter_leaks: bool = True
+    """Leave out training rows that share a 30-mer with any development row."""
+    set_power: float = 0.5
+    """Rows of a set of n are shown (largest / n) to this power times in a round."""
+    drop_embedding: float = 0.1
+    """Share of encoded rows that are shown without embeddings."""
+    seed: int = 0
+    """Of the split and of the choice of rows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BindingData(RowData):
+    """The same for RBP sets, with what is computed for only some of the rows."""
+
+    embedded: float = 0.4
+    """Share of the rows that are encoded; the others are shown without embeddings. The encoder takes most of the
+    time; with ``run.encoder = "full"`` all rows are encoded, at every step."""
+    structured: int = 0
+    """Rows whose pairing ViennaRNA computes, over all sets."""
+    drop_structure: float = 0.3
+    """Share of rows with known pairing that are shown without it."""
+    balance: float = 0.0
+    """How far the rarer label is made up for: a bound row weighs (unbound / bound) to this power; calibration undoes
+    what that does to probabilities."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowOptim(HeadOptim):
+    """The same for heads that learn from tables."""
+
+    rate: float = 4e-3
+    epochs: float = 6.0
+    """Rounds over all rows, where ``steps`` is 0."""
+    batch: int = 256
+    warmup: int = 200
+    """A fifth of the steps at most."""
+    cooldown: float = 0.6
+    final_rate: float = 0.01
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadOptim(RowOptim):
+    """The same with what suits a smaller data set."""
+
+    rate: float = 3e-3
+    epochs: float = 8.0
+    batch: int = 128
+    warmup: int = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowRun(LearningRun):
+    """The same for heads that learn from tables."""
+
+    log_steps: int = 50
+    score_epochs: float = 1.0
+    """Rounds between measurements on the development rows, where ``score_steps`` is 0."""
+    score_rows: int = 1500
+    """Development rows of each RBP set that are measured and calibrated on, drawn once; 0 for all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BindingShape:
+    """Size of the RBP head."""
+
+    channels: int = 96
+    kernel: int = 9
+    block_kernel: int = 5
+    blocks: int = 2
+    reduced: int = 24
+    dropout: float = 0.25
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadShape:
+    """Size of the MRL head."""
+
+    architecture: Literal["frames", "cnn", "residual"] = "frames"
+    letters: bool = True
+    channels: int = 64
+    reduced: int = 32
+    members: int = 3
+    dropout: float = 0.2
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowRecipe(Recipe):
+    """Of a head that learns from tables."""
+
+    data: RowData = field(default_factory=RowData)
+    optim: RowOptim = field(default_factory=RowOptim)
+    run: RowRun = field(default_factory=RowRun)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.optim.epochs <= 0 or self.optim.batch < 2:
+            raise ConfigError("optim.epochs must be positive and optim.batch at least 2")
+        if not 0 < self.data.dev_share < 1:
+            raise ConfigError(f"data.dev_share {self.data.dev_share} is a share, between 0 and 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BindingRecipe(RowRecipe):
+    """Of an RBP head."""
+
+    head: BindingShape = field(default_factory=BindingShape)
+    data: BindingData = field(default_factory=BindingData)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadRecipe(RowRecipe):
+    """Of an MRL head."""
+
+    head: LoadShape = field(default_factory=LoadShape)
+    optim: LoadOptim = field(default_factory=LoadOptim)
