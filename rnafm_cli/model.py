@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -66,6 +66,7 @@ class Model(NamedModel):
         records: Records,
         *,
         prior: bool = True,
+        families: Sequence[str | Path] = ("shipped",),
         options: DecodeOptions | None = None,
         evidence_of: EvidenceOf | None = None,
         max_bytes: int | None = None,
@@ -78,25 +79,24 @@ class Model(NamedModel):
 
         Args:
             prior: guide the pair head by ViennaRNA's pair probabilities, if it takes them.
+            families: libraries of known families, files or ``shipped``, earlier ones first; empty to do without.
             evidence_of: gives a record's constraint and SHAPE reactivities.
             max_bytes: memory that the process may take; longer RNAs are folded in windows.
             warn: called once when the prior is wanted and ViennaRNA is missing.
         """
         from rnafm_cli.structure.evidence import no_evidence
-        from rnafm_cli.structure.fold import fold, load_pair_predictor
+        from rnafm_cli.structure.fold import fold, load_fold_predictor
 
-        predictor = load_pair_predictor(self, prior=prior, warn=warn, max_bytes=max_bytes)
-        return fold(
-            as_records(records),
-            self.encoder_for("fold"),
-            predictor,
-            self.runtime,
+        predictor = load_fold_predictor(
+            self,
+            prior=prior,
+            families=families,
             options=options,
-            evidence_of=evidence_of or no_evidence,
+            warn=warn,
+            max_bytes=max_bytes,
             batch_tokens=batch_tokens,
-            long=long,
-            reject=reject,
         )
+        return fold(as_records(records), predictor, evidence_of=evidence_of or no_evidence, long=long, reject=reject)
 
     def annotate(
         self,
@@ -121,66 +121,50 @@ class Model(NamedModel):
             strands=strands,
             every=every,
             threads=threads,
-            weights_dir=self._weights_dir,
+            weights_dir=self.weights_dir,
         )
 
-    def contact(
-        self,
-        records: Records,
-        *,
-        prior: bool = True,
-        max_bytes: int | None = None,
-        batch_tokens: int = DEFAULT_BATCH_TOKENS,
-        long: Long = "window",
-        reject: Reject = raise_rejected,
-        warn: Callable[[str], None] = warnings.warn,
-    ) -> Iterator[TertiaryMaps]:
+    def contact(self, records: Records, **settings: Any) -> Iterator[TertiaryMaps]:
         """Yield :class:`~rnafm_cli.structure.tertiary.TertiaryMaps` with ``contact_LL`` per record, in input order.
 
-        Arguments as for :meth:`fold`.
+        Settings are ``prior``, ``families``, ``max_bytes``, ``batch_tokens``, ``long``, ``reject`` and ``warn``, as for
+        :meth:`fold`.
         """
-        return self._maps("contact", records, prior, max_bytes, batch_tokens, long, reject, warn)
+        return self._maps("contact", records, **settings)
 
-    def distance(
-        self,
-        records: Records,
-        *,
-        prior: bool = True,
-        max_bytes: int | None = None,
-        batch_tokens: int = DEFAULT_BATCH_TOKENS,
-        long: Long = "window",
-        reject: Reject = raise_rejected,
-        warn: Callable[[str], None] = warnings.warn,
-    ) -> Iterator[TertiaryMaps]:
+    def distance(self, records: Records, **settings: Any) -> Iterator[TertiaryMaps]:
         """Yield :class:`~rnafm_cli.structure.tertiary.TertiaryMaps` with ``distance_LL`` and ``sd_LL``, in input order.
 
-        Arguments as for :meth:`fold`.
+        Settings as for :meth:`contact`.
         """
-        return self._maps("distance", records, prior, max_bytes, batch_tokens, long, reject, warn)
+        return self._maps("distance", records, **settings)
 
     def _maps(
         self,
         task: str,
         records: Records,
-        prior: bool,
-        max_bytes: int | None,
-        batch_tokens: int,
-        long: Long,
-        reject: Reject,
-        warn: Callable[[str], None],
+        *,
+        prior: bool = True,
+        families: Sequence[str | Path] = ("shipped",),
+        max_bytes: int | None = None,
+        batch_tokens: int = DEFAULT_BATCH_TOKENS,
+        long: Long = "window",
+        reject: Reject = raise_rejected,
+        warn: Callable[[str], None] = warnings.warn,
     ) -> Iterator[TertiaryMaps]:
-        from rnafm_cli.structure.tertiary import load_tertiary_predictor, predict_tertiary
+        from rnafm_cli.structure.predict import predict
+        from rnafm_cli.structure.tertiary import load_tertiary_predictor
 
-        predictor = load_tertiary_predictor(self, (task,), prior=prior, warn=warn, max_bytes=max_bytes)
-        return predict_tertiary(
-            as_records(records),
-            self.encoder_for(task),
-            predictor,
-            self.runtime,
+        predictor = load_tertiary_predictor(
+            self,
+            (task,),
+            prior=prior,
+            families=families,
+            warn=warn,
+            max_bytes=max_bytes,
             batch_tokens=batch_tokens,
-            long=long,
-            reject=reject,
         )
+        return predict(as_records(records), predictor, long=long, reject=reject)
 
     def rbp(
         self,

@@ -14,7 +14,7 @@ import typer
 from rnafm_cli.cli import console, options
 from rnafm_cli.cli import fold_options as own
 from rnafm_cli.cli.fold_options import DecoderChoice, FormatChoice, PlotStyleChoice
-from rnafm_cli.cli.options import DeviceChoice, Intake, LongChoice, OnErrorChoice, PrecisionChoice
+from rnafm_cli.cli.options import DeviceChoice, Intake, LongChoice, OnErrorChoice, PrecisionChoice, families_of
 from rnafm_cli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -138,6 +138,8 @@ def fold(
     isolated: own.Isolated = True,
     upstream_compat: own.UpstreamCompat = False,
     prior: own.Prior = True,
+    families: options.Families = None,
+    use_families: options.UseFamilies = True,
     constraints: own.Constraints = None,
     shape: own.Shape = None,
     max_memory: own.MaxMemory = None,
@@ -178,7 +180,7 @@ def fold(
     from rnafm_cli.io.names import rename_duplicates as renamed
     from rnafm_cli.model import load_model
     from rnafm_cli.structure.fold import fold as folds_of
-    from rnafm_cli.structure.fold import load_pair_predictor
+    from rnafm_cli.structure.fold import load_fold_predictor
 
     pictures = gallery(plot, plot_style)
     knowledge = _Knowledge(constraints, shape)
@@ -187,12 +189,14 @@ def fold(
         _rules(loaded, decoder, threshold, min_loop, allow_noncanonical, pseudoknots, isolated, upstream_compat),
         gamma=gamma,
     )
-    predictor = load_pair_predictor(
+    predictor = load_fold_predictor(
         loaded,
         prior=prior,
+        families=families_of(families, use_families),
+        options=rules,
         warn=console.warn,
         max_bytes=round(max_memory * 1e9) if max_memory else None,
-        prior_processes=loaded.runtime.helpers,
+        batch_tokens=batch_tokens,
     )
     if shape is not None and not predictor.takes_reactivities:
         raise UsageError(
@@ -207,12 +211,8 @@ def fold(
             records = renamed(records)
         results = folds_of(
             _claimed(records, structures, maps, intake),
-            loaded.encoder_for("fold"),
             predictor,
-            loaded.runtime,
-            options=rules,
             evidence_of=knowledge.of,
-            batch_tokens=batch_tokens,
             long=long.value,
             reject=intake.skip if long is LongChoice.skip else intake.reject,
             tell=console.info,
@@ -280,7 +280,8 @@ def _claimed(
 
 _PREDICTING = (
     *("score", "probs", "half", "model", "decoder", "threshold", "gamma", "min_loop", "pseudoknots"),
-    *("allow_noncanonical", "isolated", "upstream_compat", "prior", "constraints", "shape", "max_memory", "long"),
+    *("allow_noncanonical", "isolated", "upstream_compat", "prior", "families", "use_families", "constraints"),
+    *("shape", "max_memory", "long"),
 )
 
 
@@ -303,12 +304,20 @@ def _write(
     *,
     scored: bool,
 ) -> None:
-    from rnafm_cli.io.structure_output import StructureScore
+    from rnafm_cli.io.structure_output import FamilyCall, StructureScore
     from rnafm_cli.rna.pseudoknots import BRACKET_LAYERS, layers
 
     replaced = crowded = 0
     for result in results:
-        rating = StructureScore(result.expected_accuracy, result.pair_confidence) if scored else None
+        calls = tuple(
+            FamilyCall(hit.family.accession, hit.family.name, hit.evalue, hit.start, hit.end) for hit in result.hits
+        )
+        for call in calls:
+            console.debug(
+                f"{result.record.id}: {call.accession} {call.name}, bases {call.start + 1} to {call.end}, "
+                f"E {call.evalue:.1e}"
+            )
+        rating = StructureScore(result.expected_accuracy, result.pair_confidence, calls) if scored else None
         try:
             structures.add(result.structure, rating)
         except InputError as error:

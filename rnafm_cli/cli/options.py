@@ -35,9 +35,11 @@ __all__ = [
     "Quiet",
     "Rejections",
     "Threads",
+    "UseFamilies",
     "Verbose",
     "WeightsDir",
     "complete_model",
+    "families_of",
 ]
 
 
@@ -153,6 +155,9 @@ Families = Annotated[
         show_default="shipped",
     ),
 ]
+UseFamilies = Annotated[
+    bool, typer.Option(" /--no-families", help="Read each RNA alone: look for no known family.", show_default=False)
+]
 Force = Annotated[bool, typer.Option("-f", "--force", help="Overwrite existing output.")]
 Quiet = Annotated[
     bool, typer.Option("-q", "--quiet", help="Only errors on standard error.", callback=_set_quiet, is_eager=True)
@@ -160,6 +165,13 @@ Quiet = Annotated[
 Verbose = Annotated[
     bool, typer.Option("-v", "--verbose", help="More detail on standard error.", callback=_set_verbose, is_eager=True)
 ]
+
+
+def families_of(libraries: list[str] | None, wanted: bool) -> list[str]:
+    """The libraries that ``--families`` and ``--no-families`` ask for; the shipped one by default."""
+    if libraries and not wanted:
+        raise UsageError("--families and --no-families contradict each other")
+    return (libraries or ["shipped"]) if wanted else []
 
 
 class Rejections:

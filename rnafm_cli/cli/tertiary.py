@@ -236,7 +236,8 @@ def run(request: Request, intake: Intake) -> None:
 
     from rnafm_cli.io.names import rename_duplicates as renamed
     from rnafm_cli.model import load_model
-    from rnafm_cli.structure.tertiary import load_tertiary_predictor, predict_tertiary
+    from rnafm_cli.structure.predict import predict
+    from rnafm_cli.structure.tertiary import load_tertiary_predictor
 
     pictures = _Pictures(request) if request.plot is not None else None
     loaded = load_model(
@@ -253,7 +254,7 @@ def run(request: Request, intake: Intake) -> None:
         warn=console.warn,
         readout=request.readout,
         max_bytes=round(request.max_memory * 1e9) if request.max_memory else None,
-        prior_processes=loaded.runtime.helpers,
+        batch_tokens=request.batch_tokens,
     )
     with ExitStack() as stack:
         maps = _map_output(stack, request, loaded)
@@ -261,12 +262,9 @@ def run(request: Request, intake: Intake) -> None:
         records: Iterable[SequenceRecord] = intake.records()
         if request.rename_duplicates:
             records = renamed(records)
-        results = predict_tertiary(
+        results = predict(
             _claimed(records, [out for out in (text, maps, pictures) if out is not None], intake),
-            loaded.encoder_for(request.tasks[0]),
             predictor,
-            loaded.runtime,
-            batch_tokens=request.batch_tokens,
             long=request.long.value,
             reject=intake.skip if request.long is LongChoice.skip else intake.reject,
             tell=console.info,

@@ -35,6 +35,7 @@ __all__ = [
     "embedding_provenance",
     "encode",
     "resolve_layer",
+    "within_limit",
 ]
 
 
@@ -84,7 +85,7 @@ def encode(
         reject: called with the error of a record that cannot be used; when it returns, the record is left out.
     """
     layer = encoder.config.layers if layer is None else layer
-    usable = _usable(records, encoder, long, reject)
+    usable = within_limit(records, encoder, long, reject)
     unit = encoder.config.alphabet.unit
     for chunk in read_ahead(usable, lambda record: len(record.sequence) // unit + 2, batch_tokens):
         pieces = [piece for owner, record in enumerate(chunk) for piece in _pieces(owner, record, encoder)]
@@ -96,7 +97,10 @@ def encode(
         yield from _assemble(chunk, pieces, outputs, encoder)
 
 
-def _usable(records: Iterable[SequenceRecord], encoder: Encoder, long: str, reject: Reject) -> Iterator[SequenceRecord]:
+def within_limit(
+    records: Iterable[SequenceRecord], encoder: Encoder, long: str, reject: Reject
+) -> Iterator[SequenceRecord]:
+    """The records that the encoder takes: whole codons, and within its limit unless ``long`` is ``window``."""
     config = encoder.config
     limit = config.max_length * config.alphabet.unit
     for record in records:

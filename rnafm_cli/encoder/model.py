@@ -58,18 +58,18 @@ class NamedModel:
     def __init__(self, name: str, runtime: Runtime, *, weights_dir: Path | None = None) -> None:
         self.name = name
         self.runtime = runtime
-        self._weights_dir = weights_dir
+        self.weights_dir = weights_dir
         self._encoders: dict[Path, tuple[Encoder, Card]] = {}
 
     @cached_property
     def _loaded_encoder(self) -> tuple[Encoder, Card]:
 
-        return self._encoder_at(find(self.name, weights_dir=self._weights_dir))
+        return self._encoder_at(find(self.name, weights_dir=self.weights_dir))
 
     def _encoder_at(self, path: Path) -> tuple[Encoder, Card]:
 
         if path not in self._encoders:
-            encoder, card = load_encoder(path, weights_dir=self._weights_dir)
+            encoder, card = load_encoder(path, weights_dir=self.weights_dir)
             self._encoders[path] = encoder.to(self.runtime.device, self.runtime.dtype).eval(), card
         return self._encoders[path]
 
@@ -90,7 +90,7 @@ class NamedModel:
             WeightsError: when the model has no such head.
         """
 
-        return self._encoder_at(encoder_path(self.name, head, weights_dir=self._weights_dir))[0]
+        return self._encoder_at(encoder_path(self.name, head, weights_dir=self.weights_dir))[0]
 
     def check_nucleotides(self, head: str | None = None) -> None:
         """Make sure that the encoder (of a head, or the model's own) reads nucleotides.
@@ -108,4 +108,4 @@ class NamedModel:
         Raises:
             WeightsError: when the model has no such head, or the head belongs to another encoder.
         """
-        return load_component(self.name, name, weights_dir=self._weights_dir)
+        return load_component(self.name, name, weights_dir=self.weights_dir)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import torch
 
+from rnafm_cli.encoder.workers import usable_cpus
 from rnafm_cli.errors import DeviceError, RnafmWarning, UsageError
 
 __all__ = ["Runtime", "SLOW_BF16", "has_fast_bf16", "mixed_precision"]
@@ -42,6 +43,8 @@ class Runtime:
 
     device: torch.device
     dtype: torch.dtype
+    workers: int = 1
+    """Processes that share out the batches of a run on the CPU."""
 
     @classmethod
     def create(cls, device: str = "auto", precision: str = "fp32", threads: int | None = None) -> Runtime:
@@ -56,8 +59,8 @@ class Runtime:
         """
         if precision not in _DTYPES:
             raise UsageError(f"there is no precision '{precision}'", hint=f"known are {', '.join(_DTYPES)}")
-        if threads is not None:
-            torch.set_num_threads(threads)
+        threads = min(threads or usable_cpus(), usable_cpus())
+        torch.set_num_threads(threads)
         available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
         if device == "auto":
             device = next(name for name in ("cuda", "mps", "cpu") if available[name])
@@ -67,14 +70,9 @@ class Runtime:
         if precision == "bf16" and not has_fast_bf16(device):
             warnings.warn(SLOW_BF16, RnafmWarning, stacklevel=3)
             precision = "fp32"
-        return cls(torch.device(device), _DTYPES[precision])
+        return cls(torch.device(device), _DTYPES[precision], threads if device == "cpu" else 1)
 
     @property
     def precision(self) -> str:
         """The precision in use, fp32 or bf16."""
         return next(name for name, dtype in _DTYPES.items() if dtype == self.dtype)
-
-    @property
-    def helpers(self) -> int:
-        """Processes that may work beside this one: half as many as it has CPU threads."""
-        return torch.get_num_threads() // 2

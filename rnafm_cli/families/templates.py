@@ -30,6 +30,10 @@ class Template:
     coverage_L: NDArray[np.float32]
     confidence_L: NDArray[np.float32]
 
+    def part(self, bases: slice) -> Template:
+        """The same of some of the bases."""
+        return Template(self.hits, self.pairs_LL[bases, bases], self.coverage_L[bases], self.confidence_L[bases])
+
 
 def templates(sequences: Sequence[str], search: Search) -> list[Template | None]:
     """The template of each RNA; None where no family with consensus pairs is found."""

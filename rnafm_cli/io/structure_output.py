@@ -27,6 +27,7 @@ from rnafm_cli.rna.records import SequenceRecord, StructureRecord
 
 __all__ = [
     "ELEMENT_LETTERS",
+    "FamilyCall",
     "FolderOutput",
     "OUTPUT_FORMATS",
     "OutputFormat",
@@ -115,19 +116,36 @@ def _silence() -> Iterator[None]:
 
 
 @dataclass(frozen=True)
+class FamilyCall:
+    """A known family that a structure rests on: accession, name, E-value, and the stretch (0-based, end excluded)."""
+
+    accession: str
+    name: str
+    evalue: float
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
 class StructureScore:
-    """How sure a structure is."""
+    """How sure a structure is, and why."""
 
     expected_accuracy: float
     """Expected share of bases whose partner, or lack of one, is right."""
     pair_confidence: float | None
     """Mean probability of the structure's pairs; None without pairs."""
+    families: tuple[FamilyCall, ...] = ()
+    """Families found, the surest first."""
 
     @property
     def remark(self) -> str:
         """The line that follows a structure; RNAeval, RNAplot and forgi skip it."""
         confidence = "" if self.pair_confidence is None else f" pair_confidence={self.pair_confidence:.4f}"
-        return f"# expected_accuracy={self.expected_accuracy:.4f}{confidence}\n"
+        family = ""
+        if self.families:
+            best = self.families[0]
+            family = f" family={best.accession} name={best.name} evalue={best.evalue:.1e}"
+        return f"# expected_accuracy={self.expected_accuracy:.4f}{confidence}{family}\n"
 
 
 @dataclass(frozen=True)
@@ -177,7 +195,9 @@ def _tsv(record: StructureRecord, score: StructureScore | None) -> str:
     if score is None:
         return row
     confidence = "" if score.pair_confidence is None else f"{score.pair_confidence:.4f}"
-    return f"{row[:-1]}\t{score.expected_accuracy:.4f}\t{confidence}\n"
+    call = score.families[0] if score.families else None
+    family = f"{call.accession}\t{call.evalue:.1e}" if call else "\t"
+    return f"{row[:-1]}\t{score.expected_accuracy:.4f}\t{confidence}\t{family}\n"
 
 
 def _jsonl(record: StructureRecord, score: StructureScore | None) -> str:
@@ -190,6 +210,10 @@ def _jsonl(record: StructureRecord, score: StructureScore | None) -> str:
         "pairs": (record.pairs + 1).tolist(),
         "expected_accuracy": round(score.expected_accuracy, 4) if score else None,
         "pair_confidence": round(score.pair_confidence, 4) if score and score.pair_confidence is not None else None,
+        "families": [
+            {"accession": c.accession, "name": c.name, "evalue": c.evalue, "start": c.start + 1, "end": c.end}
+            for c in (score.families if score else ())
+        ],
     }
     return json.dumps(row, ensure_ascii=False) + "\n"
 
@@ -207,7 +231,10 @@ OUTPUT_FORMATS: dict[str, OutputFormat] = {
     "ct": OutputFormat(".ct", _bare(_text_of("ct"))),
     "bpseq": OutputFormat(".bpseq", _bare(_text_of("bpseq"))),
     "tsv": OutputFormat(
-        ".tsv", _tsv, f"{_TSV_HEADER}\n", scored_header=f"{_TSV_HEADER}\texpected_accuracy\tpair_confidence\n"
+        ".tsv",
+        _tsv,
+        f"{_TSV_HEADER}\n",
+        scored_header=f"{_TSV_HEADER}\texpected_accuracy\tpair_confidence\tbest_family\tevalue\n",
     ),
     "jsonl": OutputFormat(".jsonl", _jsonl, scored_header=""),
     "3drna": OutputFormat(".3drna", _bare(format_3drna)),

@@ -1,225 +1,52 @@
-"""Secondary structure of RNAs: encoder, pair predictor (our prior-guided head or the official one), decoder."""
+"""Secondary structure of RNAs: pair probabilities of our guided head or the official one, and a decoder."""
 
 from __future__ import annotations
 
 import dataclasses
+import warnings
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 
-from rnafm_cli.encoder.batches import Companions, buckets, read_ahead
-from rnafm_cli.encoder.embed import DEFAULT_BATCH_TOKENS, Encoded, encode
-from rnafm_cli.encoder.network import Encoder
+from rnafm_cli.encoder.embed import DEFAULT_BATCH_TOKENS
 from rnafm_cli.encoder.resnet import PairResNet, PairResNetConfig
 from rnafm_cli.encoder.runtime import Runtime
-from rnafm_cli.errors import InputError, Reject, WeightsError, raise_rejected
+from rnafm_cli.errors import Reject, UsageError, WeightsError, raise_rejected
 from rnafm_cli.rna import thermo
 from rnafm_cli.rna.decode import DecodeOptions, decode, expected_accuracy
 from rnafm_cli.rna.records import SequenceRecord, StructureRecord
 from rnafm_cli.structure.evidence import Evidence, EvidenceOf, no_evidence
 from rnafm_cli.structure.pair import PairConfig, PairHead, pair_probabilities
-from rnafm_cli.structure.plan import PairPlan, check_memory, default_max_memory, plan_pairs, stitch
-from rnafm_cli.structure.prior import Priors
+from rnafm_cli.structure.plan import stitch
+from rnafm_cli.structure.predict import Guide, PairPredictor, Query, batch_of, in_windows, predict
 from rnafm_cli.weights.files import NoInitialValues, load_tensors
 
 if TYPE_CHECKING:
     from rnafm_cli.encoder.model import NamedModel
+    from rnafm_cli.families.search import Hit, Search
 
 __all__ = [
     "Fold",
+    "FoldPredictor",
     "GuidedPredictor",
-    "PairPredictor",
     "ResNetPredictor",
+    "family_search",
     "fold",
-    "load_pair_predictor",
-    "prior_cell_bytes",
+    "load_fold_predictor",
+    "prior_parameters",
 ]
 
 
 HEAD_CELL_BYTES = 450
 """Working memory of our head for a pair of bases: 360 to 370 at 1,000 and 1,400 nt in float32, and a reserve."""
 RESNET_CELL_BYTES = 40
-EXACT_PRIOR_CELL_BYTES = 100
-LOCAL_PRIOR_CELL_BYTES = 8
-
-
-def prior_cell_bytes(length: int, *, exact: bool = False) -> int:
-    """ViennaRNA's working memory for a pair of bases of an RNA; long ones are folded locally unless ``exact``."""
-    return EXACT_PRIOR_CELL_BYTES if exact or length <= thermo.LONGEST_EXACT else LOCAL_PRIOR_CELL_BYTES
-
-
-class GuidedPredictor:
-    """Our pair head, with ViennaRNA's pair probabilities unless ``prior`` is off.
-
-    Args:
-        gamma: the decoder's weight of pairs that suits the head, found on its development sets.
-        max_bytes: memory that the process may take; beyond it pair maps are computed in windows.
-        prior_processes: processes that compute pair probabilities beside this one.
-    """
-
-    def __init__(
-        self,
-        head: PairHead,
-        runtime: Runtime,
-        *,
-        prior: bool,
-        gamma: float = 1.0,
-        max_bytes: int | None = None,
-        prior_processes: int = 0,
-    ) -> None:
-        self._head, self._runtime, self._prior = head, runtime, prior
-        self._priors = Priors(head.config.parameters, prior_processes)
-        self.gamma = gamma
-        self.max_bytes = max_bytes or default_max_memory()
-
-    @property
-    def takes_reactivities(self) -> bool:
-        """Whether SHAPE reactivities change anything: they enter through the prior."""
-        return self._prior
-
-    def plan(self, length: int, evidence: Evidence) -> PairPlan:
-        """Memory for one RNA, and whether it needs windows."""
-        prior = prior_cell_bytes(length, exact=bool(evidence)) if self._prior else 0
-        return plan_pairs(length, self.max_bytes, cell_bytes=HEAD_CELL_BYTES, prior_cell_bytes=prior, windows=True)
-
-    def foresee(self, record: SequenceRecord, evidence: Evidence) -> None:
-        """Begin with the prior of a record that will come."""
-        if self._prior:
-            self._priors.foresee(record, evidence)
-
-    def __call__(self, batch: Sequence[Encoded], evidence: Sequence[Evidence]) -> list[np.ndarray]:
-        """Pair probabilities, (L, L) float32 symmetric, of RNAs of similar length."""
-        priors: list[np.ndarray] | None = None
-        if self._prior:
-            priors = [self._priors.of(one.record, known) for one, known in zip(batch, evidence, strict=True)]
-        if len(batch) == 1 and (window := self.plan(len(batch[0].record.sequence), evidence[0]).window):
-            return [self._in_windows(batch[0], priors[0] if priors else None, window)]
-        return self._run(batch, priors)
-
-    def _run(self, batch: Sequence[Encoded], priors: Sequence[np.ndarray] | None) -> list[np.ndarray]:
-        return pair_probabilities(
-            self._head,
-            [one.record.sequence for one in batch],
-            embeddings=[one.rows_LD for one in batch] if self._head.config.embedding else None,
-            priors=priors,
-            bf16=self._runtime.dtype == torch.bfloat16,
-        )
-
-    def _in_windows(self, one: Encoded, prior_LL: np.ndarray | None, window: int) -> np.ndarray:
-        def block(part: slice) -> np.ndarray:
-            record = dataclasses.replace(one.record, sequence=one.record.sequence[part])
-            piece = Encoded(record, one.rows_LD[part], one.cls_D)
-            return self._run([piece], None if prior_LL is None else [prior_LL[part, part]])[0]
-
-        return stitch(len(one.record.sequence), window, block, prior_LL)
-
-
-class ResNetPredictor:
-    """The official structure head; every RNA goes through it alone, as upstream does."""
-
-    takes_reactivities = False
-    gamma = 1.0
-
-    def __init__(self, head: PairResNet, runtime: Runtime, *, max_bytes: int | None = None) -> None:
-        self._head, self._runtime = head, runtime
-        self.max_bytes = max_bytes or default_max_memory()
-
-    def plan(self, length: int, evidence: Evidence) -> PairPlan:
-        """Memory for one RNA; the head works in strips of its own, so windows are never needed."""
-        return plan_pairs(length, self.max_bytes, cell_bytes=RESNET_CELL_BYTES, prior_cell_bytes=0, windows=False)
-
-    def foresee(self, record: SequenceRecord, evidence: Evidence) -> None:
-        """Nothing can be done beforehand."""
-
-    def __call__(self, batch: Sequence[Encoded], evidence: Sequence[Evidence]) -> list[np.ndarray]:
-        """Pair probabilities, (L, L) float32 symmetric; evidence acts in the decoder only."""
-        features = [one.rows_LD.to(self._runtime.device, self._runtime.dtype) for one in batch]
-        return [self._head(rows_LD).sigmoid().cpu().numpy() for rows_LD in features]
-
-
-def load_pair_predictor(
-    model: NamedModel,
-    *,
-    prior: bool,
-    warn: Callable[[str], None],
-    max_bytes: int | None = None,
-    prior_processes: int = 0,
-) -> PairPredictor:
-    """The pair predictor of a model.
-
-    Args:
-        prior: use the thermodynamic prior where the head takes one.
-        warn: called once when the prior is wanted and ViennaRNA is missing.
-        max_bytes: memory that the process may take; see :func:`rnafm_cli.structure.plan.default_max_memory`.
-        prior_processes: processes that compute the prior of coming records meanwhile.
-
-    Raises:
-        UsageError: for a codon model, which folds nothing.
-        WeightsError: when the model has no structure head that fits its encoder.
-    """
-    try:
-        tensors, card = model.component("fold")
-    except WeightsError:
-        model.check_nucleotides()
-        raise
-    if card.kind == "fold-resnet":
-        with NoInitialValues():
-            resnet = PairResNet(PairResNetConfig(**card.config["head"]))
-        load_tensors(resnet, tensors, card)
-        resnet = resnet.to(model.runtime.device, model.runtime.dtype).eval()
-        return ResNetPredictor(resnet, model.runtime, max_bytes=max_bytes)
-    with NoInitialValues():
-        head = PairHead(PairConfig.from_dict(card.config))
-    load_tensors(head, tensors, card)
-    takes_prior = "prior" in head.config.inputs
-    if prior and takes_prior and not thermo.available():
-        warn("ViennaRNA's Python package is missing: folding without the thermodynamic prior, less exactly")
-        prior = False
-    head = head.to(model.runtime.device).eval()
-    gamma = float(card.config.get("gamma", 1.0))
-    return GuidedPredictor(
-        head,
-        model.runtime,
-        prior=prior and takes_prior,
-        gamma=gamma,
-        max_bytes=max_bytes,
-        prior_processes=prior_processes,
-    )
-
-
-PAIRS_PER_BATCH = 1 << 18
-"""Cells of the pair maps that go through the network together."""
-FEW_PAIRS = 1 << 14
-"""Cells up to which a batch may be filled without regard to padding."""
-
-
-class PairPredictor(Protocol):
-    """Turns encoded RNAs of similar length into base-pair probabilities."""
-
-    max_bytes: int
-    """Memory that the process may take."""
-    gamma: float
-    """The decoder's weight of pairs that suits its probabilities."""
-
-    @property
-    def takes_reactivities(self) -> bool:
-        """Whether SHAPE reactivities change its probabilities."""
-        ...
-
-    def plan(self, length: int, evidence: Evidence) -> PairPlan:
-        """Memory for one RNA, and whether it needs windows."""
-        ...
-
-    def foresee(self, record: SequenceRecord, evidence: Evidence) -> None:
-        """Say that a record will come, so that what it needs can be computed meanwhile."""
-        ...
-
-    def __call__(self, batch: Sequence[Encoded], evidence: Sequence[Evidence]) -> list[np.ndarray]:
-        """One (L, L) symmetric float32 array per RNA."""
-        ...
+SUPPORT = 0.5
+"""Probability of a consensus pair from which a family is said to support it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -233,6 +60,10 @@ class Fold:
     """(L, L) float32 symmetric: probability that i and j pair."""
     evidence: Evidence = field(default_factory=Evidence)
     """What was known beforehand."""
+    hits: Sequence[Hit] = ()
+    """Families that the RNA holds, the surest first."""
+    is_supported: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
+    """(n,) whether a family's consensus has the pair."""
 
     @property
     def structure(self) -> StructureRecord:
@@ -262,61 +93,181 @@ class Fold:
 _UNKNOWN_TO_N = str.maketrans({letter: "N" for letter in "RYKMSWBDHV"})
 
 
+class FoldPredictor(PairPredictor[Fold]):
+    """Structures by a head that gives pair probabilities, and a decoder.
+
+    Args:
+        gamma: the decoder's weight of pairs that suits the head, found on its development sets.
+        options: decoding rules.
+    """
+
+    def __init__(self, runtime: Runtime, *, gamma: float = 1.0, options: DecodeOptions | None = None, **more: Any):
+        super().__init__(runtime, **more)
+        self.options = options or DecodeOptions()
+        if self.options.gamma is None:
+            self.options = dataclasses.replace(self.options, gamma=gamma)
+
+    @property
+    def takes_reactivities(self) -> bool:
+        """Whether SHAPE reactivities change anything: they enter through the prior."""
+        return self.parameters is not None
+
+    @abstractmethod
+    def probabilities(self, guides: Sequence[Guide]) -> list[np.ndarray]:
+        """(L, L) float32 symmetric pair probabilities of RNAs of similar length."""
+
+    def run(self, queries: Sequence[Query], guides: Sequence[Guide]) -> list[Fold]:
+        """Structures of RNAs of similar length."""
+        if len(guides) == 1 and (window := self.plan(queries[0]).window):
+            found = [self._in_windows(guides[0], window)]
+        else:
+            found = self.probabilities(guides)
+        return [self._decoded(*one) for one in zip(queries, guides, found, strict=True)]
+
+    def _in_windows(self, guide: Guide, window: int) -> np.ndarray:
+        block = in_windows(guide, lambda part: self.probabilities([part])[0])
+        return stitch(len(guide.sequence), window, block, guide.prior_LL)
+
+    def _decoded(self, query: Query, guide: Guide, probs_LL: np.ndarray) -> Fold:
+        pairs = decode(probs_LL, query.sequence, self.options, constraints=query.evidence.constraints)
+        if guide.template is None:
+            return Fold(query.record, pairs, probs_LL, query.evidence)
+        supported = guide.template.pairs_LL[pairs[:, 0], pairs[:, 1]] >= SUPPORT
+        return Fold(query.record, pairs, probs_LL, query.evidence, guide.template.hits, supported)
+
+
+class GuidedPredictor(FoldPredictor):
+    """Our pair head, guided by thermodynamics and families."""
+
+    cell_bytes = HEAD_CELL_BYTES
+
+    def __init__(self, head: PairHead, runtime: Runtime, **more: Any) -> None:
+        super().__init__(runtime, **more)
+        self._head = head
+
+    def probabilities(self, guides: Sequence[Guide]) -> list[np.ndarray]:
+        """(L, L) float32 symmetric pair probabilities of RNAs of similar length."""
+        return pair_probabilities(
+            self._head, **batch_of(guides, self._head.config), bf16=self.runtime.dtype == torch.bfloat16
+        )
+
+
+class ResNetPredictor(FoldPredictor):
+    """The official structure head; every RNA goes through it alone, as upstream does, in strips of its own."""
+
+    cell_bytes = RESNET_CELL_BYTES
+    windows = False
+
+    def __init__(self, head: PairResNet, runtime: Runtime, **more: Any) -> None:
+        super().__init__(runtime, **more)
+        self._head = head
+
+    def probabilities(self, guides: Sequence[Guide]) -> list[np.ndarray]:
+        """(L, L) float32 symmetric pair probabilities."""
+        features = [guide.rows_LD for guide in guides]
+        moved = [rows_LD.to(self.runtime.device, self.runtime.dtype) for rows_LD in features if rows_LD is not None]
+        return [self._head(rows_LD).sigmoid().cpu().numpy() for rows_LD in moved]
+
+
+def load_fold_predictor(
+    model: NamedModel,
+    *,
+    prior: bool = True,
+    families: Sequence[str | Path] = (),
+    options: DecodeOptions | None = None,
+    warn: Callable[[str], None] = warnings.warn,
+    max_bytes: int | None = None,
+    batch_tokens: int = DEFAULT_BATCH_TOKENS,
+) -> FoldPredictor:
+    """What folds RNAs by a model.
+
+    Args:
+        prior: use the thermodynamic prior where the head takes one.
+        families: libraries of families to look for, files or ``shipped``, where the head takes templates.
+        options: decoding rules.
+        warn: called once when the prior is wanted and ViennaRNA is missing.
+        max_bytes: memory that the process may take; see :func:`rnafm_cli.structure.plan.default_max_memory`.
+        batch_tokens: tokens per batch of the encoder, if the head reads one.
+
+    Raises:
+        UsageError: for a codon model, which folds nothing.
+        WeightsError: when the model has no structure head that fits its encoder.
+    """
+    try:
+        tensors, card = model.component("fold")
+    except WeightsError:
+        model.check_nucleotides()
+        raise
+    shared: dict[str, Any] = {"options": options, "max_bytes": max_bytes, "batch_tokens": batch_tokens}
+    if card.kind == "fold-resnet":
+        with NoInitialValues():
+            resnet = PairResNet(PairResNetConfig(**card.config["head"]))
+        load_tensors(resnet, tensors, card)
+        resnet = resnet.to(model.runtime.device, model.runtime.dtype).eval()
+        return ResNetPredictor(resnet, model.runtime, encoder=model.encoder_for("fold"), **shared)
+    with NoInitialValues():
+        head = PairHead(PairConfig.from_dict(card.config))
+    load_tensors(head, tensors, card)
+    inputs = head.config.inputs
+    return GuidedPredictor(
+        head.to(model.runtime.device).eval(),
+        model.runtime,
+        encoder=model.encoder_for("fold") if head.config.embedding else None,
+        parameters=prior_parameters([head.config], wanted=prior, warn=warn),
+        search=family_search(model, families) if "template" in inputs else None,
+        gamma=float(card.config.get("gamma", 1.0)),
+        **shared,
+    )
+
+
+def family_search(model: NamedModel, families: Sequence[str | Path]) -> Search | None:
+    """The families of libraries, ready to be looked for; None for no library."""
+    if not families:
+        return None
+    from rnafm_cli.families.library import load_libraries
+    from rnafm_cli.families.search import Search
+
+    return Search(load_libraries(families, model.weights_dir))
+
+
+def prior_parameters(
+    heads: Sequence[PairConfig], *, wanted: bool, warn: Callable[[str], None]
+) -> thermo.Parameters | None:
+    """The energy parameters of the prior that heads were trained with; None to do without.
+
+    Raises:
+        UsageError: when the heads' differ.
+    """
+    kinds = {head.parameters for head in heads if "prior" in head.inputs}
+    if not wanted or not kinds:
+        return None
+    if len(kinds) > 1:
+        raise UsageError("the heads' priors have different energy parameters", hint="ask for one map at a time")
+    if not thermo.available():
+        warn("ViennaRNA's Python package is missing: predicting without the thermodynamic prior, less exactly")
+        return None
+    return kinds.pop()
+
+
 def fold(
     records: Iterable[SequenceRecord],
-    encoder: Encoder,
-    predictor: PairPredictor,
-    runtime: Runtime,
+    predictor: FoldPredictor,
     *,
-    options: DecodeOptions | None = None,
     evidence_of: EvidenceOf = no_evidence,
-    batch_tokens: int = DEFAULT_BATCH_TOKENS,
     long: Literal["window", "error", "skip"] = "window",
     reject: Reject = raise_rejected,
     tell: Callable[[str], None] | None = None,
 ) -> Iterator[Fold]:
-    """Yield every record's structure in input order.
+    """Yield every record's structure in input order; see :func:`rnafm_cli.structure.predict.predict`.
 
     The structure is valid by construction: each base has at most one partner, hairpins have at least three
-    bases and pairs are canonical unless the options say otherwise. An RNA whose pair map would not fit into
-    the predictor's memory is folded in windows; one that would not even so is rejected before work begins.
+    bases and pairs are canonical unless the options say otherwise.
 
     Args:
-        records: clean sequences.
-        predictor: gives the pair probabilities.
-        options: decoding rules.
         evidence_of: what is known of a record's structure.
-        batch_tokens: tokens per batch of the encoder.
-        long: what happens to records beyond the encoder's limit.
-        reject: called with the error of a record that cannot be used.
-        tell: called with a message before an RNA is folded in windows.
     """
-    options = options or DecodeOptions()
-    if options.gamma is None:
-        options = dataclasses.replace(options, gamma=predictor.gamma)
-    evidence: Companions[Evidence] = Companions()
 
-    def usable() -> Iterator[SequenceRecord]:
-        for record in records:
-            try:
-                known = evidence_of(record)
-                known.check(record, options)
-                check_memory(record, predictor.plan(len(record.sequence), known), predictor.max_bytes, tell)
-            except InputError as error:
-                reject(error)
-                continue
-            evidence.add(record, known)
-            predictor.foresee(record, known)
-            yield record
+    def check(query: Query) -> None:
+        query.evidence.check(query.record, predictor.options)
 
-    encoded = encode(usable(), encoder, runtime, batch_tokens=batch_tokens, long=long, reject=reject)
-    for chunk in read_ahead(encoded, lambda one: len(one.record.sequence) ** 2, PAIRS_PER_BATCH):
-        known = [evidence.of(one.record) for one in chunk]
-        probabilities: list[np.ndarray] = [np.empty(0)] * len(chunk)
-        for group in buckets([len(one.record.sequence) ** 2 for one in chunk], PAIRS_PER_BATCH, small=FEW_PAIRS):
-            found = predictor([chunk[k] for k in group], [known[k] for k in group])
-            for k, probs_LL in zip(group, found, strict=True):
-                probabilities[k] = probs_LL
-        for one, its_evidence, probs_LL in zip(chunk, known, probabilities, strict=True):
-            pairs = decode(probs_LL, one.record.sequence, options, constraints=its_evidence.constraints)
-            yield Fold(one.record, pairs, probs_LL, its_evidence)
+    return predict(records, predictor, evidence_of=evidence_of, check=check, long=long, reject=reject, tell=tell)

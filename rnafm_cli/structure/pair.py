@@ -22,8 +22,16 @@ from torch.nn import functional as F
 from rnafm_cli.encoder.config import EncoderConfig
 from rnafm_cli.encoder.network import EncoderLayer, rotary_tables
 from rnafm_cli.encoder.runtime import mixed_precision
+from rnafm_cli.families.templates import Template
 from rnafm_cli.rna.alphabet import letter_codes
-from rnafm_cli.structure.pair_map import PAIR_FEATURES, CoarseMap, base_mask, pair_features, refine
+from rnafm_cli.structure.pair_map import (
+    PAIR_FEATURES,
+    TEMPLATE_FEATURES,
+    CoarseMap,
+    base_mask,
+    pair_features,
+    refine,
+)
 from rnafm_cli.weights.files import known_values
 
 __all__ = [
@@ -85,6 +93,7 @@ class BaseMixer(nn.Module):
 
 
 INPUTS = ("embedding", "sequence", "prior")
+"""What a head may be told beside what its RNA's families say, the input ``template``."""
 MIN_DISTANCE = 4
 PRIOR_FLOOR = 5e-4
 """Prior probabilities below this count as zero: training reads them from a cache that ends here."""
@@ -114,6 +123,11 @@ class PairConfig:
     parameters: tuple[str, ...] = ("turner2004",)
     """Energy parameters behind the prior, whose pair probabilities are averaged."""
 
+    @property
+    def pair_features(self) -> int:
+        """Channels of what is known of each pair of bases beforehand."""
+        return PAIR_FEATURES + TEMPLATE_FEATURES * ("template" in self.inputs)
+
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> PairConfig:
         """From a model card's plain values."""
@@ -129,16 +143,21 @@ class PairInputs:
         letters_BL: 1 to 4 for A, C, G, U, 0 otherwise and in padding.
         embedding_BLD: the encoder's representations, special tokens stripped, or None.
         prior_BLL: pair probabilities, symmetric, or None.
-        has_sequence_B, has_embedding_B, has_prior_B: RNAs for which the input may be used; all if None.
+        template_BLL: consensus pairs that the RNA's families let expect, symmetric, or None.
+        known_BL2: with it, how likely a base stands on a family's profile, and a tenth of -log10 of the E-value.
+        has_sequence_B, has_embedding_B, has_prior_B, has_template_B: RNAs for which the input may be used; all if None.
     """
 
     lengths_B: Tensor
     letters_BL: Tensor
     embedding_BLD: Tensor | None = None
     prior_BLL: Tensor | None = None
+    template_BLL: Tensor | None = None
+    known_BL2: Tensor | None = None
     has_sequence_B: Tensor | None = None
     has_embedding_B: Tensor | None = None
     has_prior_B: Tensor | None = None
+    has_template_B: Tensor | None = None
 
     def to(self, device: torch.device) -> PairInputs:
         """The same batch on another device."""
@@ -194,6 +213,8 @@ class PairHead(nn.Module):
         self.letter = nn.Embedding(5, width)
         self.no_letter = nn.Parameter(torch.zeros(width))
         self.unpaired_in = nn.Linear(2, width)
+        if "template" in config.inputs:
+            self.family_in = nn.Linear(4, width)
         if config.mixer_layers:
             self.mixer = BaseMixer(
                 config.embedding + width, width, layers=config.mixer_layers, inner=config.mixer_width
@@ -208,9 +229,10 @@ class PairHead(nn.Module):
             heads=config.heads,
             axial_every=config.axial_every,
             dropout=config.dropout / 2,
+            features=config.pair_features,
         )
         self.fine_in = nn.Linear(channels, 4 * config.fine)
-        self.fine = nn.Conv2d(config.fine + PAIR_FEATURES, config.fine, 3, padding=1)
+        self.fine = nn.Conv2d(config.fine + config.pair_features, config.fine, 3, padding=1)
         self.fine_out = nn.Linear(config.fine, 1)
         self.unpaired_norm = nn.LayerNorm(width)
         self.unpaired_out = nn.Linear(width, 1)
@@ -238,9 +260,10 @@ class PairHead(nn.Module):
                 (inputs.has_sequence_B, letters_BL),
                 (inputs.has_embedding_B, inputs.embedding_BLD),
                 (inputs.has_prior_B, inputs.prior_BLL),
+                (inputs.has_template_B, inputs.template_BLL),
             )
         ]
-        has_sequence_B, has_embedding_B, has_prior_B = present
+        has_sequence_B, has_embedding_B, has_prior_B, has_template_B = present
         real_BL = base_mask(lengths_B, length)
         prior_BLL = inputs.prior_BLL
         if prior_BLL is not None:
@@ -248,9 +271,27 @@ class PairHead(nn.Module):
             prior_BLL = torch.where(prior_BLL < PRIOR_FLOOR, 0.0, prior_BLL)
         unpaired_BL = 1.0 - prior_BLL.sum(dim=-1) if prior_BLL is not None else torch.ones(batch, length)
         unpaired_BL = unpaired_BL.to(lengths_B.device).clamp(min=_EPSILON)
+        template_BLL = inputs.template_BLL if "template" in self.config.inputs else None
+        family_BL4 = torch.zeros(batch, length, 4, device=letters_BL.device)
+        if template_BLL is not None:
+            shown_B = has_template_B[:, None, None]
+            template_BLL = torch.where(shown_B, template_BLL.float(), 0.0)
+            free_BL = (1.0 - template_BLL.sum(dim=-1)).clamp(min=0.0)
+            on_BL = has_template_B[:, None].float().expand_as(free_BL)
+            assert inputs.known_BL2 is not None
+            family_BL4 = torch.cat([torch.stack([free_BL, on_BL], dim=-1), inputs.known_BL2], dim=-1) * on_BL[..., None]
 
-        x_BLW = self._bases(inputs, has_sequence_B, has_embedding_B, has_prior_B, unpaired_BL) * real_BL[..., None]
-        features_BLLF = pair_features(letters_BL, prior_BLL, has_sequence_B, has_prior_B)
+        x_BLW = self._bases(inputs, has_sequence_B, has_embedding_B, has_prior_B, unpaired_BL, family_BL4)
+        x_BLW = x_BLW * real_BL[..., None]
+        features_BLLF = pair_features(
+            letters_BL,
+            prior_BLL,
+            has_sequence_B,
+            has_prior_B,
+            template_BLL=template_BLL,
+            has_template_B=has_template_B,
+            channels=self.config.pair_features,
+        )
         map_BHHC = self.map(x_BLW, features_BLLF, lengths_B)
         fine = refine(self.fine_in(map_BHHC))
         fine = torch.cat([fine, features_BLLF.to(fine.dtype)], dim=-1)
@@ -262,10 +303,18 @@ class PairHead(nn.Module):
         pair_BLL = 0.5 * (raw_BLL + raw_BLL.transpose(1, 2))
         weight = self.prior_weight.float()
         default_pair, default_unpaired = self.no_prior.float()
-        on = has_prior_B[:, None, None]
+        # What is said before the network speaks: the family's pairs, and the prior where the family leaves bases free.
+        has_prior_BLL, has_prior_BL = has_prior_B[:, None, None], has_prior_B[:, None]
+        guide_BLL, guide_BL = torch.exp(default_pair), torch.exp(default_unpaired)
         if prior_BLL is not None:
-            pair_BLL = pair_BLL + torch.where(on, weight[0] * torch.log(prior_BLL + _EPSILON), default_pair)
-            base_BL = torch.where(on[..., 0], weight[1] * torch.log(unpaired_BL), default_unpaired)
+            guide_BLL = torch.where(has_prior_BLL, prior_BLL, guide_BLL)
+            guide_BL = torch.where(has_prior_BL, unpaired_BL, guide_BL)
+        if template_BLL is not None:
+            guide_BLL = template_BLL + free_BL[:, :, None] * free_BL[:, None, :] * guide_BLL
+            guide_BL = (free_BL * guide_BL).clamp(min=_EPSILON)
+        if prior_BLL is not None or "template" in self.config.inputs:
+            pair_BLL = pair_BLL + weight[0] * torch.log(guide_BLL + _EPSILON)
+            base_BL = (weight[1] * torch.log(guide_BL)).expand(batch, length)
         else:
             pair_BLL, base_BL = pair_BLL + default_pair, default_unpaired.expand(batch, length)
         position = torch.arange(length, device=letters_BL.device)
@@ -275,8 +324,8 @@ class PairHead(nn.Module):
         masked = fine * both_BLL[..., None]
         count_B = lengths_B[:, None, None].to(masked.dtype)
         row = torch.cat([masked.sum(dim=2) / count_B, masked.amax(dim=2)], dim=-1)
-        free_BL = self.unpaired_out(self.unpaired_norm(x_BLW)) + self.unpaired_row(row)
-        logits = PairLogits(pair_BLL[:, :full, :full], (base_BL + free_BL[..., 0].float())[:, :full])
+        own_BL = self.unpaired_out(self.unpaired_norm(x_BLW)) + self.unpaired_row(row)
+        logits = PairLogits(pair_BLL[:, :full, :full], (base_BL + own_BL[..., 0].float())[:, :full])
         return PairView(logits, map_BHHC, features_BLLF)
 
     def _bases(
@@ -286,6 +335,7 @@ class PairHead(nn.Module):
         has_embedding_B: Tensor,
         has_prior_B: Tensor,
         unpaired_BL: Tensor,
+        family_BL4: Tensor,
     ) -> Tensor:
         absent = self.no_embedding
         batch, length = inputs.letters_BL.shape
@@ -301,6 +351,8 @@ class PairHead(nn.Module):
         on_BL = has_prior_B[:, None].float().expand_as(unpaired_BL)
         prior = self.unpaired_in(torch.stack([unpaired_BL * on_BL, on_BL], dim=-1))
         x = x + letters + prior
+        if "template" in self.config.inputs:
+            x = x + self.family_in(family_BL4)
         if self.config.mixer_layers:
             x = x + self.mixer(torch.cat([normed_BLD, x.float()], dim=-1), inputs.lengths_B)
         x = self.dropout(x)
@@ -310,9 +362,10 @@ class PairHead(nn.Module):
 def pair_inputs(
     sequences: Sequence[str],
     *,
-    embeddings: Sequence[Tensor] | None,
-    priors: Sequence[np.ndarray] | None,
-    width: int,
+    embeddings: Sequence[Tensor] | None = None,
+    priors: Sequence[np.ndarray] | None = None,
+    templates: Sequence[Template | None] | None = None,
+    width: int = 0,
     use_sequence: bool = True,
 ) -> PairInputs:
     """A padded batch of RNAs.
@@ -320,27 +373,37 @@ def pair_inputs(
     Args:
         embeddings: per RNA (L, D), special tokens stripped; None to do without.
         priors: per RNA (L, L), symmetric; None to do without.
+        templates: per RNA what its families say, None for an RNA without one; None to do without.
         width: D.
         use_sequence: show the letters.
     """
     lengths = [len(sequence) for sequence in sequences]
-    widest = max(lengths, default=0)
-    letters_BL = torch.zeros(len(sequences), widest, dtype=torch.long)
-    prior_BLL = torch.zeros(len(sequences), widest, widest) if priors is not None else None
-    embedding_BLD = torch.zeros(len(sequences), widest, width) if embeddings is not None else None
-    for k, (sequence, length) in enumerate(zip(sequences, lengths, strict=True)):
-        letters_BL[k, :length] = torch.from_numpy(letter_codes(sequence))
-        if priors is not None and prior_BLL is not None:
-            prior_BLL[k, :length, :length] = torch.from_numpy(np.ascontiguousarray(priors[k], dtype=np.float32))
-        if embeddings is not None and embedding_BLD is not None:
-            embedding_BLD[k, :length] = embeddings[k]
-    return PairInputs(
+    count, widest = len(sequences), max(lengths, default=0)
+    inputs = PairInputs(
         torch.tensor(lengths),
-        letters_BL,
-        embedding_BLD,
-        prior_BLL,
-        has_sequence_B=torch.full((len(sequences),), use_sequence),
+        torch.zeros(count, widest, dtype=torch.long),
+        has_sequence_B=torch.full((count,), use_sequence),
     )
+    if embeddings is not None:
+        inputs.embedding_BLD = torch.zeros(count, widest, width)
+    if priors is not None:
+        inputs.prior_BLL = torch.zeros(count, widest, widest)
+    if templates is not None and any(template is not None for template in templates):
+        inputs.template_BLL = torch.zeros(count, widest, widest)
+        inputs.known_BL2 = torch.zeros(count, widest, 2)
+        inputs.has_template_B = torch.tensor([template is not None for template in templates])
+    for k, (sequence, length) in enumerate(zip(sequences, lengths, strict=True)):
+        inputs.letters_BL[k, :length] = torch.from_numpy(letter_codes(sequence))
+        if priors is not None and inputs.prior_BLL is not None:
+            inputs.prior_BLL[k, :length, :length] = torch.from_numpy(np.ascontiguousarray(priors[k], dtype=np.float32))
+        if embeddings is not None and inputs.embedding_BLD is not None:
+            inputs.embedding_BLD[k, :length] = embeddings[k]
+        template = templates[k] if templates is not None else None
+        if template is not None and inputs.template_BLL is not None and inputs.known_BL2 is not None:
+            inputs.template_BLL[k, :length, :length] = torch.from_numpy(np.ascontiguousarray(template.pairs_LL))
+            known = np.stack([template.coverage_L, 0.1 * template.confidence_L], axis=1)
+            inputs.known_BL2[k, :length] = torch.from_numpy(known)
+    return inputs
 
 
 @torch.inference_mode()
@@ -350,6 +413,7 @@ def pair_probabilities(
     *,
     embeddings: Sequence[Tensor] | None = None,
     priors: Sequence[np.ndarray] | None = None,
+    templates: Sequence[Template | None] | None = None,
     use_sequence: bool = True,
     bf16: bool = False,
 ) -> list[np.ndarray]:
@@ -358,9 +422,7 @@ def pair_probabilities(
     Args:
         head: in evaluation mode.
         sequences: upper-case RNA.
-        embeddings: per RNA (L, D), special tokens stripped; None to do without.
-        priors: per RNA (L, L), symmetric; None to do without.
-        use_sequence: show the letters to the head.
+        embeddings, priors, templates, use_sequence: see :func:`pair_inputs`.
         bf16: run the map in bfloat16.
 
     Returns:
@@ -368,7 +430,12 @@ def pair_probabilities(
     """
     device = head.no_letter.device
     inputs = pair_inputs(
-        sequences, embeddings=embeddings, priors=priors, width=head.config.embedding, use_sequence=use_sequence
+        sequences,
+        embeddings=embeddings,
+        priors=priors,
+        templates=templates,
+        width=head.config.embedding,
+        use_sequence=use_sequence,
     ).to(device)
     with mixed_precision(device.type, bf16=bf16):
         p_BLL = head(inputs).probabilities().float().cpu().numpy()
@@ -381,11 +448,14 @@ def padded(inputs: PairInputs, multiple: int) -> PairInputs:
     if not extra:
         return inputs
     prior, embedding = inputs.prior_BLL, inputs.embedding_BLD
+    template, known = inputs.template_BLL, inputs.known_BL2
     return dataclasses.replace(
         inputs,
         letters_BL=F.pad(inputs.letters_BL, (0, extra)),
         prior_BLL=None if prior is None else F.pad(prior, (0, extra, 0, extra)),
         embedding_BLD=None if embedding is None else F.pad(embedding, (0, 0, 0, extra)),
+        template_BLL=None if template is None else F.pad(template, (0, extra, 0, extra)),
+        known_BL2=None if known is None else F.pad(known, (0, 0, 0, extra)),
     )
 
 

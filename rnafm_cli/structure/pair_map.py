@@ -19,6 +19,7 @@ __all__ = [
     "PAIR_FEATURES",
     "PairUNet",
     "ResidualBlock",
+    "TEMPLATE_FEATURES",
     "base_mask",
     "coarsen",
     "map_mask",
@@ -28,6 +29,8 @@ __all__ = [
 
 
 PAIR_FEATURES = 8
+TEMPLATE_FEATURES = 3
+"""More of them in heads that take what a family says."""
 _EPSILON = 1e-4
 
 
@@ -44,24 +47,41 @@ def map_mask(lengths_B: Tensor, length: int, dtype: torch.dtype) -> Tensor:
     return mask.to(torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else dtype)
 
 
-def pair_features(letters_BL: Tensor, prior_BLL: Tensor | None, has_sequence_B: Tensor, has_prior_B: Tensor) -> Tensor:
+def pair_features(
+    letters_BL: Tensor,
+    prior_BLL: Tensor | None,
+    has_sequence_B: Tensor,
+    has_prior_B: Tensor,
+    *,
+    template_BLL: Tensor | None = None,
+    has_template_B: Tensor | None = None,
+    channels: int = PAIR_FEATURES,
+) -> Tensor:
     """What is known of each pair of bases beforehand, (B, L, L, F).
 
     Channels: prior probability and its scaled logarithm, AU, GC, GU, signed logarithm of the distance, too close
-    to pair, prior present. Channels of an absent input are zero.
+    to pair, prior present; where there are more, expected consensus pairs and their scaled logarithm, family known.
+    Channels of an absent input are zero.
 
     Args:
         letters_BL: 1 to 4 for A, C, G, U, 0 for anything else.
         prior_BLL: pair probabilities, or None.
+        template_BLL: consensus pairs that the RNA's families let expect, or None.
+        channels: F, with or without those of the families.
     """
     batch, length = letters_BL.shape
     device = letters_BL.device
-    features = torch.zeros(batch, length, length, PAIR_FEATURES, device=device)
+    features = torch.zeros(batch, length, length, channels, device=device)
     if prior_BLL is not None:
         on = has_prior_B[:, None, None].float()
         features[..., 0] = prior_BLL * on
         features[..., 1] = (torch.log(prior_BLL + _EPSILON) * 0.25 + 1.0) * on
         features[..., 7] = on
+    if template_BLL is not None and has_template_B is not None:
+        on = has_template_B[:, None, None].float()
+        features[..., 8] = template_BLL * on
+        features[..., 9] = (torch.log(template_BLL + _EPSILON) * 0.25 + 1.0) * on
+        features[..., 10] = on
     # Products of A=1, C=2, G=3, U=5 tell the three canonical pairs apart: AU 5, CG 6, GU 15.
     primes = torch.tensor([0, 1, 2, 3, 5], device=device)[letters_BL] * has_sequence_B[:, None]
     product_BLL = primes[:, :, None] * primes[:, None, :]
@@ -99,10 +119,19 @@ class CoarseMap(nn.Module):
         heads: bilinear products of the two sides that enter the map.
         axial_every: after this many blocks every row is pooled and the result handed to its row and column, so
             that partners of one base see each other; 0 for never.
+        features: F, channels of the pair features.
     """
 
     def __init__(
-        self, *, width: int, channels: int, dilations: Sequence[int], heads: int, axial_every: int, dropout: float
+        self,
+        *,
+        width: int,
+        channels: int,
+        dilations: Sequence[int],
+        heads: int,
+        axial_every: int,
+        dropout: float,
+        features: int = PAIR_FEATURES,
     ) -> None:
         super().__init__()
         self.heads = heads
@@ -110,7 +139,7 @@ class CoarseMap(nn.Module):
         self.column = nn.Linear(2 * width, channels, bias=False)
         self.query = nn.Linear(2 * width, 8 * heads)
         self.key = nn.Linear(2 * width, 8 * heads)
-        self.enter = nn.Linear(4 * PAIR_FEATURES + heads, channels)
+        self.enter = nn.Linear(4 * features + heads, channels)
         self.blocks = nn.ModuleList(ResidualBlock(channels, dilation, dropout) for dilation in dilations)
         places = [k for k in range(len(dilations)) if axial_every and (k + 1) % axial_every == 0]
         self.axial = nn.ModuleDict({str(k): _RowPool(channels) for k in places})

@@ -1,34 +1,31 @@
-"""Contacts and distances of RNAs: encoder, tertiary heads, and ViennaRNA's pair probabilities between them.
+"""Contacts and distances of RNAs by the heads that are trained on chains with coordinates.
 
 Shape suffixes: L bases, N pairs, W bases of a window.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from rnafm_cli.encoder.batches import buckets, read_ahead
-from rnafm_cli.encoder.embed import DEFAULT_BATCH_TOKENS, Encoded, encode
-from rnafm_cli.encoder.network import Encoder
+from rnafm_cli.encoder.embed import DEFAULT_BATCH_TOKENS
 from rnafm_cli.encoder.runtime import Runtime, mixed_precision
-from rnafm_cli.errors import InputError, Reject, UsageError, WeightsError, raise_rejected
-from rnafm_cli.rna import thermo
+from rnafm_cli.errors import UsageError, WeightsError
 from rnafm_cli.rna.chains import FARTHEST
 from rnafm_cli.rna.records import SequenceRecord
 from rnafm_cli.structure.baselines import spread_probabilities
-from rnafm_cli.structure.evidence import Evidence
-from rnafm_cli.structure.fold import EXACT_PRIOR_CELL_BYTES, FEW_PAIRS, LOCAL_PRIOR_CELL_BYTES, PAIRS_PER_BATCH
-from rnafm_cli.structure.pair import PairInputs, pair_inputs
-from rnafm_cli.structure.plan import PairPlan, check_memory, default_max_memory, plan_pairs, stitch
-from rnafm_cli.structure.prior import Priors
+from rnafm_cli.structure.fold import family_search, prior_parameters
+from rnafm_cli.structure.pair import pair_inputs
+from rnafm_cli.structure.plan import stitch
+from rnafm_cli.structure.predict import Guide, PairPredictor, Query, batch_of, in_windows
 from rnafm_cli.structure.tertiary_head import Readout, TertiaryConfig, TertiaryHead
 from rnafm_cli.weights.files import NoInitialValues, load_tensors
 
@@ -44,7 +41,6 @@ __all__ = [
     "Top",
     "load_tertiary_predictor",
     "parse_top",
-    "predict_tertiary",
 ]
 
 
@@ -128,58 +124,40 @@ Maps = tuple[NDArray[np.float32] | None, NDArray[np.float32] | None, NDArray[np.
 """Contact probabilities, distances and their deviation (Å), each (L, L) or None."""
 
 
-class TertiaryPredictor:
-    """One head or two, with ViennaRNA's pair probabilities unless ``prior`` is off.
+class TertiaryPredictor(PairPredictor["TertiaryMaps"]):
+    """One head or two that read the same inputs.
 
     Args:
         heads: by task, in evaluation mode.
         readout: where distances are read; what the head's card says if None.
-        max_bytes: memory that the process may take; beyond it maps are computed in windows.
-        prior_processes: processes that compute pair probabilities beside this one.
     """
 
+    cell_bytes = HEAD_CELL_BYTES
+    doing = "predicting"
+
     def __init__(
-        self,
-        heads: dict[str, TertiaryHead],
-        runtime: Runtime,
-        *,
-        prior: bool,
-        readout: Readout | None = None,
-        max_bytes: int | None = None,
-        prior_processes: int = 0,
+        self, heads: dict[str, TertiaryHead], runtime: Runtime, *, readout: Readout | None = None, **more: Any
     ) -> None:
-        self._heads, self._runtime, self._prior, self._readout = heads, runtime, prior, readout
-        self._priors = Priors(_parameters(heads.values()), prior_processes)
-        self.max_bytes = max_bytes or default_max_memory()
+        super().__init__(runtime, **more)
+        self._heads, self._readout = heads, readout
 
-    def plan(self, length: int) -> PairPlan:
-        """Memory for one RNA, and whether it needs windows."""
-        exact = length <= thermo.LONGEST_EXACT
-        prior = (EXACT_PRIOR_CELL_BYTES if exact else LOCAL_PRIOR_CELL_BYTES) if self._prior else 0
-        return plan_pairs(length, self.max_bytes, cell_bytes=HEAD_CELL_BYTES, prior_cell_bytes=prior, windows=True)
-
-    def foresee(self, record: SequenceRecord) -> None:
-        """Begin with the prior of a record that will come."""
-        if self._prior:
-            self._priors.foresee(record, Evidence())
-
-    def __call__(self, batch: Sequence[Encoded]) -> list[Maps]:
+    def run(self, queries: Sequence[Query], guides: Sequence[Guide]) -> list[TertiaryMaps]:
         """Maps of RNAs of similar length."""
-        priors = [self._priors.of(one.record, Evidence()) for one in batch] if self._prior else None
-        if len(batch) == 1 and (window := self.plan(len(batch[0].record.sequence)).window):
-            return [self._in_windows(batch[0], priors[0] if priors else None, window)]
-        return self._run(batch, priors)
+        if len(guides) == 1 and (window := self.plan(queries[0]).window):
+            found = [self._in_windows(guides[0], window)]
+        else:
+            found = self._maps(guides)
+        return [TertiaryMaps(query.record, *maps) for query, maps in zip(queries, found, strict=True)]
 
     @torch.inference_mode()
-    def _run(self, batch: Sequence[Encoded], priors: Sequence[np.ndarray] | None) -> list[Maps]:
-        device = self._runtime.device
-        sequences = [one.record.sequence for one in batch]
-        embeddings = [one.rows_LD for one in batch]
-        inputs = pair_inputs(sequences, embeddings=embeddings, priors=priors, width=embeddings[0].shape[1]).to(device)
+    def _maps(self, guides: Sequence[Guide]) -> list[Maps]:
+        device = self.runtime.device
         contact = distance = sd = None
-        with mixed_precision(device.type, bf16=self._runtime.dtype == torch.bfloat16):
+        with mixed_precision(device.type, bf16=self.runtime.dtype == torch.bfloat16):
             for task, head in self._heads.items():
-                logits = head(_for_head(inputs, head), distances=task == "distance")
+                pair = head.config.pair
+                inputs = pair_inputs(**batch_of(guides, pair), width=pair.embedding).to(device)
+                logits = head(inputs, distances=task == "distance")
                 if task == "contact":
                     contact = logits.contacts().float().cpu().numpy()
                 else:
@@ -192,22 +170,16 @@ class TertiaryPredictor:
                 np.einsum("bii->bi", values)[:] = 0.0
         if contact is not None:
             np.einsum("bii->bi", contact)[:] = 1.0
+        sizes = [len(guide.sequence) for guide in guides]
         return [
-            tuple(None if m is None else m[k, : len(s), : len(s)].copy() for m in (contact, distance, sd))  # type: ignore[misc]
-            for k, s in enumerate(sequences)
+            tuple(None if m is None else m[k, :size, :size].copy() for m in (contact, distance, sd))  # type: ignore[misc]
+            for k, size in enumerate(sizes)
         ]
 
-    def _in_windows(self, one: Encoded, prior_LL: np.ndarray | None, window: int) -> Maps:
-        length = len(one.record.sequence)
+    def _in_windows(self, guide: Guide, window: int) -> Maps:
+        length = len(guide.sequence)
         # Every window is run once and gives all maps; stitching goes map by map.
-        kept: dict[int, Maps] = {}
-
-        def run(part: slice) -> Maps:
-            if part.start not in kept:
-                record = dataclasses.replace(one.record, sequence=one.record.sequence[part])
-                piece = Encoded(record, one.rows_LD[part], one.cls_D)
-                kept[part.start] = self._run([piece], None if prior_LL is None else [prior_LL[part, part]])[0]
-            return kept[part.start]
+        run = in_windows(guide, lambda part: self._maps([part])[0])
 
         def stitched(number: int, outside_LL: np.ndarray) -> NDArray[np.float32]:
             def block(part: slice) -> np.ndarray:
@@ -218,7 +190,7 @@ class TertiaryPredictor:
             return stitch(length, window, block, outside_LL, one_partner=False)
 
         contact = distance = sd = None
-        square = (length, length)
+        square, prior_LL = (length, length), guide.prior_LL
         if "contact" in self._heads:
             far_LL = np.zeros(square, dtype=np.float32) if prior_LL is None else spread_probabilities(prior_LL)
             contact = stitched(0, far_LL)
@@ -232,20 +204,22 @@ def load_tertiary_predictor(
     model: NamedModel,
     tasks: Sequence[str],
     *,
-    prior: bool,
-    warn: Callable[[str], None],
+    prior: bool = True,
+    families: Sequence[str | Path] = (),
+    warn: Callable[[str], None] = warnings.warn,
     readout: Readout | None = None,
     max_bytes: int | None = None,
-    prior_processes: int = 0,
+    batch_tokens: int = DEFAULT_BATCH_TOKENS,
 ) -> TertiaryPredictor:
     """The predictor of a model for ``contact``, ``distance``, or both.
 
     Args:
         prior: use the thermodynamic prior where a head takes one.
+        families: libraries of families to look for, files or ``shipped``, where a head takes templates.
         warn: called once when the prior is wanted and ViennaRNA is missing.
         readout: where distances are read; what the head's card says if None.
         max_bytes: memory that the process may take.
-        prior_processes: processes that compute the prior of coming records meanwhile.
+        batch_tokens: tokens per batch of the encoder, if a head reads one.
 
     Raises:
         UsageError: for a codon model.
@@ -256,43 +230,20 @@ def load_tertiary_predictor(
     except WeightsError:
         model.check_nucleotides()
         raise
-    if len({id(model.encoder_for(task)) for task in tasks}) > 1:
+    configs = {task: head.config.pair for task, head in heads.items()}
+    encoders = [model.encoder_for(task) for task, config in configs.items() if config.embedding]
+    if len({id(encoder) for encoder in encoders}) > 1:
         raise UsageError(f"the heads of '{model.name}' read different encoders", hint="ask for one map at a time")
-    takes_prior = any("prior" in head.config.pair.inputs for head in heads.values())
-    if prior and takes_prior and not thermo.available():
-        warn("ViennaRNA's Python package is missing: predicting without the thermodynamic prior, less exactly")
-        prior = False
+    takes_templates = any("template" in config.inputs for config in configs.values())
     return TertiaryPredictor(
         heads,
         model.runtime,
-        prior=prior and takes_prior,
+        encoder=encoders[0] if encoders else None,
+        parameters=prior_parameters(list(configs.values()), wanted=prior, warn=warn),
+        search=family_search(model, families) if takes_templates else None,
         readout=readout,
         max_bytes=max_bytes,
-        prior_processes=prior_processes,
-    )
-
-
-def _parameters(heads: Iterable[TertiaryHead]) -> thermo.Parameters:
-    """The energy parameters behind the prior of all heads.
-
-    Raises:
-        UsageError: when they differ.
-    """
-    kinds = {head.config.pair.parameters for head in heads}
-    if len(kinds) > 1:
-        raise UsageError("the heads' priors have different energy parameters", hint="ask for one map at a time")
-    return kinds.pop()
-
-
-def _for_head(inputs: PairInputs, head: TertiaryHead) -> PairInputs:
-    """Without the inputs that the head was trained without, which another head may need."""
-    known = head.config.pair.inputs
-    shown = torch.full_like(inputs.lengths_B, "sequence" in known, dtype=torch.bool)
-    return dataclasses.replace(
-        inputs,
-        embedding_BLD=inputs.embedding_BLD if "embedding" in known else None,
-        prior_BLL=inputs.prior_BLL if "prior" in known else None,
-        has_sequence_B=shown,
+        batch_tokens=batch_tokens,
     )
 
 
@@ -326,49 +277,3 @@ class TertiaryMaps:
         """The maps that there are, as files name them."""
         maps = {"contact": self.contact_LL, "distance": self.distance_LL, "sd": self.sd_LL}
         return {name: map_LL for name, map_LL in maps.items() if map_LL is not None}
-
-
-def predict_tertiary(
-    records: Iterable[SequenceRecord],
-    encoder: Encoder,
-    predictor: TertiaryPredictor,
-    runtime: Runtime,
-    *,
-    batch_tokens: int = DEFAULT_BATCH_TOKENS,
-    long: Literal["window", "error", "skip"] = "window",
-    reject: Reject = raise_rejected,
-    tell: Callable[[str], None] | None = None,
-) -> Iterator[TertiaryMaps]:
-    """Yield every record's maps in input order.
-
-    The encoder and the prior run once, whatever is asked for. An RNA whose maps would not fit into memory goes in
-    windows; one that would not even so is rejected before work begins.
-
-    Args:
-        records: clean sequences.
-        predictor: gives the maps; it knows which.
-        batch_tokens: tokens per batch of the encoder.
-        long: what happens to records beyond the encoder's limit.
-        reject: called with the error of a record that cannot be used.
-        tell: called with a message before an RNA goes in windows.
-    """
-
-    def usable() -> Iterator[SequenceRecord]:
-        for record in records:
-            try:
-                plan = predictor.plan(len(record.sequence))
-                check_memory(record, plan, predictor.max_bytes, tell, doing="predicting")
-            except InputError as error:
-                reject(error)
-            else:
-                predictor.foresee(record)
-                yield record
-
-    encoded = encode(usable(), encoder, runtime, batch_tokens=batch_tokens, long=long, reject=reject)
-    for chunk in read_ahead(encoded, lambda one: len(one.record.sequence) ** 2, PAIRS_PER_BATCH):
-        found: list[Maps] = [(None, None, None)] * len(chunk)
-        for group in buckets([len(one.record.sequence) ** 2 for one in chunk], PAIRS_PER_BATCH, small=FEW_PAIRS):
-            for k, maps in zip(group, predictor([chunk[k] for k in group]), strict=True):
-                found[k] = maps
-        for one, maps in zip(chunk, found, strict=True):
-            yield TertiaryMaps(one.record, *maps)

@@ -8,16 +8,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from rnafm_cli.encoder.embed import encode
 from rnafm_cli.encoder.model import NamedModel
 from rnafm_cli.errors import UsageError
 from rnafm_cli.io.pair_probabilities import read_pair_probabilities
 from rnafm_cli.rna import thermo
 from rnafm_cli.rna.records import SequenceRecord
-from rnafm_cli.structure.evidence import Evidence, ReactivityProfiles
-from rnafm_cli.structure.fold import load_pair_predictor, prior_cell_bytes
+from rnafm_cli.structure.evidence import ReactivityProfiles
+from rnafm_cli.structure.fold import load_fold_predictor
 from rnafm_cli.structure.plan import check_memory, default_max_memory, plan_pairs
-from rnafm_cli.structure.prior import Priors
+from rnafm_cli.structure.predict import Query, prior_cell_bytes
+from rnafm_cli.structure.prior import prior_of
 
 __all__ = ["COMPUTED", "StructureSource", "structure_source"]
 
@@ -90,7 +90,7 @@ def structure_source(
 class _Thermodynamic(StructureSource):
     def __init__(self, max_bytes: int | None) -> None:
         super().__init__("thermo")
-        self._priors, self._max_bytes = Priors(thermo.TURNER), max_bytes or default_max_memory()
+        self._max_bytes = max_bytes or default_max_memory()
 
     def _find(self, record: SequenceRecord) -> NDArray[np.floating]:
         length = len(record.sequence)
@@ -98,20 +98,18 @@ class _Thermodynamic(StructureSource):
             length, self._max_bytes, cell_bytes=0, prior_cell_bytes=prior_cell_bytes(length), windows=False
         )
         check_memory(record, plan, self._max_bytes, None)
-        return _unpaired(self._priors.of(record, Evidence()))
+        return _unpaired(prior_of(record.sequence, thermo.TURNER))
 
 
 class _Folded(StructureSource):
     def __init__(self, model: NamedModel, max_bytes: int | None, warn: Callable[[str], None]) -> None:
         super().__init__("fold")
-        self._model = model
-        self._predictor = load_pair_predictor(model, prior=True, warn=warn, max_bytes=max_bytes)
+        self._predictor = load_fold_predictor(model, warn=warn, max_bytes=max_bytes)
 
     def _find(self, record: SequenceRecord) -> NDArray[np.floating]:
-        plan = self._predictor.plan(len(record.sequence), Evidence())
-        check_memory(record, plan, self._predictor.max_bytes, None)
-        encoded = list(encode([record], self._model.encoder_for("fold"), self._model.runtime))
-        return _unpaired(self._predictor(encoded, [Evidence()])[0])
+        query = Query(record)
+        check_memory(record, self._predictor.plan(query), self._predictor.max_bytes, None)
+        return _unpaired(self._predictor([query])[0].probs_LL)
 
 
 class _Stored(StructureSource):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,9 +20,10 @@ from rnafm_cli.rna.decode import DecodeOptions
 from rnafm_cli.rna.pairs import are_canonical
 from rnafm_cli.rna.records import SequenceRecord
 from rnafm_cli.structure.evidence import Evidence
-from rnafm_cli.structure.fold import Fold, GuidedPredictor, PairPredictor, ResNetPredictor, fold
+from rnafm_cli.structure.fold import Fold, FoldPredictor, GuidedPredictor, ResNetPredictor, fold
 from rnafm_cli.structure.pair import PairConfig, PairHead
 from rnafm_cli.structure.plan import DECODING_BYTES, NARROWEST_WINDOW, PROCESS_BYTES, plan_pairs, stitch
+from rnafm_cli.structure.predict import Query
 
 RUNTIME = Runtime.create("cpu")
 KNOT = SequenceRecord("knot", "GCGCGAGGCCACGCGCAAGGCCAAAA")
@@ -38,7 +40,9 @@ def tiny() -> Encoder:
     return Encoder(ENCODER_PRESETS["rnafm-tiny"]).eval()
 
 
-def guided(encoder: Encoder, *, prior: bool, trained: bool = False, max_bytes: int = 10**12) -> GuidedPredictor:
+def guided(
+    encoder: Encoder, *, prior: bool, trained: bool = False, max_bytes: int = 10**12, **more: Any
+) -> GuidedPredictor:
     torch.manual_seed(1)
     config = PairConfig(
         embedding=encoder.config.width, width=8, channels=8, dilations=(1, 2), heads=2, fine=4, axial_every=2
@@ -48,20 +52,20 @@ def guided(encoder: Encoder, *, prior: bool, trained: bool = False, max_bytes: i
         with torch.no_grad():
             for parameter in head.parameters():
                 parameter.add_(0.2 * torch.randn_like(parameter))
-    return GuidedPredictor(head, RUNTIME, prior=prior, max_bytes=max_bytes)
+    parameters = head.config.parameters if prior else None
+    return GuidedPredictor(head, RUNTIME, encoder=encoder, parameters=parameters, max_bytes=max_bytes, **more)
 
 
-def folds(rnas: Iterable[SequenceRecord], encoder: Encoder, predictor: PairPredictor, **more: object) -> list[Fold]:
-    return list(fold(rnas, encoder, predictor, RUNTIME, **more))  # type: ignore[arg-type]
+def folds(rnas: Iterable[SequenceRecord], predictor: FoldPredictor, **more: Any) -> list[Fold]:
+    return list(fold(rnas, predictor, **more))
 
 
 def test_order_and_batches_change_nothing(tiny: Encoder) -> None:
     rnas = records([30, 7, 90, 1, 30, 61])
-    predictor = guided(tiny, prior=False, trained=True)
-    together = folds(rnas, tiny, predictor)
+    together = folds(rnas, guided(tiny, prior=False, trained=True))
     assert [one.record for one in together] == rnas
     for one in together:
-        (alone,) = folds([one.record], tiny, predictor, batch_tokens=10)
+        (alone,) = folds([one.record], guided(tiny, prior=False, trained=True, batch_tokens=10))
         np.testing.assert_allclose(one.probs_LL, alone.probs_LL, atol=1e-5)
         assert 0.0 <= one.expected_accuracy <= 1.0
         assert one.pair_confidence is None or 0.0 < one.pair_confidence <= 1.0
@@ -74,7 +78,7 @@ def test_forced_pairs_and_forced_gaps_are_kept(tiny: Encoder, prior: bool) -> No
         pytest.importorskip("RNA")
     constraint = "xx((..[[[[..)).....]]]]..."[:18] + "]]]]...."
     predictor = guided(tiny, prior=prior)
-    (found,) = folds([KNOT], tiny, predictor, evidence_of=lambda record: Evidence(constraint))
+    (found,) = folds([KNOT], predictor, evidence_of=lambda record: Evidence(constraint))
     pairs = set(map(tuple, found.pairs.tolist()))
     assert {(2, 13), (3, 12), (6, 21), (7, 20), (8, 19), (9, 18)} <= pairs
     assert not {0, 1} & set(found.pairs.ravel().tolist())
@@ -83,10 +87,10 @@ def test_forced_pairs_and_forced_gaps_are_kept(tiny: Encoder, prior: bool) -> No
 def test_the_official_head_takes_constraints_and_no_reactivities(tiny: Encoder) -> None:
     torch.manual_seed(0)
     head = PairResNet(PairResNetConfig(width=tiny.config.width, reduced=8, channels=8, blocks=2)).eval()
-    predictor = ResNetPredictor(head, RUNTIME)
+    predictor = ResNetPredictor(head, RUNTIME, encoder=tiny, options=DecodeOptions(decoder="upstream"))
     assert not predictor.takes_reactivities
     known = Evidence("(........................)")
-    (found,) = folds([KNOT], tiny, predictor, options=DecodeOptions(decoder="upstream"), evidence_of=lambda r: known)
+    (found,) = folds([KNOT], predictor, evidence_of=lambda r: known)
     assert [0, 25] in found.pairs.tolist()
 
 
@@ -96,7 +100,7 @@ def test_reactive_bases_open(tiny: Encoder) -> None:
     reactivities = np.full(len(hairpin), np.nan)
     reactivities[:6] = 3.0
     free, probed = (
-        folds([hairpin], tiny, guided(tiny, prior=True), evidence_of=lambda r, known=known: known)[0].probs_LL
+        folds([hairpin], guided(tiny, prior=True), evidence_of=lambda r, known=known: known)[0].probs_LL
         for known in (Evidence(), Evidence(reactivities=reactivities))
     )
     assert probed[:6].sum() < free[:6].sum() - 1
@@ -117,7 +121,6 @@ def test_impossible_constraints_are_refused_by_record(tiny: Encoder, constraint:
     rnas = [KNOT, SequenceRecord("next", "GGGGAAAACCCC")]
     found = folds(
         rnas,
-        tiny,
         guided(tiny, prior=False),
         evidence_of=lambda record: Evidence(constraint if record is KNOT else None),
         reject=lambda error: seen.append(error.message),
@@ -129,7 +132,7 @@ def test_impossible_constraints_are_refused_by_record(tiny: Encoder, constraint:
 def test_too_long_for_the_memory_is_refused_before_work(tiny: Encoder) -> None:
     long = SequenceRecord("huge", "A" * 100_000)
     with pytest.raises(InputError, match="'huge': folding 100000 nt takes about .* GB and the limit is 4.0 GB"):
-        folds([long], tiny, guided(tiny, prior=True, max_bytes=4 * 10**9))
+        folds([long], guided(tiny, prior=True, max_bytes=4 * 10**9))
 
 
 def test_windows_give_nearly_what_the_whole_map_gives(tiny: Encoder) -> None:
@@ -137,10 +140,10 @@ def test_windows_give_nearly_what_the_whole_map_gives(tiny: Encoder) -> None:
     (rna,) = records([700], seed=3)
     told: list[str] = []
     small = guided(tiny, prior=True, max_bytes=750_000_000)
-    assert small.plan(700, Evidence()).window == NARROWEST_WINDOW
-    (whole,) = folds([rna], tiny, guided(tiny, prior=True), tell=told.append)
+    assert small.plan(Query(rna)).window == NARROWEST_WINDOW
+    (whole,) = folds([rna], guided(tiny, prior=True), tell=told.append)
     assert told == []
-    (pieced,) = folds([rna], tiny, small, tell=told.append)
+    (pieced,) = folds([rna], small, tell=told.append)
     assert "windows of 512 nt" in told[0]
     np.testing.assert_allclose(pieced.probs_LL, pieced.probs_LL.T, atol=1e-6)
     assert pieced.probs_LL.sum(axis=1).max() <= 1 + 1e-4

@@ -6,7 +6,8 @@ import pytest
 
 from rnafm_cli.io.fasta import clean_record
 from rnafm_cli.model import load_model
-from rnafm_cli.structure.tertiary import load_tertiary_predictor, predict_tertiary
+from rnafm_cli.structure.predict import predict
+from rnafm_cli.structure.tertiary import load_tertiary_predictor
 from rnafm_cli.weights.files import read_card
 from rnafm_cli.weights.store import shipped_dir
 
@@ -29,7 +30,7 @@ def test_the_acceptor_stem_of_a_trna() -> None:
     model = load_model()
     predictor = load_tertiary_predictor(model, TASKS, prior=True, warn=pytest.fail)
     record = clean_record("tRNA", TRNA)
-    (maps,) = predict_tertiary([record], model.encoder, predictor, model.runtime)
+    (maps,) = predict([record], predictor)
     assert maps.contact_LL is not None and maps.distance_LL is not None
     for i, j in ACCEPTOR:
         assert maps.contact_LL[i, j] > 0.5

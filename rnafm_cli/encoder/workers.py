@@ -1,0 +1,222 @@
+"""Processes that each work on whole batches with one thread: no core waits for another at a barrier.
+
+They are copies of this process (fork) and so hold its models already. Where a process cannot be copied, or only one
+CPU may be used, the work is done here.
+"""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import torch
+
+from rnafm_cli.errors import RnafmError
+
+__all__ = ["usable_cpus", "worked"]
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+_AHEAD = 2
+"""Batches in hand for each process: one being worked on, one waiting."""
+_PATIENCE = 0.02
+"""Seconds after which a task counts as the only one to be seen."""
+
+_work: Callable[[Any], Any] | None = None
+"""What the copies do; set before they are made."""
+
+
+def usable_cpus() -> int:
+    """CPUs that this process may use: its affinity, and the quota of its container."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = _QUOTA.read_text().split()
+        count = min(count, max(1, math.ceil(int(quota) / int(period))))
+    except (OSError, ValueError):
+        pass
+    return count
+
+
+def worked(
+    work: Callable[[Task], Result],
+    tasks: Iterable[Task],
+    *,
+    processes: int,
+    alone: Callable[[Task], bool] = lambda task: False,
+) -> Iterator[Result]:
+    """Yield ``work(task)`` for every task, in their order, each as soon as it and those before it are done.
+
+    Tasks are read ahead by a thread, so that a slow source does not hold results back. A task that comes when there is
+    no other to be seen is done here: a few RNAs need no copies of this process.
+
+    Args:
+        work: must not depend on what it did before.
+        processes: how many work at a time.
+        alone: tasks that need all the memory there is: done here while the others rest.
+
+    Raises:
+        RnafmError: when a process is lost, and whatever ``work`` and the source of the tasks raise.
+    """
+    if processes < 2 or "fork" not in multiprocessing.get_all_start_methods():
+        yield from map(work, tasks)
+        return
+    feed: _Feed[Task] = _Feed(tasks, _AHEAD * processes)
+    waiting: deque[Future[Result]] = deque()
+    pool: ProcessPoolExecutor | None = None
+    try:
+        while feed.open or waiting:
+            if waiting and (waiting[0].done() or not feed.open):
+                yield waiting.popleft().result()
+                feed.taken()
+                continue
+            task = feed.next(None if waiting or feed.seen == 0 else _PATIENCE)
+            if task is None:
+                continue
+            if pool is None and (feed.is_last or alone(task) or (pool := _pool(work, processes)) is None):
+                yield work(task)
+                feed.taken()
+            elif alone(task):
+                while waiting:
+                    yield waiting.popleft().result()
+                    feed.taken()
+                yield work(task)
+                feed.taken()
+            else:
+                assert pool is not None
+                future = pool.submit(_do, task)
+                future.add_done_callback(feed.wake)
+                waiting.append(future)
+    except BrokenProcessPool as error:
+        raise RnafmError(
+            "a process that worked beside this one was ended, perhaps because memory ran out",
+            hint="lower --max-memory, or use -j 1",
+        ) from error
+    finally:
+        feed.close()
+        if pool is not None:
+            pool.shutdown(wait=False, cancel_futures=True)
+    if feed.failure is not None:
+        raise feed.failure
+
+
+class _Feed(Generic[Task]):
+    """Tasks read ahead by a thread, and a place to wait for one of them or for a result."""
+
+    def __init__(self, tasks: Iterable[Task], ahead: int) -> None:
+        self.failure: BaseException | None = None
+        self.seen = 0
+        self._events: queue.SimpleQueue[tuple[Task] | None] = queue.SimpleQueue()
+        self._room = threading.Semaphore(ahead)
+        self._ended = self._closed = False
+        self._unseen = 0
+        threading.Thread(target=self._read, args=(tasks,), daemon=True).start()
+
+    @property
+    def open(self) -> bool:
+        """Whether tasks may still come."""
+        return not self._ended or self._unseen > 0
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the task just taken is the only one there is so far, after a moment's patience."""
+        if self.seen > 1:
+            return False
+        until = time.monotonic() + _PATIENCE
+        while not self._ended and not self._unseen and time.monotonic() < until:
+            time.sleep(0.001)
+        return not self._unseen
+
+    def next(self, patience: float | None) -> Task | None:
+        """The next task; None when a result is there instead, the tasks have ended, or the patience has."""
+        try:
+            event = self._events.get(timeout=patience)
+        except queue.Empty:
+            return None
+        if event is None:
+            return None
+        self._unseen -= 1
+        self.seen += 1
+        return event[0]
+
+    def wake(self, future: object = None) -> None:
+        """End a wait: something else has happened."""
+        self._events.put(None)
+
+    def taken(self) -> None:
+        """A result went out: one more task may be read."""
+        self._room.release()
+
+    def close(self) -> None:
+        """Read no more."""
+        self._closed = True
+        self._room.release()
+
+    def _read(self, tasks: Iterable[Task]) -> None:
+        try:
+            for task in tasks:
+                self._unseen += 1
+                self._events.put((task,))
+                self._room.acquire()
+                if self._closed:
+                    return
+        except BaseException as error:
+            self.failure = error
+        finally:
+            self._ended = True
+            self.wake()
+
+
+def _pool(work: Callable[[Any], Any], processes: int) -> ProcessPoolExecutor | None:
+    """Copies of this process; None where the system does not allow them."""
+    global _work
+    _work = work
+    pool = ProcessPoolExecutor(
+        processes, mp_context=multiprocessing.get_context("fork"), initializer=_begin, initargs=(os.getpid(),)
+    )
+    # A copy closes its stdin, for which it would wait forever while a thread here reads.
+    stdin, sys.stdin = sys.stdin, None
+    try:
+        pool.submit(_ready).result()
+    except (OSError, BrokenProcessPool, RuntimeError):
+        pool.shutdown(wait=False)
+        return None
+    finally:
+        sys.stdin = stdin
+    return pool
+
+
+def _begin(parent: int) -> None:
+    # Ctrl-C goes to every process of the terminal; these end when the one that asks does.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    torch.set_num_threads(1)
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os._exit(1)
+
+
+def _ready() -> None:
+    pass
+
+
+def _do(task: Any) -> Any:
+    assert _work is not None
+    return _work(task)

@@ -1,0 +1,89 @@
+"""Work shared out to copies of this process: order, failures, tasks that are done alone."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from rnafm_cli.encoder.workers import usable_cpus, worked
+from rnafm_cli.errors import InputError, RnafmError
+
+
+def where(number: int) -> tuple[int, int]:
+    time.sleep(0.02 * (number % 3))
+    return number, os.getpid()
+
+
+def test_results_come_in_order_from_other_processes() -> None:
+    found = list(worked(where, range(12), processes=2))
+    assert [number for number, _ in found] == list(range(12))
+    assert os.getpid() not in {process for _, process in found}
+
+
+def test_a_single_task_and_a_single_process_stay_here() -> None:
+    assert list(worked(where, [5], processes=2)) == [(5, os.getpid())]
+    assert {process for _, process in worked(where, range(4), processes=1)} == {os.getpid()}
+
+
+def test_large_tasks_are_done_here_while_the_others_rest() -> None:
+    found = list(worked(where, range(9), processes=2, alone=lambda number: number == 4))
+    assert [number for number, _ in found] == list(range(9))
+    assert found[4][1] == os.getpid()
+
+
+def fails(number: int) -> int:
+    if number == 3:
+        raise InputError("record 3: is bad", hint="mend it")
+    return number
+
+
+def test_what_was_done_before_a_failure_comes_out() -> None:
+    found = []
+    with pytest.raises(InputError, match="record 3") as caught:
+        for number in worked(fails, range(9), processes=2):
+            found.append(number)
+    assert found == [0, 1, 2]
+    assert caught.value.hint == "mend it"
+
+
+def test_a_source_that_fails_delivers_what_came_before() -> None:
+    def source() -> Iterator[int]:
+        yield from range(5)
+        raise InputError("line 6: is torn")
+
+    found = []
+    with pytest.raises(InputError, match="line 6"):
+        for number, _ in worked(where, source(), processes=2):
+            found.append(number)
+    assert found == list(range(5))
+
+
+def dies(number: int) -> int:
+    if number == 2:
+        os._exit(9)
+    return number
+
+
+def test_a_lost_process_is_told() -> None:
+    with pytest.raises(RnafmError, match="was ended"):
+        list(worked(dies, range(6), processes=2))
+
+
+def test_results_do_not_wait_for_a_slow_source() -> None:
+    def source() -> Iterator[int]:
+        yield from (0, 1, 2)
+        time.sleep(1.5)
+        yield 3
+
+    results = worked(where, source(), processes=2)
+    started = time.monotonic()
+    assert [next(results)[0] for _ in range(3)] == [0, 1, 2]
+    assert time.monotonic() - started < 1.4
+    assert [number for number, _ in results] == [3]
+
+
+def test_usable_cpus_are_at_least_one_and_no_more_than_the_affinity() -> None:
+    assert 1 <= usable_cpus() <= (os.cpu_count() or 1)
