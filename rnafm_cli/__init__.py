@@ -10,10 +10,14 @@ Names load on first use, so importing the package costs nothing.
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+# Read by OpenMP when torch is loaded: threads that wait for others leave the core to whoever has work.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 __all__ = ["Model", "RnafmError", "SequenceRecord", "__version__", "annotate", "load_model", "read_fasta"]
 
