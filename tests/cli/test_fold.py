@@ -468,3 +468,17 @@ def test_rnaplot_takes_it(rnafm: Command, tmp_path: Path) -> None:
 
 def test_rnafold_takes_it_as_constraint(rnafm: Command, tmp_path: Path) -> None:
     assert len(piped(rnafm, tmp_path, "RNAfold", "-C", "--noPS").splitlines()) == 12
+
+
+def test_the_family_is_named_and_can_be_left_out(rnafm: Command) -> None:
+    trna = ">tRNA\nGCGGAUUUAGCUCAGUUGGGAGAGCGCCAGACUGAAGAUCUGGAGGUCCUGUGUUCGAUCCACAGAAUUCGCACCA\n"
+    scored = rnafm("fold", "--score", "-v", stdin=trna)
+    assert "family=RF00005 name=tRNA evalue=" in scored.stdout
+    assert "tRNA: RF00005 tRNA, bases 1 to" in scored.stderr
+    (row,) = map(json.loads, rnafm("fold", "--format", "jsonl", stdin=trna).stdout.splitlines())
+    assert row["families"][0]["accession"] == "RF00005" and row["families"][0]["start"] == 1
+    assert "family=" not in rnafm("fold", "--score", "--no-families", stdin=trna).stdout
+    refused = rnafm("fold", "--families", "shipped", "--no-families", stdin=trna)
+    assert refused.returncode == 2 and "contradict" in refused.stderr
+    missing = rnafm("fold", "--families", "nowhere.lib", stdin=trna)
+    assert missing.returncode == 4 and "nowhere.lib" in missing.stderr
