@@ -420,6 +420,12 @@ def fold(
         Path | None,
         typer.Option("--families", metavar="FILE", help="Measure on this file's rows of the held-out families too."),
     ] = None,
+    seeds: Annotated[
+        Path | None,
+        typer.Option(
+            "--seeds", metavar="STOCKHOLM", help="Family alignments: learn to fold by what is known of families."
+        ),
+    ] = None,
     model: options.Model = "rnafm-mini",
     encoder: EncoderUse = None,
     init_from: InitFrom = None,
@@ -428,6 +434,7 @@ def fold(
     overrides: Overrides = None,
     max_minutes: MaxMinutes = None,
     name: ModelName = "fold",
+    device: options.Device = options.DeviceChoice.auto,
     threads: options.Threads = None,
     weights_dir: options.WeightsDir = None,
     quiet: options.Quiet = False,
@@ -441,12 +448,15 @@ def fold(
     The folder of the run receives a checkpoint every few minutes (also on Ctrl-C and SIGTERM; the same command goes
     on from it), metrics.csv, scores.csv and, as the best measured so far, best.safetensors with its card.
     """
+    from rnafm_cli.encoder.runtime import Runtime
     from rnafm_cli.structure.fold_data import FoldFiles
     from rnafm_cli.structure.fold_task import FoldRun, run_fold
     from rnafm_cli.training.recipe_files import load_recipe
     from rnafm_cli.training.recipes import FoldRecipe
 
-    files = FoldFiles(train=tuple(train), partners=tuple(partner or ()), dev=tuple(dev or ()), families=families)
+    files = FoldFiles(
+        train=tuple(train), partners=tuple(partner or ()), dev=tuple(dev or ()), families=families, seeds=seeds
+    )
     run = FoldRun(
         files=files,
         recipe=load_recipe(FoldRecipe, recipe, with_encoder(overrides, encoder)),
@@ -459,5 +469,6 @@ def fold(
         prior_cache=prior_cache,
         max_minutes=max_minutes,
         threads=threads,
+        device=str(Runtime.create(device.value, threads=threads).device),
     )
     _tell(run_fold(run, report=console.info, progress=_progress), "mean F1")

@@ -18,8 +18,9 @@ from rnafm_cli.rna.chains import Chain
 from rnafm_cli.rna.pairs import are_canonical, pairs_to_partners
 from rnafm_cli.rna.records import StructureRecord
 from rnafm_cli.rna.thermo import pair_probabilities
-from rnafm_cli.structure.pair import INPUTS, MIN_DISTANCE, PairInputs
-from rnafm_cli.structure.prior_cache import PriorCache, SparsePairs
+from rnafm_cli.structure.pair import INPUTS, MIN_DISTANCE, PairInputs, padded, pair_inputs
+from rnafm_cli.structure.prior_cache import PriorCache
+from rnafm_cli.structure.training_templates import RecordTemplates
 from rnafm_cli.training.recipes import FoldVariation, Sampling, Variation
 
 __all__ = [
@@ -111,6 +112,7 @@ def collate(
     records: Sequence[StructureRecord],
     cache: PriorCache | None,
     *,
+    templates: RecordTemplates | None = None,
     noncanonical: str,
     variation: FoldVariation | None = None,
     rng: np.random.Generator | None = None,
@@ -119,43 +121,39 @@ def collate(
 
     Args:
         cache: pair probabilities of the records; None for a batch without the prior.
+        templates: what families say of the records; None for a batch without.
         variation: what is changed or withheld at random; the sequence stays where everything else is withheld.
         rng: needed for that.
     """
     records = list(records)
-    priors: list[SparsePairs | np.ndarray | None] = [None] * len(records)
+    priors: list[np.ndarray] = []
+    known = [templates.of(record.sequence) if templates is not None else None for record in records]
     for k, record in enumerate(records):
         drawn = variation is not None and rng is not None and rng.random() < variation.mutate
         if drawn and variation and rng and len(record.sequence) <= variation.mutate_longest:
-            records[k] = mutate(record, variation.mutate_rate * rng.random(), rng)
+            records[k], known[k] = mutate(record, variation.mutate_rate * rng.random(), rng), None
             if cache is not None:
-                priors[k] = pair_probabilities(records[k].sequence, parameters=cache.parameters)
-        elif cache is not None:
-            priors[k] = cache.of(record.sequence)
+                priors.append(pair_probabilities(records[k].sequence, parameters=cache.parameters))
+            continue
+        if cache is not None:
+            priors.append(cache.of(record.sequence).dense(len(record.sequence)))
+        if templates is not None and variation and rng and known[k] is not None:
+            close = record.sequence in templates.close
+            if rng.random() < (variation.drop_close_template if close else variation.drop_template):
+                known[k] = None
 
-    lengths = [len(record.sequence) for record in records]
-    widest = max(lengths) + max(lengths) % 2
-    letters_BL = np.zeros((len(records), widest), dtype=np.int64)
+    sequences = [record.sequence for record in records]
+    inputs = padded(pair_inputs(sequences, priors=priors if cache is not None else None, templates=known), 2)
+    widest = inputs.letters_BL.shape[1]
     target_BL = np.full((len(records), widest), _IGNORED, dtype=np.int64)
-    prior_BLL = np.zeros((len(records), widest, widest), dtype=np.float32) if cache is not None else None
-    for k, (record, length) in enumerate(zip(records, lengths, strict=True)):
-        letters_BL[k, :length] = letter_codes(record.sequence)
+    for row_L, record in zip(target_BL, records, strict=True):
         partners = target_partners(record, noncanonical=noncanonical)
-        target_BL[k, :length] = np.where(partners == -1, widest, partners)
-        prior = priors[k]
-        if prior_BLL is not None and prior is not None:
-            prior_BLL[k, :length, :length] = prior if isinstance(prior, np.ndarray) else prior.dense(length)
-
-    inputs = PairInputs(
-        torch.tensor(lengths),
-        torch.from_numpy(letters_BL),
-        prior_BLL=None if prior_BLL is None else torch.from_numpy(prior_BLL),
-    )
+        row_L[: len(partners)] = np.where(partners == -1, widest, partners)
     if variation is not None and rng is not None:
         shown = rng.random((3, len(records))) >= _shares(variation)
         shown[1] |= ~shown.any(axis=0)
         inputs.has_embedding_B, inputs.has_sequence_B, inputs.has_prior_B = map(torch.from_numpy, shown)
-    return PairBatch(inputs, torch.from_numpy(target_BL), [record.sequence for record in records])
+    return PairBatch(inputs, torch.from_numpy(target_BL), sequences)
 
 
 @dataclass(frozen=True)

@@ -29,11 +29,10 @@ from rnafm_cli.rna.metrics import CONTACT_METRICS, DISTANCE_METRICS, score_conta
 from rnafm_cli.rna.records import SequenceRecord
 from rnafm_cli.structure.baselines import DistanceTable, spread_probabilities
 from rnafm_cli.structure.batches import Example
-from rnafm_cli.structure.fold_task import fold_head_of
-from rnafm_cli.structure.pair import PairConfig
+from rnafm_cli.structure.fold_task import Start, fold_head_of
 from rnafm_cli.structure.tertiary_data import ChainSet, chains_sha256, load_chains, prepare_examples
 from rnafm_cli.structure.tertiary_head import TertiaryConfig, TertiaryHead
-from rnafm_cli.structure.tertiary_task import PredictedMaps, Start, TertiaryTask, soft_maps
+from rnafm_cli.structure.tertiary_task import PredictedMaps, TertiaryTask, soft_maps
 from rnafm_cli.training.recipes import TertiaryRecipe
 from rnafm_cli.training.trainer import CHECKPOINT, Trainer
 from rnafm_cli.weights.files import Card, load_model_file
@@ -366,14 +365,14 @@ class _Work:
         self._start_sha256: str | None = None
         if run.init_from is None:
             return None
-        tensors, card = fold_head_of(run.init_from, run.weights_dir)
-        if encoder_read_by(card) != self._encoder_sha256:
+        start, card = fold_head_of(run.init_from, run.weights_dir)
+        if start.config.embedding and encoder_read_by(card) != self._encoder_sha256:
             raise WeightsError(
                 f"{run.init_from}: its fold head was trained on another encoder than {run.model or 'none'}",
                 hint="give its own encoder with --model",
             )
         self._start_sha256 = card.weights_sha256
-        return Start(PairConfig.from_dict(card.config), tensors)
+        return start
 
     def _baseline(self, data: ChainSet) -> None:
         """Scores of the free guess on the same folds, before anything is trained."""

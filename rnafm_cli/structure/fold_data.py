@@ -189,12 +189,14 @@ class FoldFiles:
         partners: files that are the published training partners of ``dev``: filtered against held-out families only.
         dev: development files; a share of the training clusters if there are none.
         families: file whose held-out families make up the development set ``newfam``.
+        seeds: Stockholm file of alignments that say what is known of families.
     """
 
     train: tuple[Path, ...]
     partners: tuple[Path, ...] = ()
     dev: tuple[Path, ...] = ()
     families: Path | None = None
+    seeds: Path | None = None
 
 
 @dataclass

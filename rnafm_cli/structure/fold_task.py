@@ -26,9 +26,10 @@ from rnafm_cli.rna.decode import DecodeOptions, decode
 from rnafm_cli.rna.metrics import FoldScore, score_fold, summarise
 from rnafm_cli.rna.records import StructureRecord
 from rnafm_cli.structure.batches import collate, draw_batches
-from rnafm_cli.structure.fold_data import FoldData, FoldFiles, assemble
-from rnafm_cli.structure.pair import PairConfig, PairHead, PairLogits, pair_probabilities
+from rnafm_cli.structure.fold_data import FoldData, FoldFiles, assemble, shipped_dev_families
+from rnafm_cli.structure.pair import INPUTS, PairConfig, PairHead, PairLogits, pair_probabilities
 from rnafm_cli.structure.prior_cache import PriorCache
+from rnafm_cli.structure.training_templates import RecordTemplates, record_templates
 from rnafm_cli.training.recipes import FoldRecipe, FoldRunSection, PairSection
 from rnafm_cli.training.trainer import Outcome, Scored, Task, Trainer, seed_torch
 from rnafm_cli.weights.files import Card
@@ -38,6 +39,7 @@ __all__ = [
     "ALL_INPUTS",
     "FoldRun",
     "FoldTask",
+    "Start",
     "begin_from",
     "fold_head_of",
     "head_config",
@@ -50,7 +52,8 @@ __all__ = [
 ]
 
 
-ALL_INPUTS = frozenset({"embedding", "sequence", "prior"})
+_INPUTS = (*INPUTS, "template")
+ALL_INPUTS = frozenset(_INPUTS)
 _GAMMAS = (1.0, 1.5, 2.0, 3.0)
 """Weights of pairs against unpaired bases in the decoder among which a measurement chooses."""
 _VALUES = ("precision", "recall", "f1", "relaxed_f1", "micro_f1")
@@ -114,6 +117,7 @@ class FoldTask(Task):
 
     Args:
         cache: pair probabilities, of the development records at least; None for a head without the prior.
+        templates: what families say of all records; None for a head without.
         encoder: None for a head without embeddings.
         start: tensors of a head to begin with.
     """
@@ -128,23 +132,28 @@ class FoldTask(Task):
         data: FoldData,
         cache: PriorCache | None,
         *,
+        templates: RecordTemplates | None = None,
         encoder: Encoder | None = None,
-        start: dict[str, Tensor] | None = None,
+        start: Start | None = None,
         report: Report = lambda line: None,
     ) -> None:
         self._recipe, self._data, self._cache, self._start, self._report = recipe, data, cache, start, report
+        self._templates = templates
         self._encoder = None if encoder is None else encoder.requires_grad_(False).eval()
         self._dev = measured_records(data.dev, recipe.run)
         self._lengths, self.rows_sha256 = data.lengths, data.sha256()
-        there = {"embedding": encoder is not None, "sequence": True, "prior": cache is not None}
-        self._inputs = tuple(name for name, given in there.items() if given)
+        given = {"embedding": encoder is not None, "prior": cache is not None, "template": templates is not None}
+        self._inputs = frozenset(name for name in _INPUTS if given.get(name, True))
 
     def new_head(self) -> PairHead:
         """A head of the recipe's size, or the one to begin with."""
         width = 0 if self._encoder is None else self._encoder.config.width
-        head = PairHead(head_config(self._recipe.head, width, inputs=self._inputs))
-        if self._start is not None:
-            self._report(begin_from(head, self._start))
+        # A head that knew families before goes on to read them.
+        before = self._start.config.inputs if self._start is not None else ()
+        inputs = [name for name in _INPUTS if name in self._inputs or (name == "template" and name in before)]
+        head = PairHead(head_config(self._recipe.head, width, inputs=inputs))
+        if self._start is not None and self._start.tensors is not None:
+            self._report(begin_from(head, self._start.tensors))
         return head
 
     def batches(self, rng: np.random.Generator) -> list[np.ndarray]:
@@ -159,6 +168,7 @@ class FoldTask(Task):
         batch = collate(
             [self._data.train[k] for k in rows],
             self._cache,
+            templates=self._templates,
             noncanonical=self._recipe.data.noncanonical,
             variation=self._recipe.variation,
             rng=rng,
@@ -175,7 +185,7 @@ class FoldTask(Task):
         }
 
     def measure(self, head: nn.Module, encoder: Encoder | None) -> Scored:
-        """Fold all sets with and without the prior, each with the decoder's gamma of the highest mean F1.
+        """Fold all sets with all inputs, without the prior and without families, each with the best of four gammas.
 
         The score is the mean over the sets of strict macro F1 with all inputs.
         """
@@ -183,8 +193,8 @@ class FoldTask(Task):
         ways = [DecodeOptions(gamma=gamma) for gamma in _GAMMAS]
         measured: list[Scored] = []
         rows = []
-        without = ALL_INPUTS - {"prior"}
-        for inputs in (ALL_INPUTS, without) if self._cache is not None else (without,):
+        withheld = [name for name in ("prior", "template") if name in self._inputs]
+        for inputs in (self._inputs, *(self._inputs - {name} for name in withheld)):
             label = "+".join(sorted(inputs))
             found = {}
             for name, records in self._dev.items():
@@ -193,6 +203,7 @@ class FoldTask(Task):
                     encoder or self._encoder,
                     records,
                     self._cache,
+                    templates=self._templates,
                     inputs=inputs,
                     options=ways,
                     bf16=self._recipe.run.bf16,
@@ -246,6 +257,7 @@ def score_head(
     records: Sequence[StructureRecord],
     cache: PriorCache | None,
     *,
+    templates: RecordTemplates | None = None,
     inputs: frozenset[str] = ALL_INPUTS,
     options: Sequence[DecodeOptions] = (DecodeOptions(),),
     pair_budget: int = 400_000,
@@ -265,9 +277,16 @@ def score_head(
         part = [records[k] for k in group]
         sequences = [record.sequence for record in part]
         embeddings = embed_batch(encoder, sequences, bf16=bf16) if encoder and "embedding" in inputs else None
+        known = [templates.of(s) for s in sequences] if templates is not None and "template" in inputs else None
         priors = [cache[s].dense(len(s)) for s in sequences] if cache is not None and "prior" in inputs else None
         found = pair_probabilities(
-            head, sequences, embeddings=embeddings, priors=priors, use_sequence="sequence" in inputs, bf16=bf16
+            head,
+            sequences,
+            embeddings=embeddings,
+            priors=priors,
+            templates=known,
+            use_sequence="sequence" in inputs,
+            bf16=bf16,
         )
         for k, record, p_LL in zip(group, part, found, strict=True):
             for way, way_scores in zip(options, scores, strict=True):
@@ -328,8 +347,12 @@ def run_fold(run: FoldRun, *, report: Report, progress: Callable[[int, int], Non
         )
     if run.threads is not None:
         torch.set_num_threads(run.threads)
-    data = assemble(run.files, run.recipe, report=report)
-    recipe = with_steps(run.recipe, data)
+    recipe, start = run.recipe, None
+    if run.init_from is not None:
+        start, _ = fold_head_of(run.init_from, run.weights_dir)
+        recipe = dataclasses.replace(recipe, head=_section_of(start.config))
+    data = assemble(run.files, recipe, report=report)
+    recipe = with_steps(recipe, data)
     run.output.mkdir(parents=True, exist_ok=True)
     cache = None
     if run.prior:
@@ -343,13 +366,25 @@ def run_fold(run: FoldRun, *, report: Report, progress: Callable[[int, int], Non
         encoder.config.check_nucleotides(run.model)
         encoder.to(run.device)
         sha256 = card.weights_sha256
-    start = fold_head_of(run.init_from, run.weights_dir)[0] if run.init_from else None
-    task = FoldTask(recipe, data, cache, encoder=encoder, start=start, report=report)
+    seeds = run.files.seeds or (Path(recipe.data.seeds) if recipe.data.seeds else None)
+    known = None
+    if seeds is not None:
+        known = record_templates(
+            seeds,
+            [record.sequence for record in data.train],
+            [record.sequence for records in data.dev.values() for record in records],
+            families=shipped_dev_families() if recipe.data.hold_families else (),
+            cache=run.output / "templates.npz",
+            threads=torch.get_num_threads(),
+            report=report,
+        )
+    task = FoldTask(recipe, data, cache, templates=known, encoder=encoder, start=start, report=report)
     source = {
         "records": data.counts,
         "train": [path.name for path in (*run.files.train, *run.files.partners)],
         "dev": [path.name for path in run.files.dev],
         "families": [run.files.families.name] if run.files.families else [],
+        "seeds": [seeds.name] if seeds is not None else [],
     }
     trainer = Trainer(
         recipe,
@@ -376,8 +411,16 @@ def with_steps(recipe: FoldRecipe, data: FoldData) -> FoldRecipe:
     )
 
 
-def fold_head_of(name_or_file: str, weights_dir: Path | None) -> tuple[dict[str, Tensor], Card]:
-    """Tensors and card of a fold head, whatever its encoder.
+@dataclass(frozen=True)
+class Start:
+    """A pair head to begin with: its configuration, and its tensors; without them it only gives the shape."""
+
+    config: PairConfig
+    tensors: dict[str, Tensor] | None
+
+
+def fold_head_of(name_or_file: str, weights_dir: Path | None) -> tuple[Start, Card]:
+    """A fold head, whatever its encoder, and its card.
 
     Raises:
         WeightsError: when it cannot be had, or is something else.
@@ -385,4 +428,10 @@ def fold_head_of(name_or_file: str, weights_dir: Path | None) -> tuple[dict[str,
     tensors, card = load_component(name_or_file, "fold", weights_dir=weights_dir, any_encoder=True)
     if card.kind != "fold":
         raise WeightsError(f"{name_or_file}: is a model of kind '{card.kind}', not a fold head")
-    return tensors, card
+    return Start(PairConfig.from_dict(card.config), tensors), card
+
+
+def _section_of(config: PairConfig) -> PairSection:
+    """A recipe's section of the size of a head, with the energies that it knows."""
+    names = {field.name for field in dataclasses.fields(PairSection)} - {"blocks"}
+    return PairSection(**{name: getattr(config, name) for name in names}, blocks=len(config.dilations))

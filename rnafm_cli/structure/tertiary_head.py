@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from rnafm_cli.rna.chains import FARTHEST
 from rnafm_cli.structure.pair import PairConfig, PairHead, PairInputs, padded
-from rnafm_cli.structure.pair_map import PAIR_FEATURES, PairUNet, base_mask, coarsen, map_mask, refine
+from rnafm_cli.structure.pair_map import PairUNet, base_mask, coarsen, map_mask, refine
 from rnafm_cli.weights.files import known_values
 
 __all__ = [
@@ -111,8 +111,8 @@ class TertiaryHead(nn.Module):
         self.body = PairUNet(config.widths, blocks=config.blocks, dropout=config.dropout)
         self.norm = nn.LayerNorm(finest, bias=False)
         self.fine_in = nn.Linear(finest, 4 * config.fine)
-        self.fine = nn.Conv2d(config.fine + PAIR_FEATURES + EVIDENCE, config.fine, 3, padding=1)
-        self.patch = nn.Conv2d(PAIR_FEATURES + EVIDENCE, config.patch, 2 * REACH + 1, padding=REACH)
+        self.fine = nn.Conv2d(config.fine + config.pair.pair_features + EVIDENCE, config.fine, 3, padding=1)
+        self.patch = nn.Conv2d(config.pair.pair_features + EVIDENCE, config.patch, 2 * REACH + 1, padding=REACH)
         self.dropout = nn.Dropout2d(config.dropout)
         self.out = nn.Linear(config.fine + config.patch, outputs)
         self.direct = nn.Conv2d(EVIDENCE, outputs, 2 * REACH + 1, padding=REACH, bias=False)

@@ -19,7 +19,7 @@ from rnafm_cli.encoder.batches import buckets
 from rnafm_cli.encoder.runtime import mixed_precision
 from rnafm_cli.rna.chains import FARTHEST, LONG_RANGE, Chain
 from rnafm_cli.structure.batches import ChainBatch, Example, SoftMaps, collate_chains, draw_batches
-from rnafm_cli.structure.fold_task import head_config
+from rnafm_cli.structure.fold_task import Start, head_config
 from rnafm_cli.structure.pair import PairConfig, pair_inputs
 from rnafm_cli.structure.tertiary_data import chains_sha256
 from rnafm_cli.structure.tertiary_head import (
@@ -36,7 +36,6 @@ from rnafm_cli.training.trainer import Scored, Task, seed_torch
 
 __all__ = [
     "PredictedMaps",
-    "Start",
     "TertiaryTask",
     "distance_bins",
     "map_head_config",
@@ -154,14 +153,6 @@ def _shares(counts: Tensor, overall: Tensor) -> Tensor:
     return torch.stack(rows)
 
 
-@dataclass(frozen=True)
-class Start:
-    """A pair head to begin with: its configuration, and its tensors; without them it only gives the shape."""
-
-    config: PairConfig
-    tensors: dict[str, Tensor] | None
-
-
 def map_head_config(recipe: TertiaryRecipe, pair: PairConfig) -> TertiaryConfig:
     """The head that a recipe describes, above a given pair head."""
     section = recipe.map
@@ -215,9 +206,9 @@ class TertiaryTask(Task):
         """A head that knows already what is usual at each separation."""
         start, shown = self._start, self._shown
         if start is not None:
-            pair = dataclasses.replace(
-                start.config, inputs=tuple(name for name in start.config.inputs if name in shown)
-            )
+            # Tensors for families stay, though chains are shown without.
+            names = [name for name in start.config.inputs if name in shown or name == "template"]
+            pair = dataclasses.replace(start.config, inputs=tuple(names))
         else:
             rows_LD = next((one.embedding_LD for one in self._examples if one.embedding_LD is not None), None)
             width = rows_LD.shape[1] if rows_LD is not None and "embedding" in shown else 0
@@ -313,7 +304,8 @@ def soft_maps(heads: Sequence[TertiaryHead], example: Example, *, shown: frozens
 
 
 def _run(head: TertiaryHead, part: Sequence[Example], shown: frozenset[str], bf16: bool) -> TertiaryLogits:
-    embeddings = [one.embedding_LD for one in part if one.embedding_LD is not None] if "embedding" in shown else []
+    reads = "embedding" in shown and head.config.pair.embedding > 0
+    embeddings = [one.embedding_LD for one in part if one.embedding_LD is not None] if reads else []
     priors = [one.prior_LL for one in part if one.prior_LL is not None] if "prior" in shown else []
     inputs = pair_inputs(
         [one.chain.sequence for one in part],

@@ -44,7 +44,7 @@ def rate_at(step: int, optim: OptimSection) -> float:
     """Learning rate of optimiser step ``step`` (from 0).
 
     All schedules warm up linearly. ``inverse-sqrt`` then falls as sqrt(warmup / step) without end, as in the paper's
-    recipe; ``cosine`` and ``trapezoid`` reach ``final_rate * rate`` at the last step.
+    recipe; ``cosine``, ``trapezoid`` and ``late-cosine`` reach ``final_rate * rate`` at the last step.
     """
     number = step + 1
     warmup = max(optim.warmup, 1)
@@ -58,4 +58,6 @@ def rate_at(step: int, optim: OptimSection) -> float:
     else:
         length = optim.cooldown * optim.steps
         falling = min(1.0, max(0.0, optim.steps - step) / length) if length else 1.0
+        if optim.schedule == "late-cosine":
+            falling = 0.5 * (1 - math.cos(math.pi * falling))
     return optim.rate * (optim.final_rate + (1 - optim.final_rate) * falling)

@@ -112,8 +112,8 @@ class OptimSection:
 
     rate: float = 1e-3
     """Peak learning rate."""
-    schedule: Literal["inverse-sqrt", "cosine", "trapezoid"] = "trapezoid"
-    """After warm-up: inverse-sqrt (the paper's), cosine to final_rate, or trapezoid: constant, then linear to final_rate over the last cooldown share."""  # noqa: E501
+    schedule: Literal["inverse-sqrt", "cosine", "trapezoid", "late-cosine"] = "trapezoid"
+    """After warm-up: inverse-sqrt (the paper's), cosine to final_rate, or trapezoid: constant, then linear to final_rate over the last cooldown share (late-cosine: by a cosine)."""  # noqa: E501
     warmup: int = 500
     """Steps of linear warm-up."""
     steps: int = 10000

@@ -131,6 +131,8 @@ class FoldDataSection:
     """Keep the project's list of held-out Rfam families out of training."""
     noncanonical: Literal["pair", "unpaired", "ignore"] = "pair"
     """What pairs other than AU, GC, GU count as in the loss."""
+    seeds: str = ""
+    """Stockholm file of family alignments; with it the head learns what to make of families."""
     seed: int = 0
 
 
@@ -147,6 +149,10 @@ class FoldVariation(Variation):
     """Highest share of bases that change in such an RNA."""
     mutate_longest: int = 160
     """Longer ones are left as they are: their prior takes too long to compute anew."""
+    drop_template: float = 0.25
+    """Changed RNAs are always shown without their family."""
+    drop_close_template: float = 0.5
+    """The same for RNAs that are close to a row of the alignments behind it."""
 
 
 @dataclass(frozen=True, kw_only=True)

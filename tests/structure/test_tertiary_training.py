@@ -17,12 +17,13 @@ from rnafm_cli.errors import ConfigError, InputError, UsageError, WeightsError
 from rnafm_cli.rna.chains import Chain
 from rnafm_cli.structure.batches import Example, collate_chains
 from rnafm_cli.structure.cross_validation import HEAD_FILE, TertiaryOutcome, TertiaryRun, run_tertiary
+from rnafm_cli.structure.fold_task import Start
 from rnafm_cli.structure.map_report import read_maps
 from rnafm_cli.structure.pair import PairHead
 from rnafm_cli.structure.prior_cache import PriorCache
 from rnafm_cli.structure.tertiary_data import chains_sha256
 from rnafm_cli.structure.tertiary_head import TertiaryConfig, TertiaryHead
-from rnafm_cli.structure.tertiary_task import Start, TertiaryTask, map_head_config
+from rnafm_cli.structure.tertiary_task import TertiaryTask, map_head_config
 from rnafm_cli.training.recipe_files import recipe_from_dict
 from rnafm_cli.training.recipes import TertiaryRecipe, Variation
 from rnafm_cli.training.trainer import Trainer
@@ -204,12 +205,18 @@ def test_a_whole_run_with_an_encoder_and_a_fold_head(tmp_path: Path) -> None:
 
 def test_the_trained_pair_head_must_belong_to_the_encoder(tmp_path: Path) -> None:
     chain_file(tmp_path / "chains.h5", made_chains(6))
-    fold = PairHead(tiny_pair(("sequence", "prior")))
-    card = Card(name="f", kind="fold", config=dataclasses.asdict(fold.config), encoder_sha256="other")
-    path = tmp_path / "f.safetensors"
-    save_model_file(path, fold.state_dict(), card)
-    with pytest.raises(WeightsError):
-        run(tmp_path / "run", tmp_path, model=str(tiny_model(tmp_path, heads=())), init_from=str(path))
+    model, path = str(tiny_model(tmp_path, heads=())), tmp_path / "f.safetensors"
+    for inputs in (("embedding", "sequence", "prior"), ("sequence", "prior", "template")):
+        fold = PairHead(tiny_pair(inputs))
+        card = Card(name="f", kind="fold", config=dataclasses.asdict(fold.config), encoder_sha256="other")
+        save_model_file(path, fold.state_dict(), card)
+        if "embedding" in inputs:
+            with pytest.raises(WeightsError):
+                run(tmp_path / "run", tmp_path, model=model, init_from=str(path))
+    # A head that reads no embeddings belongs to every encoder.
+    outcome, _ = run(tmp_path / "run", tmp_path, model=model, init_from=str(path))
+    assert outcome.finished and outcome.head is not None
+    assert load_model_file(outcome.head)[1].config["pair"]["inputs"] == ["sequence", "prior", "template"]
 
 
 def test_codon_models_are_refused(tmp_path: Path) -> None:

@@ -1,0 +1,191 @@
+"""What families say of training and development records, from alignments in which no record has a close relative.
+
+A head that always saw the right family would believe it blindly. So the rows of the alignments are dealt into halves by
+clusters, and a training record gets the template of the half that has fewer rows close to it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnafm_cli.errors import InputError
+from rnafm_cli.families.library import Library, build_library, far_rows
+from rnafm_cli.families.search import Search
+from rnafm_cli.families.templates import Template, templates
+from rnafm_cli.io.stockholm import Alignment, read_stockholm
+from rnafm_cli.io.streams import atomic_path
+from rnafm_cli.rna.kmers import close_pairs, greedy_clusters, kmer_matrix
+from rnafm_cli.structure.prior_cache import SparsePairs
+
+__all__ = ["RecordTemplates", "dealt_halves", "far_alignments", "record_templates"]
+
+
+_SEED = 7
+_CUTOFF = 0.01
+_AT_ONCE = 256
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class _Sparse:
+    pairs: SparsePairs
+    coverage: NDArray[np.float16]
+    confidence: NDArray[np.float16]
+
+
+@dataclass(frozen=True)
+class RecordTemplates:
+    """Templates by sequence.
+
+    Args:
+        found: of the sequences of which a family is known.
+        close: training sequences that are close to a row of the alignments behind their template.
+    """
+
+    found: dict[str, _Sparse]
+    close: frozenset[str]
+
+    def of(self, sequence: str) -> Template | None:
+        """The template of a record, without the hits behind it."""
+        kept = self.found.get(sequence)
+        if kept is None:
+            return None
+        pairs_LL = kept.pairs.dense(len(sequence))
+        return Template([], pairs_LL, kept.coverage.astype(np.float32), kept.confidence.astype(np.float32))
+
+
+def far_alignments(path: Path, held_out: Sequence[str], families: Collection[str]) -> list[Alignment]:
+    """The alignments of a Stockholm file without held-out families and without rows close to a held-out sequence.
+
+    Raises:
+        InputError: when nothing is left.
+    """
+    kept = [far for one in read_stockholm(path) if one.accession not in families and (far := far_rows(one, held_out))]
+    if not kept:
+        raise InputError(f"{path}: no alignment is left", hint="each is held out or close to a development record")
+    return kept
+
+
+def dealt_halves(alignments: Sequence[Alignment]) -> tuple[list[Alignment], list[Alignment]]:
+    """The rows of the alignments dealt into two halves at random, close ones to the same half."""
+    sequences = [row.replace("-", "") for one in alignments for row in one.rows]
+    clusters = greedy_clusters(sequences)
+    half_of = np.random.default_rng(_SEED).integers(2, size=int(clusters.max(initial=0)) + 1)[clusters]
+    ends = np.cumsum([len(one.rows) for one in alignments])
+    halves: tuple[list[Alignment], list[Alignment]] = ([], [])
+    for one, part in zip(alignments, np.split(half_of, ends[:-1]), strict=True):
+        for number, half in enumerate(halves):
+            if len(rows := np.flatnonzero(part == number)):
+                half.append(replace(one, names=[one.names[k] for k in rows], rows=[one.rows[k] for k in rows]))
+    return halves
+
+
+def record_templates(
+    path: Path,
+    train: Sequence[str],
+    dev: Sequence[str],
+    *,
+    families: Collection[str],
+    cache: Path,
+    threads: int = 1,
+    report: Report = lambda line: None,
+) -> RecordTemplates:
+    """Templates of training sequences from the half that is farther from each, of development ones from all rows.
+
+    Args:
+        path: Stockholm file.
+        families: accessions that are held out.
+        cache: file of what an earlier call found for the same sequences and alignments.
+
+    Raises:
+        InputError: when no alignment is left.
+    """
+    alignments = far_alignments(path, dev, families)
+    lines = [*train, "", *dev, "", *(row for one in alignments for row in (one.accession, *one.rows))]
+    digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    if cache.exists() and (known := _read(cache, digest)) is not None:
+        return known
+    halves = dealt_halves(alignments)
+    counts_2N = np.stack([_close_rows(train, half) for half in halves])
+    ties_2N = np.random.default_rng(_SEED).random(counts_2N.shape)
+    chosen_N = np.lexsort((ties_2N, counts_2N), axis=0)[0]
+    jobs = [(alignments, list(dev))]
+    jobs += [
+        (half, [s for s, k in zip(train, chosen_N, strict=True) if k == number]) for number, half in enumerate(halves)
+    ]
+    found: dict[str, _Sparse] = {}
+    done, total = 0, len(train) + len(dev)
+    for part, sequences in jobs:
+        library = _library(part)
+        search = Search([library] if library else [], threads=threads)
+        for start in range(0, len(sequences), _AT_ONCE):
+            block = sequences[start : start + _AT_ONCE]
+            for sequence, template in zip(block, templates(block, search), strict=True):
+                if template is not None:
+                    found[sequence] = _sparse(template)
+            done += len(block)
+            report(f"families: {done} of {total} records")
+    close = frozenset(s for s, count in zip(train, counts_2N.min(axis=0), strict=True) if count)
+    result = RecordTemplates(found, close)
+    _write(cache, digest, result)
+    return result
+
+
+def _library(alignments: Sequence[Alignment]) -> Library | None:
+    """None where no alignment gives a profile: half of a small set may be too few rows."""
+    try:
+        return build_library(alignments, "training", reject=lambda error: None)
+    except InputError:
+        return None
+
+
+def _close_rows(sequences: Sequence[str], alignments: Sequence[Alignment]) -> NDArray[np.int64]:
+    """(n,) how many rows of the alignments are close to each sequence."""
+    counts = np.zeros(len(sequences), dtype=np.int64)
+    rows = kmer_matrix([row.replace("-", "") for one in alignments for row in one.rows])
+    for numbers, _ in close_pairs(kmer_matrix(sequences), rows):
+        counts += np.bincount(numbers, minlength=len(sequences))
+    return counts
+
+
+def _sparse(template: Template) -> _Sparse:
+    row, column = np.nonzero(np.triu(template.pairs_LL, 1) >= _CUTOFF)
+    pairs = SparsePairs(row.astype(np.uint16), column.astype(np.uint16), template.pairs_LL[row, column])
+    return _Sparse(pairs, template.coverage_L.astype(np.float16), template.confidence_L.astype(np.float16))
+
+
+def _write(path: Path, digest: str, result: RecordTemplates) -> None:
+    every = list(result.found.values())
+    columns = [("row", np.uint16), ("column", np.uint16), ("probability", np.float32)]
+    arrays = {n: np.concatenate([np.zeros(0, t), *(getattr(e.pairs, n) for e in every)]) for n, t in columns}
+    for name in ("coverage", "confidence"):
+        arrays[name] = np.concatenate([np.zeros(0, np.float16), *(getattr(e, name) for e in every)])
+    arrays |= {"ends": np.cumsum([len(e.pairs.row) for e in every]), "digest": np.asarray(digest)}
+    arrays |= {"sequences": np.asarray(list(result.found), dtype=str), "close": np.asarray(sorted(result.close), str)}
+    with atomic_path(path) as scratch, open(scratch, "wb") as handle:
+        np.savez_compressed(handle, allow_pickle=False, **arrays)
+
+
+def _read(path: Path, digest: str) -> RecordTemplates | None:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if str(file["digest"]) != digest:
+                return None
+            arrays = {name: file[name] for name in file.files}
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path}: not a file of templates ({error})", hint="remove it") from error
+    found, ends, base = {}, [0, *arrays["ends"].tolist()], 0
+    for number, sequence in enumerate(arrays["sequences"].tolist()):
+        part, bases = slice(*ends[number : number + 2]), slice(base, base + len(sequence))
+        pairs = SparsePairs(*(arrays[name][part] for name in SparsePairs._fields))
+        found[sequence] = _Sparse(pairs, arrays["coverage"][bases], arrays["confidence"][bases])
+        base += len(sequence)
+    return RecordTemplates(found, frozenset(arrays["close"].tolist()))

@@ -1,0 +1,38 @@
+"""``rnafm finetune`` that a signal ends: its exit code, what is saved, how it goes on."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_saves_and_tells_how_to_go_on(sent: signal.Signals, code: int, tmp_path: Path) -> None:
+    rng, table = np.random.default_rng(0), tmp_path / "assay.tsv"
+    rows = [f"{''.join(rng.choice(list('ACGU'), 40))}\t{k % 7}\t{'dev' if k % 5 == 0 else 'train'}" for k in range(100)]
+    table.write_text("\n".join(["sequence\tmrl\tsplit", *rows]) + "\n")
+    run = tmp_path / "run"
+    command = [sys.executable, "-m", "rnafm_cli", "finetune", "mrl", str(table), "-o", str(run), "--encoder", "none"]
+    settings = ["head.channels=8", "optim.batch=16", "run.log_steps=1", "run.bf16=false"]
+    for setting in (*settings, "optim.epochs=100000", "run.score_epochs=100000"):
+        command += ["--set", setting]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and process.poll() is None:
+            if (run / "metrics.csv").exists() and (run / "metrics.csv").read_text().count("\n") > 2:
+                process.send_signal(sent)
+                break
+            time.sleep(0.1)
+        told = process.communicate(timeout=60)[1]
+    assert process.returncode == code, told
+    last = told.splitlines()[-1]
+    assert (
+        last.startswith("rnafm finetune: stopped at step ") and f"all is saved in {run}: run the same command" in last
+    )
+    assert (run / "checkpoint.pt").exists() and (run / "last.safetensors").exists()
