@@ -60,6 +60,7 @@ def annotate(
     on_error: options.OnError = OnErrorChoice.fail,
     weights_dir: options.WeightsDir = None,
     threads: options.Threads = None,
+    force: options.Force = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
 import traceback
@@ -11,11 +12,11 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from rnafm_cli import __version__
 from rnafm_cli.cli import console
-from rnafm_cli.errors import RnafmError, RnafmWarning
+from rnafm_cli.errors import RnafmError, RnafmWarning, UsageError
 
 __all__ = ["app", "main"]
 
@@ -52,6 +53,10 @@ class ErrorBoundary(TyperGroup):
             if _is_usage_error(failure) or os.environ.get("RNAFM_DEBUG"):
                 raise
             _set_command(ctx)
+            if told := _known_failure(failure):
+                console.error(told)
+                _flush_or_discard_stdout()
+                raise typer.Exit(1) from failure
             where = traceback.extract_tb(failure.__traceback__)[-1]
             place = f"{os.path.basename(where.filename)}:{where.lineno}"
             console.error(
@@ -61,6 +66,40 @@ class ErrorBoundary(TyperGroup):
             code = 1
         _flush_or_discard_stdout()
         raise typer.Exit(code)
+
+
+_WRITTEN = ("output", "per_record", "alignment", "plot")
+
+
+class Careful(TyperCommand):
+    """A command that overwrites no file, its own input least of all, unless ``--force`` is given."""
+
+    def invoke(self, ctx: Any) -> Any:
+        if ctx.params.get("force") is False:
+            for name in _WRITTEN:
+                path = ctx.params.get(name)
+                # What /dev/stdout and /dev/fd/N stand for was opened by the caller.
+                if path is not None and os.path.isfile(path) and not str(path).startswith(("/dev/", "/proc/")):
+                    raise UsageError(f"{path}: exists", hint="--force replaces it")
+        return super().invoke(ctx)
+
+
+def _known_failure(failure: Exception) -> str | None:
+    """What to say about failures that libraries tell in words of their own; None for those that nobody foresaw."""
+    text = str(failure)
+    if isinstance(failure, MemoryError) or any(sign in text for sign in _NO_MEMORY):
+        return (
+            "not enough memory; --max-memory GB bounds what pair maps take, --batch-tokens what a batch takes, "
+            "-j fewer threads"
+        )
+    if any(sign in text for sign in ("No space left on device", "os error 28", "errno = 28")):
+        return "the disk is full; free some space and run the same command again"
+    if "no locator available" in text:
+        return "UMAP's compiler finds no folder to write to; set NUMBA_CACHE_DIR to one"
+    return None
+
+
+_NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "Unable to allocate", "bad_alloc")
 
 
 def _set_command(ctx: Any) -> None:
@@ -77,7 +116,8 @@ def _os_failure(failure: OSError) -> int:
     if failure.errno == errno.EPIPE:
         return CLOSED_PIPE
     where = f"{failure.filename}: " if failure.filename else ""
-    console.error(f"{where}{failure.strerror or failure}")
+    closed = "standard output is closed" if failure.errno == errno.EBADF and not where else ""
+    console.error(_known_failure(failure) or closed or f"{where}{failure.strerror or failure}")
     return 1
 
 
@@ -148,6 +188,9 @@ def _register() -> None:
     app.add_typer(pretrain.app, name="pretrain")
     app.add_typer(finetune.app, name="finetune")
     app.add_typer(evaluate.app, name="evaluate")
+    for group in (app, families.app, weights.app, pretrain.app, finetune.app, evaluate.app):
+        for registered in group.registered_commands:
+            registered.cls = Careful
 
 
 _register()
@@ -157,14 +200,27 @@ def main() -> None:
     """Run the program; never returns."""
     _open_closed_streams()
     warnings.showwarning = _shown_on_console(warnings.showwarning)
-    app(prog_name="rnafm")
+    try:
+        app(prog_name="rnafm")
+    except OSError as failure:
+        # Commands tell of their failures themselves: what is left is help for a closed stdout.
+        if failure.errno != errno.EBADF:
+            raise
+    finally:
+        _flush_or_discard_stdout()
 
 
 def _open_closed_streams() -> None:
-    """Give streams that were closed by the caller (``>&-``) a place, and their numbers to no other file."""
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+    """Give streams that were closed by the caller (``>&-``) a place, and their numbers to no other file.
+
+    What goes to a closed stdout fails. Data are UTF-8 wherever they go, as in files.
+    """
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, mode))
+            os.open(os.devnull, os.O_WRONLY if name == "stderr" else os.O_RDONLY)
+            setattr(sys, name, open(number, mode, closefd=False))
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")
 
 
 def _shown_on_console(others: Callable[..., None]) -> Callable[..., None]:

@@ -91,6 +91,7 @@ def rbp(
     threads: options.Threads = None,
     precision: options.Precision = PrecisionChoice.fp32,
     batch_tokens: options.BatchTokens = 8192,
+    force: options.Force = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
@@ -183,6 +184,7 @@ def mrl(
     threads: options.Threads = None,
     precision: options.Precision = PrecisionChoice.fp32,
     batch_tokens: options.BatchTokens = 8192,
+    force: options.Force = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:

@@ -92,6 +92,7 @@ def contact(
     resamples: Resamples = 2000,
     confidence: Confidence = 0.95,
     seed: Seed = 0,
+    force: options.Force = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
@@ -131,6 +132,7 @@ def distance(
     resamples: Resamples = 2000,
     confidence: Confidence = 0.95,
     seed: Seed = 0,
+    force: options.Force = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:

@@ -24,6 +24,7 @@ from rnafm_cli.encoder.batches import buckets
 from rnafm_cli.encoder.embed import embed_batch
 from rnafm_cli.encoder.network import Encoder
 from rnafm_cli.errors import ConfigError
+from rnafm_cli.io.streams import write_error, write_json
 from rnafm_cli.rna.alphabet import letter_codes
 from rnafm_cli.rna.thermo import pair_probabilities
 
@@ -157,9 +158,10 @@ class NucleotideCache:
         self._about = {"sequences": digest, "identity": identity, "channels": channels, "limit": limit}
         self._done = self._resumed()
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        mode: Any = "r+" if self._done else "w+"
         shape = (max(1, int(self._ends[-1])), channels)
-        self._values = np.memmap(self._path, dtype=np.int8, mode=mode, shape=shape)
+        if not self._done:
+            self._reserve(shape[0] * channels)
+        self._values = np.memmap(self._path, dtype=np.int8, mode="r+", shape=shape)
 
     def __getitem__(self, number: int) -> np.ndarray:
         """(L, K) float32."""
@@ -212,10 +214,19 @@ class NucleotideCache:
             )
         return int(done)
 
+    def _reserve(self, size: int) -> None:
+        """Make a file of zeros that holds its place: a full disk would end the process when pages are written."""
+        try:
+            with self._path.open("wb") as handle:
+                handle.truncate(size)
+                if hasattr(os, "posix_fallocate"):
+                    os.posix_fallocate(handle.fileno(), 0, size)
+        except OSError as error:
+            self._path.unlink(missing_ok=True)
+            raise write_error(self._path, error) from error
+
     def _note(self) -> None:
-        scratch = self._state_path.with_name(self._state_path.name + ".tmp")
-        scratch.write_text(json.dumps({**self._about, "done": self._done}), encoding="utf-8")
-        os.replace(scratch, self._state_path)
+        write_json(self._state_path, {**self._about, "done": self._done})
 
 
 def embed_reduced(encoder: Encoder, reduction: Reduction, *, bf16: bool) -> Compute:

@@ -16,9 +16,9 @@ import numpy as np
 
 from rnafm_cli.errors import InputError
 from rnafm_cli.io.coordinates import COORDINATE_SUFFIXES, is_named_like_a_structure, read_coordinates
+from rnafm_cli.io.journal import NewHdf5
 from rnafm_cli.io.names import hdf5_key
 from rnafm_cli.io.provenance import Provenance, stamped
-from rnafm_cli.io.streams import atomic_path
 from rnafm_cli.rna.chains import Chain
 
 __all__ = ["is_hdf5", "read_chains", "read_hdf5_chains", "write_chains"]
@@ -76,7 +76,8 @@ def read_hdf5_chains(path: str | Path) -> list[Chain]:
 
 def write_chains(chains: Iterable[Chain], path: Path, *, provenance: Provenance) -> None:
     """Write chains as an HDF5 file that appears whole or not at all."""
-    with atomic_path(path) as written, h5py.File(written, "w", track_order=True) as file:
+    output = NewHdf5(path, track_order=True)
+    with output as file:
         file.attrs.update(stamped(provenance))
         for chain in chains:
             group = file.create_group(hdf5_key(chain.id))
@@ -86,6 +87,7 @@ def write_chains(chains: Iterable[Chain], path: Path, *, provenance: Provenance)
                 group.create_dataset("distance", data=chain.distance_LL.astype(np.float16), **packed)
             else:
                 group.create_dataset("contact", data=chain.contacts(), **packed)
+            output.check()
 
 
 def _chain(key: str, group: Any, source: str) -> Chain:

@@ -28,7 +28,7 @@ from rnafm_cli.errors import InputError, RnafmError, UsageError
 from rnafm_cli.io.journal import JournaledFile, journal_of
 from rnafm_cli.io.names import DistinctNames, hdf5_key
 from rnafm_cli.io.provenance import Provenance, plain, refuse_other, sequence_hash, stamped
-from rnafm_cli.io.streams import STDIO, write_error
+from rnafm_cli.io.streams import STDIO, atomic_path, write_error
 from rnafm_cli.rna.records import SequenceRecord
 
 __all__ = ["EmbeddingWriter", "LAYOUTS", "Layout", "LayoutName", "MatrixLayout", "RecordLayout", "Uninterrupted"]
@@ -445,6 +445,8 @@ class EmbeddingWriter:
             raise UsageError(f"{self.path}: is no regular file", hint="HDF5 cannot be written to a device or a pipe")
         if not self.path.parent.is_dir():
             raise UsageError(f"{self.path}: there is no folder {self.path.parent}", hint="make it first")
+        if self.partial.is_symlink():
+            raise UsageError(f"{self.partial}: is a link", hint="remove it: the embeddings grow under this name")
         if self._force or self._resume:
             return
         if self.path.exists():
@@ -460,16 +462,13 @@ class EmbeddingWriter:
         with h5py.File(content, "w", track_order=True) as file:
             file.attrs.update(self._provenance)
             LAYOUTS[self._layout_name].create(file)
-        fresh = self.partial.with_name(self.partial.name + ".new")
         try:
             if self.partial.exists():
                 JournaledFile(self.partial).close()  # refuses while another process is writing it
-            fresh.write_bytes(content.getbuffer())
-            journal_of(self.partial).unlink(missing_ok=True)
-            os.replace(fresh, self.partial)
+            with atomic_path(self.partial) as fresh:
+                fresh.write_bytes(content.getbuffer())
+                journal_of(self.partial).unlink(missing_ok=True)
         except OSError as error:
-            with contextlib.suppress(OSError):
-                fresh.unlink(missing_ok=True)
             raise write_error(self.partial, error) from error
 
     def _open_partial(self) -> None:

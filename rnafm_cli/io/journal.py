@@ -16,11 +16,13 @@ import os
 import struct
 import zlib
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from rnafm_cli.errors import UsageError
+from rnafm_cli.io.streams import atomic_path, check_target, write_error
 
-__all__ = ["JournaledFile", "journal_of"]
+__all__ = ["JournaledFile", "NewHdf5", "journal_of"]
 
 
 try:
@@ -217,7 +219,8 @@ def _write_journal(path: Path, size: int, pages: dict[int, bytearray]) -> None:
     for number, page in pages.items():
         parts += [_OFFSET.pack(number), bytes(page)]
     content = b"".join(parts)
-    with path.open("wb") as handle:
+    path.unlink(missing_ok=True)
+    with path.open("xb") as handle:
         handle.write(content + _CHECKSUM.pack(zlib.crc32(content)))
 
 
@@ -233,3 +236,56 @@ def _read_journal(path: Path) -> tuple[int, dict[int, bytearray]] | None:
         return None
     starts = range(_HEADER.size, len(body), step)
     return size, {_OFFSET.unpack_from(body, k)[0]: bytearray(body[k + _OFFSET.size : k + step]) for k in starts}
+
+
+class NewHdf5:
+    """A new HDF5 file that takes its name when the ``with`` block ends well, and leaves nothing when it does not.
+
+    HDF5 crashes when the disk is full as it closes a file, so no write fails under it, see :class:`JournaledFile`.
+
+    Args:
+        force: replace a file that exists.
+        options: of ``h5py.File``.
+
+    Raises:
+        UsageError: when the path is a folder or lies in none, or exists and ``force`` is off.
+    """
+
+    def __init__(self, path: Path, *, force: bool = True, **options: Any) -> None:
+        check_target(path, force=force)
+        self._path, self._options = path, options
+        self._target = atomic_path(path, force=force)
+
+    def __enter__(self) -> Any:
+        # Tables of text start faster without it.
+        import h5py
+
+        self._raw = JournaledFile(self._target.__enter__())
+        self.file = h5py.File(self._raw, "w", driver="fileobj", **self._options)
+        return self.file
+
+    def check(self) -> None:
+        """Look whether all was written so far.
+
+        Raises:
+            RnafmError: when the disk is full.
+        """
+        if self._raw.error is not None:
+            raise write_error(self._path, self._raw.error) from self._raw.error
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            with contextlib.suppress(OSError, RuntimeError):
+                self.file.close()
+            if error is None or isinstance(error, OSError | RuntimeError):
+                self.check()
+            if error is None:
+                self._raw.commit()
+        except BaseException as failure:
+            self._raw.close()
+            self._target.__exit__(type(failure), failure, failure.__traceback__)
+            raise
+        self._raw.close()
+        self._target.__exit__(kind, error, trace)

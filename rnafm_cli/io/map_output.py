@@ -21,7 +21,7 @@ from rnafm_cli.io.modelling import PairRow, format_3drna_contacts, format_3drna_
 from rnafm_cli.io.names import DistinctNames, file_stem, refuse_suffix
 from rnafm_cli.io.pair_probabilities import PairProbabilityWriter
 from rnafm_cli.io.provenance import Provenance
-from rnafm_cli.io.streams import STDIO, TextSink, open_output, write_error
+from rnafm_cli.io.streams import STDIO, TextSink, open_output
 from rnafm_cli.rna.records import SequenceRecord
 
 __all__ = [
@@ -61,18 +61,11 @@ class TertiaryMapWriter(PairProbabilityWriter):
         key = self._names.name(record)
         if key not in self._names:
             self._names.claim(record)
-        try:
-            group = self._file.create_group(key)
-            group.attrs.update({"id": record.id, "description": record.description, "length": len(record.sequence)})
-            # Attributes of HDF5 end at 64 kB.
-            if len(record.sequence) < 60_000:
-                group.attrs["sequence"] = record.sequence
-            for name, map_LL in maps.items():
-                stored = np.asarray(map_LL).astype(self._dtype)
-                group.create_dataset(name, data=stored, compression="gzip", compression_opts=1, shuffle=True)
-        except (OSError, RuntimeError) as error:
-            cause = error if isinstance(error, OSError) else OSError(str(error))
-            raise write_error(self.path, cause) from error
+        group = self._file.create_group(key)
+        for name, map_LL in maps.items():
+            stored = np.asarray(map_LL).astype(self._dtype)
+            group.create_dataset(name, data=stored, compression="gzip", compression_opts=1, shuffle=True)
+        self._describe(group, record)
 
 
 _DIGITS = 4

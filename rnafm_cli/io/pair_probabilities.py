@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -14,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnafm_cli.errors import InputError, UsageError
+from rnafm_cli.io.journal import NewHdf5
 from rnafm_cli.io.names import HDF5_SUFFIXES, DistinctNames, hdf5_key, refuse_suffix
 from rnafm_cli.io.provenance import Provenance, stamped
-from rnafm_cli.io.streams import STDIO, write_error
+from rnafm_cli.io.streams import STDIO
 from rnafm_cli.rna.records import SequenceRecord, StructureRecord
 
 __all__ = ["PairProbabilityWriter", "read_matched_probabilities", "read_pair_probabilities"]
@@ -45,14 +44,7 @@ class PairProbabilityWriter:
         if str(path) == STDIO:
             raise UsageError("HDF5 cannot be written to stdout", hint="name a file, --probs FILE.h5")
         refuse_suffix(path, HDF5_SUFFIXES, "HDF5", "name it .h5")
-        self.path = Path(os.path.realpath(path))
-        if self.path.is_dir():
-            raise UsageError(f"{path}: is a folder", hint="name a file")
-        if not self.path.parent.is_dir():
-            raise UsageError(f"{path}: there is no folder {self.path.parent}", hint="make it first")
-        if self.path.exists() and not force:
-            raise UsageError(f"{path}: exists", hint="--force replaces it")
-        self._partial = self.path.with_name(self.path.name + ".tmp")
+        self._output = NewHdf5(Path(path), force=force, track_order=True)
         self._dtype = np.dtype(np.float16 if half else np.float32)
         self._attributes = {
             "format": FORMAT,
@@ -64,29 +56,14 @@ class PairProbabilityWriter:
         self._file: h5py.File | None = None
 
     def __enter__(self) -> Self:
-        try:
-            self._file = h5py.File(self._partial, "w", track_order=True)
-            self._file.attrs.update(self._attributes)
-        except OSError as error:
-            raise write_error(self.path, error) from error
+        self._file = self._output.__enter__()
+        self._file.attrs.update(self._attributes)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            self._close()
-            if error is None:
-                with self._partial.open("rb") as handle:
-                    os.fsync(handle.fileno())
-                os.replace(self._partial, self.path)
-        except (OSError, RuntimeError) as failure:
-            if error is None:
-                cause = failure if isinstance(failure, OSError) else OSError(str(failure))
-                raise write_error(self.path, cause) from failure
-        finally:
-            with contextlib.suppress(OSError):
-                self._partial.unlink(missing_ok=True)
+        self._output.__exit__(kind, error, trace)
 
     def claim(self, record: SequenceRecord) -> None:
         """Reserve a record's name, before anything is computed for it.
@@ -108,28 +85,18 @@ class PairProbabilityWriter:
         key = self._names.name(record)
         if key not in self._names:
             self._names.claim(record)
-        try:
-            made = self._file.create_dataset(
-                key, data=probs_LL.astype(self._dtype), compression="gzip", compression_opts=1, shuffle=True
-            )
-            made.attrs.update(
-                {
-                    "id": record.id,
-                    "description": record.description,
-                    "length": len(record.sequence),
-                }
-            )
-            # Attributes of HDF5 end at 64 kB.
-            if len(record.sequence) < 60_000:
-                made.attrs["sequence"] = record.sequence
-        except (OSError, RuntimeError) as error:
-            cause = error if isinstance(error, OSError) else OSError(str(error))
-            raise write_error(self.path, cause) from error
+        made = self._file.create_dataset(
+            key, data=probs_LL.astype(self._dtype), compression="gzip", compression_opts=1, shuffle=True
+        )
+        self._describe(made, record)
 
-    def _close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+    def _describe(self, made: h5py.Dataset | h5py.Group, record: SequenceRecord) -> None:
+        """Note which record it is, and see that it was written."""
+        made.attrs.update({"id": record.id, "description": record.description, "length": len(record.sequence)})
+        # Attributes of HDF5 end at 64 kB.
+        if len(record.sequence) < 60_000:
+            made.attrs["sequence"] = record.sequence
+        self._output.check()
 
 
 def read_pair_probabilities(path: str | Path) -> Iterator[tuple[SequenceRecord, np.ndarray]]:

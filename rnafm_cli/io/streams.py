@@ -12,6 +12,7 @@ import json
 import lzma
 import os
 import re
+import secrets
 import stat
 import sys
 import zlib
@@ -26,6 +27,7 @@ __all__ = [
     "BlockReader",
     "TextSink",
     "atomic_path",
+    "check_target",
     "input_name",
     "open_output",
     "open_text",
@@ -214,19 +216,23 @@ def write_error(name: str | Path, error: OSError) -> Exception:
     if isinstance(error, BrokenPipeError):
         return error
     reason = "the disk is full" if error.errno in _FULL else error.strerror or str(error)
+    reason = "it is closed" if error.errno == errno.EBADF else reason
     return RnafmError(f"{name}: cannot be written ({reason})")
 
 
 @contextlib.contextmanager
-def open_output(target: str | Path) -> Iterator[TextSink]:
+def open_output(target: str | Path, *, force: bool = True) -> Iterator[TextSink]:
     """A text output for the time of a ``with`` block; ``-`` is stdout, ``.gz`` compresses.
 
-    A file grows as ``NAME.tmp`` and takes its name when the block ends well. When it ends badly the
+    A file grows under a name of its own and takes the target's when the block ends well. When it ends badly the
     text written so far stays in ``NAME.tmp``, and the error's hint says so. Devices and named pipes
     are written directly, as is what ``/dev/stdout`` and ``/dev/fd/N`` stand for, whatever it is.
 
+    Args:
+        force: replace a file that exists.
+
     Raises:
-        UsageError: when the target is a folder or lies in none.
+        UsageError: when the target is a folder or lies in none, or exists and ``force`` is off.
         RnafmError: when writing fails.
     """
     if str(target) == STDIO:
@@ -238,9 +244,9 @@ def open_output(target: str | Path) -> Iterator[TextSink]:
     # The target itself is looked at: what /dev/fd/N resolves to may be no path at all.
     special = os.path.exists(target) and not stat.S_ISREG(os.stat(target).st_mode)
     direct = special or descriptor is not None
-    written = Path(target) if direct else path.with_name(path.name + ".tmp")
     if not direct or os.path.isdir(target):
-        _check_target(path, target)
+        check_target(target, force=force)
+    written = Path(target) if direct else _scratch(path)
     if descriptor is None:
         handle = _open_for_writing(written, str(target), compress=path.suffix == ".gz")
     else:
@@ -251,12 +257,12 @@ def open_output(target: str | Path) -> Iterator[TextSink]:
         sink.flush()
         _close(handle, sink.name)
         if not direct:
-            _publish(written, path)
+            _publish(written, path, force=force)
     except BaseException as error:
         with contextlib.suppress(OSError):
             handle.close()
         if not direct:
-            _leave_partial(written, error, empty=sink.empty)
+            _leave_partial(written, path, error, empty=sink.empty)
         raise
 
 
@@ -288,7 +294,26 @@ class _GzipOutput(gzip.GzipFile):
             self._under.close()
 
 
-def _check_target(path: Path, target: str | Path) -> None:
+def _scratch(path: Path) -> Path:
+    """An empty file of this process alone beside ``path``: two writers never meet, and no link is followed."""
+    while True:
+        name = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
+        try:
+            os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise write_error(path, error) from error
+        return name
+
+
+def check_target(target: str | Path, *, force: bool = True) -> Path:
+    """The file that a target stands for, links followed.
+
+    Raises:
+        UsageError: when it is a folder or lies in none, or exists and ``force`` is off.
+    """
+    path = Path(os.path.realpath(target))
     if _open_descriptor(target) is not None:
         raise UsageError(f"{target}: is no file of its own", hint="name a file")
     if path.is_dir():
@@ -297,6 +322,9 @@ def _check_target(path: Path, target: str | Path) -> None:
         raise UsageError(f"{target}: is no regular file", hint="name a file: it would be replaced")
     if not path.parent.is_dir():
         raise UsageError(f"{target}: there is no folder {path.parent}", hint="make it first")
+    if path.exists() and not force:
+        raise UsageError(f"{target}: exists", hint="--force replaces it")
+    return path
 
 
 def _open_for_writing(path: Path, name: str, *, compress: bool) -> TextIO:
@@ -316,8 +344,10 @@ def _close(handle: TextIO, name: str) -> None:
         raise write_error(name, error) from error
 
 
-def _publish(written: Path, path: Path) -> None:
+def _publish(written: Path, path: Path, *, force: bool = True) -> None:
     """Give a complete file its name, once its bytes are on the disk."""
+    if not force and path.exists():
+        raise UsageError(f"{path}: was written by another process meanwhile")
     try:
         with written.open("rb") as handle:
             os.fsync(handle.fileno())
@@ -326,34 +356,40 @@ def _publish(written: Path, path: Path) -> None:
         raise write_error(path, error) from error
 
 
-def _leave_partial(written: Path, error: BaseException, *, empty: bool) -> None:
+def _leave_partial(written: Path, path: Path, error: BaseException, *, empty: bool) -> None:
     if empty or not written.exists() or not written.stat().st_size:
         written.unlink(missing_ok=True)
-    elif isinstance(error, RnafmError):
-        kept = f"the results so far are in {written}"
+        return
+    left = path.with_name(path.name + ".tmp")
+    os.replace(written, left)
+    if isinstance(error, RnafmError):
+        kept = f"the results so far are in {left}"
         error.hint = f"{error.hint}; {kept}" if error.hint else kept
 
 
 @contextlib.contextmanager
-def atomic_path(path: str | Path) -> Iterator[Path]:
-    """A path to write to that becomes ``path`` when the block ends well and vanishes when it does not."""
-    final = Path(os.path.realpath(path))
-    _check_target(final, path)
-    written = final.with_name(final.name + ".tmp")
+def atomic_path(path: str | Path, *, force: bool = True) -> Iterator[Path]:
+    """An empty file to write to that becomes ``path`` when the block ends well and vanishes when it does not.
+
+    Args:
+        force: replace a file that exists.
+
+    Raises:
+        UsageError: when the path is a folder or lies in none, or exists and ``force`` is off.
+        RnafmError: when the disk is full.
+    """
+    final = check_target(path, force=force)
+    written = _scratch(final)
     try:
         yield written
-        _publish(written, final)
-    except BaseException:
+        _publish(written, final, force=force)
+    except OSError as error:
+        raise write_error(path, error) if error.errno in _FULL else error from error
+    finally:
         written.unlink(missing_ok=True)
-        raise
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON so that a reader sees the old file or the whole new one."""
-    scratch = path.with_name(path.name + ".tmp")
-    with open(scratch, "w", encoding="utf-8") as handle:
-        json.dump(value, handle, indent=1)
-        handle.write("\n")
-        handle.flush()
-        os.fsync(handle.fileno())
-    os.replace(scratch, path)
+    with atomic_path(path) as written:
+        written.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")

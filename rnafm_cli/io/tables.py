@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,9 +12,10 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from rnafm_cli.errors import UsageError
+from rnafm_cli.io.journal import NewHdf5
 from rnafm_cli.io.names import HDF5_SUFFIXES, refuse_suffix
 from rnafm_cli.io.provenance import Provenance, stamped
-from rnafm_cli.io.streams import STDIO, atomic_path, open_output, write_error
+from rnafm_cli.io.streams import STDIO, open_output
 
 __all__ = ["OutputFormat", "RowSink", "TableFormat", "TableWriter", "output_format", "table_output"]
 
@@ -144,22 +144,19 @@ def table_output(
     Args:
         columns: name -> type of the values: str, int, float, or list (JSON: an array; else joined by commas).
         provenance: what made the table; attributes of an HDF5 file.
-        force: replace an HDF5 file that exists.
+        force: replace a file that exists.
 
     Raises:
-        UsageError: for a folder, or an HDF5 file that exists.
+        UsageError: for a folder, or a file that exists and ``force`` is off.
     """
     if format == "h5":
-        if path.exists() and not force:
-            raise UsageError(f"{path}: exists", hint="--force replaces it")
-        with atomic_path(path) as written:
-            table = _Hdf5Table(written, path, columns, provenance or {})
-            try:
-                yield table
-            finally:
-                table.close()
+        table = _Hdf5Table(NewHdf5(path, force=force, track_order=True), columns, provenance or {})
+        with table.output:
+            table.begin()
+            yield table
+            table.store()
         return
-    with open_output(path) as sink:
+    with open_output(path, force=force) as sink:
         writer = TableWriter(sink, tuple(columns), format=format)
         lists = [k for k, kind in enumerate(columns.values()) if kind is list]
         text = _TextTable(writer, lists if format == "tsv" else [])
@@ -182,48 +179,44 @@ class _TextTable:
 
 
 class _Hdf5Table:
-    def __init__(self, written: Path, path: Path, columns: Mapping[str, type], provenance: Provenance) -> None:
-        self._path, self._kinds = path, list(columns.values())
-        # Tables of text start faster without it.
+    def __init__(self, output: NewHdf5, columns: Mapping[str, type], provenance: Provenance) -> None:
+        self.output, self._columns, self._provenance = output, columns, provenance
+        self._rows: list[Sequence[Any]] = []
+
+    def begin(self) -> None:
+        """Make the data sets."""
         import h5py
 
-        self._rows: list[Sequence[Any]] = []
-        try:
-            self._file = h5py.File(written, "w", track_order=True)
-            self._file.attrs.update({"format": "rnafm-table", "format_version": 1, **stamped(provenance)})
-            types = {str: h5py.string_dtype(), list: h5py.string_dtype(), int: np.dtype("i8"), float: np.dtype("f8")}
-            self._sets = [
-                self._file.create_dataset(name, (0,), types[kind], maxshape=(None,), chunks=(_BLOCK,))
-                for name, kind in columns.items()
-            ]
-        except OSError as error:
-            raise write_error(os.fspath(path), error) from error
+        file = self.output.file
+        file.attrs.update({"format": "rnafm-table", "format_version": 1, **stamped(self._provenance)})
+        types = {str: h5py.string_dtype(), list: h5py.string_dtype(), int: np.dtype("i8"), float: np.dtype("f8")}
+        self._sets = [
+            file.create_dataset(name, (0,), types[kind], maxshape=(None,), chunks=(_BLOCK,))
+            for name, kind in self._columns.items()
+        ]
 
     def write(self, row: Sequence[Any]) -> None:
         self._rows.append(row)
         if len(self._rows) >= _BLOCK:
-            self._store()
+            self.store()
 
     def flush(self) -> None:
         """Rows are stored in blocks; there is nobody to hand them to earlier."""
 
-    def close(self) -> None:
-        if self._file.id.valid:
-            self._store()
-            self._file.close()
+    def store(self) -> None:
+        """Write the rows that wait.
 
-    def _store(self) -> None:
+        Raises:
+            RnafmError: when the disk is full.
+        """
         if not self._rows:
             return
-        try:
-            for data, kind, values in zip(self._sets, self._kinds, zip(*self._rows, strict=True), strict=True):
-                known = len(data)
-                data.resize(known + len(values), axis=0)
-                data[known:] = [_joined(v) if kind is list else "" if v is None else v for v in values]
-        except (OSError, RuntimeError) as error:
-            cause = error if isinstance(error, OSError) else OSError(str(error))
-            raise write_error(os.fspath(self._path), cause) from error
+        for data, kind, values in zip(self._sets, self._columns.values(), zip(*self._rows, strict=True), strict=True):
+            known = len(data)
+            data.resize(known + len(values), axis=0)
+            data[known:] = [_joined(v) if kind is list else "" if v is None else v for v in values]
         self._rows.clear()
+        self.output.check()
 
 
 def _joined(values: Sequence[Any]) -> str:

@@ -5,6 +5,7 @@ Shape suffixes: L bases, C candidate pairs.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -326,8 +327,8 @@ class DecodeOptions:
         for name, value in (("threshold", self.threshold or 0.0), ("knot threshold", self.knot_threshold)):
             if not 0.0 <= value <= 1.0:
                 raise UsageError(f"{name} {value} is no probability", hint="give a value from 0 to 1")
-        if not self.pair_weight > 0.0:
-            raise UsageError(f"gamma {self.gamma} is not positive")
+        if not 0.0 < self.pair_weight < math.inf:
+            raise UsageError(f"gamma {self.gamma} is no positive number")
         for name, count, least in (
             ("min_loop", self.min_loop, 0),
             ("knot_stem", self.knot_stem, 1),

@@ -16,6 +16,8 @@ import h5py
 import numpy as np
 
 from rnafm_cli.errors import InputError
+from rnafm_cli.io.journal import JournaledFile
+from rnafm_cli.io.streams import write_error
 from rnafm_cli.rna.thermo import TURNER, Parameters, check_parameters, pair_probabilities, version
 
 __all__ = ["PriorCache", "SparsePairs"]
@@ -60,7 +62,8 @@ class PriorCache:
         self._digests: dict[bytes, int] = {}
         self._ends = np.zeros(0, dtype=np.int64)
         self._row = self._column = self._probability = np.zeros(0, dtype=np.uint16)
-        if path.exists():
+        if path.exists() and path.stat().st_size:
+            JournaledFile(path).close()  # finishes what a run that was killed had begun to append
             self._read()
 
     def __len__(self) -> int:
@@ -120,28 +123,39 @@ class PriorCache:
 
     def _append(self, sequences: list[str], pairs: list[SparsePairs]) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        with h5py.File(self._path, "a") as file:
-            if "digest" not in file:
-                file.attrs["viennarna"] = version() or ""
-                file.attrs["parameters"] = " ".join(self.parameters)
-                file.create_dataset("digest", (0, 16), "u1", maxshape=(None, 16), chunks=(1024, 16))
-                file.create_dataset("end", (0,), "i8", maxshape=(None,), chunks=(1024,))
-                for name in ("row", "column", "probability"):
-                    file.create_dataset(name, (0,), "u2", maxshape=(None,), chunks=(1 << 16,))
-            # A run that was killed while it appended leaves pairs that no end points at: write over them.
-            first = int(file["end"][-1]) if len(file["end"]) else 0
-            ends = first + np.cumsum([len(p.row) for p in pairs])
+        self._path.touch()
+        raw = JournaledFile(self._path)
+        try:
+            # What is appended counts when all of it is on the disk; a run that is killed leaves what there was.
+            with h5py.File(raw, "r+" if self._path.stat().st_size else "w", driver="fileobj") as file:
+                self._store(file, sequences, pairs)
+            raw.commit()
+        except (OSError, RuntimeError) as error:
+            raise write_error(self._path, raw.error or OSError(str(error))) from error
+        finally:
+            raw.close()
+
+    def _store(self, file: h5py.File, sequences: list[str], pairs: list[SparsePairs]) -> None:
+        if "digest" not in file:
+            file.attrs["viennarna"] = version() or ""
+            file.attrs["parameters"] = " ".join(self.parameters)
+            file.create_dataset("digest", (0, 16), "u1", maxshape=(None, 16), chunks=(1024, 16))
+            file.create_dataset("end", (0,), "i8", maxshape=(None,), chunks=(1024,))
             for name in ("row", "column", "probability"):
-                data = np.concatenate([getattr(p, name) for p in pairs])
-                if name == "probability":
-                    data = np.round(data / np.float32(_UNIT))
-                file[name].resize(ends[-1], axis=0)
-                file[name][first:] = data.astype(np.uint16)
-            known = len(file["end"])
-            file["digest"].resize(known + len(sequences), axis=0)
-            file["digest"][known:] = np.frombuffer(b"".join(map(_digest, sequences)), dtype=np.uint8).reshape(-1, 16)
-            file["end"].resize(known + len(sequences), axis=0)
-            file["end"][known:] = ends
+                file.create_dataset(name, (0,), "u2", maxshape=(None,), chunks=(1 << 16,))
+        first = int(file["end"][-1]) if len(file["end"]) else 0
+        ends = first + np.cumsum([len(p.row) for p in pairs])
+        for name in ("row", "column", "probability"):
+            data = np.concatenate([getattr(p, name) for p in pairs])
+            if name == "probability":
+                data = np.round(data / np.float32(_UNIT))
+            file[name].resize(ends[-1], axis=0)
+            file[name][first:] = data.astype(np.uint16)
+        known = len(file["end"])
+        file["digest"].resize(known + len(sequences), axis=0)
+        file["digest"][known:] = np.frombuffer(b"".join(map(_digest, sequences)), dtype=np.uint8).reshape(-1, 16)
+        file["end"].resize(known + len(sequences), axis=0)
+        file["end"][known:] = ends
 
     def _read(self) -> None:
         try:
@@ -153,7 +167,9 @@ class PriorCache:
                 self._row, self._column = file["row"][:total], file["column"][:total]
                 self._probability = file["probability"][:total]
         except (OSError, KeyError) as error:
-            raise InputError(f"{self._path}: not a file of cached pair probabilities ({error})") from error
+            raise InputError(
+                f"{self._path}: not a file of cached pair probabilities ({error})", hint="remove it: it is made again"
+            ) from error
         wanted = " ".join(self.parameters)
         if made_with != wanted:
             problem = f"{self._path}: holds pair probabilities of the parameters {made_with}, not {wanted}"

@@ -9,7 +9,6 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -29,7 +28,6 @@ __all__ = [
     "file_sha256",
     "opened",
     "read_card",
-    "replacing",
     "task_of",
     "tensor_names",
     "verify_model_file",
@@ -171,15 +169,3 @@ def opened(path: Path, framework: str = "numpy") -> Iterator[Any]:
             yield file
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"{path}: cannot be read as safetensors ({error})", hint=_RENEW) from error
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A path to write to that becomes ``path`` when the block ends well and vanishes when it does not."""
-    written = path.with_name(path.name + ".tmp")
-    try:
-        yield written
-        os.replace(written, path)
-    except BaseException:
-        written.unlink(missing_ok=True)
-        raise

@@ -15,6 +15,7 @@ from torch.nn import init
 from torch.overrides import TorchFunctionMode
 
 from rnafm_cli.errors import WeightsError
+from rnafm_cli.io.streams import atomic_path
 from rnafm_cli.weights.cards import (
     CARD_SUFFIX,
     FORMAT,
@@ -24,7 +25,6 @@ from rnafm_cli.weights.cards import (
     file_sha256,
     opened,
     read_card,
-    replacing,
     task_of,
     tensor_names,
     verify_model_file,
@@ -106,8 +106,7 @@ def save_model_file(path: Path, tensors: Mapping[str, Tensor], card: Card) -> Ca
         for name, tensor in tensors.items()
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(card_path(path)) as written_card, replacing(path) as written:
-        written.touch()
+    with atomic_path(card_path(path)) as written_card, atomic_path(path) as written:
         mode = written.stat().st_mode
         save_file(stored, written, metadata={"format": FORMAT})
         # safetensors makes it readable by its owner alone; a folder of weights may be shared.
@@ -125,7 +124,7 @@ def copy_model_file(path: Path, to: Path, *, name: str) -> Card:
     """
     card = dataclasses.replace(verify_model_file(path), name=name)
     to.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(card_path(to)) as written_card, replacing(to) as written:
+    with atomic_path(card_path(to)) as written_card, atomic_path(to) as written:
         shutil.copyfile(path, written)
         write_card(written_card, card)
     return card

@@ -3,11 +3,14 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from support.command import Command
+from typer.testing import CliRunner
 
 from rnafm_cli import __version__
+from rnafm_cli.cli.app import app
 
 
 def test_version_is_one_line(rnafm: Command) -> None:
@@ -61,3 +64,46 @@ def test_no_escape_codes_off_a_terminal(rnafm: Command) -> None:
     result = rnafm("fold", stdin=">a\nGGGGAAAACCCC\n", env={"FORCE_COLOR": "", "TERM": "dumb"})
     assert result.returncode == 0
     assert "\x1b" not in result.stdout + result.stderr
+
+
+def test_nothing_is_overwritten_unasked(tmp_path: Path) -> None:
+    fasta = tmp_path / "b.fa"
+    fasta.write_text(">b\nGGGGAAAACCCC\n")
+    before = fasta.read_text()
+    for command in ("fold", "contact", "distance", "rbp", "mrl", "annotate"):
+        result = CliRunner().invoke(app, [command, str(fasta), "-o", str(fasta)])
+        assert result.exit_code == 2 and "b.fa: exists; --force replaces it" in result.stderr, command
+    for command in ("fold", "contact", "distance", "rbp", "mrl"):
+        result = CliRunner().invoke(app, ["evaluate", command, "x", "y", "-o", str(fasta)])
+        assert result.exit_code == 2 and "exists" in result.stderr, command
+    picture = tmp_path / "p.svg"
+    picture.write_text("precious")
+    result = CliRunner().invoke(app, ["fold", str(fasta), "--plot", str(picture)])
+    assert result.exit_code == 2 and "p.svg: exists" in result.stderr
+    assert (fasta.read_text(), picture.read_text()) == (before, "precious")
+
+
+@pytest.mark.parametrize(
+    ("failure", "told"),
+    [
+        (MemoryError(), "not enough memory; --max-memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to"), "not enough memory; --max-memory"),
+        (RuntimeError("I/O error: No space left on device (os error 28)"), "the disk is full"),
+        (OSError(28, "No space left on device"), "the disk is full"),
+        (RuntimeError("cannot cache function 'rdist': no locator available for file"), "NUMBA_CACHE_DIR"),
+    ],
+)
+def test_what_the_user_can_mend_is_no_bug(monkeypatch: pytest.MonkeyPatch, failure: Exception, told: str) -> None:
+    def fail(*arguments: object, **more: object) -> None:
+        raise failure
+
+    monkeypatch.setattr("rnafm_cli.weights.store.entries", fail)
+    result = CliRunner().invoke(app, ["weights", "list"])
+    assert result.exit_code == 1 and told in result.stderr
+    assert "bug" not in result.stderr and result.stderr.count("\n") == 1
+
+
+def test_a_closed_stdout_is_no_success(tmp_path: Path) -> None:
+    command = f"{sys.executable} -m rnafm_cli weights list >&-"
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert result.returncode == 1 and "closed" in result.stderr and "Traceback" not in result.stderr

@@ -5,13 +5,17 @@ from __future__ import annotations
 import errno
 import random
 from pathlib import Path
+from typing import Any
 
+import h5py
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rnafm_cli.errors import UsageError
-from rnafm_cli.io.journal import PAGE, JournaledFile, journal_of
+from rnafm_cli.errors import RnafmError, UsageError
+from rnafm_cli.io import journal
+from rnafm_cli.io.journal import PAGE, JournaledFile, NewHdf5, journal_of
 
 
 class Died(BaseException):
@@ -161,3 +165,29 @@ def test_half_a_journal_is_ignored_and_a_whole_one_finished(path: Path, cut: int
     journal_of(path).write_bytes(journal[:cut])
     assert content(path) == b"a" * 3 * PAGE
     assert not journal_of(path).exists()
+
+
+def test_a_new_hdf5_file_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(JournaledFile):
+        def _store(self, start: int, data: Any) -> None:
+            if start + len(data) > 20_000:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            super()._store(start, data)
+
+    monkeypatch.setattr(journal, "JournaledFile", Full)
+    path = tmp_path / "x.h5"
+    for checked in (True, False):
+        output = NewHdf5(path, track_order=True)
+        with pytest.raises(RnafmError, match=r"x.h5: cannot be written \(the disk is full\)"), output as file:
+            for k in range(50):
+                file.create_dataset(f"d{k}", data=np.random.default_rng(k).random(500))
+                if checked:
+                    output.check()
+        assert list(tmp_path.iterdir()) == []
+    monkeypatch.undo()
+    with NewHdf5(path) as file:
+        file["a"] = 1
+    with h5py.File(path) as file:
+        assert file["a"][()] == 1
+    with pytest.raises(UsageError, match="exists"):
+        NewHdf5(path, force=False)

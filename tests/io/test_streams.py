@@ -12,6 +12,7 @@ import sys
 import threading
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -252,3 +253,35 @@ def test_dev_stdout_appends_where_the_shell_does(tmp_path: Path) -> None:
         with (tmp_path / "acc").open("a") as handle:
             subprocess.run([sys.executable, "-c", code], stdout=handle, check=True)
     assert (tmp_path / "acc").read_text() == "x\nx\n"
+
+
+@pytest.mark.parametrize("writer", [open_output, atomic_path])
+def test_temporary_names_are_never_followed_or_shared(tmp_path: Path, writer: Any) -> None:
+    precious, path = tmp_path / "precious", tmp_path / "out.txt"
+    precious.write_text("precious")
+    (tmp_path / "out.txt.tmp").symlink_to(precious)
+
+    def put(opened: Any, text: str) -> object:
+        return opened.write_text(text) if isinstance(opened, Path) else opened.write(text)
+
+    with writer(path) as first:
+        put(first, "first\n" * 1000)
+        with writer(path) as second:
+            put(second, "second\n")
+        assert path.read_text() == "second\n"
+    assert path.read_text() == "first\n" * 1000
+    assert precious.read_text() == "precious"
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["out.txt", "out.txt.tmp", "precious"]
+
+
+@pytest.mark.parametrize("writer", [open_output, atomic_path])
+def test_what_exists_stays_unless_forced(tmp_path: Path, writer: Any) -> None:
+    path = tmp_path / "out.txt"
+    with pytest.raises(UsageError, match="another process"), writer(path, force=False):
+        path.write_text("precious")
+    with pytest.raises(UsageError, match="exists; --force replaces it"), writer(path, force=False):
+        pass
+    assert path.read_text() == "precious"
+    with writer(path, force=True):
+        pass
+    assert path.read_text() == ""
