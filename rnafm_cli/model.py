@@ -51,7 +51,7 @@ class Model(NamedModel):
         from rnafm_cli.encoder.embed import embed
 
         return embed(
-            as_records(records),
+            as_records(records, reject=reject),
             self.encoder,
             self.runtime,
             layer=layer,
@@ -96,7 +96,13 @@ class Model(NamedModel):
             max_bytes=max_bytes,
             batch_tokens=batch_tokens,
         )
-        return fold(as_records(records), predictor, evidence_of=evidence_of or no_evidence, long=long, reject=reject)
+        return fold(
+            as_records(records, reject=reject),
+            predictor,
+            evidence_of=evidence_of or no_evidence,
+            long=long,
+            reject=reject,
+        )
 
     def annotate(
         self,
@@ -164,7 +170,7 @@ class Model(NamedModel):
             max_bytes=max_bytes,
             batch_tokens=batch_tokens,
         )
-        return predict(as_records(records), predictor, long=long, reject=reject)
+        return predict(as_records(records, reject=reject), predictor, long=long, reject=reject)
 
     def rbp(
         self,
@@ -187,7 +193,7 @@ class Model(NamedModel):
         from rnafm_cli.function.rbp import DEFAULT_STEP, BindingPredictor, bind
 
         return bind(
-            as_records(records),
+            as_records(records, reject=reject),
             BindingPredictor(self, embeddings=embeddings),
             self,
             step=step or DEFAULT_STEP,
@@ -212,7 +218,13 @@ class Model(NamedModel):
         """
         from rnafm_cli.function.mrl import LoadPredictor, load
 
-        return load(as_records(records), LoadPredictor(self, assay), self, batch_tokens=batch_tokens, reject=reject)
+        return load(
+            as_records(records, reject=reject),
+            LoadPredictor(self, assay),
+            self,
+            batch_tokens=batch_tokens,
+            reject=reject,
+        )
 
 
 def load_model(

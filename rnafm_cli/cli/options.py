@@ -120,6 +120,7 @@ Threads = Annotated[
         "-j",
         "--threads",
         min=1,
+        max=1024,
         envvar="RNAFM_THREADS",
         help="CPU threads; all cores when not given.",
         show_default=False,

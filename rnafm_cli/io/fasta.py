@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
-from rnafm_cli.errors import InputError
+from rnafm_cli.errors import InputError, Reject, raise_rejected
 from rnafm_cli.io.streams import STDIO, input_name, open_text
 from rnafm_cli.rna.alphabet import IUPAC_LETTERS
 from rnafm_cli.rna.records import SequenceRecord
@@ -16,7 +16,7 @@ from rnafm_cli.rna.records import SequenceRecord
 __all__ = ["IntakeReport", "Records", "as_records", "clean_record", "read_fasta", "write_fasta"]
 
 Records = str | Path | Iterable[SequenceRecord | str | tuple[str, str]]
-"""A FASTA path, or records, (id, sequence) tuples or bare sequences."""
+"""A FASTA path or one bare sequence, or records, (id, sequence) tuples or bare sequences."""
 
 
 _SPACE = " \t\r\n\v\f"
@@ -124,12 +124,17 @@ def clean_record(header: str, sequence: str) -> SequenceRecord:
     return _clean(_RawRecord("", 0, header, [sequence]), IntakeReport(), lambda message: None)
 
 
-def as_records(source: Records) -> Iterator[SequenceRecord]:
-    """Clean records from any of the accepted forms.
+def as_records(source: Records, *, reject: Reject = raise_rejected) -> Iterator[SequenceRecord]:
+    """Clean records from any of the accepted forms; a text of nothing but bases is a sequence, not a path.
+
+    Args:
+        reject: called with the error of a sequence that cannot be used; when it returns, that one is left out.
 
     Raises:
         InputError: for letters that are no nucleotides, and for unreadable files.
     """
+    if isinstance(source, str) and source and set(source) <= _ALLOWED - set(".") and not Path(source).exists():
+        source = [source]
     if isinstance(source, str | Path):
         yield from read_fasta([source])
         return
@@ -138,7 +143,14 @@ def as_records(source: Records) -> Iterator[SequenceRecord]:
             yield item
         else:
             name, sequence = item if isinstance(item, tuple) else (f"seq{number}", item)
-            yield clean_record(name, sequence)
+            try:
+                if not isinstance(sequence, str):
+                    raise InputError(f"record '{name}': {sequence!r} is no sequence", hint="a missing value?")
+                record = clean_record(str(name), sequence)
+            except InputError as error:
+                reject(error)
+            else:
+                yield record
 
 
 def write_fasta(records: Iterable[SequenceRecord], out: _Writable, *, width: int = 0) -> None:

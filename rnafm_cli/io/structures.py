@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import re
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from rnafm_cli.errors import InputError, Reject, UsageError, raise_rejected
+from rnafm_cli.errors import InputError, Reject, RnafmWarning, UsageError, raise_rejected
 from rnafm_cli.io.names import PACKED, source_stem
 from rnafm_cli.io.streams import STDIO, input_name, open_text
 from rnafm_cli.rna.pairs import Pairs, pairs_to_partners
@@ -42,6 +43,32 @@ __all__ = [
 _TO_RNA = str.maketrans("Tt", "UU")
 _KEPT = set("ACGURYKMSWBDHVN")
 _SURE = set("ACGU")
+
+
+_MODIFIED = {
+    "P": "U",
+    "I": "G",
+    "7": "G",
+    "L": "G",
+    "#": "G",
+    "=": "A",
+    '"': "A",
+    "+": "A",
+    "!": "U",
+    "4": "U",
+    "J": "U",
+}
+"""One-letter codes of modified bases by their parents (Sprinzl's and Modomics'): pseudouridine, inosine, m7G ..."""
+
+
+def _base(symbol: str, source: str) -> str:
+    """The letter of a base in CT and BPSEQ, where a symbol may be a modified or an unknown one: its parent, else N."""
+    if symbol.isalpha() and symbol.upper() in "ACGUTRYKMSWBDHVNX":
+        return symbol
+    if symbol.upper() not in _MODIFIED:
+        # Python shows the same warning once.
+        warnings.warn(f"{source}: symbols of unknown bases are read as N", RnafmWarning, stacklevel=2)
+    return _MODIFIED.get(symbol.upper(), "N")
 
 
 def rna_letters(text: str) -> str:
@@ -126,7 +153,7 @@ def structure_record(
         raise InputError(f"{where}: {error}") from error
 
 
-FIRST_ROW = re.compile(r"^\s*1\s+[A-Za-z]\s+-?\d+(\s|$)")
+FIRST_ROW = re.compile(r"^\s*1\s+\S\s+-?\d+(\s|$)")
 """Where the rows start, after whatever header there is."""
 
 _MARK = "# rnafm "
@@ -175,7 +202,7 @@ def _row(text: str, number: int, expected: int, source: str) -> tuple[int, str, 
         raise InputError(f"{source}:{number}: base {expected} is expected here", hint=hint)
     if int(cells[0]) != expected:
         raise InputError(f"{source}:{number}: index {cells[0]} where {expected} is expected")
-    return number, cells[1], int(cells[2])
+    return number, _base(cells[1], source), int(cells[2])
 
 
 def _record(rows: list[tuple[int, str, int]], header: str, stem: str, count: int, source: str) -> StructureRecord:
@@ -191,7 +218,9 @@ def _record(rows: list[tuple[int, str, int]], header: str, stem: str, count: int
     )
 
 
-_ENERGY = re.compile(r"^(?:ENERGY|dG)\s*=\s*\S+\s*", re.IGNORECASE)
+_ENERGY = re.compile(r"^(?:ENERGY|dG)\s*=\s*\S+\s*(?:\[\s*initially[^]]*\]\s*)?", re.IGNORECASE)
+_PREAMBLE = re.compile(r"^[A-Za-z][\w ]*:")
+"""Lines such as ``Filename: ...`` above the header, as CRW and sfold write them."""
 _UFOLD = re.compile(r"^>\s*seq length:\s*(\d+)\s*(?:seq name:\s*)?(.*)$", re.IGNORECASE)
 
 
@@ -226,6 +255,8 @@ def read_ct(lines: Iterable[str], source: str) -> Iterator[StructureRecord]:
         if not line or line[0] == "#":
             continue
         if draft is None:
+            if not count and _PREAMBLE.match(line):
+                continue
             count += 1
             draft = _header(line, number, source, count)
         else:
@@ -259,7 +290,7 @@ class _CtDraft:
             raise InputError(f"{source}:{number}: index {cells[0]} where {expected} is expected")
         if len(cells[1]) != 1:
             raise InputError(f"{source}:{number}: '{cells[1]}' is not a base")
-        self.letters.append(cells[1])
+        self.letters.append(_base(cells[1], source))
         self.partners.append(int(cells[4]))
         self.lines.append(number)
 
@@ -450,7 +481,7 @@ Formatter = Callable[[StructureRecord], str]
 
 TSV_COLUMNS = ("name", "family", "sequence", "pairs")
 _HEAD_LINES = 100
-_CT_ROW = re.compile(r"^\s*1\s+[A-Za-z]\s+0\s+-?\d+\s+-?\d+(\s|$)")
+_CT_ROW = re.compile(r"^\s*1\s+\S\s+0\s+-?\d+\s+-?\d+(\s|$)")
 _STRUCTURE = re.compile(r"^[.()\[\]{}<>&:_,~-]+(\s|$)")
 
 
@@ -631,6 +662,8 @@ def _structure_files(folder: Path) -> list[Path]:
     known = {suffix for entry in STRUCTURE_FORMATS.values() for suffix in entry.suffixes}
     return sorted(
         path
-        for path in folder.iterdir()
-        if path.is_file() and (path.with_suffix("") if path.suffix in PACKED else path).suffix in known
+        for path in folder.rglob("*")
+        if path.is_file()
+        and not path.name.startswith(".")
+        and (path.with_suffix("") if path.suffix in PACKED else path).suffix in known
     )

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rnafm_cli.errors import InputError
-from rnafm_cli.io.fasta import IntakeReport, clean_record, read_fasta, write_fasta
+from rnafm_cli.io.fasta import IntakeReport, as_records, clean_record, read_fasta, write_fasta
 from rnafm_cli.rna.alphabet import IUPAC_LETTERS
 from rnafm_cli.rna.records import SequenceRecord
 
@@ -292,3 +292,13 @@ def test_headers_that_are_not_utf8_are_told_once(fasta) -> None:
 def test_a_complex_is_no_single_rna() -> None:
     with pytest.raises(InputError, match="'&' joins two strands.*RNAcofold"):
         clean_record("dimer", "GGGG&CCCC")
+
+
+def test_python_takes_a_bare_sequence_and_rejects_what_is_none() -> None:
+    assert [record.sequence for record in as_records("GGGGAAAACCCC")] == ["GGGGAAAACCCC"]
+    told: list[InputError] = []
+    given = [("a", "ACGU"), ("b", ""), ("c", "AC!U"), ("d", float("nan")), "GGGG"]
+    assert [record.id for record in as_records(given, reject=told.append)] == ["a", "seq5"]  # type: ignore[arg-type]
+    assert len(told) == 3 and "nan is no sequence" in told[2].message
+    with pytest.raises(InputError, match="no such file"):
+        list(as_records("seqs.fa"))

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.vienna import vienna_records
 
-from rnafm_cli.errors import InputError, UsageError
+from rnafm_cli.errors import InputError, RnafmWarning, UsageError
 from rnafm_cli.io.structures import (
     STRUCTURE_FORMATS,
     TSV_COLUMNS,
@@ -390,3 +390,33 @@ def test_a_file_with_dots_in_its_name_keeps_them_in_the_id(tmp_path: Path) -> No
     (tmp_path / "d.5.b.B.subtilis.bpseq.gz").write_bytes(gzip.compress(rows.encode()))
     (tmp_path / "x.1.ct").write_text("2\n1 A 0 2 0 1\n2 C 1 0 0 2\n")
     assert [record.id for record in read_structures(tmp_path)] == ["d.5.b.B.subtilis", "d.5.b.E.coli", "x.1"]
+
+
+@pytest.mark.parametrize(
+    ("title", "name"),
+    [
+        ("5 dG = -1.0 [initially -1.2] yeast", "yeast"),
+        ("5 ENERGY = -1.0  tRNA of yeast", "tRNA"),
+        ("Filename: x.ct\nOrganism: yeast\n5 dG = -1 yeast", "yeast"),
+    ],
+)
+def test_titles_of_ct_files(title: str, name: str) -> None:
+    rows = "".join(f"{i} {base} {i - 1} {i + 1} 0 {i}\n" for i, base in enumerate("ACGU?", start=1))
+    with pytest.warns(RnafmWarning):
+        (record,) = read_ct(io.StringIO(f"{title}\n{rows}"), "x")
+    assert (record.id, record.sequence) == (name, "ACGUN")
+
+
+def test_symbols_of_modified_and_unknown_bases(tmp_path: Path) -> None:
+    path = tmp_path / "strand.bpseq"
+    path.write_text("# made up\n" + "".join(f"{i} {x} 0\n" for i, x in enumerate("?~PI7acgt", start=1)))
+    with pytest.warns(RnafmWarning, match="strand.bpseq: symbols of unknown bases are read as N"):
+        (record,) = read_structures(path)
+    assert record.sequence == "NNUGGACGU"
+
+
+def test_sub_folders_are_looked_into_and_hidden_files_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "a.dbn").write_text(">a\nACGU\n....\n")
+    (tmp_path / "deep" / "._a.dbn").write_text("junk")
+    assert [record.id for record in read_structures(tmp_path)] == ["a"]
