@@ -12,15 +12,18 @@ from __future__ import annotations
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from rnafm_cli.errors import ConfigError
-from rnafm_cli.pretrain.config import PretrainConfig
+from rnafm_cli.pretrain.alignments import AlignedRows
+from rnafm_cli.pretrain.config import PretrainConfig, TargetSection
 from rnafm_cli.pretrain.masking import MaskRule, corrupt
 from rnafm_cli.pretrain.sampling import EpochPlan, TypeSampler, twin_views
 from rnafm_cli.pretrain.shards import Corpus, Split
+from rnafm_cli.pretrain.targets import TargetDraft, Targets
 from rnafm_cli.rna.alphabet import NUCLEOTIDE
 
 __all__ = ["Feed", "Layout", "MicroBatch", "StepBatches", "build_batch", "build_twin_batch", "plan_batches"]
@@ -49,6 +52,8 @@ class MicroBatch:
     """Windows, twins counted twice."""
     real_tokens: int
     """Tokens that are not pads."""
+    targets: Targets | None = None
+    """What else its letters shall tell."""
 
 
 def plan_batches(
@@ -94,11 +99,15 @@ def build_batch(
     layout: Layout,
     row_tokens: int,
     row_count: int = 0,
+    targets: TargetSection | None = None,
+    aligned: AlignedRows | None = None,
 ) -> MicroBatch:
     """Read, corrupt and lay out the windows of one micro-batch.
 
     Args:
         row_count: pack only: fill up with empty rows to this number, so that the shape never changes.
+        targets: what else its letters shall tell; None for nothing.
+        aligned: rows of alignments, for samples numbered below 0.
     """
     if layout == "pack":
         width, height = row_tokens, max(len(rows), row_count)
@@ -110,12 +119,20 @@ def build_batch(
     chosen: list[np.ndarray] = []
     truth: list[np.ndarray] = []
     windows = 0
+    draft = TargetDraft(targets) if targets is not None else None
     for row, samples in enumerate(rows):
         column = 0
         for number, sample in enumerate(samples):
             start, length = int(plan.starts[sample]), int(plan.lengths[sample])
-            window = corpus.tokens(int(plan.sequences[sample]))[start : start + length]
-            shown, places = corrupt(window, plan.keys[sample], rule)
+            sequence, key, relatives = int(plan.sequences[sample]), plan.keys[sample], None
+            if sequence < 0 and aligned is not None:
+                relatives = aligned.window(sequence, start, length, key)
+                window = relatives.tokens_L
+            else:
+                window = corpus.tokens(sequence)[start : start + length]
+            shown, places = corrupt(window, key, rule)
+            if draft is not None:
+                draft.add(row * width + column + 1, window, key, relatives)
             tokens[row, column] = NUCLEOTIDE.cls
             tokens[row, column + 1 : column + 1 + length] = shown
             tokens[row, column + 1 + length] = NUCLEOTIDE.eos
@@ -133,6 +150,7 @@ def build_batch(
         np.concatenate(truth).astype(np.int64),
         windows,
         real,
+        None if draft is None else draft.finish(),
     )
 
 
@@ -224,7 +242,22 @@ class Feed:
             max_repeats=config.sampling.max_repeats,
             seed=config.run.seed,
         )
+        self._targets = config.targets if config.targets.on else None
+        self.aligned = self._aligned_rows()
         self._plan_of: tuple[int, tuple[EpochPlan, ...], list[list[np.ndarray]]] | None = None
+
+    def _aligned_rows(self) -> AlignedRows | None:
+        section, corpus = self._config.targets, self._corpus
+        if not section.alignments:
+            return None
+        held_out = [corpus.tokens(k) for split in (Split.RANDOM, Split.GROUP) for k in corpus.members(split).tolist()]
+        return AlignedRows(
+            Path(section.alignments),
+            held_out=[NUCLEOTIDE.decode(tokens) for tokens in held_out],
+            drawn=section.drawn,
+            window=self._config.data.crop - 2,
+            seed=self._config.run.seed,
+        )
 
     def steps_per_epoch(self, epoch: int = 0) -> int:
         """Optimiser steps in an epoch.
@@ -273,12 +306,24 @@ class Feed:
                 self._corpus, (plans[0], plans[1]), rows, config.mask, row_tokens=crop, row_count=count // 2
             )
         layout = config.batch.layout
-        return build_batch(self._corpus, plans[0], rows, config.mask, layout=layout, row_tokens=crop, row_count=count)
+        return build_batch(
+            self._corpus,
+            plans[0],
+            rows,
+            config.mask,
+            layout=layout,
+            row_tokens=crop,
+            row_count=count,
+            targets=self._targets,
+            aligned=self.aligned,
+        )
 
     def _plan(self, epoch: int) -> tuple[tuple[EpochPlan, ...], list[list[np.ndarray]]]:
         if self._plan_of is None or self._plan_of[0] != epoch:
             twins = self._config.twins
             plan = self.sampler.epoch(epoch)
+            if self.aligned is not None:
+                plan = self.aligned.among(plan, self._config.targets.share, epoch)
             plans: tuple[EpochPlan, ...] = (plan,)
             if twins.weight:
                 plans = twin_views(plan, twins.least, same_length=twins.same_length)

@@ -28,6 +28,7 @@ from rnafm_cli.errors import ConfigError, InputError, RnafmError
 from rnafm_cli.io.streams import write_json
 from rnafm_cli.pretrain.config import PretrainConfig
 from rnafm_cli.pretrain.shards import Corpus
+from rnafm_cli.pretrain.targets import TERMS
 from rnafm_cli.training.optimizers import keeping_settings
 from rnafm_cli.weights.files import file_sha256
 
@@ -305,6 +306,12 @@ def check_same_run(start: Path, config: PretrainConfig, corpus: Corpus, report: 
     if config.sketch.weight and not before.get("sketch", {}).get("weight"):
         raise ConfigError(
             f"{start}: was trained without sketches, which are fitted before the first step",
+            hint="start a new run in another folder, with model.init for the weights",
+        )
+    told = [term for term in TERMS if getattr(config.targets, term) and not before.get("targets", {}).get(term)]
+    if told:
+        raise ConfigError(
+            f"{start}: was trained without targets.{told[0]}",
             hint="start a new run in another folder, with model.init for the weights",
         )
     changed = [

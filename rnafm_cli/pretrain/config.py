@@ -26,6 +26,7 @@ __all__ = [
     "RunSection",
     "SamplingSection",
     "SketchSection",
+    "TargetSection",
     "TwinSection",
     "ValidationSection",
     "config_from_dict",
@@ -122,6 +123,33 @@ class SketchSection:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TargetSection:
+    """Targets of single letters beside the masked ones: from alignments of families and from ViennaRNA."""
+
+    alignments: str | None = None
+    """Stockholm file (plain or compressed) of families whose rows are shown among the windows of the corpus."""
+    share: float = 0.25
+    """Share of the nucleotides shown that are of these rows."""
+    drawn: float = 0.6
+    """Of these rows, the share drawn anew from the family's profile, paired letters together."""
+    profile: float = 0.0
+    """Weight of the letters that stand in the column of each letter of a row."""
+    partner: float = 0.0
+    """Weight of each letter's partner, or none, in the consensus structure."""
+    unpaired: float = 0.0
+    """Weight of the probability that a letter is unpaired, by ViennaRNA, computed as windows are drawn."""
+    folded: float = 0.15
+    """Share of the windows for which it is computed."""
+    longest: int = 200
+    """Longest window for which it is computed, in nucleotides."""
+
+    @property
+    def on(self) -> bool:
+        """Whether there is any."""
+        return bool(self.alignments or self.unpaired)
+
+
+@dataclass(frozen=True, kw_only=True)
 class BatchSection:
     """Tokens per micro-batch and per step."""
 
@@ -199,6 +227,7 @@ class PretrainConfig:
     sampling: SamplingSection = field(default_factory=SamplingSection)
     twins: TwinSection = field(default_factory=TwinSection)
     sketch: SketchSection = field(default_factory=SketchSection)
+    targets: TargetSection = field(default_factory=TargetSection)
     batch: BatchSection = field(default_factory=BatchSection)
     optim: OptimSection = field(default_factory=OptimSection)
     validation: ValidationSection = field(default_factory=ValidationSection)
@@ -224,6 +253,7 @@ class PretrainConfig:
             raise ConfigError("sketch.weight must not be negative and sketch.windows at least 2")
         if twins.weight and (self.batch.layout != "pack" or self.batch.tokens < 2 * self.data.crop):
             raise ConfigError("twins.weight needs batch.layout pack and batch.tokens of two rows at least")
+        self._check_targets()
         if self.batch.micro_batches < 1 or self.optim.steps < 1:
             raise ConfigError("batch.micro_batches and optim.steps must be at least 1")
         if self.log.every < 1 or self.run.seed < 0:
@@ -234,6 +264,20 @@ class PretrainConfig:
             raise ConfigError(f"optim.cooldown {self.optim.cooldown} is a share, 0 to 1")
         if not 0 < self.mask.share < 1 or not 0 <= self.mask.masked + self.mask.random <= 1:
             raise ConfigError("mask.share must lie between 0 and 1, mask.masked + mask.random must not exceed 1")
+
+    def _check_targets(self) -> None:
+        targets = self.targets
+        if min(targets.profile, targets.partner, targets.unpaired) < 0 or targets.longest < 16:
+            raise ConfigError("the weights of targets must not be negative and targets.longest at least 16")
+        if not 0 < targets.share < 1 or not 0 <= targets.drawn <= 1 or not 0 < targets.folded <= 1:
+            raise ConfigError("targets.share, targets.drawn and targets.folded are shares, 0 to 1")
+        if (targets.profile or targets.partner) and not targets.alignments:
+            raise ConfigError(
+                "targets.profile and targets.partner need targets.alignments",
+                hint="name a Stockholm file, as Rfam has them",
+            )
+        if targets.on and self.twins.weight:
+            raise ConfigError("targets and twins cannot be trained together", hint="set twins.weight=0")
 
     def to_dict(self) -> dict[str, Any]:
         """Nested plain values; keys that are None are left out."""

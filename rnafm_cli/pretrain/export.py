@@ -73,7 +73,10 @@ def _portable(recipe: dict[str, Any]) -> dict[str, Any]:
     data["corpus"] = Path(data["corpus"]).name
     if "init" in model:
         model["init"] = Path(model["init"]).name
-    return {**recipe, "model": model, "data": data}
+    targets = dict(recipe["targets"])
+    if "alignments" in targets:
+        targets["alignments"] = Path(targets["alignments"]).name
+    return {**recipe, "model": model, "data": data, "targets": targets}
 
 
 def _checkpoint_of(run: Path) -> Path:

@@ -1,5 +1,5 @@
-"""The encoder with its losses as one module, so that DDP and FSDP see a single forward: masked tokens, twins and
-sketches.
+"""The encoder with its losses as one module, so that DDP and FSDP see a single forward: masked tokens, twins,
+sketches and the targets of single letters.
 
 A sketch is taken from the letters alone. Its principal axes over windows of the corpus, as many as the encoder is wide,
 are divided by the fourth root of their variance and turned so that the encoder starts as near to them as a rotation
@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from rnafm_cli.encoder.network import Encoder
 from rnafm_cli.encoder.runtime import mixed_precision
 from rnafm_cli.pretrain.config import TwinSection
+from rnafm_cli.pretrain.targets import TERMS, TargetHeads, Targets
 from rnafm_cli.rna.alphabet import NUCLEOTIDE
 
 __all__ = [
@@ -226,24 +227,39 @@ class MaskedTokenModel(nn.Module):
     Args:
         twins: what the twins' loss is in training mode; None when batches hold no twins.
         sketch: what mean representations shall hold in training mode; None does not ask for it.
+        targets: heads for what else letters shall tell; None does not ask for it.
     """
 
-    def __init__(self, encoder: Encoder, *, twins: TwinSection | None = None, sketch: Sketch | None = None) -> None:
+    def __init__(
+        self,
+        encoder: Encoder,
+        *,
+        twins: TwinSection | None = None,
+        sketch: Sketch | None = None,
+        targets: TargetHeads | None = None,
+    ) -> None:
         super().__init__()
         self.encoder = encoder
         self._twins = twins
         self.sketch = sketch
+        self.targets = targets
 
     def forward(
-        self, tokens_BT: Tensor, segments_BT: Tensor | None, chosen_N: Tensor, truth_N: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Loss sum (float32 scalar, nats), number of correct predictions, the twins' loss and the sketches' (else 0).
+        self,
+        tokens_BT: Tensor,
+        segments_BT: Tensor | None,
+        chosen_N: Tensor,
+        truth_N: Tensor,
+        targets: Targets | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Loss sum (float32 scalar, nats), how many predictions are right, losses of twins, sketches, targets (else 0).
 
         Args:
             tokens_BT: corrupted tokens.
             segments_BT: RNA numbers of packed rows, or None.
             chosen_N: flat positions to predict.
             truth_N: true tokens there.
+            targets: what else the letters shall tell.
         """
         # Through forward itself while evaluating: a compiled graph with gradients is of no use there.
         run = self.encoder if torch.is_grad_enabled() else self.encoder.forward
@@ -256,7 +272,10 @@ class MaskedTokenModel(nn.Module):
         sketched = x_BTD.new_zeros(())
         if self.sketch is not None and self.training:
             sketched = sketch_loss(x_BTD, uncorrupted(tokens_BT, chosen_N, truth_N), segments_BT, self.sketch)
-        return loss, right, self._twin_loss(x_BTD, segments_BT), sketched
+        told = x_BTD.new_zeros(len(TERMS))
+        if self.targets is not None and targets is not None:
+            told = self.targets(x_BTD, tokens_BT, segments_BT, targets)
+        return loss, right, self._twin_loss(x_BTD, segments_BT), sketched, told
 
     def _twin_loss(self, x_BTD: Tensor, segments_BT: Tensor | None) -> Tensor:
         if self._twins is None or not self.training or segments_BT is None:

@@ -14,7 +14,7 @@ import numpy as np
 from rnafm_cli.errors import InputError
 from rnafm_cli.pretrain.shards import Corpus
 
-__all__ = ["EpochPlan", "TypeSampler", "mix64", "twin_views"]
+__all__ = ["EpochPlan", "TypeSampler", "mix64", "twin_views", "uniform"]
 
 
 _SHORTEST = 16
@@ -93,7 +93,7 @@ class TypeSampler:
         keys = mix64(base + np.arange(len(sequences), dtype=np.uint64))
         lengths = self._lengths[sequences]
         room = np.maximum(lengths - self._window, 0)
-        fraction = _uniform(mix64(keys))
+        fraction = uniform(mix64(keys))
         starts = np.floor(fraction * (room + 1)).astype(np.int64)
         order = np.random.default_rng([self._seed, 2, number]).permutation(len(sequences))
         return EpochPlan(sequences[order], starts[order], np.minimum(lengths, self._window)[order], keys[order])
@@ -118,15 +118,16 @@ def twin_views(plan: EpochPlan, least: float, *, same_length: bool) -> tuple[Epo
     """
     views = []
     for number in (1, 2):
-        share = least + (1 - least) * _uniform(mix64(plan.keys ^ np.uint64(5 if same_length else 4 + number)))
+        share = least + (1 - least) * uniform(mix64(plan.keys ^ np.uint64(5 if same_length else 4 + number)))
         lengths = np.minimum(plan.lengths, np.maximum(_SHORTEST, np.ceil(share * plan.lengths).astype(np.int64)))
         keys = mix64(plan.keys ^ np.uint64(number))
-        starts = plan.starts + np.floor(_uniform(mix64(keys)) * (plan.lengths - lengths + 1)).astype(np.int64)
+        starts = plan.starts + np.floor(uniform(mix64(keys)) * (plan.lengths - lengths + 1)).astype(np.int64)
         views.append(EpochPlan(plan.sequences, starts, lengths, keys))
     return views[0], views[1]
 
 
-def _uniform(bits: np.ndarray) -> np.ndarray:
+def uniform(bits: np.ndarray) -> np.ndarray:
+    """Numbers from 0 to below 1 of hashed bits."""
     return (bits >> np.uint64(11)).astype(np.float64) / float(1 << 53)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,15 @@ from rnafm_cli.errors import ConfigError, RnafmError
 from rnafm_cli.io.streams import write_json
 from rnafm_cli.pretrain.batches import Feed, StepBatches
 from rnafm_cli.pretrain.checkpoint import CheckpointFolder, RunState, check_same_run, restore, resume_path
-from rnafm_cli.pretrain.config import PretrainConfig
+from rnafm_cli.pretrain.config import PretrainConfig, TargetSection
 from rnafm_cli.pretrain.masked_model import MaskedTokenModel, Sketch, fit_sketch, uncorrupted
 from rnafm_cli.pretrain.masking import MaskRule
 from rnafm_cli.pretrain.processes import Processes
 from rnafm_cli.pretrain.shards import Corpus, Split, verify_corpus
+from rnafm_cli.pretrain.targets import TERMS, TargetHeads
 from rnafm_cli.pretrain.validation import HeldOutPart, as_tensors
 from rnafm_cli.training.optimizers import build_optimizer, rate_at
-from rnafm_cli.training.run_log import RunLog, write_run_json
+from rnafm_cli.training.run_log import CsvLog, RunLog, write_run_json
 from rnafm_cli.training.stop_signals import StopSignals
 
 __all__ = ["Outcome", "Tally", "Trainer", "clock"]
@@ -41,6 +42,8 @@ class Tally:
     """Sum of twins' losses, nats, each times the masked tokens of its micro-batch."""
     sketch_loss: float = 0.0
     """Sum of sketches' losses, each times the masked tokens of its micro-batch."""
+    target_losses: tuple[float, ...] = (0.0,) * len(TERMS)
+    """The same of each target."""
     masked: int = 0
     right: int = 0
     tokens: int = 0
@@ -54,6 +57,7 @@ class Tally:
         loss: float,
         twin_loss: float,
         sketch_loss: float,
+        target_losses: list[float],
         masked: float,
         right: float,
         tokens: float,
@@ -63,6 +67,7 @@ class Tally:
         self.loss += loss
         self.twin_loss += twin_loss
         self.sketch_loss += sketch_loss
+        self.target_losses = tuple(map(sum, zip(self.target_losses, target_losses, strict=True)))
         self.masked += int(masked)
         self.right += int(right)
         self.tokens += int(tokens)
@@ -87,6 +92,10 @@ class Tally:
             "seconds": state.seconds,
             "memory_mb": memory_mb,
         }
+
+    def target_row(self, step: int) -> dict[str, Any]:
+        """A row of ``targets.csv``."""
+        return {"step": step, **{t: v / max(1, self.masked) for t, v in zip(TERMS, self.target_losses, strict=True)}}
 
     def pack(self) -> dict[str, Any]:
         """Plain values to save; the clock as time elapsed."""
@@ -163,6 +172,7 @@ class Trainer:
             self.encoder,
             twins=config.twins if config.twins.weight else None,
             sketch=self._sketch(corpus, fit=start is None) if config.sketch.weight else None,
+            targets=self._target_heads(),
         )
         self._shared = self._processes.distribute(self.model, fsdp=config.run.fsdp)
         self.optimizer = build_optimizer(self.model, config.optim)
@@ -183,6 +193,8 @@ class Trainer:
             write_json(folder / "config.json", config.to_dict())
             write_run_json(folder, config=config.to_dict(), facts=self._facts(corpus))
             self._log = RunLog(folder, step=self.state.step, tensorboard=config.log.tensorboard)
+            on = config.targets.on
+            self._target_log = CsvLog(folder / "targets.csv", ("step", *TERMS), self.state.step) if on else None
 
     def _first_encoder(self) -> Encoder:
         """Random weights, or those of ``model.init``."""
@@ -197,6 +209,14 @@ class Trainer:
         self._report(f"starting from {card.name} ({card.weights_sha256[:12]})")
         return encoder
 
+    def _target_heads(self) -> TargetHeads | None:
+        section, rows = self.config.targets, self._feed.aligned
+        if rows is not None:
+            self._report(
+                f"alignments: {len(rows):,} rows of {rows.families:,} families, none close to a held-out sequence"
+            )
+        return TargetHeads(self.encoder.config.width, section) if section.on else None
+
     def _sketch(self, corpus: Corpus, *, fit: bool) -> Sketch:
         """Fitted by the first process, or empty for a checkpoint to fill."""
         if not fit:
@@ -204,7 +224,8 @@ class Trainer:
         config, device = self.config, self._processes.device
         self._report(f"fitting sketches to {config.sketch.windows:,} windows")
         self.encoder.to(device)
-        batches = (as_tensors(batch, device) for step in Feed(corpus, config).steps(0, 0) for batch in step.batches)
+        feed = Feed(corpus, replace(config, targets=TargetSection()))
+        batches = (as_tensors(batch, device) for step in feed.steps(0, 0) for batch in step.batches)
         shown = ((uncorrupted(tokens, chosen, truth), segments) for tokens, segments, chosen, truth in batches)
         bf16 = config.run.precision == "bf16"
         return self._processes.agree(lambda: fit_sketch(self.encoder, shown, windows=config.sketch.windows, bf16=bf16))
@@ -247,6 +268,8 @@ class Trainer:
             self._report(f"stopped at step {state.step:,}; the same command goes on from there")
         if self._processes.rank == 0:
             self._log.close()
+            if self._target_log:
+                self._target_log.close()
         return Outcome(state.step, finished, signals.received)
 
     def _validates_at(self, step: int) -> bool:
@@ -272,28 +295,33 @@ class Trainer:
             group["lr"] = rate
         loss_sum, twin_sum, sketch_sum = (torch.zeros((), device=device) for _ in range(3))
         right = torch.zeros((), device=device, dtype=torch.int64)
+        told_sum = torch.zeros(len(TERMS), device=device)
         bf16 = config.run.precision == "bf16"
         for number, batch in enumerate(step.batches):
             with (
                 self._processes.gradient_sync(self._shared, last=number == len(step.batches) - 1),
                 mixed_precision(device.type, bf16=bf16),
             ):
-                loss, correct, twins, sketch = self._shared(*as_tensors(batch, device))
-                # Losses of mean vectors count by masked tokens, so that micro-batches of a step weigh the same a token.
-                twins, sketch = twins * len(batch.truth_N), sketch * len(batch.truth_N)
+                targets = None if batch.targets is None else batch.targets.to(device)
+                loss, correct, twins, sketch, told = self._shared(*as_tensors(batch, device), targets)
+                # Losses that are means count by masked tokens, so that micro-batches of a step weigh the same a token.
+                twins, sketch, told = (value * len(batch.truth_N) for value in (twins, sketch, told))
                 # The processes' gradients are averaged; the loss is a mean over all masked tokens of the step.
                 whole = loss + config.twins.weight * twins + config.sketch.weight * sketch
+                if self.model.targets is not None:
+                    whole = whole + self.model.targets.weighted(told)
                 (whole * (self._processes.world / masked)).backward()
             loss_sum += loss.detach()
             twin_sum += twins.detach()
             sketch_sum += sketch.detach()
+            told_sum += told.detach()
             right += correct
         norm = self._processes.whole(
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.optim.clip or math.inf)
         )
-        sums = [float(loss_sum), float(twin_sum), float(sketch_sum), float(right)]
-        total_loss, total_twins, total_sketch, total_right = self._processes.total(sums)
-        if math.isfinite(total_loss + total_twins + total_sketch) and math.isfinite(norm):
+        sums = [float(loss_sum), float(twin_sum), float(sketch_sum), float(right), *told_sum.tolist()]
+        total_loss, total_twins, total_sketch, total_right, *total_told = self._processes.total(sums)
+        if math.isfinite(total_loss + total_twins + total_sketch + sum(total_told)) and math.isfinite(norm):
             self.optimizer.step()
             state.bad_steps = 0
         else:
@@ -308,6 +336,7 @@ class Trainer:
             loss=total_loss,
             twin_loss=total_twins,
             sketch_loss=total_sketch,
+            target_losses=total_told,
             masked=masked,
             right=total_right,
             tokens=tokens,
@@ -330,6 +359,8 @@ class Trainer:
         row = self._tally.row(self.state, rate=rate, memory_mb=self._processes.peak_memory_mb())
         if self._processes.rank == 0:
             self._log.metrics(row)
+            if self._target_log:
+                self._target_log.add(self._tally.target_row(self.state.step))
         self._tally = Tally()
         return row
 

@@ -1,0 +1,265 @@
+"""Whether frozen embeddings add to letters: small heads without prior, trained alike on letters, embeddings or both.
+
+Usage: python benchmarks/encoder_gate.py MODEL... --data DATA [--only rbp mrl fold] [--seeds 2]
+
+DATA holds ss/, rbp/ and mrl/ (docs/experiments/encoder-targets.md). Every head of a task has the same shape, steps,
+batches and seeds; only what it reads differs. Prints Markdown: mean over seeds, and half the range between them.
+
+fold     strict macro F1 (bprna_vl0, dev_newfam), RNAs up to 120 nt; trained on bpRNA TR0
+rbp      AUPRC, mean of three sets of 3,000 rows, 1,000 of them scored
+mrl      squared correlation on 1,500 rows of egfp_unmod_1 after 4,000
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rnafm_cli.encoder.batches import buckets
+from rnafm_cli.encoder.embed import embed_batch
+from rnafm_cli.encoder.model import load_encoder
+from rnafm_cli.function.metrics import rank, regress
+from rnafm_cli.rna.alphabet import letter_codes
+from rnafm_cli.rna.decode import decode
+from rnafm_cli.rna.metrics import score_fold
+from rnafm_cli.rna.records import StructureRecord
+from rnafm_cli.structure.batches import collate
+from rnafm_cli.structure.fold_data import load_structures, new_families
+from rnafm_cli.structure.fold_training import row_loss
+from rnafm_cli.structure.pair import PairConfig, PairHead
+from rnafm_cli.training.labelled_rows import LabelledRows, read_labelled
+
+RBP_SETS = ("RBP31_QKI_HEK293_PARCLIP", "RBP31_TIA1_Hela_ICLIP", "PrismNet_IGF2BP1_K562")
+LONGEST = 120
+Rows = dict[str, Tensor]
+"""Sequence -> (L, D) float16 of one model."""
+Way = tuple[str, Rows | None, bool]
+"""What a head reads: its name, embeddings or None, whether letters too."""
+
+
+def main() -> None:
+    options = parse_options()
+    torch.set_num_threads(1)
+    tasks: dict[str, Callable[[argparse.Namespace, list[str]], None]] = {
+        "rbp": rbp,
+        "mrl": mrl,
+        "fold": fold,
+    }
+    for name in options.only:
+        tasks[name](options, options.models)
+
+
+def ways(models: Sequence[str], sequences: Sequence[str]) -> list[Way]:
+    """Letters, and of every model its embeddings, with letters and alone."""
+    found: list[Way] = [("letters", None, True)]
+    known = {Path(model).name.removesuffix(".safetensors"): embeddings(model, sequences) for model in models}
+    found += [(f"letters + {name}", rows, True) for name, rows in known.items()]
+    return found + [(name, rows, False) for name, rows in known.items()]
+
+
+@torch.inference_mode()
+def embeddings(model: str, sequences: Sequence[str]) -> Rows:
+    encoder, _ = load_encoder(model)
+    unique, rows = list(dict.fromkeys(sequences)), {}
+    for group in buckets([len(s) + 2 for s in unique], 8192):
+        part = [unique[k] for k in group]
+        # Normalised to (0, 1) by place, as the heads that ship do.
+        for sequence, values_LD in zip(part, embed_batch(encoder, part, bf16=True), strict=True):
+            rows[sequence] = F.layer_norm(values_LD, values_LD.shape[1:]).half()
+    return rows
+
+
+class Reader(nn.Module):
+    """Two convolutions over a row, then its mean and maximum: one number."""
+
+    def __init__(self, width: int, letters: bool, channels: int = 48) -> None:
+        super().__init__()
+        self.letters = nn.Embedding(5, channels, padding_idx=0) if letters else None
+        self.rows = nn.Linear(width, channels) if width else None
+        self.first, self.second = (
+            nn.Conv1d(channels, channels, 9, padding=4),
+            nn.Conv1d(channels, channels, 5, padding=2),
+        )
+        self.dropout, self.out = nn.Dropout(0.2), nn.Linear(2 * channels, 1)
+
+    def forward(self, letters_BL: Tensor, rows_BLD: Tensor | None) -> Tensor:
+        inside = (letters_BL > 0)[..., None]
+        x = self.letters(letters_BL) if self.letters is not None else 0.0
+        if self.rows is not None and rows_BLD is not None:
+            x = x + self.rows(rows_BLD)
+        x = F.gelu(self.first((x * inside).transpose(1, 2)))
+        x = F.gelu(self.second(self.dropout(x))).transpose(1, 2) * inside
+        return self.out(self.dropout(torch.cat([x.sum(1) / inside.sum(1), x.amax(1)], 1)))[:, 0]
+
+
+def read(way: Way, train: LabelledRows, dev: LabelledRows, *, binary: bool, seed: int, epochs: int) -> np.ndarray:
+    """Train a reader and score the development rows."""
+    _, rows, letters = way
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    net = Reader(0 if rows is None else len(next(iter(rows.values()))[0]), letters)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=2e-3, weight_decay=0.02)
+    steps = epochs * (len(train) // 64)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps)
+    mean, deviation = (0.0, 1.0) if binary else (train.values.mean(), train.values.std())
+
+    def batch(part: LabelledRows, chosen: np.ndarray) -> tuple[Tensor, Tensor | None]:
+        sequences = [part.sequences[k] for k in chosen]
+        codes = [torch.from_numpy(np.where(c == 0, 1, c).astype(np.int64)) for c in map(letter_codes, sequences)]
+        padded = nn.utils.rnn.pad_sequence(codes, batch_first=True)
+        if rows is None:
+            return padded, None
+        return padded, nn.utils.rnn.pad_sequence([rows[s].float() for s in sequences], batch_first=True)
+
+    for _ in range(epochs):
+        order = rng.permutation(len(train))
+        for first in range(0, len(train) - 63, 64):
+            chosen = order[first : first + 64]
+            found = net(*batch(train, chosen))
+            truth = torch.from_numpy((train.values[chosen] - mean) / deviation).float()
+            loss = F.binary_cross_entropy_with_logits(found, truth) if binary else F.mse_loss(found, truth)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+    net.eval()
+    with torch.inference_mode():
+        parts = [net(*batch(dev, np.arange(k, min(k + 256, len(dev))))) for k in range(0, len(dev), 256)]
+    return torch.cat(parts).numpy() * deviation + mean
+
+
+def halves(rows: LabelledRows, train: int, dev: int, seed: int = 0) -> tuple[LabelledRows, LabelledRows]:
+    """Drawn training and development rows of a set."""
+    drawn = [
+        np.random.default_rng(seed).permutation(np.flatnonzero(rows.splits == split))[:count]
+        for split, count in (("train", train), ("dev", dev))
+    ]
+    return rows.take(np.sort(drawn[0])), rows.take(np.sort(drawn[1]))
+
+
+def rbp(options: argparse.Namespace, models: list[str]) -> None:
+    sets = [
+        halves(read_labelled(options.data / f"rbp/{name}.tsv.gz", "label", binary=True), 2000, 1000)
+        for name in RBP_SETS
+    ]
+    everything = [s for pair in sets for part in pair for s in part.sequences]
+
+    def score(way: Way, seed: int) -> list[float]:
+        return [
+            rank(dev.values, read(way, train, dev, binary=True, seed=seed, epochs=8)).auprc.estimate
+            for train, dev in sets
+        ]
+
+    table("rbp, AUPRC", list(RBP_SETS), ways(models, everything), score, options.seeds)
+
+
+def mrl(options: argparse.Namespace, models: list[str]) -> None:
+    train, dev = halves(read_labelled(options.data / "mrl/egfp_unmod_1.tsv.gz", "mrl"), 4000, 1500)
+
+    def score(way: Way, seed: int) -> list[float]:
+        return [regress(dev.values, read(way, train, dev, binary=False, seed=seed, epochs=8)).r2.estimate]
+
+    table("mrl, r2", ["egfp_unmod_1"], ways(models, train.sequences + dev.sequences), score, options.seeds)
+
+
+def fold(options: argparse.Namespace, models: list[str]) -> None:
+    ss = options.data / "ss"
+    train = load_structures([ss / "bprna_tr0.tsv.gz"], max_length=LONGEST)
+    train = [record for record in train if 24 <= len(record.sequence) and len(record.pairs) >= 3]
+    train = [train[k] for k in np.random.default_rng(0).permutation(len(train))[:2400]]
+    dev = {
+        "bprna_vl0": load_structures([ss / "bprna_vl0.tsv.gz"]),
+        "dev_newfam": new_families(ss / "rfam142_seed_train.tsv.gz"),
+    }
+    for name, records in dev.items():
+        short = [record for record in records if len(record.sequence) <= LONGEST]
+        dev[name] = [short[k] for k in np.random.default_rng(0).permutation(len(short))[:250]]
+    everything = [record.sequence for part in (train, *dev.values()) for record in part]
+
+    def score(way: Way, seed: int) -> list[float]:
+        head = train_fold(way, train, seed, options.fold_steps)
+        return [float(np.mean([fold_f1(head, way, record) for record in records])) for records in dev.values()]
+
+    columns = [f"{name}, {len(records)}" for name, records in dev.items()]
+    table("fold, strict F1", columns, ways(models, everything), score, options.seeds)
+
+
+def train_fold(way: Way, records: list[StructureRecord], seed: int, steps: int) -> PairHead:
+    _, rows, letters = way
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    width = 0 if rows is None else len(next(iter(rows.values()))[0])
+    head = PairHead(
+        PairConfig(embedding=width, width=48, channels=32, fine=8, heads=8, dilations=(1, 2, 4, 1), mixer_layers=0)
+    )
+    optimizer = torch.optim.AdamW(head.parameters(), lr=3e-3, weight_decay=0.01, betas=(0.9, 0.98))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps, pct_start=0.15)
+    by_length = np.argsort([len(record.sequence) for record in records], kind="stable")
+    for _ in range(steps):
+        # Neighbours in length, so that little is padding.
+        first = int(rng.integers(len(records) - 64))
+        part = [records[k] for k in rng.choice(by_length[first : first + 64], 12, replace=False)]
+        found = collate(part, None, noncanonical="ignore")
+        inputs = found.inputs
+        inputs.has_sequence_B = torch.full((len(part),), letters)
+        inputs.embedding_BLD = padded_rows(rows, [record.sequence for record in part], inputs.letters_BL.shape[1])
+        loss = row_loss(head(inputs), found.target_BL)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(head.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+    return head.eval()
+
+
+def padded_rows(rows: Rows | None, sequences: list[str], width: int) -> Tensor | None:
+    if rows is None:
+        return None
+    return torch.stack([F.pad(rows[s].float(), (0, 0, 0, width - len(s))) for s in sequences])
+
+
+@torch.inference_mode()
+def fold_f1(head: PairHead, way: Way, record: StructureRecord) -> float:
+    _, rows, letters = way
+    found = collate([record], None, noncanonical="ignore")
+    found.inputs.has_sequence_B = torch.tensor([letters])
+    found.inputs.embedding_BLD = padded_rows(rows, [record.sequence], found.inputs.letters_BL.shape[1])
+    length = len(record.sequence)
+    p_LL = head(found.inputs).probabilities()[0, :length, :length].numpy()
+    return score_fold(record.pairs, decode(p_LL, record.sequence), length=length, id=record.id, family=record.family).f1
+
+
+def table(
+    title: str, columns: list[str], compared: list[Way], score: Callable[[Way, int], list[float]], seeds: int
+) -> None:
+    """One Markdown table."""
+    print(f"\n| {title} | " + " | ".join(columns) + " |\n" + "|---" * (1 + len(columns)) + "|", flush=True)
+    for way in compared:
+        values = np.array([score(way, seed) for seed in range(seeds)])
+        spread = np.ptp(values, axis=0) / 2
+        print(
+            f"| {way[0]} | "
+            + " | ".join(f"{m:.3f} ± {s:.3f}" for m, s in zip(values.mean(0), spread, strict=True))
+            + " |",
+            flush=True,
+        )
+
+
+def parse_options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="+", metavar="MODEL")
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--only", nargs="+", default=["rbp", "mrl", "fold"], choices=("rbp", "mrl", "fold"))
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--fold-steps", type=int, default=400)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
