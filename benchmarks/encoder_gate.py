@@ -31,7 +31,7 @@ from rnafm_cli.rna.metrics import score_fold
 from rnafm_cli.rna.records import StructureRecord
 from rnafm_cli.structure.batches import collate
 from rnafm_cli.structure.fold_data import load_structures, new_families
-from rnafm_cli.structure.fold_training import row_loss
+from rnafm_cli.structure.fold_task import row_loss
 from rnafm_cli.structure.pair import PairConfig, PairHead
 from rnafm_cli.training.labelled_rows import LabelledRows, read_labelled
 
