@@ -12,20 +12,8 @@ from typing import Literal
 import numpy as np
 
 from rnafm_cli.atlas.graph import Neighbours, nearest
-from rnafm_cli.atlas.layout import Layout, LayoutOptions, lay_out
+from rnafm_cli.atlas.layout import AtlasLayout, LayoutOptions, lay_out
 from rnafm_cli.encoder.vectors import Points, kmer_frequencies, knn_transfer, one_hot
-
-__all__ = [
-    "Baseline",
-    "Panel",
-    "Separation",
-    "adjusted_rand",
-    "baseline_vectors",
-    "compare_layouts",
-    "neighbour_purity",
-    "separation",
-    "silhouette",
-]
 
 
 def neighbour_purity(neighbours: Neighbours, label_N: np.ndarray) -> float:
@@ -36,46 +24,15 @@ def neighbour_purity(neighbours: Neighbours, label_N: np.ndarray) -> float:
 
 
 def silhouette(points_ND: np.ndarray, label_N: np.ndarray, *, sample: int = 4000, seed: int = 0) -> float:
-    """Mean silhouette (Rousseeuw 1987), -1 to 1, over a seeded sample; a label's only point counts 0.
+    """Mean silhouette (Rousseeuw 1987), -1 to 1, over a seeded sample; NaN where it holds one label, or each once.
 
     Distances are Euclidean and go to the sampled points alone.
     """
-    chosen_S = np.arange(len(points_ND))
-    if len(chosen_S) > sample:
-        chosen_S = np.sort(np.random.default_rng(seed).permutation(len(points_ND))[:sample])
-    points_SD = np.asarray(points_ND[chosen_S], dtype=np.float64)
-    names, label_S = np.unique(np.asarray(label_N)[chosen_S], return_inverse=True)
-    if len(names) < 2:
-        return float("nan")
-    square_S = (points_SD**2).sum(axis=1)
-    far_SS = np.sqrt(np.maximum(square_S[:, None] + square_S - 2 * points_SD @ points_SD.T, 0.0))
-    member_SL = np.eye(len(names))[label_S]
-    sizes_L = member_SL.sum(axis=0)
-    sum_SL = far_SS @ member_SL
-    rows = np.arange(len(label_S))
-    own_S = sum_SL[rows, label_S] / np.maximum(sizes_L[label_S] - 1, 1)
-    mean_SL = sum_SL / sizes_L
-    mean_SL[rows, label_S] = np.inf
-    other_S = mean_SL.min(axis=1)
-    value_S = (other_S - own_S) / np.maximum(np.maximum(own_S, other_S), 1e-12)
-    value_S[sizes_L[label_S] < 2] = 0.0
-    return float(value_S.mean())
+    from sklearn.metrics import silhouette_score
 
-
-def adjusted_rand(first_N: np.ndarray, second_N: np.ndarray) -> float:
-    """Adjusted Rand index (Hubert & Arabie 1985) of two partitions: 1 for equal ones, 0 expected by chance."""
-    _, first_N = np.unique(first_N, return_inverse=True)
-    _, second_N = np.unique(second_N, return_inverse=True)
-    width = int(second_N.max()) + 1
-    table = np.bincount(first_N * width + second_N, minlength=(int(first_N.max()) + 1) * width).reshape(-1, width)
-
-    def pairs(counts: np.ndarray) -> float:
-        return float((counts * (counts - 1) / 2).sum())
-
-    both, one, two = pairs(table), pairs(table.sum(axis=1)), pairs(table.sum(axis=0))
-    expected = one * two / max(pairs(np.asarray([len(first_N)])), 1.0)
-    most = (one + two) / 2
-    return 1.0 if most == expected else (both - expected) / (most - expected)
+    chosen_S = np.sort(np.random.default_rng(seed).permutation(len(points_ND))[:sample])
+    points_SD, label_S = np.asarray(points_ND, dtype=np.float64)[chosen_S], np.asarray(label_N)[chosen_S]
+    return float(silhouette_score(points_SD, label_S)) if 1 < len(set(label_S)) < len(label_S) else float("nan")
 
 
 Baseline = Literal["random", "onehot", "kmer"]
@@ -106,7 +63,7 @@ class Panel:
     """One kind of vectors: its map and figures."""
 
     name: str
-    layout: Layout
+    layout: AtlasLayout
     separations: list[Separation]
 
 
@@ -121,7 +78,7 @@ def compare_layouts(
     options: LayoutOptions,
     *,
     fold_N: np.ndarray | None = None,
-    ready: Mapping[str, Layout] | None = None,
+    ready: Mapping[str, AtlasLayout] | None = None,
     tell: Callable[[str], None] = lambda message: None,
 ) -> list[Panel]:
     """Lay the points out once for each kind of vectors, and measure.
@@ -154,7 +111,7 @@ def separation(
     view: str,
     labels: Sequence[str],
     vectors_ND: Points,
-    layout: Layout,
+    layout: AtlasLayout,
     *,
     fold_N: np.ndarray | None = None,
     seed: int = 0,
@@ -170,6 +127,8 @@ def separation(
     accuracy = float("nan")
     if fold_N is not None and len(np.unique(fold_N[kept])) > 1:
         accuracy = knn_transfer(vectors_ND[kept], list(label_N), fold_N[kept], neighbours=NEIGHBOURS).macro_accuracy
+    from sklearn.metrics import adjusted_rand_score
+
     return Separation(
         view=view,
         labels=len(np.unique(label_N)),
@@ -177,5 +136,5 @@ def separation(
         accuracy=accuracy,
         purity=neighbour_purity(neighbours, label_N),
         silhouette=silhouette(reduced_NK, label_N, seed=seed),
-        adjusted_rand=adjusted_rand(layout.cluster_N[kept], label_N),
+        adjusted_rand=float(adjusted_rand_score(label_N, layout.cluster_N[kept])),
     )

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import textwrap
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,33 +19,6 @@ from scipy.ndimage import convolve, gaussian_filter
 
 from rnafm_cli.viz.canvas import save_figure
 from rnafm_cli.viz.palette import INK, MUTED
-
-__all__ = [
-    "GROUP_COLOURS",
-    "Groups",
-    "MapPanel",
-    "NO_GROUP",
-    "NamePlaces",
-    "SCALE",
-    "draw_groups",
-    "draw_mapped",
-    "draw_panels",
-    "draw_points",
-    "draw_scale",
-    "dress_map",
-    "group_points",
-    "map_box",
-    "name_boxes",
-    "name_groups",
-    "plain_map",
-    "rgb",
-    "save_both",
-    "scale_colours",
-    "shade",
-    "spread_names",
-    "write_caption",
-    "write_with_halo",
-]
 
 
 def write_with_halo(
@@ -124,10 +97,15 @@ def rgb(colour: str) -> tuple[float, float, float]:
     return int(colour[1:3], 16) / 255, int(colour[3:5], 16) / 255, int(colour[5:7], 16) / 255
 
 
-def group_points(place_N2: np.ndarray, labels: Sequence[str]) -> Groups:
-    """Groups of a map's points by label, with a colour and a place for the name of each."""
+def group_points(place_N2: np.ndarray, labels: Sequence[str], known: Mapping[str, int] | None = None) -> Groups:
+    """Groups of a map's points by label, with a colour and a place for the name of each.
+
+    Args:
+        known: how many RNAs have each label where the map shows some of each; of groups of one size the most frequent
+            comes first.
+    """
     counts = Counter(label for label in labels if label)
-    names = [name for name, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
+    names = sorted(counts, key=lambda name: (-counts[name], -(known or {}).get(name, 0), name))
     number = {name: k for k, name in enumerate(names)}
     index_N = np.asarray([number.get(label, -1) for label in labels], dtype=np.int64)
     anchors_L2 = np.asarray([_densest(place_N2[index_N == k], place_N2) for k in range(len(names))]).reshape(-1, 2)
@@ -263,38 +241,48 @@ class MapPanel:
 
 
 def draw_panels(
-    panels: Sequence[MapPanel], labels: Sequence[str], stem: Path, *, caption: str = "", seed: int = 0
+    panels: Sequence[MapPanel],
+    labels: Sequence[str],
+    stem: Path,
+    *,
+    caption: str = "",
+    seed: int = 0,
+    counts: Mapping[str, int] | None = None,
 ) -> list[Path]:
-    """Panels in rows of two, as ``stem.png`` and ``stem.svg``; a label has the same colour in all of them."""
+    """Panels in rows of two, as ``stem.png`` and ``stem.svg``; a label has the same colour in all of them.
+
+    Args:
+        counts: see ``group_points``.
+    """
     from matplotlib.figure import Figure
 
     columns = min(2, len(panels))
     rows = -(-len(panels) // columns)
     figure = Figure(figsize=(3.7 * columns, 4.1 * rows), facecolor="white", layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False)
-    first = group_points(panels[0].place_N2, labels)
-    table = np.asarray([rgb(colour) for colour in (*first.colours, NO_GROUP)])
+    places = [pulled_in(panel.place_N2) for panel in panels]
+    first = group_points(places[0], labels, counts)
+    colour_N3 = first.colour_of_points()
     for k, axes in enumerate(grid.flat):
         if k >= len(panels):
             axes.set_axis_off()
             continue
         panel = panels[k]
-        dress_map(axes, panel.place_N2, square=True)
+        dress_map(axes, places[k], square=True)
         axes.set_title(panel.title, fontsize=9, color=INK, loc="left")
-        draw_points(axes, panel.place_N2, table[first.index_N], seed=seed, pixels=800, size=0.7)
+        draw_points(axes, places[k], colour_N3, seed=seed, pixels=800, size=0.7)
         axes.set_xlabel("\n".join(panel.lines), fontsize=6.5, color=INK)
     write_caption(figure, caption)
     figure.draw_without_rendering()
-    for panel, axes in zip(panels, grid.flat, strict=False):
-        groups = group_points(panel.place_N2, labels)
+    for place_N2, axes in zip(places, grid.flat, strict=False):
         # The first map's colours, so that a label can be followed from panel to panel.
-        same = type(groups)(groups.names, groups.sizes, groups.index_N, first.colours, groups.anchors_L2)
-        name_groups(axes, same, size=5.0, most=_MOST_PANEL_NAMES)
+        groups = replace(group_points(place_N2, labels, counts), colours=first.colours)
+        name_groups(axes, groups, size=5.0, most=_MOST_PANEL_NAMES)
     return save_both(figure, stem)
 
 
-_NAMED = 12
-"""Up to this many new RNAs are named."""
+_NAMED = 60
+"""Up to this many new RNAs bear their ids; the page tells those of any number."""
 _WASH = 0.62
 """How much of an atlas point's colour gives way to white."""
 
@@ -311,14 +299,17 @@ def draw_mapped(
     seed: int = 0,
 ) -> list[Path]:
     """The atlas in pale colours with its labels, the new RNAs as rings on top, as ``stem.png`` and ``stem.svg``."""
+    every = pulled_in(np.concatenate([place_N2, new_M2]))
+    place_N2, new_M2 = every[: len(place_N2)], every[len(place_N2) :]
     groups = group_points(place_N2, labels)
-    figure, axes = plain_map(np.concatenate([place_N2, new_M2]), title=title, caption=caption)
+    figure, axes = plain_map(every, title=title, caption=caption)
     draw_points(axes, place_N2, 1 - (1 - groups.colour_of_points()) * (1 - _WASH), seed=seed)
     area = float(np.clip(4000 / max(1, len(new_M2)), 8, 42))
     axes.scatter(*new_M2.T, s=area, facecolors="none", edgecolors=INK, linewidths=1.1, zorder=5)
     name_groups(axes, groups, size=6.0)
-    for name, place in zip(names, new_M2, strict=True) if len(names) <= _NAMED else ():
-        write_with_halo(axes, place, name, size=6.5, colour="black", shift=(5, 6), align="left", zorder=6)
+    if len(names) <= _NAMED:
+        # Ids begin up and right of their rings, and move from there where they would cover each other.
+        write_names(axes, names, new_M2, ["#000000"] * len(names), size=6.0, shift=(12, 7), bold=False, zorder=6)
     return save_both(figure, stem)
 
 
@@ -334,10 +325,22 @@ _VECTOR_POINTS = 4000
 
 
 def draw_groups(
-    place_N2: np.ndarray, labels: Sequence[str], stem: Path, *, title: str = "", caption: str = "", seed: int = 0
+    place_N2: np.ndarray,
+    labels: Sequence[str],
+    stem: Path,
+    *,
+    title: str = "",
+    caption: str = "",
+    seed: int = 0,
+    counts: Mapping[str, int] | None = None,
 ) -> list[Path]:
-    """A map coloured and named by label, as ``stem.png`` and ``stem.svg``; points without label are grey."""
-    groups = group_points(place_N2, labels)
+    """A map coloured and named by label, as ``stem.png`` and ``stem.svg``; points without label are grey.
+
+    Args:
+        counts: see ``group_points``.
+    """
+    place_N2 = pulled_in(place_N2)
+    groups = group_points(place_N2, labels, counts)
     figure, axes = plain_map(place_N2, title=title, caption=caption)
     draw_points(axes, place_N2, groups.colour_of_points(), seed=seed)
     name_groups(axes, groups, size=7.0)
@@ -346,41 +349,23 @@ def draw_groups(
     return save_both(figure, stem)
 
 
-def draw_scale(
-    place_N2: np.ndarray,
-    value_N: np.ndarray,
-    stem: Path,
-    *,
-    quantity: str,
-    logarithmic: bool = False,
-    title: str = "",
-    caption: str = "",
-    seed: int = 0,
-) -> list[Path]:
-    """A map coloured by a quantity; points without it (NaN) are grey."""
-    figure, axes = plain_map(place_N2, title=title, caption=caption)
-    colour_N3, mappable = scale_colours(value_N, logarithmic=logarithmic)
-    draw_points(axes, place_N2, colour_N3, seed=seed)
-    bar = figure.colorbar(mappable, ax=axes, shrink=0.5, aspect=18, pad=0.02)
-    bar.set_label(quantity, fontsize=8, color=INK)
-    bar.ax.tick_params(labelsize=7)
-    bar.outline.set_visible(False)
-    return save_both(figure, stem)
+def scale_limits(value_N: np.ndarray, *, logarithmic: bool = False) -> tuple[float, float]:
+    """Where the colours of a quantity begin and end; half a per cent at either side, at least one value, is beyond."""
+    known = np.sort(value_N[np.isfinite(value_N) & ((value_N > 0) | (not logarithmic))])
+    spare = -(-len(known) // 200) if len(known) > 10 else 0
+    low, high = (float(known[spare]), float(known[-1 - spare])) if len(known) else (0.0, 1.0)
+    return (low, high) if high > low else (low * 0.9, low * 1.1 + 1e-9)
 
 
-def scale_colours(value_N: np.ndarray, *, logarithmic: bool = False) -> tuple[np.ndarray, Any]:
-    """(N, 3) colours of a quantity, and matplotlib's mappable for its colour bar."""
-    import matplotlib
+def scale_colours(value_N: np.ndarray) -> tuple[np.ndarray, Any]:
+    """(N, 3) colours of a quantity, grey where it is unknown (NaN), and matplotlib's mappable for its colour bar."""
     from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import LogNorm, Normalize
+    from matplotlib.colors import Normalize
 
-    known = np.isfinite(value_N) & ((value_N > 0) | (not logarithmic))
-    low, high = np.quantile(value_N[known], (0.005, 0.995)) if known.any() else (0.0, 1.0)
-    low, high = (float(low), float(high)) if high > low else (float(low) * 0.9, float(low) * 1.1 + 1e-9)
-    norm = LogNorm(low, high, clip=True) if logarithmic else Normalize(low, high, clip=True)
-    colour_N3 = np.tile(rgb(NO_GROUP), (len(value_N), 1))
-    colour_N3[known] = matplotlib.colormaps[SCALE](norm(value_N[known]))[:, :3]
-    return colour_N3, ScalarMappable(norm=norm, cmap=SCALE)
+    mappable = ScalarMappable(norm=Normalize(*scale_limits(value_N), clip=True), cmap=SCALE)
+    colour_N3 = mappable.to_rgba(np.nan_to_num(value_N))[:, :3]
+    colour_N3[~np.isfinite(value_N)] = rgb(NO_GROUP)
+    return colour_N3, mappable
 
 
 def plain_map(place_N2: np.ndarray, *, title: str, caption: str) -> tuple[Any, Any]:
@@ -416,6 +401,21 @@ def dress_map(axes: Any, place_N2: np.ndarray, *, square: bool = False) -> None:
     axes.spines[:].set_visible(False)
 
 
+def pulled_in(place_N2: np.ndarray) -> np.ndarray:
+    """The places with outliers moved to the edge of the map, so that a few far points do not squeeze all others.
+
+    Half a per cent of the points at either side, at least one, may be outliers; they are when they lie farther out than
+    a third of the width of the others.
+    """
+    if len(place_N2) < 10:
+        return place_N2
+    ordered = np.sort(place_N2, axis=0)
+    spare = -(-len(ordered) // 200)
+    low, high = ordered[spare], ordered[-1 - spare]
+    margin = np.maximum(high - low, (high - low).max() / 3) / 3
+    return np.clip(place_N2, low - margin, high + margin)
+
+
 def map_box(place_N2: np.ndarray) -> tuple[float, float, float, float]:
     """Left, right, bottom and top of a map with a margin; no side is shorter than a third of the other."""
     low, high = place_N2.min(axis=0).astype(float), place_N2.max(axis=0).astype(float)
@@ -446,25 +446,38 @@ def draw_points(
 
 
 def name_groups(axes: Any, groups: Groups, *, size: float, most: int = _MOST_NAMES) -> None:
-    """Write the names of the largest groups beside their densest parts, with a line where one had to move away."""
-    names = groups.names[:most]
+    """Write the names of the largest groups beside their densest parts."""
+    names = [name.replace("_", " ") for name in groups.names[:most]]
+    colours = [_darker(colour) for colour in groups.colours[:most]]
+    write_names(axes, names, groups.anchors_L2[:most], colours, size=size)
+
+
+def write_names(
+    axes: Any,
+    names: Sequence[str],
+    anchors_L2: np.ndarray,
+    colours: Sequence[Any],
+    *,
+    size: float,
+    shift: tuple[float, float] = (0.0, 0.0),
+    bold: bool = True,
+    zorder: float = 4,
+) -> None:
+    """Write names near places of the plot and apart from each other, with a line where one had to move away."""
     if not names:
         return
     figure = axes.get_figure()
     figure.draw_without_rendering()
-    scale = 72 / figure.dpi
-    corner = np.asarray(axes.get_window_extent().p0) * scale
-    frame = np.asarray(axes.get_window_extent().size) * scale
-    anchors = axes.transData.transform(groups.anchors_L2[: len(names)]) * scale - corner
-    places = spread_names(anchors, name_boxes(names, size), (float(frame[0]), float(frame[1])))
-    shown = axes.transData.inverted().transform((places + corner) / scale)
-    for k, name in enumerate(names):
-        if np.linalg.norm(places[k] - anchors[k]) > 1.6 * size:
-            ends = np.stack([groups.anchors_L2[k], shown[k]]).T
-            axes.plot(*ends, color=INK, linewidth=0.5, alpha=0.6, zorder=3, scalex=False, scaley=False)
-        write_with_halo(
-            axes, shown[k], name.replace("_", " "), size=size, colour=_darker(groups.colours[k]), bold=True, zorder=4
-        )
+    scale, box = 72 / figure.dpi, axes.get_window_extent()
+    spots = (axes.transData.transform(anchors_L2) - box.p0) * scale
+    frame = (float(box.width * scale), float(box.height * scale))
+    places = spread_names(spots + shift, name_boxes(names, size), frame)
+    shown = axes.transData.inverted().transform(places / scale + box.p0)
+    for name, anchor, at, moved, colour in zip(names, anchors_L2, shown, places - spots - shift, colours, strict=True):
+        if np.linalg.norm(moved) > 1.6 * size:
+            ends = np.stack([anchor, at]).T
+            axes.plot(*ends, color=INK, linewidth=0.5, alpha=0.6, zorder=zorder - 1, scalex=False, scaley=False)
+        write_with_halo(axes, at, name, size=size, colour=colour, bold=bold, zorder=zorder)
 
 
 def _count_groups(axes: Any, groups: Groups) -> None:

@@ -20,9 +20,6 @@ from rnafm_cli.io.provenance import plain
 from rnafm_cli.io.streams import atomic_path, open_output
 from rnafm_cli.io.tables import TableWriter
 
-__all__ = ["AtlasFile", "CALL_COLUMNS", "call_row", "read_atlas_file", "write_atlas_file", "write_points", "write_rows"]
-
-
 FORMAT = "rnafm-atlas"
 FORMAT_VERSION = 1
 

@@ -12,9 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-__all__ = ["Neighbours", "leiden", "nearest", "neighbour_graph"]
-
-
 _CELLS = 1 << 24
 """Distances held at a time."""
 _SPARE = 8

@@ -21,9 +21,6 @@ from rnafm_cli.atlas.graph import Neighbours, leiden, nearest, neighbour_graph
 from rnafm_cli.encoder.vectors import PCA, Points, fit_pca
 from rnafm_cli.errors import InputError, RnafmError
 
-__all__ = ["Curve", "Layout", "LayoutOptions", "Method", "lay_out", "place"]
-
-
 _EPOCHS = 100
 _RATE = 0.25
 _REPELLERS = 5
@@ -127,7 +124,7 @@ class LayoutOptions:
 
 
 @dataclass(frozen=True, eq=False)
-class Layout:
+class AtlasLayout:
     """A map and what it was made from."""
 
     place_N2: np.ndarray
@@ -152,7 +149,7 @@ def lay_out(
     tell: Tell = lambda message: None,
     warn: Tell = warnings.warn,
     advance: Callable[[int], None] | None = None,
-) -> Layout:
+) -> AtlasLayout:
     """Map points into the plane; equal input and seed give an equal map.
 
     Args:
@@ -194,7 +191,7 @@ def lay_out(
         place_N2 = _tsne(reduced_NK, options.seed)
     else:
         place_N2 = _plane(reduced_NK)
-    return Layout(place_N2.astype(np.float32), pca, reduced_NK, neighbours, graph, cluster_N, method, curve)
+    return AtlasLayout(place_N2.astype(np.float32), pca, reduced_NK, neighbours, graph, cluster_N, method, curve)
 
 
 def _plane(reduced_NK: np.ndarray) -> np.ndarray:

@@ -15,11 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from rnafm_cli.atlas.figures import group_points
+from rnafm_cli.atlas.figures import SCALE, group_points, pulled_in, scale_limits
 from rnafm_cli.io.streams import open_output
-
-__all__ = ["GroupView", "PagePoints", "STARTS", "ScaleView", "write_page"]
-
 
 STARTS = 48
 """First bases that the page holds of each RNA."""
@@ -71,9 +68,12 @@ def write_page(
     Args:
         views: ways to colour the points; the first is shown at the start.
     """
+    places = pulled_in(points.place_N2)
+    inner = np.stack([places.min(axis=0), places.max(axis=0)])
     content: dict[str, Any] = {
         "count": len(points.ids),
         "caption": caption,
+        "box": [round(float(edge), 4) for edge in (*inner[:, 0], *inner[:, 1])],
         "x": _packed(points.place_N2[:, 0], "<f4"),
         "y": _packed(points.place_N2[:, 1], "<f4"),
         "lengths": _packed(points.lengths_N, "<u4"),
@@ -130,17 +130,14 @@ def _scale(view: ScaleView) -> dict[str, Any]:
     import matplotlib
     from matplotlib.colors import to_hex
 
-    from rnafm_cli.atlas.figures import SCALE
-
-    known = view.value_N[np.isfinite(view.value_N) & ((view.value_N > 0) | (not view.logarithmic))]
-    low, high = np.quantile(known, (0.005, 0.995)) if len(known) else (0.0, 1.0)
+    low, high = scale_limits(view.value_N, logarithmic=view.logarithmic)
     ramp = matplotlib.colormaps[SCALE](np.linspace(0, 1, _RAMP_STEPS))
     return {
         "key": view.name,
         "name": view.name,
         "value": _packed(view.value_N, "<f4"),
-        "low": float(low),
-        "high": float(high),
+        "low": low,
+        "high": high,
         "log": view.logarithmic,
         "ramp": [to_hex(colour) for colour in ramp],
     }

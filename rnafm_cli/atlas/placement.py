@@ -11,27 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.optimize import isotonic_regression
 
 from rnafm_cli.atlas.files import AtlasFile, read_atlas_file
 from rnafm_cli.atlas.graph import Neighbours, nearest
-from rnafm_cli.atlas.layout import Curve, Layout, place
+from rnafm_cli.atlas.layout import AtlasLayout, Curve, place
 from rnafm_cli.atlas.points import UNLABELLED, AtlasPoints
 from rnafm_cli.encoder.vectors import PCA
 from rnafm_cli.errors import InputError, WeightsError
 from rnafm_cli.weights.store import search_dirs
-
-__all__ = [
-    "Calibration",
-    "REFERENCE",
-    "TypeCall",
-    "Votes",
-    "atlas_file_of",
-    "calibrate",
-    "check_vectors",
-    "find_atlas",
-    "map_onto",
-    "vote_by_distance",
-]
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,19 +79,16 @@ def calibrate(share_N: np.ndarray, right_N: np.ndarray, *, weight_N: np.ndarray 
     # half. Steps of few calls move most, and those that moved past a neighbour are joined with it.
     mean = (accuracy_S @ weight_S + weight_N.mean()) / (weight_S.sum() + 2 * weight_N.mean())
     drawn_S = (calls_S * accuracy_S + 2 * mean) / (calls_S + 2)
-    share_P, accuracy_P, _, _ = _rising(share_S, drawn_S, weight_S)
-    return Calibration(share_P, accuracy_P)
+    return Calibration(*_rising(share_S, drawn_S, weight_S)[:2])
 
 
 def _rising(share_N: np.ndarray, right_N: np.ndarray, weight_N: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Pool adjacent violators: mean share, mean of what is right, weight and number of calls of each step."""
-    steps: list[np.ndarray] = []
-    for share, right, weight in zip(share_N, right_N, weight_N, strict=True):
-        steps.append(np.asarray([share * weight, right * weight, weight, weight * weight]))
-        while len(steps) > 1 and steps[-2][1] * steps[-1][2] >= steps[-1][1] * steps[-2][2]:
-            steps[-2:] = [steps[-2] + steps[-1]]
-    share_S, right_S, weight_S, square_S = np.asarray(steps).T
-    return share_S / weight_S, right_S / weight_S, weight_S, weight_S**2 / square_S
+    """Mean share, mean of what is right, weight and number of calls of each step of the isotonic regression."""
+    found = isotonic_regression(right_N, weights=weight_N)
+    starts = found.blocks[:-1]
+    weight_S = found.weights
+    share_S = np.add.reduceat(share_N * weight_N, starts) / weight_S
+    return share_S, found.x[starts], weight_S, weight_S**2 / np.add.reduceat(weight_N**2, starts)
 
 
 REFERENCE = "reference"
@@ -176,7 +161,7 @@ def _told(made: Mapping[str, Any]) -> str:
 
 def atlas_file_of(
     points: AtlasPoints,
-    layout: Layout,
+    layout: AtlasLayout,
     labels: Sequence[str],
     roles: Sequence[str],
     *,
@@ -211,7 +196,7 @@ def atlas_file_of(
     )
 
 
-def _whitened_settings(layout: Layout, points: AtlasPoints) -> dict[str, Any]:
+def _whitened_settings(layout: AtlasLayout, points: AtlasPoints) -> dict[str, Any]:
     # Points of unit length do not show how far out they lie.
     away_N = layout.pca.from_middle(points.vectors_ND)
     return {"whitened": True, "far_from_middle": float(np.quantile(away_N, _FAR_QUANTILE))}

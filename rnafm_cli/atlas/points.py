@@ -25,27 +25,6 @@ from rnafm_cli.io.embeddings import EmbeddingWriter, Provenance, read_embeddings
 from rnafm_cli.io.streams import input_name, open_text
 from rnafm_cli.rna.records import SequenceRecord
 
-__all__ = [
-    "AtlasPoints",
-    "LONG",
-    "ROLES",
-    "UNLABELLED",
-    "View",
-    "chosen_per_label",
-    "clusters_as_labels",
-    "embedded_points",
-    "header_attributes",
-    "is_embeddings",
-    "labels_of",
-    "points_of",
-    "pooled_vectors",
-    "read_label_table",
-    "read_times",
-    "role_of",
-    "view_labels",
-]
-
-
 _ID_NAMES = {"id", "name", "seq_id", "sequence_id"}
 
 

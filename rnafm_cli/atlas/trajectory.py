@@ -11,7 +11,6 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations
-from math import factorial
 from typing import Literal
 
 import numpy as np
@@ -21,30 +20,8 @@ from scipy.sparse.linalg import eigsh
 from scipy.stats import rankdata
 
 from rnafm_cli.atlas.graph import leiden
-from rnafm_cli.atlas.layout import Layout
+from rnafm_cli.atlas.layout import AtlasLayout
 from rnafm_cli.errors import InputError, UsageError
-
-__all__ = [
-    "Association",
-    "Lineages",
-    "Measure",
-    "Trajectory",
-    "associate",
-    "compare_times",
-    "connectivity",
-    "diffusion_pseudotime",
-    "find_lineages",
-    "find_trajectory",
-    "hitting_times",
-    "labels_with_times",
-    "mean_times",
-    "reachable",
-    "roots_named",
-    "smoothed",
-    "spearman",
-    "walk_pseudotime",
-]
-
 
 _EXACT = 7
 """Values up to which every order is tried."""
@@ -63,31 +40,31 @@ class Association:
 
 def spearman(first_N: np.ndarray, second_N: np.ndarray) -> float:
     """Spearman's rank correlation, ties at their mean rank; NaN when one list is constant."""
-    a, b = rankdata(first_N), rankdata(second_N)
-    a, b = a - a.mean(), b - b.mean()
-    length = float(np.sqrt((a @ a) * (b @ b)))
-    return float(a @ b) / length if length else float("nan")
+    a, b = _unit_ranks(first_N), _unit_ranks(second_N)
+    return float(a @ b) if a.any() and b.any() else float("nan")
 
 
 def associate(first_N: np.ndarray, second_N: np.ndarray, *, resamples: int = 100_000, seed: int = 0) -> Association:
     """Spearman's correlation with a two-sided permutation p value: every order of up to 7 values, else random ones."""
-    observed = spearman(first_N, second_N)
-    size = len(first_N)
+    observed, size = spearman(first_N, second_N), len(first_N)
     if not np.isfinite(observed):
         return Association(observed, float("nan"), size, 0)
-    a, b = rankdata(first_N), rankdata(second_N)
-    a, b = (a - a.mean()) / np.linalg.norm(a - a.mean()), (b - b.mean()) / np.linalg.norm(b - b.mean())
+    a, b = _unit_ranks(first_N), _unit_ranks(second_N)
     if size <= _EXACT:
         orders = np.asarray(list(permutations(range(size))))
-        strong = int((np.abs(a[orders] @ b) >= abs(observed) - 1e-9).sum())
-        return Association(observed, strong / factorial(size), size, factorial(size))
+        return Association(observed, float((np.abs(a[orders] @ b) >= abs(observed) - 1e-9).mean()), size, len(orders))
     rng = np.random.default_rng(seed)
     strong = 0
     for start in range(0, resamples, 10_000):
-        count = min(10_000, resamples - start)
-        shuffled = rng.permuted(np.tile(a, (count, 1)), axis=1)
+        shuffled = rng.permuted(np.tile(a, (min(10_000, resamples - start), 1)), axis=1)
         strong += int((np.abs(shuffled @ b) >= abs(observed) - 1e-9).sum())
     return Association(observed, (strong + 1) / (resamples + 1), size, resamples)
+
+
+def _unit_ranks(value_N: np.ndarray) -> np.ndarray:
+    """Ranks around their mean, of length 1; zeros for equal values."""
+    rank_N = rankdata(value_N) - (len(value_N) + 1) / 2
+    return rank_N / max(float(np.linalg.norm(rank_N)), 1e-12)
 
 
 _WEAK = 0.1
@@ -110,13 +87,6 @@ class Lineages:
     """Groups where paths end, by time."""
     fate_CT: np.ndarray
     """Probability that a walk forward in time from a group ends in each terminal group."""
-
-    def path_to(self, group: int) -> list[int]:
-        """The groups from the root to this one."""
-        path = [group]
-        while self.parent_C[path[-1]] >= 0:
-            path.append(int(self.parent_C[path[-1]]))
-        return path[::-1]
 
 
 def connectivity(graph: sparse.csr_matrix, group_N: np.ndarray) -> np.ndarray:
@@ -342,7 +312,7 @@ def roots_named(root: str, ids: Sequence[str], labels: Sequence[str]) -> np.ndar
 
 
 def find_trajectory(
-    layout: Layout,
+    layout: AtlasLayout,
     root: str,
     root_points: np.ndarray,
     *,
@@ -386,7 +356,7 @@ def find_trajectory(
     return Trajectory(root, measure, time_N, root_points, root_cluster, lineages)
 
 
-def _first_cluster(layout: Layout, root_points: np.ndarray) -> int:
+def _first_cluster(layout: AtlasLayout, root_points: np.ndarray) -> int:
     """The cluster that belongs to the root more than any other."""
     count = int(layout.cluster_N.max()) + 1
     inside_N = np.zeros(len(layout.cluster_N), dtype=bool)
@@ -403,7 +373,7 @@ def _first_cluster(layout: Layout, root_points: np.ndarray) -> int:
     return int(best[outward_C[best].argmin()])
 
 
-def _resolution(layout: Layout) -> float:
+def _resolution(layout: AtlasLayout) -> float:
     """What makes about as many clusters as the layout has, at least the usual 1."""
     return max(1.0, float(layout.cluster_N.max() + 1) / 20)
 

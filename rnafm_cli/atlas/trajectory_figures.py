@@ -15,19 +15,18 @@ from scipy.ndimage import gaussian_filter
 
 from rnafm_cli.atlas.figures import (
     NO_GROUP,
-    SCALE,
     draw_points,
     plain_map,
+    pulled_in,
     rgb,
     save_both,
     scale_colours,
     write_caption,
+    write_names,
     write_with_halo,
 )
 from rnafm_cli.atlas.trajectory import Association, Lineages
 from rnafm_cli.viz.palette import INK, MUTED, PALE
-
-__all__ = ["FlowField", "draw_cluster_graph", "draw_stream", "draw_time_scatter", "draw_violins", "flow_field"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +94,9 @@ def draw_stream(
         roots: (R,) numbers of the points at time zero; a star marks the middle of them.
         ends: the place of each terminal state by its name.
     """
+    inner_N2 = pulled_in(place_N2)
+    ends = {name: np.clip(place, inner_N2.min(axis=0), inner_N2.max(axis=0)) for name, place in ends.items()}
+    place_N2 = inner_N2
     figure, axes = plain_map(place_N2, title=title, caption=caption)
     colour_N3, mappable = scale_colours(time_N)
     draw_points(axes, place_N2, colour_N3)
@@ -134,6 +136,7 @@ def draw_cluster_graph(
     caption: str = "",
 ) -> list[Path]:
     """Clusters as discs where they lie, lines as strong as their connectivity, arrows along the tree from the root."""
+    place_N2 = pulled_in(place_N2)
     figure, axes = plain_map(place_N2, title=title, caption=caption)
     grey_N3 = np.tile((0.87, 0.88, 0.9), (len(place_N2), 1))
     draw_points(axes, place_N2, grey_N3)
@@ -175,7 +178,6 @@ def draw_violins(
     time_N: np.ndarray, labels: Sequence[str], order: Sequence[str], stem: Path, *, title: str = "", caption: str = ""
 ) -> list[Path]:
     """How pseudotime is spread within each label, the labels from early to late."""
-    import matplotlib
     from matplotlib.figure import Figure
 
     label_N = np.asarray(labels)
@@ -184,7 +186,7 @@ def draw_violins(
     figure = Figure(figsize=(6.0, 1.2 + 0.26 * len(shown)), facecolor="white", layout="constrained")
     axes: Any = figure.subplots()
     place = np.arange(len(shown))[::-1]
-    colours = matplotlib.colormaps[SCALE](np.asarray([value.mean() for value in values]))
+    colours = scale_colours(time_N)[1].to_rgba([value.mean() for value in values])
     for value, at, colour in zip(values, place, colours, strict=True):
         # A density needs two different values.
         if np.ptp(value) > 1e-9:
@@ -214,8 +216,6 @@ def draw_time_scatter(
     """Mean pseudotime of labels against given times, with the rank correlation."""
     from matplotlib.figure import Figure
 
-    from rnafm_cli.atlas.figures import name_boxes, spread_names
-
     both = [name for name in means if name in times]
     figure = Figure(figsize=(5.6, 4.2), facecolor="white", layout="constrained")
     axes: Any = figure.subplots()
@@ -229,15 +229,10 @@ def draw_time_scatter(
     axes.spines[["top", "right"]].set_visible(False)
     words = f"Spearman {found.spearman:+.2f}, permutation p = {found.p_value:.3g}, {found.values} labels"
     axes.set_title(words, fontsize=9, color=INK, loc="left")
-    figure.draw_without_rendering()
-    scale = 72 / figure.dpi
-    box = axes.get_window_extent()
-    spots = (axes.transData.transform(np.stack([x, y], axis=1)) - box.p0) * scale
-    places = spread_names(spots + (0, 7), name_boxes(both, 6.0), (float(box.width * scale), float(box.height * scale)))
-    shown = axes.transData.inverted().transform(places / scale + box.p0)
-    for name, spot, at in zip(both, np.stack([x, y], axis=1), shown, strict=True):
-        axes.plot(*np.stack([spot, at]).T, color=PALE, linewidth=0.5, zorder=1, scalex=False, scaley=False)
-        axes.text(*at, name.replace("_", " "), fontsize=6, color=INK, ha="center", va="center", zorder=4)
+    spots = np.stack([x, y], axis=1)
+    write_names(
+        axes, [name.replace("_", " ") for name in both], spots, [INK] * len(both), size=6.0, shift=(0, 7), bold=False
+    )
     return save_both(figure, stem)
 
 

@@ -2,52 +2,186 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Annotated
 
-from rnafm_cli.cli import atlas_options as own
+import typer
+
 from rnafm_cli.cli import options
-from rnafm_cli.cli.atlas_intake import AtlasIntake, ModelChoice
-from rnafm_cli.cli.atlas_options import CompareChoice, FormatChoice, MeasureChoice, MethodChoice
 from rnafm_cli.cli.atlas_run import AtlasRun, Wishes
 from rnafm_cli.cli.options import DeviceChoice, LongChoice, OnErrorChoice, PrecisionChoice
 from rnafm_cli.errors import UsageError
 
-if TYPE_CHECKING:
-    from rnafm_cli.atlas.files import AtlasFile
 
-__all__ = ["atlas"]
+class MethodChoice(StrEnum):
+    umap = "umap"
+    pca = "pca"
+    tsne = "tsne"
+
+
+class ViewChoice(StrEnum):
+    type = "type"
+    role = "role"
+    length = "length"
+
+
+class CompareChoice(StrEnum):
+    random = "random"
+    onehot = "onehot"
+    kmer = "kmer"
+
+
+class MeasureChoice(StrEnum):
+    diffusion = "diffusion"
+    walk = "walk"
+
+
+class FormatChoice(StrEnum):
+    tsv = "tsv"
+    jsonl = "jsonl"
+
+
+Folder = Annotated[
+    Path | None,
+    typer.Option("-o", "--output", metavar="DIR", help="Folder for tables, figures and page.", show_default=False),
+]
+CacheFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--h5",
+        metavar="FILE",
+        help="Pooled embeddings, kept and reused (as 'embed --pool mean --layout matrix' writes them).",
+        show_default="DIR/embeddings.h5",
+    ),
+]
+Layer = Annotated[int, typer.Option("--layer", help="Layer: 0 is the embedding, -1 the last (after its norm).")]
+Method = Annotated[MethodChoice, typer.Option("--method", help="How points get their places, after PCA.")]
+Neighbours = Annotated[
+    int, typer.Option("--neighbours", min=2, metavar="K", help="Nearest neighbours of each sequence.")
+]
+MinDist = Annotated[
+    float, typer.Option("--min-dist", min=0.0, max=1.0, metavar="D", help="UMAP: how close points lie.")
+]
+Components = Annotated[
+    int, typer.Option("--components", min=1, metavar="K", help="Principal axes kept before neighbours are sought.")
+]
+Whiten = Annotated[
+    bool,
+    typer.Option(
+        "--whiten/--no-whiten",
+        help="Bring the principal axes to equal variance and vectors to unit length: nearer neighbours of one type.",
+    ),
+]
+Resolution = Annotated[
+    float, typer.Option("--resolution", min=0.001, metavar="R", help="Of the Leiden clusters; more gives more.")
+]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Of layout, clusters and samples.")]
+LabelBy = Annotated[
+    str | None,
+    typer.Option(
+        "--label-by",
+        metavar="KEY",
+        help="Attribute that is the label: key=value in the header, or a column of --labels.",
+        show_default="type",
+    ),
+]
+Labels = Annotated[
+    Path | None,
+    typer.Option("--labels", metavar="TSV", help="Labels by id: two columns, or a header line that starts with id."),
+]
+PerLabel = Annotated[
+    int | None,
+    typer.Option("--per-label", min=1, metavar="N", help="Take at most N sequences of each label.", show_default="all"),
+]
+View = Annotated[
+    list[ViewChoice] | None,
+    typer.Option("--view", help="Also draw the map by role or length; repeat for several.", show_default="type"),
+]
+Compare = Annotated[
+    str | None,
+    typer.Option(
+        "--compare",
+        metavar="LIST",
+        help="The same sequences by other vectors, with figures under each map: any of random,onehot,kmer.",
+        show_default=False,
+    ),
+]
+Trajectory = Annotated[
+    bool, typer.Option("--trajectory", help="Pseudotime from --root, terminal states, stream plot and violins.")
+]
+Root = Annotated[
+    str | None,
+    typer.Option("--root", metavar="LABEL|ID", help="Where time is zero: a label or one id.", show_default=False),
+]
+Measure = Annotated[
+    MeasureChoice, typer.Option("--pseudotime", help="Distance in diffusion space, or hitting times of a random walk.")
+]
+Times = Annotated[
+    Path | None,
+    typer.Option(
+        "--times", metavar="TSV", help="A time for each label (divergence from the root, say) to compare with."
+    ),
+]
+Fold = Annotated[bool, typer.Option("--fold", help="Predict structures; the page draws that of a clicked RNA.")]
+Page = Annotated[bool, typer.Option("--page/--no-page", help="Write the interactive page atlas.html.")]
+Title = Annotated[str, typer.Option("--title", help="Above figures and page.")]
+MapModel = Annotated[
+    str | None,
+    typer.Option(
+        "-m",
+        "--model",
+        metavar="NAME|FILE",
+        help="A model's name (see 'rnafm weights list') or a weight file.  [default: rnafm-mini; with --map-onto the "
+        "model of the map]",
+        autocompletion=options.complete_model,
+        show_default=False,
+    ),
+]
+MapOnto = Annotated[
+    str | None,
+    typer.Option(
+        "--map-onto",
+        metavar="FILE|reference",
+        help="Place the sequences on this atlas.h5 (or the shipped reference) and call their types.",
+        show_default=False,
+    ),
+]
+TableFormat = Annotated[FormatChoice, typer.Option("--format", help="Of the table of calls with --map-onto.")]
+RenameDuplicates = Annotated[
+    bool, typer.Option("--rename-duplicates", help="Add _2, _3 ... to repeated ids instead of stopping.")
+]
 
 
 def atlas(
     inputs: options.Inputs = None,
-    output: own.Folder = None,
-    method: own.Method = MethodChoice.umap,
-    label_by: own.LabelBy = None,
-    labels: own.Labels = None,
-    per_label: own.PerLabel = None,
-    view: own.View = None,
-    compare: own.Compare = None,
-    trajectory: own.Trajectory = False,
-    root: own.Root = None,
-    pseudotime: own.Measure = MeasureChoice.diffusion,
-    times: own.Times = None,
-    map_onto: own.MapOnto = None,
-    output_format: own.TableFormat = FormatChoice.tsv,
-    fold: own.Fold = False,
-    page: own.Page = True,
-    title: own.Title = "RNA atlas",
-    neighbours: own.Neighbours = 15,
-    min_dist: own.MinDist = 0.1,
-    components: own.Components = 50,
-    whiten: own.Whiten = False,
-    resolution: own.Resolution = 1.0,
-    seed: own.Seed = 0,
-    h5: own.CacheFile = None,
+    output: Folder = None,
+    method: Method = MethodChoice.umap,
+    label_by: LabelBy = None,
+    labels: Labels = None,
+    per_label: PerLabel = None,
+    view: View = None,
+    compare: Compare = None,
+    trajectory: Trajectory = False,
+    root: Root = None,
+    pseudotime: Measure = MeasureChoice.diffusion,
+    times: Times = None,
+    map_onto: MapOnto = None,
+    output_format: TableFormat = FormatChoice.tsv,
+    fold: Fold = False,
+    page: Page = True,
+    title: Title = "RNA atlas",
+    neighbours: Neighbours = 15,
+    min_dist: MinDist = 0.1,
+    components: Components = 50,
+    whiten: Whiten = False,
+    resolution: Resolution = 1.0,
+    seed: Seed = 0,
+    h5: CacheFile = None,
     force: options.Force = False,
-    rename_duplicates: own.RenameDuplicates = False,
-    model: own.MapModel = None,
-    layer: own.Layer = -1,
+    rename_duplicates: RenameDuplicates = False,
+    model: MapModel = None,
+    layer: Layer = -1,
     long: options.Long = LongChoice.window,
     on_error: options.OnError = OnErrorChoice.fail,
     weights_dir: options.WeightsDir = None,
@@ -78,107 +212,65 @@ def atlas(
     if trajectory and not root:
         raise UsageError("--trajectory starts somewhere", hint="give --root LABEL or --root ID")
     baselines = _baselines(compare)
-    target = None
-    if map_onto is not None:
-        from rnafm_cli.atlas.placement import find_atlas
+    if map_onto is not None and any((compare, trajectory, view, labels, label_by, per_label, fold)):
+        raise UsageError(
+            "--map-onto places sequences on an atlas that exists",
+            hint="leave out --compare, --trajectory, --view, --labels, --label-by, --per-label and --fold",
+        )
 
-        target = find_atlas(map_onto, weights_dir=weights_dir)
-    choice = ModelChoice(
-        name=model or _model_of(target),
+    from rnafm_cli.atlas.layout import LayoutOptions
+
+    layout = LayoutOptions(
+        method=method.value,
+        components=components,
+        whiten=whiten,
+        neighbours=neighbours,
+        min_dist=min_dist,
+        resolution=resolution,
+        seed=seed,
+    )
+    wishes = Wishes(
+        inputs=inputs or [],
+        on_error=on_error,
+        rename_duplicates=rename_duplicates,
+        model=model,
         weights_dir=weights_dir,
         device=device.value,
-        precision=precision,
+        precision=precision.value,
         threads=threads,
         layer=layer,
         batch_tokens=batch_tokens,
         long=long,
-    )
-    intake = AtlasIntake(inputs, on_error, choice, rename_duplicates=rename_duplicates)
-    if intake.embedded and (baselines or fold):
-        raise UsageError(
-            f"{'--compare' if baselines else '--fold'} needs the sequences",
-            hint="give the FASTA, and the embeddings with --h5 to reuse them",
-        )
-    if target is not None:
-        _refuse_with_mapping(compare, trajectory, view, labels, label_by, per_label, fold)
-        from rnafm_cli.cli.atlas_mapping import run_mapping
-
-        run_mapping(
-            intake,
-            choice,
-            target,
-            output,
-            output_format=output_format,
-            seed=seed,
-            force=force,
-            page=page,
-            title=title,
-        )
-        intake.intake.finish()
-        return
-    assert output is not None
-    from rnafm_cli.atlas.layout import LayoutOptions
-
-    wishes = Wishes(
         folder=output,
-        cache=h5 or output / "embeddings.h5",
+        cache=h5,
         force=force,
-        replace_cache=force and h5 is None,
-        layout=LayoutOptions(
-            method=method.value,
-            components=components,
-            whiten=whiten,
-            neighbours=neighbours,
-            min_dist=min_dist,
-            resolution=resolution,
-            seed=seed,
-        ),
+        layout=layout,
         label_by=label_by,
         labels=labels,
         per_label=per_label,
         views=[chosen.value for chosen in view or []],
-        baselines=[chosen.value for chosen in baselines],
-        root=root if trajectory else None,
+        baselines=baselines,
+        root=root,
         measure=pseudotime.value,
         times=times,
         fold=fold,
         page=page,
         title=title,
     )
-    AtlasRun(intake, choice, wishes).run()
-    intake.intake.finish()
+    run = AtlasRun(wishes, onto=map_onto)
+    if map_onto is None:
+        run.make()
+    else:
+        run.map(table_format=output_format.value)
+    run.intake.finish()
 
 
-def _model_of(target: AtlasFile | None) -> str:
-    """The model that made the map, if it is at hand; else the default one."""
-    if target is not None:
-        from rnafm_cli.weights.registry import MODELS
-
-        made_by = str(target.settings.get("model", ""))
-        if made_by in MODELS or Path(made_by).is_file():
-            return made_by
-    return "rnafm-mini"
-
-
-def _baselines(text: str | None) -> list[CompareChoice]:
+def _baselines(text: str | None) -> list[str]:
     """The kinds of vectors in a comma-separated list."""
-    chosen: list[CompareChoice] = []
-    for word in (text or "").split(","):
-        name = word.strip()
-        if not name:
-            continue
+    names = list(dict.fromkeys(word.strip() for word in (text or "").split(",") if word.strip()))
+    for name in names:
         if name not in set(CompareChoice):
             raise UsageError(f"--compare {name}: is unknown", hint=f"known are {', '.join(CompareChoice)}")
-        if CompareChoice(name) not in chosen:
-            chosen.append(CompareChoice(name))
-    if text is not None and not chosen:
+    if text is not None and not names:
         raise UsageError("--compare names nothing", hint=f"give any of {','.join(CompareChoice)}")
-    return chosen
-
-
-def _refuse_with_mapping(*unused: object) -> None:
-    if any(unused):
-        raise UsageError(
-            "--map-onto places sequences on an atlas that exists",
-            hint="leave out --compare, --trajectory, --view, --labels, --label-by, --per-label and --fold",
-        )
+    return names

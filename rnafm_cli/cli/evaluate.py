@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from rnafm_cli.rna.calibration import Calibration
     from rnafm_cli.structure.fold_report import Comparison
 
-__all__ = ["EPILOG", "app", "encoder"]
-
 
 EPILOG = "Example: rnafm evaluate encoder --model rnafm-mini --corpus corpus --atlas atlas_labelled.fa.gz"
 

@@ -13,9 +13,6 @@ from rnafm_cli.cli.options import DeviceChoice, PrecisionChoice
 from rnafm_cli.cli.rbp import Structure
 from rnafm_cli.errors import InputError, UsageError
 
-__all__ = ["MRL_EPILOG", "RBP_EPILOG", "mrl", "rbp"]
-
-
 if TYPE_CHECKING:
     import numpy as np
 

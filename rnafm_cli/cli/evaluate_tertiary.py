@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from rnafm_cli.rna.chains import Chain
     from rnafm_cli.rna.metrics import MapScore
 
-__all__ = ["CONTACT_EPILOG", "DISTANCE_EPILOG", "contact", "distance"]
-
 
 CONTACT_EPILOG = "Example: rnafm evaluate contact chains.h5 maps.h5 --format table --plot figures"
 DISTANCE_EPILOG = "Example: rnafm evaluate distance structures/ maps.h5 --against other.h5"

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from rnafm_cli.model import Model
     from rnafm_cli.rna.records import SequenceRecord
 
-__all__ = ["mrl"]
-
 
 _NAMED = 3
 """UTRs of unusual length that are told one by one."""

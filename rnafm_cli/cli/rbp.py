@@ -22,20 +22,6 @@ if TYPE_CHECKING:
     from rnafm_cli.rna.records import SequenceRecord
     from rnafm_cli.structure.unpaired import StructureSource
 
-__all__ = [
-    "Letters",
-    "ListProteins",
-    "OutputFormat",
-    "Proteins",
-    "Saliency",
-    "Step",
-    "Structure",
-    "TableChoice",
-    "Threshold",
-    "Windows",
-    "rbp",
-]
-
 
 class TableChoice(StrEnum):
     tsv = "tsv"

@@ -15,8 +15,6 @@ from rnafm_cli.errors import UsageError, WeightsError
 if TYPE_CHECKING:
     from rnafm_cli.weights.files import Card
 
-__all__ = ["app"]
-
 
 _MEGABYTE = 1_000_000
 

@@ -19,9 +19,6 @@ from rnafm_cli.function.head_start import HeadLayout, channel_groups
 from rnafm_cli.function.inputs import Reduction
 from rnafm_cli.weights.files import known_values
 
-__all__ = ["BindingConfig", "BindingHead", "WindowInputs", "matching", "protein_of"]
-
-
 LETTER_CHANNELS = 5
 """One-hot A, C, G, U, and whether there is a base at all."""
 STRUCTURE_CHANNELS = 2

@@ -30,22 +30,6 @@ from rnafm_cli.rna.records import SequenceRecord
 from rnafm_cli.rna.upstream_starts import CONTEXTS, start_context, upstream_starts
 from rnafm_cli.training.labelled_rows import LabelledRows
 
-__all__ = [
-    "Predictions",
-    "Resampling",
-    "binding_probabilities",
-    "binding_table",
-    "kmer_counts",
-    "kmer_logistic",
-    "load_table",
-    "read_predictions",
-    "ribosome_loads",
-    "utr_features",
-    "utr_ridge",
-    "write_figures",
-]
-
-
 _KMER = 5
 _LOGISTIC_STRENGTH = 1e-3
 """Weight of the data against the penalty, as scikit-learn's C, on standardised counts: better on development rows than

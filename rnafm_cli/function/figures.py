@@ -22,9 +22,6 @@ from rnafm_cli.viz.canvas import save_figure
 from rnafm_cli.viz.palette import INK, MUTED, OTHER_BASE
 from rnafm_cli.viz.structure import Gallery
 
-__all__ = ["LETTER_COLOURS", "SaliencyGallery", "draw_loads", "draw_logo"]
-
-
 _COLOURS = {"none": "#0072b2", "in-frame": "#009e73", "out-of-frame": "#d55e00", "uORF": "#cc79a7"}
 _LABELS = {"none": "no uAUG", "in-frame": "in-frame uAUG", "out-of-frame": "out-of-frame uAUG", "uORF": "uORF"}
 

@@ -16,9 +16,6 @@ from torch import Tensor
 
 from rnafm_cli.errors import WeightsError
 
-__all__ = ["HeadLayout", "begin_from", "channel_groups"]
-
-
 EMBEDDING = "embedding"
 
 

@@ -21,9 +21,6 @@ from rnafm_cli.rna.records import SequenceRecord
 from rnafm_cli.weights.files import Card, load_tensors
 from rnafm_cli.weights.store import encoder_read_by, load_component
 
-__all__ = ["HeadStart", "encoded_for", "load_binding_head", "load_head_start", "load_load_head"]
-
-
 Head = TypeVar("Head", BindingHead, LoadHead)
 
 

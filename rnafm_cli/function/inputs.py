@@ -28,21 +28,6 @@ from rnafm_cli.io.streams import write_error, write_json
 from rnafm_cli.rna.alphabet import letter_codes
 from rnafm_cli.rna.thermo import pair_probabilities
 
-__all__ = [
-    "Alignment",
-    "CLIP",
-    "NucleotideCache",
-    "Reduction",
-    "UNKNOWN",
-    "aligned_letters",
-    "aligned_rows",
-    "embed_reduced",
-    "fit_reduction",
-    "offset_of",
-    "unpaired_probabilities",
-]
-
-
 Alignment = Literal["middle", "end"]
 UNKNOWN = 5
 """Code of a letter other than A, C, G, U; 0 is for positions outside the sequence."""

@@ -12,9 +12,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from rnafm_cli.rna.bootstrap import Interval, bootstrap
 
-__all__ = ["Platt", "Ranking", "Regression", "calibration_error", "crossed_error", "fit_platt", "rank", "regress"]
-
-
 _STEPS = 50
 _RIDGE = 1e-3
 _BINS = 10

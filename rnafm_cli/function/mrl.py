@@ -25,9 +25,6 @@ from rnafm_cli.rna.records import SequenceRecord
 from rnafm_cli.rna.upstream_starts import UpstreamStart, upstream_starts
 from rnafm_cli.weights.registry import nearest_name
 
-__all__ = ["DEFAULT_ASSAY", "LoadPredictor", "RibosomeLoad", "SHORTEST", "VariantEffect", "load", "read_part", "scan"]
-
-
 DEFAULT_ASSAY = "random_25to100"
 SHORTEST = 25
 """Bases of the shortest UTRs that heads are trained on."""

@@ -26,8 +26,6 @@ from rnafm_cli.function.metrics import Platt
 from rnafm_cli.rna.records import SequenceRecord
 from rnafm_cli.weights.files import Card
 
-__all__ = ["Binding", "BindingPredictor", "DEFAULT_STEP", "REPORTED", "Reported", "StructureOf", "bind", "dev_figures"]
-
 
 @dataclass(frozen=True, slots=True)
 class Reported:

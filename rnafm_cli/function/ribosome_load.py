@@ -17,9 +17,6 @@ from rnafm_cli.function.head_start import HeadLayout, channel_groups
 from rnafm_cli.function.inputs import Reduction
 from rnafm_cli.weights.files import known_values
 
-__all__ = ["ARCHITECTURES", "LoadConfig", "LoadHead", "UtrInputs"]
-
-
 Architecture = Literal["frames", "cnn", "residual"]
 ARCHITECTURES: tuple[Architecture, ...] = ("frames", "cnn", "residual")
 LETTER_CHANNELS = 5

@@ -15,8 +15,6 @@ from rnafm_cli.errors import InputError
 from rnafm_cli.training.labelled_rows import LabelledRows, read_sets, split_sets
 from rnafm_cli.training.recipes import BindingData, RowData
 
-__all__ = ["BindingRows", "LoadRows", "assemble_binding", "assemble_loads", "drawn_rows", "repeats", "shown_rows"]
-
 
 def repeats(sets_N: NDArray[np.integer], power: float) -> NDArray[np.float64]:
     """(N,) how often each row is shown in a round on average: (largest set / its set) to ``power``."""

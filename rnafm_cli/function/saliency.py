@@ -18,9 +18,6 @@ from rnafm_cli.encoder.model import NamedModel
 from rnafm_cli.function.rbp import DEFAULT_STEP, BindingPredictor, StructureOf
 from rnafm_cli.rna.records import SequenceRecord
 
-__all__ = ["LETTERS", "Saliency", "saliency"]
-
-
 LETTERS = "ACGU"
 _MUTANTS_PER_BATCH = 256
 

@@ -10,9 +10,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-__all__ = ["Alphabet", "CODON", "IUPAC_LETTERS", "NUCLEOTIDE", "alphabet", "letter_codes"]
-
-
 IUPAC_LETTERS = "ACGURYKMSWBDHVN"
 """The RNA letters that a sequence may hold, in token order; ``-`` has a token but no place in input."""
 

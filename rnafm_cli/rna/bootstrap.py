@@ -14,9 +14,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from rnafm_cli.rna.metrics import FoldScore
 
-__all__ = ["Difference", "Interval", "Statistic", "bootstrap", "fold_intervals", "mean_interval", "paired_difference"]
-
-
 _RESAMPLES_AT_ONCE = 128
 _MEANS = ("precision", "recall", "f1", "relaxed_precision", "relaxed_recall", "relaxed_f1")
 _POOLED = {

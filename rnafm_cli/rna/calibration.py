@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 from rnafm_cli.rna.bootstrap import Interval, bootstrap
 from rnafm_cli.rna.pairs import Pairs
 
-__all__ = ["Calibration", "CalibrationCounts", "Reliability", "ReliabilityCurve"]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ReliabilityCurve:

@@ -14,9 +14,6 @@ from numpy.typing import NDArray
 
 from rnafm_cli.errors import InputError
 
-__all__ = ["CONTACT_DISTANCE", "Chain", "FARTHEST", "LONG_RANGE", "without_repeats"]
-
-
 CONTACT_DISTANCE = 8.0
 """Å; residues closer than this are in contact."""
 FARTHEST = 20.0

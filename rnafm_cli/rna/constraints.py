@@ -11,9 +11,6 @@ from rnafm_cli.errors import InputError
 from rnafm_cli.rna.pairs import Pairs, as_pairs, no_pairs, validate
 from rnafm_cli.rna.pseudoknots import from_dot_bracket, layers
 
-__all__ = ["Constraints", "parse_constraints"]
-
-
 _FREE = "."
 _PAIRED, _UNPAIRED, _OPENS, _CLOSES = "|x<>"
 

@@ -17,21 +17,6 @@ from rnafm_cli.rna.constraints import Constraints
 from rnafm_cli.rna.pairs import Pairs, are_canonical, as_pairs, no_pairs, stems
 from rnafm_cli.rna.pseudoknots import BRACKET_LAYERS, crossing, layers
 
-__all__ = [
-    "DecodeOptions",
-    "Decoder",
-    "add_knots",
-    "best_first",
-    "decode",
-    "expected_accuracy",
-    "heaviest_matching",
-    "heaviest_nested",
-    "limit_layers",
-    "multiplets",
-    "unpaired_probability",
-    "without_isolated",
-]
-
 
 def heaviest_matching(candidates: Pairs, gains_C: NDArray[np.floating]) -> Pairs:
     """The set of candidate pairs, each base in at most one, with the greatest sum of gains.

@@ -16,22 +16,6 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
-__all__ = [
-    "K",
-    "are_close",
-    "close_pairs",
-    "close_to_any",
-    "greedy_clusters",
-    "groups_by_words",
-    "kmer_matrix",
-    "kmer_set",
-    "linked_groups",
-    "separate_folds",
-    "shares_word",
-    "words_of",
-]
-
-
 _LONGEST = 31
 """A word of A, C, G, U takes two bits a letter of a 64-bit number."""
 _WORD_ROWS_AT_ONCE = 50_000

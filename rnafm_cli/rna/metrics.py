@@ -23,25 +23,6 @@ from rnafm_cli.rna.chains import FARTHEST, LONG_RANGE, Chain
 from rnafm_cli.rna.pairs import Pairs, no_pairs
 from rnafm_cli.rna.pseudoknots import layers
 
-__all__ = [
-    "CONTACT_METRICS",
-    "DISTANCE_METRICS",
-    "FoldScore",
-    "FoldSummary",
-    "LENGTH_BINS",
-    "MapScore",
-    "PIXEL_TOLERANCE",
-    "by_family",
-    "by_length",
-    "f1",
-    "length_bin",
-    "score_contacts",
-    "score_distances",
-    "score_fold",
-    "summarise",
-]
-
-
 LENGTH_BINS = ("<50", "50-100", "100-200", "200-500", ">500")
 _BIN_STARTS = (50, 100, 200, 501)
 

@@ -15,21 +15,6 @@ from numpy.typing import NDArray
 from rnafm_cli.errors import InputError
 from rnafm_cli.rna.alphabet import letter_codes
 
-__all__ = [
-    "Pairs",
-    "are_canonical",
-    "as_pairs",
-    "canonical_matrix",
-    "no_pairs",
-    "pairs_from_matrix",
-    "pairs_from_partners",
-    "pairs_to_matrix",
-    "pairs_to_partners",
-    "stems",
-    "validate",
-]
-
-
 Pairs: TypeAlias = NDArray[np.int64]
 
 # Row and column 0 stand for every other letter: an ambiguous base never makes a canonical pair.

@@ -15,9 +15,6 @@ from numpy.typing import NDArray
 from rnafm_cli.errors import InputError
 from rnafm_cli.rna.pairs import Pairs, as_pairs, no_pairs
 
-__all__ = ["BRACKET_LAYERS", "crossing", "from_dot_bracket", "is_nested", "layers", "to_dot_bracket", "within_layers"]
-
-
 _OPEN = "([{<" + ascii_uppercase
 _CLOSE = ")]}>" + ascii_lowercase
 BRACKET_LAYERS = 4

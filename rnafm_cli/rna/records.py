@@ -9,8 +9,6 @@ import numpy as np
 from rnafm_cli.rna.pairs import Pairs, as_pairs, no_pairs, validate
 from rnafm_cli.rna.pseudoknots import to_dot_bracket
 
-__all__ = ["SequenceRecord", "StructureRecord"]
-
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
 class SequenceRecord:

@@ -18,19 +18,6 @@ import numpy as np
 
 from rnafm_cli.errors import ConfigError, InputError, RnafmError
 
-__all__ = [
-    "LONGEST_EXACT",
-    "PARAMETER_SETS",
-    "Parameters",
-    "TURNER",
-    "available",
-    "check_parameters",
-    "local_pair_probabilities",
-    "pair_probabilities",
-    "version",
-]
-
-
 Parameters = tuple[str, ...]
 """Names of energy parameter sets; probabilities are the mean over them."""
 

@@ -5,9 +5,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-__all__ = ["CONTEXTS", "UpstreamStart", "start_context", "upstream_starts"]
-
-
 CONTEXTS = ("none", "in-frame", "out-of-frame", "uORF")
 """No upstream AUG; only AUGs in the frame of the start codon; one out of frame that runs into the coding sequence; one
 out of frame, each with a stop codon before it."""

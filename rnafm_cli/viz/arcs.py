@@ -7,9 +7,6 @@ from rnafm_cli.viz.canvas import Boxes, Canvas, Curve, Line, Point, Text
 from rnafm_cli.viz.palette import INK, MUTED, base_colour, confidence_opacity, layer_colour
 from rnafm_cli.viz.subject import Subject, add_base_legend, add_caption, add_pair_legend
 
-__all__ = ["draw_arcs"]
-
-
 _WIDTH = 960.0
 _WIDEST_STEP = 13.0
 _LETTER_STEP = 6.5

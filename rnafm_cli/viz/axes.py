@@ -10,9 +10,6 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["equal_bins", "figure_and_axes", "labelled_positions", "plain_frame", "plain_lengths", "points", "tick_step"]
-
-
 _STEPS = (10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000)
 
 

@@ -14,24 +14,6 @@ from xml.sax.saxutils import escape
 from rnafm_cli.errors import UsageError
 from rnafm_cli.io.streams import atomic_path, open_output
 
-__all__ = [
-    "Anchor",
-    "Boxes",
-    "Canvas",
-    "Curve",
-    "Disc",
-    "FONTS",
-    "Line",
-    "PICTURE_SUFFIXES",
-    "Point",
-    "Shape",
-    "Text",
-    "check_suffix",
-    "save_figure",
-    "write_picture",
-]
-
-
 FONTS = ("Arial", "Helvetica", "Liberation Sans", "DejaVu Sans")
 Point: TypeAlias = tuple[float, float]
 Anchor = Literal["start", "middle", "end"]

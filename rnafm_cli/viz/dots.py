@@ -11,9 +11,6 @@ from rnafm_cli.viz.canvas import Anchor, Boxes, Canvas, Line, Point, Text
 from rnafm_cli.viz.palette import INK, MUTED, PALE, base_colour, layer_colour
 from rnafm_cli.viz.subject import Subject, add_caption, layer_names, put_text
 
-__all__ = ["draw_dots"]
-
-
 _SIZE = 620.0
 _WIDEST_CELL = 14.0
 _LETTER_CELL = 6.0

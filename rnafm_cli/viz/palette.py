@@ -2,20 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = [
-    "BASE_COLOURS",
-    "INK",
-    "LAYER_COLOURS",
-    "MUTED",
-    "OTHER_BASE",
-    "PALE",
-    "PREDICTORS",
-    "base_colour",
-    "confidence_opacity",
-    "layer_colour",
-]
-
-
 INK = "#1f2430"
 MUTED = "#6b7280"
 PALE = "#d5d8de"

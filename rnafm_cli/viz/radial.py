@@ -24,9 +24,6 @@ from rnafm_cli.viz.canvas import Canvas, Curve, Disc, Line, Point, Text
 from rnafm_cli.viz.palette import INK, MUTED, base_colour, confidence_opacity, layer_colour
 from rnafm_cli.viz.subject import DrawnPair, Subject, add_base_legend, add_caption, add_pair_legend
 
-__all__ = ["LabelPlacer", "draw_radial", "place_bases", "polygon_layout"]
-
-
 _PUZZLER_TYPE = 4
 _PUZZLER_STEP = 25.0
 _SHORTEST = 5

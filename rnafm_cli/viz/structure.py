@@ -18,9 +18,6 @@ from rnafm_cli.viz.dots import draw_dots
 from rnafm_cli.viz.radial import draw_radial
 from rnafm_cli.viz.subject import Subject
 
-__all__ = ["Gallery", "STYLES", "Style", "draw_structure", "structure_canvas"]
-
-
 Style = Literal["arc", "radial", "dots"]
 STYLES: dict[str, Callable[[Subject], Canvas]] = {"arc": draw_arcs, "radial": draw_radial, "dots": draw_dots}
 assert set(STYLES) == set(get_args(Style))

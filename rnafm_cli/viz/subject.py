@@ -15,8 +15,6 @@ from rnafm_cli.rna.pseudoknots import layers
 from rnafm_cli.viz.canvas import Boxes, Canvas, Disc, Line, Point, Text
 from rnafm_cli.viz.palette import BASE_COLOURS, INK, LAYER_COLOURS, MUTED, confidence_opacity, layer_colour
 
-__all__ = ["DrawnPair", "Subject", "add_base_legend", "add_caption", "add_pair_legend", "layer_names", "put_text"]
-
 
 @dataclass(frozen=True, slots=True)
 class DrawnPair:

@@ -19,21 +19,6 @@ from safetensors import SafetensorError, safe_open
 
 from rnafm_cli.errors import WeightsError
 
-__all__ = [
-    "CARD_SUFFIX",
-    "Card",
-    "FORMAT",
-    "WEIGHTS_SUFFIX",
-    "card_path",
-    "file_sha256",
-    "opened",
-    "read_card",
-    "task_of",
-    "tensor_names",
-    "verify_model_file",
-    "write_card",
-]
-
 
 FORMAT = "rnafm-model"
 FORMAT_VERSION = 1

@@ -26,9 +26,6 @@ from torch import Tensor
 
 from rnafm_cli.errors import WeightsError
 
-__all__ = ["Checkpoint", "Settings", "check_checkpoint", "read_checkpoint"]
-
-
 _WRAPPERS = ("model", "state_dict", "model_state_dict")
 
 

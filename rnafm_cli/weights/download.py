@@ -24,9 +24,6 @@ from rnafm_cli.weights.checkpoints import check_checkpoint
 from rnafm_cli.weights.files import file_sha256
 from rnafm_cli.weights.registry import Download
 
-__all__ = ["Lost", "MirrorFailed", "OnBytes", "PartFile", "Patience", "fetch", "transfer"]
-
-
 OnBytes = Callable[[int, int | None], None]
 """Told (bytes so far, bytes in all if known)."""
 

@@ -6,9 +6,6 @@ import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-__all__ = ["Download", "ENCODER", "MODELS", "ModelSpec", "SHIPPED_FAMILIES", "nearest_name", "published_name"]
-
-
 ENCODER = "encoder"
 """The component that every model has; the others are heads, named after their task."""
 

@@ -22,23 +22,6 @@ from rnafm_cli.weights.registry import ENCODER, MODELS, ModelSpec, nearest_name
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = [
-    "EMBEDDED",
-    "Entry",
-    "FOREIGN_SUFFIXES",
-    "cache_dir",
-    "cards_in",
-    "encoder_path",
-    "encoder_read_by",
-    "entries",
-    "find",
-    "in_folders",
-    "load_component",
-    "search_dirs",
-    "shipped_dir",
-    "target_dir",
-]
-
 
 def shipped_dir() -> Path:
     """The folder of weights that come with the program: package data, or ``weights/`` of a checkout."""

@@ -12,11 +12,13 @@ from rnafm_cli.atlas.figures import (
     draw_groups,
     draw_mapped,
     draw_panels,
-    draw_scale,
     group_points,
     map_box,
     name_boxes,
+    pulled_in,
     rgb,
+    scale_colours,
+    scale_limits,
     shade,
     spread_names,
 )
@@ -88,7 +90,6 @@ def test_maps_are_pictures_with_words(tmp_path: Path, count: int) -> None:
     # Few points are shapes; many are one picture, so that the file stays small.
     assert ("<image" in svg) == (count == 5000)
     assert len(svg) < 1_500_000
-    assert draw_scale(place, np.arange(count, dtype=float), tmp_path / "s", quantity="length", logarithmic=True)
 
 
 def test_a_forty_thousandth_point_can_be_seen(tmp_path: Path) -> None:
@@ -120,5 +121,28 @@ def test_new_sequences_are_named_over_the_map(tmp_path: Path) -> None:
     draw_mapped(place, labels, place[:3] + 0.2, ["mine", "yours", "theirs"], tmp_path / "m", title="T")
     svg = (tmp_path / "m.svg").read_text()
     assert all(f">{name}</text>" in svg for name in ("mine", "yours", "theirs"))
-    draw_mapped(place, labels, place[:40], [f"n{k}" for k in range(40)], tmp_path / "many")
-    assert ">n0</text>" not in (tmp_path / "many.svg").read_text()
+    for count in (40, 90):
+        draw_mapped(place, labels, place[:count], [f"n{k}" for k in range(count)], tmp_path / "many")
+        svg = (tmp_path / "many.svg").read_text()
+        assert all((f">n{k}</text>" in svg) == (count == 40) for k in range(count))
+
+
+def test_largest_groups_are_named_first() -> None:
+    place, _ = crowd(40)
+    groups = group_points(place, ["aRNA", "tRNA", "rRNA", "bRNA"] * 10, {"tRNA": 900, "rRNA": 700, "aRNA": 12})
+    assert groups.names == ["tRNA", "rRNA", "aRNA", "bRNA"]
+
+
+def test_outliers_squeeze_neither_map_nor_colours() -> None:
+    place, _ = crowd(300)
+    far = np.concatenate([place, [(500, -400)]])
+    shown = pulled_in(far)
+    left, right, bottom, top = map_box(shown)
+    inside = map_box(place)
+    assert right - left < 1.6 * (inside[1] - inside[0]) and top - bottom < 1.6 * (inside[3] - inside[2])
+    assert left < shown[-1, 0] < right and np.array_equal(shown[:300], place)
+    assert np.array_equal(pulled_in(place), place)
+    time = np.append(np.linspace(0, 0.1, 50), [1.0, np.nan])
+    colour = scale_colours(time)[0]
+    assert np.linalg.norm(colour[0] - colour[49]) > 0.8
+    assert scale_limits(np.asarray([2.0, 1.0])) == (1.0, 2.0) and scale_limits(np.zeros(0)) == (0.0, 1.0)

@@ -10,9 +10,10 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import adjusted_rand_score
 from support.points import blobs, branching
 
-from rnafm_cli.atlas.comparison import adjusted_rand, baseline_vectors, compare_layouts
+from rnafm_cli.atlas.comparison import baseline_vectors, compare_layouts
 from rnafm_cli.atlas.files import read_atlas_file, write_atlas_file
 from rnafm_cli.atlas.layout import LayoutOptions, lay_out
 from rnafm_cli.atlas.placement import atlas_file_of, check_vectors, find_atlas, map_onto
@@ -202,7 +203,7 @@ def test_views_of_the_same_points() -> None:
     assert np.array_equal(rows, chosen_per_label(TYPES, 5, seed=1))
 
 
-# Layout and comparison
+# AtlasLayout and comparison
 
 
 def test_a_layout_is_reproducible_and_shows_groups() -> None:
@@ -210,7 +211,7 @@ def test_a_layout_is_reproducible_and_shows_groups() -> None:
     one, two = lay_out(vectors, PLAIN), lay_out(vectors, PLAIN)
     assert np.array_equal(one.place_N2, two.place_N2)
     assert np.array_equal(one.cluster_N, two.cluster_N)
-    assert adjusted_rand(one.cluster_N, np.repeat(np.arange(4), 30)) > 0.9
+    assert adjusted_rand_score(one.cluster_N, np.repeat(np.arange(4), 30)) > 0.9
     assert one.curve is None and one.reduced_NK.shape == (120, 10)
 
 
@@ -221,7 +222,7 @@ def test_whitened_layouts_see_groups_in_weak_directions() -> None:
     eight = replace(PLAIN, components=8)
     plain, white = (lay_out(vectors, replace(eight, whiten=whiten), warn=heard) for whiten in (False, True))
     truth = np.repeat(np.arange(4), 30)
-    assert adjusted_rand(white.cluster_N, truth) > 0.9 > 0.2 > adjusted_rand(plain.cluster_N, truth)
+    assert adjusted_rand_score(white.cluster_N, truth) > 0.9 > 0.2 > adjusted_rand_score(plain.cluster_N, truth)
     assert not heard
     assert np.linalg.norm(white.reduced_NK, axis=1) == pytest.approx(1)
 

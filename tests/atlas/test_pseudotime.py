@@ -41,7 +41,9 @@ def test_known_order_and_branches_are_found(tree: Branching, measure: str) -> No
     ends = [np.bincount(tree.branch[cluster == k]).argmax() for k in found.terminal_T]
     assert sorted(ends) == [1, 2, 3]
     for end, branch in zip(found.terminal_T, ends, strict=True):
-        path = found.path_to(int(end))
+        path = [int(end)]
+        while found.parent_C[path[0]] >= 0:
+            path.insert(0, int(found.parent_C[path[0]]))
         assert path[0] == cluster[root[0]] and path[-1] == end
         for k in path:
             share = np.bincount(tree.branch[cluster == k], minlength=4) / (cluster == k).sum()
