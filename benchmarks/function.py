@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from rnafm_cli.function.binding import BindingConfig, BindingHead
-from rnafm_cli.function.mrl import LoadPredictor, load
+from rnafm_cli.function.mrl import LoadPredictor, ribosome_load
 from rnafm_cli.function.rbp import BindingPredictor, bind
 from rnafm_cli.function.ribosome_load import LoadConfig, LoadHead
 from rnafm_cli.model import Model, load_model
@@ -47,9 +47,9 @@ def main() -> None:
         ways: dict[str, Callable[[], int]] = {
             "embed": lambda: sum(len(rows) for _, rows in model.embed(records)),
             "rbp": lambda: len(list(bind(records, own_bound, model))),
-            "mrl": lambda: len(list(load(utrs, own_loaded, model))),
+            "mrl": lambda: len(list(ribosome_load(utrs, own_loaded, model))),
             "rbp, embeddings": lambda: len(list(bind(records, bound, binding))),
-            "mrl, embeddings": lambda: len(list(load(utrs, loaded, loads))),
+            "mrl, embeddings": lambda: len(list(ribosome_load(utrs, loaded, loads))),
         }
         seconds: dict[str, list[float]] = {name: [] for name in ways}
         clock = time.process_time if options.clock == "cpu" else time.perf_counter

@@ -260,7 +260,7 @@ def draw_panels(
     rows = -(-len(panels) // columns)
     figure = Figure(figsize=(3.7 * columns, 4.1 * rows), facecolor="white", layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False)
-    places = [pulled_in(panel.place_N2) for panel in panels]
+    places = [closed_up(panel.place_N2) for panel in panels]
     first = group_points(places[0], labels, counts)
     colour_N3 = first.colour_of_points()
     for k, axes in enumerate(grid.flat):
@@ -299,17 +299,16 @@ def draw_mapped(
     seed: int = 0,
 ) -> list[Path]:
     """The atlas in pale colours with its labels, the new RNAs as rings on top, as ``stem.png`` and ``stem.svg``."""
-    every = pulled_in(np.concatenate([place_N2, new_M2]))
+    every = closed_up(np.concatenate([place_N2, new_M2]))
     place_N2, new_M2 = every[: len(place_N2)], every[len(place_N2) :]
     groups = group_points(place_N2, labels)
     figure, axes = plain_map(every, title=title, caption=caption)
     draw_points(axes, place_N2, 1 - (1 - groups.colour_of_points()) * (1 - _WASH), seed=seed)
     area = float(np.clip(4000 / max(1, len(new_M2)), 8, 42))
     axes.scatter(*new_M2.T, s=area, facecolors="none", edgecolors=INK, linewidths=1.1, zorder=5)
-    name_groups(axes, groups, size=6.0)
-    if len(names) <= _NAMED:
-        # Ids begin up and right of their rings, and move from there where they would cover each other.
-        write_names(axes, names, new_M2, ["#000000"] * len(names), size=6.0, shift=(12, 7), bold=False, zorder=6)
+    shown = list(names) if len(names) <= _NAMED else []
+    # Ids begin up and right of their rings.
+    name_groups(axes, groups, size=6.0, also=(shown, new_M2[: len(shown)], (12, 7)))
     return save_both(figure, stem)
 
 
@@ -339,7 +338,7 @@ def draw_groups(
     Args:
         counts: see ``group_points``.
     """
-    place_N2 = pulled_in(place_N2)
+    place_N2 = closed_up(place_N2)
     groups = group_points(place_N2, labels, counts)
     figure, axes = plain_map(place_N2, title=title, caption=caption)
     draw_points(axes, place_N2, groups.colour_of_points(), seed=seed)
@@ -401,19 +400,24 @@ def dress_map(axes: Any, place_N2: np.ndarray, *, square: bool = False) -> None:
     axes.spines[:].set_visible(False)
 
 
-def pulled_in(place_N2: np.ndarray) -> np.ndarray:
-    """The places with outliers moved to the edge of the map, so that a few far points do not squeeze all others.
+def closed_up(place_N2: np.ndarray, also_M2: np.ndarray | None = None) -> np.ndarray:
+    """The places, or others on the same map, with wide empty stripes narrowed: far islands do not squeeze the rest.
 
-    Half a per cent of the points at either side, at least one, may be outliers; they are when they lie farther out than
-    a third of the width of the others.
+    Along each axis no gap is wider than about a tenth of the whole. The distance between far parts of a map means
+    little; order and the shape of what hangs together stay.
     """
+    shown = (place_N2 if also_M2 is None else also_M2).astype(np.float64)
     if len(place_N2) < 10:
-        return place_N2
-    ordered = np.sort(place_N2, axis=0)
-    spare = -(-len(ordered) // 200)
-    low, high = ordered[spare], ordered[-1 - spare]
-    margin = np.maximum(high - low, (high - low).max() / 3) / 3
-    return np.clip(place_N2, low - margin, high + margin)
+        return shown
+    for axis in (0, 1):
+        ordered = np.sort(place_N2[:, axis].astype(np.float64))
+        gaps = np.diff(ordered)
+        widest = gaps.sum()
+        for _ in range(4):
+            widest = 0.1 * np.minimum(gaps, widest).sum()
+        closed = ordered[0] + np.append(0.0, np.minimum(gaps, widest).cumsum())
+        shown[:, axis] = np.interp(shown[:, axis], ordered, closed)
+    return shown
 
 
 def map_box(place_N2: np.ndarray) -> tuple[float, float, float, float]:
@@ -445,11 +449,25 @@ def draw_points(
     axes.scatter(*place_N2[order].T, s=area, c=colour_N3[order], alpha=0.75, linewidths=0, zorder=1)
 
 
-def name_groups(axes: Any, groups: Groups, *, size: float, most: int = _MOST_NAMES) -> None:
-    """Write the names of the largest groups beside their densest parts."""
+def name_groups(
+    axes: Any,
+    groups: Groups,
+    *,
+    size: float,
+    most: int = _MOST_NAMES,
+    also: tuple[Sequence[str], np.ndarray, tuple[float, float]] = ((), np.zeros((0, 2)), (0.0, 0.0)),
+) -> None:
+    """Write the names of the largest groups beside their densest parts.
+
+    Args:
+        also: further names, black and plain, their places, and how far from there they stand.
+    """
+    others, places_M2, shift = also
     names = [name.replace("_", " ") for name in groups.names[:most]]
-    colours = [_darker(colour) for colour in groups.colours[:most]]
-    write_names(axes, names, groups.anchors_L2[:most], colours, size=size)
+    colours: list[Any] = [_darker(colour) for colour in groups.colours[:most]] + ["#000000"] * len(others)
+    shifts = np.concatenate([np.zeros((len(names), 2)), np.tile(shift, (len(others), 1))])
+    anchors = np.concatenate([groups.anchors_L2[:most], places_M2])
+    write_names(axes, [*names, *others], anchors, colours, size=size, shift=shifts, bold=len(names))
 
 
 def write_names(
@@ -459,25 +477,29 @@ def write_names(
     colours: Sequence[Any],
     *,
     size: float,
-    shift: tuple[float, float] = (0.0, 0.0),
-    bold: bool = True,
-    zorder: float = 4,
+    shift: Any = 0.0,
+    bold: int = 0,
 ) -> None:
-    """Write names near places of the plot and apart from each other, with a line where one had to move away."""
-    if not names:
+    """Write names near places of the plot and apart from each other, with a line where one had to move away.
+
+    Args:
+        shift: from the places to where the names would like to be, in points.
+        bold: how many of the names, from the first, are bold.
+    """
+    if not len(names):
         return
     figure = axes.get_figure()
     figure.draw_without_rendering()
     scale, box = 72 / figure.dpi, axes.get_window_extent()
-    spots = (axes.transData.transform(anchors_L2) - box.p0) * scale
-    frame = (float(box.width * scale), float(box.height * scale))
-    places = spread_names(spots + shift, name_boxes(names, size), frame)
+    wanted = (axes.transData.transform(anchors_L2) - box.p0) * scale + shift
+    places = spread_names(wanted, name_boxes(names, size), (float(box.width * scale), float(box.height * scale)))
     shown = axes.transData.inverted().transform(places / scale + box.p0)
-    for name, anchor, at, moved, colour in zip(names, anchors_L2, shown, places - spots - shift, colours, strict=True):
-        if np.linalg.norm(moved) > 1.6 * size:
-            ends = np.stack([anchor, at]).T
-            axes.plot(*ends, color=INK, linewidth=0.5, alpha=0.6, zorder=zorder - 1, scalex=False, scaley=False)
-        write_with_halo(axes, at, name, size=size, colour=colour, bold=bold, zorder=zorder)
+    moved = np.linalg.norm(places - wanted, axis=1) > 1.6 * size
+    for k, name in enumerate(names):
+        if moved[k]:
+            ends = np.stack([anchors_L2[k], shown[k]]).T
+            axes.plot(*ends, color=INK, linewidth=0.5, alpha=0.6, zorder=3, scalex=False, scaley=False)
+        write_with_halo(axes, shown[k], name, size=size, colour=colours[k], bold=k < bold, zorder=6)
 
 
 def _count_groups(axes: Any, groups: Groups) -> None:

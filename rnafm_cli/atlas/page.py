@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from rnafm_cli.atlas.figures import SCALE, group_points, pulled_in, scale_limits
+from rnafm_cli.atlas.figures import SCALE, closed_up, group_points, scale_limits
 from rnafm_cli.io.streams import open_output
 
 STARTS = 48
@@ -68,18 +68,16 @@ def write_page(
     Args:
         views: ways to colour the points; the first is shown at the start.
     """
-    places = pulled_in(points.place_N2)
-    inner = np.stack([places.min(axis=0), places.max(axis=0)])
+    place_N2 = closed_up(points.place_N2)
     content: dict[str, Any] = {
         "count": len(points.ids),
         "caption": caption,
-        "box": [round(float(edge), 4) for edge in (*inner[:, 0], *inner[:, 1])],
-        "x": _packed(points.place_N2[:, 0], "<f4"),
-        "y": _packed(points.place_N2[:, 1], "<f4"),
+        "x": _packed(place_N2[:, 0], "<f4"),
+        "y": _packed(place_N2[:, 1], "<f4"),
         "lengths": _packed(points.lengths_N, "<u4"),
         "ids": _lines(points.ids),
         "starts": _lines(points.starts),
-        "views": [_view(view, points.place_N2) for view in views],
+        "views": [_view(view, place_N2) for view in views],
     }
     if points.structures is not None:
         content["structures"] = _lines(points.structures)

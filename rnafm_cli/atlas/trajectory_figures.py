@@ -15,9 +15,9 @@ from scipy.ndimage import gaussian_filter
 
 from rnafm_cli.atlas.figures import (
     NO_GROUP,
+    closed_up,
     draw_points,
     plain_map,
-    pulled_in,
     rgb,
     save_both,
     scale_colours,
@@ -94,9 +94,8 @@ def draw_stream(
         roots: (R,) numbers of the points at time zero; a star marks the middle of them.
         ends: the place of each terminal state by its name.
     """
-    inner_N2 = pulled_in(place_N2)
-    ends = {name: np.clip(place, inner_N2.min(axis=0), inner_N2.max(axis=0)) for name, place in ends.items()}
-    place_N2 = inner_N2
+    ends = {name: closed_up(place_N2, place[None])[0] for name, place in ends.items()}
+    place_N2 = closed_up(place_N2)
     figure, axes = plain_map(place_N2, title=title, caption=caption)
     colour_N3, mappable = scale_colours(time_N)
     draw_points(axes, place_N2, colour_N3)
@@ -136,7 +135,7 @@ def draw_cluster_graph(
     caption: str = "",
 ) -> list[Path]:
     """Clusters as discs where they lie, lines as strong as their connectivity, arrows along the tree from the root."""
-    place_N2 = pulled_in(place_N2)
+    place_N2 = closed_up(place_N2)
     figure, axes = plain_map(place_N2, title=title, caption=caption)
     grey_N3 = np.tile((0.87, 0.88, 0.9), (len(place_N2), 1))
     draw_points(axes, place_N2, grey_N3)
@@ -230,9 +229,7 @@ def draw_time_scatter(
     words = f"Spearman {found.spearman:+.2f}, permutation p = {found.p_value:.3g}, {found.values} labels"
     axes.set_title(words, fontsize=9, color=INK, loc="left")
     spots = np.stack([x, y], axis=1)
-    write_names(
-        axes, [name.replace("_", " ") for name in both], spots, [INK] * len(both), size=6.0, shift=(0, 7), bold=False
-    )
+    write_names(axes, [name.replace("_", " ") for name in both], spots, [INK] * len(both), size=6.0, shift=(0, 7))
     return save_both(figure, stem)
 
 

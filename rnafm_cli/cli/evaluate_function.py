@@ -192,8 +192,8 @@ def mrl(
     """
     from rnafm_cli.function.evaluate import (
         Resampling,
-        load_table,
         read_predictions,
+        ribosome_load_table,
         ribosome_loads,
         utr_ridge,
         write_figures,
@@ -216,7 +216,7 @@ def mrl(
             for rows, part in zip(measured, trained, strict=True)
         }
     settings = Resampling(resamples=resamples, confidence=confidence, seed=seed)
-    table = load_table(scores, measured, settings)
+    table = ribosome_load_table(scores, measured, settings)
     if plot is not None:
         _draw(plot, scores, measured)
     with open_output(output) as sink:

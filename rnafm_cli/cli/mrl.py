@@ -63,7 +63,7 @@ def mrl(
     """
     intake = Intake(inputs, on_error)
 
-    from rnafm_cli.function.mrl import LoadPredictor, load
+    from rnafm_cli.function.mrl import LoadPredictor, ribosome_load
     from rnafm_cli.io.tables import output_format as format_of
     from rnafm_cli.io.tables import table_output
     from rnafm_cli.model import load_model
@@ -98,7 +98,7 @@ def mrl(
                 sink.flush()
                 bar.advance()
         else:
-            for found in load(records, predictor, loaded, batch_tokens=batch_tokens, reject=intake.reject):
+            for found in ribosome_load(records, predictor, loaded, batch_tokens=batch_tokens, reject=intake.reject):
                 frames = [start.frame for start in found.starts]
                 sink.write([found.record.id, found.mrl, found.sd, len(frames), frames])
                 sink.flush()

@@ -253,7 +253,7 @@ def _report(source: StructureSource) -> None:
     """Name records without structure, and structures without record."""
     for what, names in (
         ("no structure of", sorted(source.without)),
-        ("structures of RNAs that the input has not:", source.unused()),
+        ("structures of RNAs that are not in the input:", source.unused()),
     ):
         if names:
             shown = ", ".join(names[:5]) + (f" and {len(names) - 5:,} more" if len(names) > 5 else "")

@@ -15,12 +15,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 
 from rnafm_cli.encoder.model import NamedModel
 from rnafm_cli.errors import InputError, UsageError
 from rnafm_cli.function.metrics import calibration_error, rank, regress
-from rnafm_cli.function.mrl import LoadPredictor, load
+from rnafm_cli.function.mrl import LoadPredictor, ribosome_load
 from rnafm_cli.function.rbp import BindingPredictor, StructureOf, bind
 from rnafm_cli.io.streams import TextSink, input_name, open_text
 from rnafm_cli.io.tables import TableWriter
@@ -47,26 +46,13 @@ def kmer_counts(sequences: Sequence[str], length: int = _KMER) -> NDArray[np.flo
     return flat.reshape(len(sequences), size).astype(np.float32)
 
 
-def kmer_logistic(
-    train: Sequence[str], labels_N: NDArray[np.floating], scored: Sequence[str], *, iterations: int = 100
-) -> NDArray[np.float64]:
+def kmer_logistic(train: Sequence[str], labels_N: NDArray[np.floating], scored: Sequence[str]) -> NDArray[np.float64]:
     """Log odds of the scored sequences by logistic regression on standardised 5-mer counts of the training ones."""
-    x_NK, z_NK = kmer_counts(train), kmer_counts(scored)
-    mean_K, spread_K = x_NK.mean(0), np.maximum(x_NK.std(0), 1e-6)
-    x_NK, z_NK = (x_NK - mean_K) / spread_K, (z_NK - mean_K) / spread_K
-    labels = labels_N.astype(np.float32)
+    from sklearn.linear_model import LogisticRegression
 
-    def objective(theta: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        weights_K, intercept = theta[:-1], theta[-1]
-        logits = x_NK @ weights_K.astype(np.float32) + np.float32(intercept)
-        loss = np.logaddexp(0.0, logits).sum() - (logits * labels).sum()
-        error = 1 / (1 + np.exp(-logits)) - labels
-        gradient = np.append(_LOGISTIC_STRENGTH * (x_NK.T @ error) + weights_K, _LOGISTIC_STRENGTH * error.sum())
-        return float(_LOGISTIC_STRENGTH * loss + 0.5 * weights_K @ weights_K), gradient.astype(np.float64)
-
-    start = np.zeros(x_NK.shape[1] + 1)
-    theta = minimize(objective, start, jac=True, method="L-BFGS-B", options={"maxiter": iterations}).x
-    return z_NK @ theta[:-1] + theta[-1]
+    x_NK, z_NK = _standardised(kmer_counts(train), kmer_counts(scored))
+    model = LogisticRegression(C=_LOGISTIC_STRENGTH)
+    return model.fit(x_NK, labels_N).decision_function(z_NK)
 
 
 def utr_features(sequences: Sequence[str]) -> NDArray[np.float64]:
@@ -88,12 +74,16 @@ def utr_features(sequences: Sequence[str]) -> NDArray[np.float64]:
 
 def utr_ridge(train: Sequence[str], values_N: NDArray[np.floating], scored: Sequence[str]) -> NDArray[np.float64]:
     """Ribosome load of the scored UTRs by ridge regression on :func:`utr_features` of the training ones."""
-    x_NK, z_NK = utr_features(train), utr_features(scored)
-    mean_K, spread_K = x_NK.mean(0), np.maximum(x_NK.std(0), 1e-6)
-    x_NK, z_NK = (x_NK - mean_K) / spread_K, (z_NK - mean_K) / spread_K
-    centre = float(values_N.mean())
-    gram = x_NK.T @ x_NK + _RIDGE_PENALTY * np.eye(x_NK.shape[1])
-    return z_NK @ np.linalg.solve(gram, x_NK.T @ (values_N - centre)) + centre
+    from sklearn.linear_model import Ridge
+
+    x_NK, z_NK = _standardised(utr_features(train), utr_features(scored))
+    return Ridge(alpha=_RIDGE_PENALTY).fit(x_NK, values_N).predict(z_NK)
+
+
+def _standardised(train_NK: NDArray[np.floating], scored_NK: NDArray[np.floating]) -> tuple[NDArray, NDArray]:
+    """Both in standard deviations from the mean of the training rows."""
+    mean_K, spread_K = train_NK.mean(0), np.maximum(train_NK.std(0), 1e-6)
+    return (train_NK - mean_K) / spread_K, (scored_NK - mean_K) / spread_K
 
 
 class Predictions:
@@ -254,7 +244,7 @@ def ribosome_loads(
             raise
         hint = f"--assay NAME predicts one that the model knows; {error.hint}"
         raise UsageError(f"{rows.name}: the model has no assay of this name", hint=hint) from error
-    return np.array([found.mrl for found in load(_records(rows), predictor, model, batch_tokens=batch_tokens)])
+    return np.array([found.mrl for found in ribosome_load(_records(rows), predictor, model, batch_tokens=batch_tokens)])
 
 
 def binding_table(
@@ -285,7 +275,7 @@ def binding_table(
     return table
 
 
-def load_table(
+def ribosome_load_table(
     predictors: dict[str, dict[str, NDArray[np.float64]]], sets: Sequence[LabelledRows], resampling: Resampling
 ) -> list[Row]:
     """Rows of figures: every assay as a whole and by the context of its upstream starts."""

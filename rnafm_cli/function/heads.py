@@ -38,7 +38,7 @@ def load_binding_head(model: NamedModel, *, embeddings: bool = True) -> tuple[Bi
     return _ready(head, tensors, card, model), card
 
 
-def load_load_head(model: NamedModel) -> tuple[LoadHead, Card]:
+def load_ribosome_load_head(model: NamedModel) -> tuple[LoadHead, Card]:
     """The MRL head of a model, in evaluation mode on its device.
 
     Raises:

@@ -5,14 +5,13 @@ Shape suffixes: N rows, R resamples.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rnafm_cli.rna.bootstrap import Interval, bootstrap
 
-_STEPS = 50
 _RIDGE = 1e-3
 _BINS = 10
 
@@ -39,36 +38,17 @@ class Platt:
 
 
 def fit_platt(labels_N: NDArray[np.floating], logits_N: NDArray[np.floating]) -> Platt:
-    """Fit the curve by Newton's method on the log likelihood, with a touch of ridge towards slope 1.
+    """Fit the curve by logistic regression; labels of one kind only leave the logits as they are."""
+    from sklearn.linear_model import LogisticRegression
 
-    Labels of one kind only leave the logits as they are.
-    """
     labels, logits = np.asarray(labels_N, dtype=np.float64), np.asarray(logits_N, dtype=np.float64)
-    if len(labels) == 0 or labels.min() == labels.max():
+    if len(set(labels.tolist())) < 2:
         return Platt()
-    x = np.stack([logits, np.ones_like(logits)], axis=1)
-    ridge_to = np.array([1.0, 0.0])
-
-    def objective(theta: NDArray[np.float64]) -> float:
-        z = x @ theta
-        return float((np.logaddexp(0.0, z) - labels * z).sum() + 0.5 * _RIDGE * ((theta - ridge_to) ** 2).sum())
-
-    theta = np.zeros(2)
-    for _ in range(_STEPS):
-        p = 1 / (1 + np.exp(-np.clip(x @ theta, -30, 30)))
-        gradient = x.T @ (p - labels) + _RIDGE * (theta - ridge_to)
-        hessian = (x * (p * (1 - p))[:, None]).T @ x + _RIDGE * np.eye(2)
-        step = np.linalg.solve(hessian, gradient)
-        before, share = objective(theta), 1.0
-        # A full step overshoots where the curve is flat.
-        while share > 1e-6 and objective(theta - share * step) > before:
-            share /= 2
-        theta = theta - share * step
-        if np.abs(share * step).max() < 1e-8:
-            break
-    curve = Platt(float(theta[0]), float(theta[1]))
+    # A touch of ridge keeps the curve finite where a threshold parts the labels.
+    fitted = LogisticRegression(C=1 / _RIDGE, tol=1e-8, max_iter=1000).fit(logits[:, None], labels)
+    curve = Platt(float(fitted.coef_[0, 0]), float(fitted.intercept_[0]))
     threshold = _best_threshold(labels, curve.probability(logits))
-    return Platt(curve.slope, curve.intercept, threshold, float(labels.mean()))
+    return replace(curve, threshold=threshold, prevalence=float(labels.mean()))
 
 
 def calibration_error(labels_N: NDArray[np.floating], probabilities_N: NDArray[np.floating]) -> float:

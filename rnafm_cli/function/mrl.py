@@ -18,7 +18,7 @@ from rnafm_cli.encoder.batches import Companions, buckets, read_ahead
 from rnafm_cli.encoder.embed import DEFAULT_BATCH_TOKENS
 from rnafm_cli.encoder.model import NamedModel
 from rnafm_cli.errors import Reject, UsageError, WeightsError, raise_rejected
-from rnafm_cli.function.heads import encoded_for, load_load_head
+from rnafm_cli.function.heads import encoded_for, load_ribosome_load_head
 from rnafm_cli.function.inputs import aligned_letters, aligned_rows
 from rnafm_cli.function.ribosome_load import UtrInputs
 from rnafm_cli.rna.records import SequenceRecord
@@ -61,7 +61,7 @@ class LoadPredictor:
 
     def __init__(self, model: NamedModel, assay: str | None = None) -> None:
         self._model = model
-        self.head, self.card = load_load_head(model)
+        self.head, self.card = load_ribosome_load_head(model)
         config = self.head.config
         if assay is None:
             assay = DEFAULT_ASSAY if DEFAULT_ASSAY in config.assays else config.assays[0]
@@ -98,7 +98,7 @@ def read_part(record: SequenceRecord, length: int) -> SequenceRecord:
     return dataclasses.replace(record, sequence=record.sequence[-length:])
 
 
-def load(
+def ribosome_load(
     records: Iterable[SequenceRecord],
     predictor: LoadPredictor,
     model: NamedModel,
@@ -139,6 +139,9 @@ def load(
             if one is not None:
                 yield one
 
+
+load = ribosome_load
+"""The name that the Python model calls it by."""
 
 _LETTERS = "ACGU"
 
@@ -187,7 +190,7 @@ def scan(
         for k, letter in changes:
             yield dataclasses.replace(record, sequence=sequence[:k] + letter + sequence[k + 1 :])
 
-    results: Iterator[RibosomeLoad] = load(mutants(), predictor, model, batch_tokens=batch_tokens)
+    results: Iterator[RibosomeLoad] = ribosome_load(mutants(), predictor, model, batch_tokens=batch_tokens)
     base = next(results)
     for (k, letter), found in zip(changes, results, strict=True):
         differences = found.members_M - base.members_M

@@ -101,28 +101,18 @@ KMERS = 4**K
 SHARE = 0.2
 _ROWS_AT_ONCE = 1000
 
-_DIGITS = np.full(256, 4, dtype=np.uint8)
-for _digit, _letters in enumerate(("A", "C", "G", "UT")):
-    for _letter in _letters:
-        _DIGITS[ord(_letter)] = _digit
-
 
 def kmer_set(sequence: str) -> NDArray[np.int32]:
     """Distinct 8-mers of A, C, G, U in a sequence, as ascending numbers below 65,536."""
-    digits = _DIGITS[np.frombuffer(sequence.encode("latin-1", "replace"), dtype=np.uint8)]
-    if len(digits) < K:
-        return np.zeros(0, dtype=np.int32)
-    windows = np.lib.stride_tricks.sliding_window_view(digits, K)
-    words = windows.astype(np.int32) @ (4 ** np.arange(K - 1, -1, -1, dtype=np.int32))
-    return np.unique(words[(windows < 4).all(axis=1)])
+    return np.unique(words_of([sequence], K)[0]).astype(np.int32)
 
 
 def kmer_matrix(sequences: Sequence[str]) -> sparse.csr_matrix:
     """(n, 65536) matrix with a one where a sequence holds an 8-mer."""
-    sets = [kmer_set(sequence) for sequence in sequences]
-    columns = np.concatenate(sets) if sets else np.zeros(0, dtype=np.int32)
-    ends = np.concatenate([[0], np.cumsum([len(s) for s in sets])]).astype(np.int64)
-    return sparse.csr_matrix((np.ones(len(columns), dtype=np.int32), columns, ends), shape=(len(sets), KMERS))
+    words, rows = words_of(sequences, K)
+    matrix = sparse.csr_matrix((np.ones(len(rows), dtype=np.int32), (rows, words)), shape=(len(sequences), KMERS))
+    matrix.data[:] = 1
+    return matrix
 
 
 def are_close(first: str, second: str) -> bool:

@@ -19,6 +19,8 @@ _HIGHEST = 330.0
 # Heights grow a little slower than widths, so that hairpins beside a long-range stem are not flat; above 1/2,
 # an arc within another never touches it.
 _GROWTH = 0.8
+_NUMBER_ROOM = 20.0
+"""Between the numbers of positions: every tenth base is numbered up to about 700."""
 _QUARTER = 0.5523
 """Bézier handle of a quarter of an ellipse, as a share of its radius."""
 
@@ -82,7 +84,7 @@ def _add_sequence(canvas: Canvas, subject: Subject, start: float, base: float, s
                 for k, letter in enumerate(subject.sequence)
             )
         )
-    numbered = tick_step(step)
+    numbered = tick_step(step, room=_NUMBER_ROOM)
     for position in labelled_positions(length, numbered):
         x = start + (position - 1) * step
         canvas.add(Line(points=[(x, below + 1.5), (x, below + 6.0)], colour=MUTED, width=0.8))

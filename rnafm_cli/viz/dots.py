@@ -69,7 +69,7 @@ def _add_frame(canvas: Canvas, subject: Subject, left: float, top: float, cell: 
     right, bottom = left + side, top + side
     letters, strip = cell >= _LETTER_CELL, cell >= _STRIP_CELL
     gap = cell if letters else 4.0 if strip else 0.0
-    for position in labelled_positions(length, tick_step(cell)):
+    for position in labelled_positions(length, tick_step(cell, room=18.0)):
         x, y = left + (position - 0.5) * cell, top + (position - 0.5) * cell
         canvas.add(_grid_line((x, top), (x, bottom)), _grid_line((left, y), (right, y)))
         text = str(position)

@@ -220,9 +220,9 @@ def _end_marks(points: list[Point], placer: LabelPlacer) -> list[tuple[Point, st
 def _position_labels(
     points: list[Point], subject: Subject, placer: LabelPlacer, size: float
 ) -> list[tuple[Point, Point, str]]:
-    """Place, base and text of the number of every tenth base, fewer in long RNAs."""
+    """Place, base and text of the number of every tenth base; of every fiftieth where bases are drawn tiny."""
     length = len(points)
-    step = 10 if length <= _LETTERS_UP_TO else 50 if length <= 1500 else 100
+    step = 10 if length <= 1500 else 50
     partner = {a: b for pair in subject.pairs() if pair.layer == 0 for a, b in ((pair.i, pair.j), (pair.j, pair.i))}
     found = []
     for position in labelled_positions(length, step)[1:]:

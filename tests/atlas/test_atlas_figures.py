@@ -9,13 +9,13 @@ import pytest
 from rnafm_cli.atlas.figures import (
     GROUP_COLOURS,
     MapPanel,
+    closed_up,
     draw_groups,
     draw_mapped,
     draw_panels,
     group_points,
     map_box,
     name_boxes,
-    pulled_in,
     rgb,
     scale_colours,
     scale_limits,
@@ -135,13 +135,15 @@ def test_largest_groups_are_named_first() -> None:
 
 def test_outliers_squeeze_neither_map_nor_colours() -> None:
     place, _ = crowd(300)
-    far = np.concatenate([place, [(500, -400)]])
-    shown = pulled_in(far)
-    left, right, bottom, top = map_box(shown)
+    far = np.concatenate([place, [(500, -400)], place[:20] * 0.1 + (-300, 0)])
+    left, right, bottom, top = map_box(closed_up(far))
     inside = map_box(place)
     assert right - left < 1.6 * (inside[1] - inside[0]) and top - bottom < 1.6 * (inside[3] - inside[2])
-    assert left < shown[-1, 0] < right and np.array_equal(shown[:300], place)
-    assert np.array_equal(pulled_in(place), place)
+    for axis in (0, 1):
+        assert (np.diff(closed_up(far)[np.argsort(far[:, axis]), axis]) >= 0).all()
+    assert closed_up(far)[300] == pytest.approx(closed_up(far, far[300:301])[0])
+    crowded = np.random.default_rng(0).normal(size=(300, 2))
+    assert closed_up(crowded) == pytest.approx(crowded, abs=0.5)
     time = np.append(np.linspace(0, 0.1, 50), [1.0, np.nan])
     colour = scale_colours(time)[0]
     assert np.linalg.norm(colour[0] - colour[49]) > 0.8

@@ -10,7 +10,7 @@ import pytest
 from support.command import Command
 
 from rnafm_cli.function.binding import matching
-from rnafm_cli.function.mrl import LoadPredictor, load, scan
+from rnafm_cli.function.mrl import LoadPredictor, ribosome_load, scan
 from rnafm_cli.function.rbp import BindingPredictor, bind
 from rnafm_cli.model import load_model
 from rnafm_cli.rna.records import SequenceRecord
@@ -103,7 +103,7 @@ def test_upstream_starts_cost_ribosomes() -> None:
         plain.append(SequenceRecord(f"p{k}", text))
         shifted.append(SequenceRecord(f"s{k}", text[:20] + "AUG" + text[23:]))
         framed.append(SequenceRecord(f"f{k}", text[:21] + "AUG" + text[24:]))
-    means = [np.mean([one.mrl for one in load(part, predictor, model)]) for part in (plain, shifted, framed)]
+    means = [np.mean([one.mrl for one in ribosome_load(part, predictor, model)]) for part in (plain, shifted, framed)]
     assert means[0] - means[1] > 1.5
     assert means[0] - means[2] < 0.5 * (means[0] - means[1])
 

@@ -13,7 +13,7 @@ from support.function_models import save_models
 
 from rnafm_cli.errors import ConfigError, InputError, WeightsError
 from rnafm_cli.function.inputs import NucleotideCache
-from rnafm_cli.function.mrl import LoadPredictor, load
+from rnafm_cli.function.mrl import LoadPredictor, ribosome_load
 from rnafm_cli.function.rbp import BindingPredictor, bind
 from rnafm_cli.function.run import FunctionFiles, run_binding, run_load
 from rnafm_cli.function.saliency import saliency
@@ -146,7 +146,7 @@ def test_load_is_learned(utrs: Path, models: Path, tmp_path: Path) -> None:
     assert card.metrics["random_25to100"]["mse"] > 0 and card.config["sd_factors"]["random_25to100"] > 0
     model = load_model(str(outcome.best_file), weights_dir=models, device="cpu")
     predictor = LoadPredictor(model)
-    few, many = load(records(["C" * 45, "CAUGCCAUGCCAUGC" * 3]), predictor, model)
+    few, many = ribosome_load(records(["C" * 45, "CAUGCCAUGCCAUGC" * 3]), predictor, model)
     assert few.mrl > many.mrl and len(many.starts) == 9
 
 
@@ -249,7 +249,7 @@ def test_a_head_without_encoder_loads_without_one(sites: Path, utrs: Path, tmp_p
     model = load_model(str(binding.best_file), device="cpu")
     assert len(list(bind(records(["ACGU" * 20]), BindingPredictor(model), model))) == 1
     model = load_model(str(loads.best_file), device="cpu")
-    assert len(list(load(records(["ACGU" * 10]), LoadPredictor(model), model))) == 1
+    assert len(list(ribosome_load(records(["ACGU" * 10]), LoadPredictor(model), model))) == 1
 
 
 def test_encoder_is_trained_along_when_asked(sites: Path, models: Path, tmp_path: Path) -> None:

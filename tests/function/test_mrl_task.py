@@ -7,7 +7,7 @@ import pytest
 from support.function_models import save_models
 
 from rnafm_cli.errors import UsageError
-from rnafm_cli.function.mrl import LoadPredictor, RibosomeLoad, load, scan
+from rnafm_cli.function.mrl import LoadPredictor, RibosomeLoad, ribosome_load, scan
 from rnafm_cli.model import Model, load_model
 from rnafm_cli.rna.records import SequenceRecord
 
@@ -30,7 +30,7 @@ def utr(length: int, seed: int = 0) -> SequenceRecord:
 
 
 def found(records: list[SequenceRecord], predictor: LoadPredictor, model: Model, **options: int) -> list[RibosomeLoad]:
-    return list(load(records, predictor, model, **options))
+    return list(ribosome_load(records, predictor, model, **options))
 
 
 def test_results_keep_order_and_do_not_depend_on_batches(predictor: LoadPredictor, model: Model) -> None:

@@ -37,8 +37,11 @@ const abgr = (hex) => {
 const GREY = "#c3c7ce";
 
 // Points by cell of a grid, for the pointer.
-// Outliers lie beyond the box, so that they do not squeeze all others.
-const bounds = data.box;
+const bounds = [Infinity, -Infinity, Infinity, -Infinity];
+for (let k = 0; k < n; k++) {
+  bounds[0] = Math.min(bounds[0], X[k]); bounds[1] = Math.max(bounds[1], X[k]);
+  bounds[2] = Math.min(bounds[2], Y[k]); bounds[3] = Math.max(bounds[3], Y[k]);
+}
 const spanX = Math.max(bounds[1] - bounds[0], 1e-6), spanY = Math.max(bounds[3] - bounds[2], 1e-6);
 const GRID = Math.max(1, Math.min(300, Math.round(Math.sqrt(n))));
 const column = (x) => Math.max(0, Math.min(GRID - 1, Math.floor(((x - bounds[0]) / spanX) * GRID)));
