@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import minimize
 
 from rnafm_cli.encoder.model import NamedModel
 from rnafm_cli.errors import InputError, UsageError
@@ -46,13 +47,25 @@ def kmer_counts(sequences: Sequence[str], length: int = _KMER) -> NDArray[np.flo
     return flat.reshape(len(sequences), size).astype(np.float32)
 
 
-def kmer_logistic(train: Sequence[str], labels_N: NDArray[np.floating], scored: Sequence[str]) -> NDArray[np.float64]:
+def kmer_logistic(
+    train: Sequence[str], labels_N: NDArray[np.floating], scored: Sequence[str], *, iterations: int = 100
+) -> NDArray[np.float64]:
     """Log odds of the scored sequences by logistic regression on standardised 5-mer counts of the training ones."""
-    from sklearn.linear_model import LogisticRegression
-
+    # scikit-learn finds the same weights in ten times the time.
     x_NK, z_NK = _standardised(kmer_counts(train), kmer_counts(scored))
-    model = LogisticRegression(C=_LOGISTIC_STRENGTH)
-    return model.fit(x_NK, labels_N).decision_function(z_NK)
+    labels = labels_N.astype(np.float32)
+
+    def objective(theta: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        weights_K, intercept = theta[:-1], theta[-1]
+        logits = x_NK @ weights_K.astype(np.float32) + np.float32(intercept)
+        loss = np.logaddexp(0.0, logits).sum() - (logits * labels).sum()
+        error = 1 / (1 + np.exp(-logits)) - labels
+        gradient = np.append(_LOGISTIC_STRENGTH * (x_NK.T @ error) + weights_K, _LOGISTIC_STRENGTH * error.sum())
+        return float(_LOGISTIC_STRENGTH * loss + 0.5 * weights_K @ weights_K), gradient.astype(np.float64)
+
+    start = np.zeros(x_NK.shape[1] + 1)
+    theta = minimize(objective, start, jac=True, method="L-BFGS-B", options={"maxiter": iterations}).x
+    return z_NK @ theta[:-1] + theta[-1]
 
 
 def utr_features(sequences: Sequence[str]) -> NDArray[np.float64]:
