@@ -89,7 +89,7 @@ def read_atlas_file(path: str | Path) -> AtlasFile:
         with h5py.File(path, "r") as file:
             settings = {key: plain(value) for key, value in file.attrs.items()}
             if settings.get("format") != FORMAT:
-                raise InputError(f"{path}: is no atlas", hint="give the atlas.h5 that 'rnafm atlas' wrote")
+                raise InputError(f"{path}: is not an atlas", hint="give the atlas.h5 that 'rnafm atlas' wrote")
             texts: dict[str, Any] = {name: [value.decode() for value in file[name][:]] for name in _TEXTS}
             arrays: dict[str, Any] = {field: file[name][:] for name, (field, _) in _ARRAYS.items()}
     except FileNotFoundError as error:

@@ -122,7 +122,7 @@ def find_atlas(name_or_file: str, *, weights_dir: Path | None = None) -> AtlasFi
 
     Raises:
         WeightsError: when the reference atlas is not there.
-        InputError: for a file that is no atlas.
+        InputError: for a file that is not an atlas.
     """
     if name_or_file == REFERENCE:
         for folder in search_dirs(weights_dir):

@@ -308,7 +308,7 @@ def roots_named(root: str, ids: Sequence[str], labels: Sequence[str]) -> np.ndar
         return np.asarray(with_id)
     names = sorted(set(labels) - {""})
     some = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
-    raise UsageError(f"--root {root}: is no label and no id", hint=f"labels are {some}")
+    raise UsageError(f"--root {root}: is neither a label nor an id", hint=f"labels are {some}")
 
 
 def find_trajectory(

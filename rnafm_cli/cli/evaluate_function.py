@@ -281,7 +281,7 @@ def _draw(folder: Path, scores: Scores, measured: list[LabelledRows]) -> None:
     from rnafm_cli.rna.upstream_starts import start_context
 
     if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder}: is no folder")
+        raise UsageError(f"{folder}: is not a folder")
     folder.mkdir(parents=True, exist_ok=True)
     name, by_set = next(iter(scores.items()))
     for rows in measured:

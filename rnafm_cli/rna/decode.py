@@ -311,7 +311,7 @@ class DecodeOptions:
             raise UsageError(f"no decoder '{self.decoder}'", hint="use one of " + ", ".join(get_args(Decoder)))
         for name, value in (("threshold", self.threshold or 0.0), ("knot threshold", self.knot_threshold)):
             if not 0.0 <= value <= 1.0:
-                raise UsageError(f"{name} {value} is no probability", hint="give a value from 0 to 1")
+                raise UsageError(f"{name} {value} is not a probability", hint="give a value from 0 to 1")
         if not 0.0 < self.pair_weight < math.inf:
             raise UsageError(f"gamma {self.gamma} is no positive number")
         for name, count, least in (

@@ -120,7 +120,7 @@ def from_dot_bracket(text: str, *, unpaired: str = ".") -> Pairs:
                 raise InputError(f"unbalanced structure: '{symbol}' at position {position + 1} closes nothing")
             pairs.append((partner.pop(), position))
         else:
-            raise InputError(f"'{symbol}' at position {position + 1} is no dot-bracket symbol")
+            raise InputError(f"'{symbol}' at position {position + 1} is not a dot-bracket symbol")
     left = [(stack[-1], symbol) for symbol, stack in opened.items() if stack]
     if left:
         position, symbol = min(left)

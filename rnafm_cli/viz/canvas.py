@@ -197,7 +197,7 @@ def check_suffix(path: Path) -> str:
     """
     suffix = path.suffix.lower()
     if suffix not in PICTURE_SUFFIXES:
-        raise UsageError(f"{path}: is no picture that can be written", hint=f"name it {', '.join(PICTURE_SUFFIXES)}")
+        raise UsageError(f"{path}: is not a picture that can be written", hint=f"name it {', '.join(PICTURE_SUFFIXES)}")
     return suffix
 
 

@@ -82,7 +82,7 @@ class Gallery:
                 refuse_suffix(target, (), "a folder of pictures", kinds)
             if self._target.exists() and not self._target.is_dir():
                 raise UsageError(
-                    f"{target}: is no folder", hint=f"a single picture's name ends in {', '.join(PICTURE_SUFFIXES)}"
+                    f"{target}: is not a folder", hint=f"a single picture's name ends in {', '.join(PICTURE_SUFFIXES)}"
                 )
             self._target.mkdir(parents=True, exist_ok=True)
 

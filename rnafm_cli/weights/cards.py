@@ -87,7 +87,7 @@ def read_card(path: Path) -> Card:
     """The card beside a safetensors file, the tensors not looked at.
 
     Raises:
-        WeightsError: when there is none, or it is no card of a version known here.
+        WeightsError: when there is none, or it is not a card of a version known here.
     """
     where = card_path(path)
     try:
@@ -101,7 +101,7 @@ def read_card(path: Path) -> Card:
     except (OSError, ValueError) as error:
         raise WeightsError(f"{where}: cannot be read as a model card ({error})", hint=_RENEW) from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise WeightsError(f"{where}: is no card of an rnafm model")
+        raise WeightsError(f"{where}: is not a card of an rnafm model")
     if content.get("format_version") != FORMAT_VERSION:
         raise WeightsError(
             f"{where}: has format version {content.get('format_version')}, this rnafm reads {FORMAT_VERSION}",

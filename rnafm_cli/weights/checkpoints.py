@@ -141,7 +141,7 @@ def _load(path: Path, mapped: bool) -> Any:
                 f"{path}: contains objects of {foreign[1]}, and only tensors and plain values are read",
                 hint="where you trust the file, save its tensors alone: torch.save(state_dict, FILE)",
             ) from error
-        raise WeightsError(f"{path}: is no PyTorch checkpoint, or damaged", hint="fetch it again") from error
+        raise WeightsError(f"{path}: is not a PyTorch checkpoint, or damaged", hint="fetch it again") from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightsError(

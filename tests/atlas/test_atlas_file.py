@@ -57,7 +57,7 @@ def test_what_is_no_atlas_is_refused(tmp_path: Path) -> None:
     write_atlas_file(broken, atlas())
     with h5py.File(broken, "r+") as file:
         del file["vectors"]
-    for path, words in ((other, "is no atlas"), (text, "not a readable"), (broken, "not a readable")):
+    for path, words in ((other, "is not an atlas"), (text, "not a readable"), (broken, "not a readable")):
         with pytest.raises(InputError, match=words):
             read_atlas_file(path)
     with pytest.raises(InputError, match="no such file"):

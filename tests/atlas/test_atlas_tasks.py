@@ -303,7 +303,7 @@ def test_a_path_from_a_label_or_an_id(measure: str) -> None:
 
 
 def test_roots_that_do_not_exist_or_lead_nowhere() -> None:
-    with pytest.raises(UsageError, match="is no label and no id") as refused:
+    with pytest.raises(UsageError, match="is neither a label nor an id") as refused:
         roots_named("x", ["a", "b"], ["tRNA", ""])
     assert "tRNA" in str(refused.value)
     points = np.concatenate([blobs(groups=1, members=4), blobs(groups=1, members=40) + 500])

@@ -199,7 +199,12 @@ BAD = {
     "twice": (">a\nACGU\n>a\nGGGG\n", [], 3, "the id appears twice"),
     "no such label": (fasta(2), ["--label-by", "family"], 3, "no sequence has the attribute 'family'"),
     "no labels to compare": (">a\nACGU\n>b\nGGGG\n>c\nACCC\n", ["--compare", "kmer"], 2, "--compare measures labels"),
-    "no such root": (fasta(2), ["--trajectory", "--root", "nobody", "--method", "pca"], 2, "is no label and no id"),
+    "no such root": (
+        fasta(2),
+        ["--trajectory", "--root", "nobody", "--method", "pca"],
+        2,
+        "is neither a label nor an id",
+    ),
     "no times": (fasta(2), ["--trajectory", "--root", "tRNA", "--times", "times.tsv"], 3, "1 labels have a time"),
 }
 

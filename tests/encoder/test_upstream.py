@@ -342,7 +342,7 @@ def test_damaged_and_foreign_files(tmp_path: Path) -> None:
         "is empty": b"",
         "is a web page": b"<!DOCTYPE html><html>403</html>",
         "neither a PyTorch checkpoint nor a safetensors file": b"\x00\x01junk junk junk junk",
-        "is no PyTorch checkpoint, or damaged": pickle.dumps({"model": 1}),
+        "is not a PyTorch checkpoint, or damaged": pickle.dumps({"model": 1}),
         "is damaged": (PARITY / "mm_rnafm_random_small" / "model.safetensors").read_bytes()[:-10],
     }
     for words, data in files.items():

@@ -112,7 +112,7 @@ def test_fifth_layer_needs_letters() -> None:
         ("(.))", r"'\)' at position 4 closes nothing"),
         ("((.)", r"'\(' at position 1 is never closed"),
         ("[(.]", r"'\(' at position 2 is never closed"),
-        ("(.?)", r"'\?' at position 3 is no dot-bracket symbol"),
+        ("(.?)", r"'\?' at position 3 is not a dot-bracket symbol"),
         ("aA", r"'a' at position 1 closes nothing"),
     ],
 )

@@ -58,7 +58,7 @@ def test_a_single_picture_holds_one_rna(tmp_path: Path) -> None:
 
 def test_bad_targets_are_named(tmp_path: Path) -> None:
     (tmp_path / "x.txt").write_text("")
-    with pytest.raises(UsageError, match="x.txt: is no folder"):
+    with pytest.raises(UsageError, match="x.txt: is not a folder"):
         Gallery(tmp_path / "x.txt")
     with pytest.raises(UsageError, match="is no picture"):
         write_picture(structure_canvas("a", SEQUENCE, PAIRS), tmp_path / "x.bmp")

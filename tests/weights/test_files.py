@@ -129,7 +129,7 @@ def _edit_card(path: Path, **values: object) -> None:
         (lambda path: path.unlink(), "cannot be read"),
         (lambda path: card_path(path).unlink(), "has no card some.json"),
         (lambda path: card_path(path).write_text("{"), "cannot be read as a model card"),
-        (lambda path: card_path(path).write_text('{"model_type": "rnafm"}'), "is no card of an rnafm model"),
+        (lambda path: card_path(path).write_text('{"model_type": "rnafm"}'), "is not a card of an rnafm model"),
         (lambda path: _edit_card(path, format_version=99), "format version 99"),
         (lambda path: _edit_card(path, kind=None), "lacks a field"),
         (lambda path: _edit_card(path, weights_sha256="0" * 64), "is altered"),
