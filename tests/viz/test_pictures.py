@@ -60,7 +60,7 @@ def test_bad_targets_are_named(tmp_path: Path) -> None:
     (tmp_path / "x.txt").write_text("")
     with pytest.raises(UsageError, match="x.txt: is not a folder"):
         Gallery(tmp_path / "x.txt")
-    with pytest.raises(UsageError, match="is no picture"):
+    with pytest.raises(UsageError, match="is not a picture"):
         write_picture(structure_canvas("a", SEQUENCE, PAIRS), tmp_path / "x.bmp")
 
 
