@@ -19,7 +19,6 @@ from safetensors import SafetensorError, safe_open
 
 from rnafm_cli.errors import WeightsError
 
-
 FORMAT = "rnafm-model"
 FORMAT_VERSION = 1
 WEIGHTS_SUFFIX = ".safetensors"
