@@ -211,14 +211,14 @@ class Model(NamedModel):
         batch_tokens: int = DEFAULT_BATCH_TOKENS,
         reject: Reject = raise_rejected,
     ) -> Iterator[RibosomeLoad]:
-        """Yield a :class:`~rnafm_cli.function.mrl.RibosomeLoad` per UTR in input order; see :func:`function.mrl.load`.
+        """Yield a :class:`~rnafm_cli.function.mrl.RibosomeLoad` per UTR, in input order.
 
         Args:
             assay: name of the assay to predict; the default one if None.
         """
-        from rnafm_cli.function.mrl import LoadPredictor, load
+        from rnafm_cli.function.mrl import LoadPredictor, ribosome_load
 
-        return load(
+        return ribosome_load(
             as_records(records, reject=reject),
             LoadPredictor(self, assay),
             self,

@@ -140,7 +140,6 @@ def ribosome_load(
                 yield one
 
 
-load = ribosome_load
 """The name that the Python model calls it by."""
 
 _LETTERS = "ACGU"
