@@ -134,6 +134,10 @@ def pull(
 
       rnafm weights pull rna-fm-ss-pdb --weights-dir /shared/weights
     """
+    for mirror in url or ():
+        if not mirror.startswith(("http://", "https://", "file://")):
+            raise UsageError(f"--url {mirror}: is no address", hint="begin it with https://")
+
     from rnafm_cli.encoder.official import pull as pull_model
     from rnafm_cli.weights.registry import MODELS
 

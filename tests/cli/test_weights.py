@@ -170,3 +170,8 @@ def test_average_wants_two_files_and_a_free_name(home: Path, tmp_path: Path) -> 
     assert run("verify", "small")[0][1] == "ok" and read_card(mean).name == "mean"
     assert "its own mean" in str(failure("average", model, "-o", mean, "--force"))
     assert "mean.safetensors: exists" in str(failure("average", model, model, "-o", mean))
+
+
+def test_a_mirror_needs_an_address() -> None:
+    refused = str(failure("pull", "rna-fm", "--url", "host/x"))
+    assert "--url host/x" in refused and "https://" in refused
