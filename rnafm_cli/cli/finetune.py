@@ -13,24 +13,10 @@ from rnafm_cli.cli.options import OnErrorChoice, Rejections
 from rnafm_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from rnafm_cli.function.run import FunctionFiles
     from rnafm_cli.structure.cross_validation import TertiaryOutcome
     from rnafm_cli.training.trainer import Outcome
 
-__all__ = [
-    "CONTACT_EPILOG",
-    "DISTANCE_EPILOG",
-    "EncoderChoice",
-    "EncoderUse",
-    "MRL_EPILOG",
-    "RBP_EPILOG",
-    "app",
-    "contact",
-    "distance",
-    "mrl",
-    "rbp",
-    "with_encoder",
-]
+__all__ = ["app"]
 
 
 RBP_EPILOG = "Example: rnafm finetune rbp mine.tsv -o runs/rbp --recipe configs/rbp-mini.toml"
@@ -70,42 +56,29 @@ Overrides = Annotated[
 MaxMinutes = Annotated[
     float | None, typer.Option(min=0, metavar="M", help="Save and stop after this time; the same command goes on.")
 ]
-ModelName = Annotated[str, typer.Option("--name", help="Name of the model in its card.")]
+ModelName = Annotated[
+    str | None,
+    typer.Option("--name", help="Name of the model in its card.", show_default="that of the task"),
+]
 
-
-def rbp(
-    tables: Sets,
-    output: RunFolder,
-    recipe: RecipeFile = None,
-    model: options.Model = "rnafm-mini",
-    encoder: EncoderUse = None,
-    init_from: InitFrom = None,
-    overrides: Overrides = None,
-    max_minutes: MaxMinutes = None,
-    name: ModelName = "rbp",
-    threads: options.Threads = None,
-    weights_dir: options.WeightsDir = None,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-) -> None:
-    """Train a head that predicts which proteins bind, one model for all tables.
+_TABLE_ENDING = """
+    The folder receives a checkpoint every few minutes (also on Ctrl-C and SIGTERM; the same command goes on from it),
+    metrics.csv, scores.csv and, as the best measured so far, best.safetensors with its card.
+"""
+RBP_HELP = f"""Train a head that predicts which proteins bind, one model for all tables.
 
     A table has the columns sequence, label (1 bound, 0 not) and split (train, dev); without the last, a tenth of the
     rows is held out, near-copies together. Training rows that share a 30-mer with a development row are left out.
+{_TABLE_ENDING}"""
+MRL_HELP = f"""Train a head that predicts mean ribosome load, one ensemble for all assays.
 
-    The folder receives a checkpoint every few minutes (also on Ctrl-C and SIGTERM; the same command goes on from it),
-    metrics.csv, scores.csv and, as the best measured so far, best.safetensors with its card.
-    """
-    from rnafm_cli.function.run import run_binding
-    from rnafm_cli.training.recipe_files import load_recipe
-    from rnafm_cli.training.recipes import BindingRecipe
-
-    settings = load_recipe(BindingRecipe, recipe, with_encoder(overrides, encoder))
-    files = _function_files(tables, output, name, model, encoder, init_from, max_minutes, threads, weights_dir)
-    _tell(run_binding(files, settings, report=console.info), "mean AUPRC")
+    A table has the columns sequence (up to the base before the start codon), mrl and split (train, dev); without the
+    last, a tenth of the rows is held out, near-copies together. Each assay is standardised and has its own output.
+{_TABLE_ENDING}"""
 
 
-def mrl(
+def tables(
+    ctx: typer.Context,
     tables: Sets,
     output: RunFolder,
     recipe: RecipeFile = None,
@@ -114,27 +87,33 @@ def mrl(
     init_from: InitFrom = None,
     overrides: Overrides = None,
     max_minutes: MaxMinutes = None,
-    name: ModelName = "mrl",
+    name: ModelName = None,
     threads: options.Threads = None,
     weights_dir: options.WeightsDir = None,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Train a head that predicts mean ribosome load, one ensemble for all assays.
-
-    A table has the columns sequence (up to the base before the start codon), mrl and split (train, dev); without the
-    last, a tenth of the rows is held out, near-copies together. Each assay is standardised and has its own output.
-
-    The folder receives a checkpoint every few minutes (also on Ctrl-C and SIGTERM; the same command goes on from it),
-    metrics.csv, scores.csv and, as the best measured so far, best.safetensors with its card.
-    """
-    from rnafm_cli.function.run import run_load
+    """``rbp`` and ``mrl``, told apart by the name of the command."""
+    from rnafm_cli.function.run import FunctionFiles, run_binding, run_load
     from rnafm_cli.training.recipe_files import load_recipe
-    from rnafm_cli.training.recipes import LoadRecipe
+    from rnafm_cli.training.recipes import BindingRecipe, LoadRecipe
 
-    settings = load_recipe(LoadRecipe, recipe, with_encoder(overrides, encoder))
-    files = _function_files(tables, output, name, model, encoder, init_from, max_minutes, threads, weights_dir)
-    _tell(run_load(files, settings, report=console.info), "mean R2")
+    task = ctx.command.name or ""
+    files = FunctionFiles(
+        sets=tuple(tables),
+        output=output,
+        name=name or task,
+        model=None if encoder is EncoderChoice.none else model,
+        init_from=init_from,
+        weights_dir=weights_dir,
+        max_minutes=max_minutes,
+        threads=threads,
+    )
+    changes = with_encoder(overrides, encoder)
+    if task == "rbp":
+        _tell(run_binding(files, load_recipe(BindingRecipe, recipe, changes), report=console.info), "mean AUPRC")
+    else:
+        _tell(run_load(files, load_recipe(LoadRecipe, recipe, changes), report=console.info), "mean R2")
 
 
 def with_encoder(given: list[str] | None, encoder: EncoderChoice | None) -> list[str]:
@@ -143,31 +122,6 @@ def with_encoder(given: list[str] | None, encoder: EncoderChoice | None) -> list
     if encoder not in (None, EncoderChoice.none):
         chosen.append(f'run.encoder="{encoder.value}"')
     return chosen
-
-
-def _function_files(
-    tables: list[Path],
-    output: Path,
-    name: str,
-    model: str,
-    encoder: EncoderChoice | None,
-    init_from: str | None,
-    max_minutes: float | None,
-    threads: int | None,
-    weights_dir: Path | None,
-) -> FunctionFiles:
-    from rnafm_cli.function.run import FunctionFiles
-
-    return FunctionFiles(
-        sets=tuple(tables),
-        output=output,
-        name=name,
-        model=None if encoder is EncoderChoice.none else model,
-        init_from=init_from,
-        weights_dir=weights_dir,
-        max_minutes=max_minutes,
-        threads=threads,
-    )
 
 
 def _tell(outcome: Outcome, measure: str) -> None:
@@ -235,42 +189,20 @@ Folds = Annotated[
 Final = Annotated[bool, typer.Option("--final/--no-final", help="Train the head to keep, on all chains.")]
 
 
-def contact(
-    output: RunFolder,
-    chains: Chains = None,
-    structures: Structures = None,
-    recipe: RecipeFile = None,
-    model: options.Model = "rnafm-mini",
-    encoder: FrozenUse = FrozenChoice.frozen,
-    init_from: InitFromChains = None,
-    prior: Prior = True,
-    prior_cache: PriorCache = None,
-    rows: Rows = None,
-    folds: Folds = None,
-    final: Final = True,
-    overrides: Overrides = None,
-    max_minutes: MaxMinutes = None,
-    name: ModelName = "contact",
-    on_error: options.OnError = OnErrorChoice.fail,
-    threads: options.Threads = None,
-    weights_dir: options.WeightsDir = None,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-) -> None:
-    """Train a head that predicts which bases are in contact, from known 3D structures.
+CONTACT_HELP = """Train a head that predicts which bases are in contact, from known 3D structures.
 
     First the free guess is scored, then heads are cross-validated over folds that keep like chains together, then the
     head to keep is trained on all chains: final/head.safetensors. The folder also receives table.tsv, held_out.h5 (maps
     of chains by heads that have not seen them) and a checkpoint; the same command goes on from it.
-    """
-    files = _chain_files(chains, structures)
-    _train(
-        "contact", files, output, recipe, model, encoder, init_from, prior, prior_cache, rows, folds, final, overrides,
-        max_minutes, name, on_error, threads, weights_dir,
-    )  # fmt: skip
+"""
+DISTANCE_HELP = """Train a head that predicts distances between bases, from known 3D structures.
+
+    Goes like 'rnafm finetune contact'; chains of which only contacts are known help the training.
+"""
 
 
-def distance(
+def chains(
+    ctx: typer.Context,
     output: RunFolder,
     chains: Chains = None,
     structures: Structures = None,
@@ -285,55 +217,22 @@ def distance(
     final: Final = True,
     overrides: Overrides = None,
     max_minutes: MaxMinutes = None,
-    name: ModelName = "distance",
+    name: ModelName = None,
     on_error: options.OnError = OnErrorChoice.fail,
     threads: options.Threads = None,
     weights_dir: options.WeightsDir = None,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Train a head that predicts distances between bases, from known 3D structures.
-
-    Goes like 'rnafm finetune contact'; chains of which only contacts are known help the training.
-    """
-    files = _chain_files(chains, structures)
-    _train(
-        "distance", files, output, recipe, model, encoder, init_from, prior, prior_cache, rows, folds, final, overrides,
-        max_minutes, name, on_error, threads, weights_dir,
-    )  # fmt: skip
-
-
-def _chain_files(chains: list[Path] | None, structures: list[Path] | None) -> tuple[Path, ...]:
-    files = (*(chains or ()), *(structures or ()))
-    if not files:
-        raise UsageError("nothing to train on", hint="give --chains FILE.h5 or --pdb DIR")
-    return files
-
-
-def _train(
-    task: Literal["contact", "distance"],
-    files: tuple[Path, ...],
-    output: Path,
-    recipe: Path | None,
-    model: str,
-    encoder: FrozenChoice,
-    init_from: str | None,
-    prior: bool,
-    prior_cache: Path | None,
-    rows: str | None,
-    folds: str | None,
-    final: bool,
-    overrides: list[str] | None,
-    max_minutes: float | None,
-    name: str,
-    on_error: OnErrorChoice,
-    threads: int | None,
-    weights_dir: Path | None,
-) -> None:
+    """``contact`` and ``distance``, told apart by the name of the command."""
     from rnafm_cli.structure.cross_validation import TertiaryRun, run_tertiary
     from rnafm_cli.training.recipe_files import load_recipe
     from rnafm_cli.training.recipes import TertiaryRecipe
 
+    task: Literal["contact", "distance"] = "contact" if ctx.command.name == "contact" else "distance"
+    files = (*(chains or ()), *(structures or ()))
+    if not files:
+        raise UsageError("nothing to train on", hint="give --chains FILE.h5 or --pdb DIR")
     rejections = Rejections(on_error)
     outcome = run_tertiary(
         TertiaryRun(
@@ -341,7 +240,7 @@ def _train(
             files=files,
             recipe=load_recipe(TertiaryRecipe, recipe, overrides),
             output=output,
-            name=name,
+            name=name or task,
             model=None if encoder is FrozenChoice.none else model,
             weights_dir=weights_dir,
             init_from=init_from,
@@ -383,15 +282,10 @@ app = typer.Typer(
 )
 
 
-@app.callback()
-def finetune() -> None:
-    """Keep ``fold`` a subcommand while it is the only one."""
-
-
-app.command("contact", epilog=CONTACT_EPILOG)(contact)
-app.command("distance", epilog=DISTANCE_EPILOG)(distance)
-app.command("rbp", epilog=RBP_EPILOG)(rbp)
-app.command("mrl", epilog=MRL_EPILOG)(mrl)
+app.command("contact", help=CONTACT_HELP, epilog=CONTACT_EPILOG)(chains)
+app.command("distance", help=DISTANCE_HELP, epilog=DISTANCE_EPILOG)(chains)
+app.command("rbp", help=RBP_HELP, epilog=RBP_EPILOG)(tables)
+app.command("mrl", help=MRL_HELP, epilog=MRL_EPILOG)(tables)
 
 
 @app.command(
@@ -433,7 +327,7 @@ def fold(
     prior_cache: PriorCache = None,
     overrides: Overrides = None,
     max_minutes: MaxMinutes = None,
-    name: ModelName = "fold",
+    name: ModelName = None,
     device: options.Device = options.DeviceChoice.auto,
     threads: options.Threads = None,
     weights_dir: options.WeightsDir = None,
@@ -461,7 +355,7 @@ def fold(
         files=files,
         recipe=load_recipe(FoldRecipe, recipe, with_encoder(overrides, encoder)),
         output=output,
-        name=name,
+        name=name or "fold",
         model=None if encoder is EncoderChoice.none else model,
         weights_dir=weights_dir,
         init_from=init_from,
