@@ -303,18 +303,15 @@ class PairHead(nn.Module):
         pair_BLL = 0.5 * (raw_BLL + raw_BLL.transpose(1, 2))
         weight = self.prior_weight.float()
         default_pair, default_unpaired = self.no_prior.float()
-        # What is said before the network speaks: the family's pairs, and the prior where the family leaves bases free.
-        has_prior_BLL, has_prior_BL = has_prior_B[:, None, None], has_prior_B[:, None]
-        guide_BLL, guide_BL = torch.exp(default_pair), torch.exp(default_unpaired)
-        if prior_BLL is not None:
-            guide_BLL = torch.where(has_prior_BLL, prior_BLL, guide_BLL)
-            guide_BL = torch.where(has_prior_BL, unpaired_BL, guide_BL)
-        if template_BLL is not None:
-            guide_BLL = template_BLL + free_BL[:, :, None] * free_BL[:, None, :] * guide_BLL
-            guide_BL = (free_BL * guide_BL).clamp(min=_EPSILON)
-        if prior_BLL is not None or "template" in self.config.inputs:
+        # What is said before the network speaks.
+        if "template" in self.config.inputs:
+            guide_BLL, guide_BL = self._guide(prior_BLL, unpaired_BL, template_BLL, has_prior_B)
             pair_BLL = pair_BLL + weight[0] * torch.log(guide_BLL + _EPSILON)
             base_BL = (weight[1] * torch.log(guide_BL)).expand(batch, length)
+        elif prior_BLL is not None:
+            shown_B = has_prior_B[:, None, None]
+            pair_BLL = pair_BLL + torch.where(shown_B, weight[0] * torch.log(prior_BLL + _EPSILON), default_pair)
+            base_BL = torch.where(shown_B[..., 0], weight[1] * torch.log(unpaired_BL), default_unpaired)
         else:
             pair_BLL, base_BL = pair_BLL + default_pair, default_unpaired.expand(batch, length)
         position = torch.arange(length, device=letters_BL.device)
@@ -327,6 +324,21 @@ class PairHead(nn.Module):
         own_BL = self.unpaired_out(self.unpaired_norm(x_BLW)) + self.unpaired_row(row)
         logits = PairLogits(pair_BLL[:, :full, :full], (base_BL + own_BL[..., 0].float())[:, :full])
         return PairView(logits, map_BHHC, features_BLLF)
+
+    def _guide(
+        self, prior_BLL: Tensor | None, unpaired_BL: Tensor, template_BLL: Tensor | None, has_prior_B: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Probabilities of pairs and of none: the family's pairs, and the prior where the family leaves bases free."""
+        default_pair, default_unpaired = self.no_prior.float()
+        guide_BLL, guide_BL = torch.exp(default_pair), torch.exp(default_unpaired)
+        if prior_BLL is not None:
+            guide_BLL = torch.where(has_prior_B[:, None, None], prior_BLL, guide_BLL)
+            guide_BL = torch.where(has_prior_B[:, None], unpaired_BL, guide_BL)
+        if template_BLL is not None:
+            free_BL = (1.0 - template_BLL.sum(dim=-1)).clamp(min=0.0)
+            guide_BLL = template_BLL + free_BL[:, :, None] * free_BL[:, None, :] * guide_BLL
+            guide_BL = (free_BL * guide_BL).clamp(min=_EPSILON)
+        return guide_BLL, guide_BL
 
     def _bases(
         self,

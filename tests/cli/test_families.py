@@ -22,7 +22,7 @@ def test_build_then_look(rnafm: Command, tmp_path: Path) -> None:
     missing = rnafm("families", "show", "knott", lib)
     assert missing.returncode == 2 and "did you mean knot?" in missing.stderr
     again = rnafm("families", "build", seeds, "-o", lib)
-    assert again.returncode == 2 and "--force overwrites it" in again.stderr
+    assert again.returncode == 2 and "--force replaces it" in again.stderr
 
 
 def test_rows_and_families_are_left_out(rnafm: Command, tmp_path: Path) -> None:

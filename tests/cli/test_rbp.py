@@ -107,7 +107,7 @@ def test_structure_that_fits_no_rna_is_told(rnafm: Command, models: Path, fasta:
     (tmp_path / "other.shape").write_text(">someone_else\n1 0.2\n")
     result = rnafm("rbp", fasta, "--weights-dir", models, "-m", "tiny", "--structure", tmp_path / "other.shape")
     assert result.returncode == 0 and result.stdout, result.stderr
-    assert "no structure of " in result.stderr and "that the input has not: someone_else" in result.stderr
+    assert "no structure of " in result.stderr and "that are not in the input: someone_else" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -45,8 +45,8 @@ def test_scores_follow_the_structure(tmp_path: Path) -> None:
     assert lines[3] == "# expected_accuracy=0.7500 pair_confidence=0.5000"
     assert lines[7] == "# expected_accuracy=1.0000"
     rows = [line.split("\t") for line in written(tmp_path, "tsv", scored=True).splitlines()]
-    assert rows[0][-2:] == ["expected_accuracy", "pair_confidence"]
-    assert [row[-2:] for row in rows[1:]] == [["0.7500", "0.5000"], ["1.0000", ""]]
+    assert rows[0][-4:] == ["expected_accuracy", "pair_confidence", "best_family", "evalue"]
+    assert [row[-4:] for row in rows[1:]] == [["0.7500", "0.5000", "", ""], ["1.0000", "", "", ""]]
 
 
 def test_json_lines_have_stable_keys(tmp_path: Path) -> None:
