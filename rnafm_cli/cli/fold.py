@@ -326,7 +326,8 @@ def _write(
         if maps is not None:
             maps.add(result.record, result.probs_LL)
         if pictures is not None:
-            pictures.add(result.record.id, result.structure.sequence, result.pairs, result.probs_LL)
+            supported = result.pairs[result.is_supported] if result.hits else None
+            pictures.add(result.record.id, result.structure.sequence, result.pairs, result.probs_LL, supported)
         replaced += len(result.record.sequence) - sum(map(result.record.sequence.count, "ACGUN"))
         crowded += len(layers(result.pairs)) > BRACKET_LAYERS
         bar.advance()

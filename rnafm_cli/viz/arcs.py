@@ -48,7 +48,8 @@ def draw_arcs(subject: Subject) -> Canvas:
         points = half_ellipse(left, right, base, min(height, (right - left) * 0.75))
         opacity = 1.0 if pair.probability is None else confidence_opacity(pair.probability)
         colour = layer_colour(pair.layer)
-        canvas.add(Curve(points=points, colour=colour, width=stroke, opacity=opacity, title=pair.title))
+        width = stroke * pair.weight
+        canvas.add(Curve(points=points, colour=colour, width=width, opacity=opacity, title=pair.title))
     _add_sequence(canvas, subject, start, base, step)
     return canvas
 

@@ -258,7 +258,8 @@ def _is_rung(pair: DrawnPair, points: list[Point]) -> bool:
 
 def _rung(pair: DrawnPair, points: list[Point], stroke: float) -> Line:
     ends = [points[pair.i], points[pair.j]]
-    return Line(points=ends, colour=layer_colour(0), width=2.6 * stroke, opacity=_opacity(pair), title=pair.title)
+    width = 2.6 * stroke * pair.weight
+    return Line(points=ends, colour=layer_colour(0), width=width, opacity=_opacity(pair), title=pair.title)
 
 
 def _rung_mark(pair: DrawnPair, points: list[Point], subject: Subject) -> list[Disc]:
@@ -292,7 +293,11 @@ def _bow(pair: DrawnPair, points: list[Point], centre: Point, stroke: float) -> 
     bent = [(x + (u - x) * t + shift[0], y + (v - y) * t + shift[1]) for t in (0.25, 0.75)]
     colour = layer_colour(pair.layer)
     return Curve(
-        points=[(x, y), *bent, (u, v)], colour=colour, width=2.0 * stroke, opacity=_opacity(pair), title=pair.title
+        points=[(x, y), *bent, (u, v)],
+        colour=colour,
+        width=2.0 * stroke * pair.weight,
+        opacity=_opacity(pair),
+        title=pair.title,
     )
 
 

@@ -48,12 +48,18 @@ def draw_structure(
 
 
 def structure_canvas(
-    name: str, sequence: str, pairs: Pairs, probs_LL: NDArray[np.floating] | None = None, *, style: Style = "arc"
+    name: str,
+    sequence: str,
+    pairs: Pairs,
+    probs_LL: NDArray[np.floating] | None = None,
+    supported: Pairs | None = None,
+    *,
+    style: Style = "arc",
 ) -> Canvas:
     """The same drawing as shapes, for writers of other formats than SVG."""
     if style not in STYLES:
         raise UsageError(f"unknown drawing style '{style}'", hint=f"known are {', '.join(STYLES)}")
-    return STYLES[style](Subject.of(name, sequence, pairs, probs_LL))
+    return STYLES[style](Subject.of(name, sequence, pairs, probs_LL, supported))
 
 
 class Gallery:
@@ -86,14 +92,21 @@ class Gallery:
                 )
             self._target.mkdir(parents=True, exist_ok=True)
 
-    def add(self, name: str, sequence: str, pairs: Pairs, probs_LL: NDArray[np.floating] | None = None) -> Path:
-        """Draw one RNA and return the file.
+    def add(
+        self,
+        name: str,
+        sequence: str,
+        pairs: Pairs,
+        probs_LL: NDArray[np.floating] | None = None,
+        supported: Pairs | None = None,
+    ) -> Path:
+        """Draw one RNA and return the file; lines of pairs that a family supports are wider.
 
         Raises:
             UsageError: for a second RNA where the target is one file.
         """
         path = self.place(name)
-        write_picture(structure_canvas(name, sequence, pairs, probs_LL, style=self._style), path)
+        write_picture(structure_canvas(name, sequence, pairs, probs_LL, supported, style=self._style), path)
         return path
 
     def place(self, name: str) -> Path:

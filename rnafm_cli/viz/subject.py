@@ -15,16 +15,24 @@ from rnafm_cli.rna.pseudoknots import layers
 from rnafm_cli.viz.canvas import Boxes, Canvas, Disc, Line, Point, Text
 from rnafm_cli.viz.palette import BASE_COLOURS, INK, LAYER_COLOURS, MUTED, confidence_opacity, layer_colour
 
+SUPPORTED_WEIGHT = 1.8
+
 
 @dataclass(frozen=True, slots=True)
 class DrawnPair:
-    """A pair i < j (0-based), the layer it is drawn in, and its probability if known."""
+    """A pair i < j (0-based), the layer it is drawn in, its probability if known, and whether a family supports it."""
 
     i: int
     j: int
     layer: int
     probability: float | None
     title: str
+    is_supported: bool = False
+
+    @property
+    def weight(self) -> float:
+        """How much wider than others its line is drawn."""
+        return SUPPORTED_WEIGHT if self.is_supported else 1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,15 +44,24 @@ class Subject:
         sequence: L letters.
         layers: pair lists, the nested pairs first.
         probs_LL: symmetric pair probabilities, or None.
+        supported: pairs that a known family has in its consensus.
     """
 
     name: str
     sequence: str
     layers: tuple[Pairs, ...]
     probs_LL: NDArray[np.floating] | None = None
+    supported: frozenset[tuple[int, int]] = frozenset()
 
     @classmethod
-    def of(cls, name: str, sequence: str, pairs: Pairs, probs_LL: NDArray[np.floating] | None = None) -> Subject:
+    def of(
+        cls,
+        name: str,
+        sequence: str,
+        pairs: Pairs,
+        probs_LL: NDArray[np.floating] | None = None,
+        supported: Pairs | None = None,
+    ) -> Subject:
         """Sort pairs into layers and check that everything belongs together.
 
         Raises:
@@ -57,7 +74,8 @@ class Subject:
         validate(pairs, length)
         if probs_LL is not None and probs_LL.shape != (length, length):
             raise ValueError(f"probabilities of shape {probs_LL.shape} for {length} bases")
-        return cls(name, sequence, tuple(layers(pairs)), probs_LL)
+        known = frozenset(map(tuple, supported.tolist())) if supported is not None else frozenset()
+        return cls(name, sequence, tuple(layers(pairs)), probs_LL, known)
 
     def __len__(self) -> int:
         return len(self.sequence)
@@ -78,7 +96,10 @@ class Subject:
         title = f"{self.sequence[i]}{i + 1}-{self.sequence[j]}{j + 1}"
         if probability is not None:
             title += f", p = {probability:.2f}"
-        return DrawnPair(i, j, layer, probability, title)
+        is_supported = (i, j) in self.supported
+        if is_supported:
+            title += ", in the family's consensus"
+        return DrawnPair(i, j, layer, probability, title, is_supported)
 
 
 _LETTER_WIDTH = 0.47
@@ -101,6 +122,10 @@ def add_pair_legend(canvas: Canvas, subject: Subject, at: Point, *, size: float)
     for layer, name in enumerate(layer_names(subject)):
         canvas.add(Line(points=[(x, y), (x + 2 * size, y)], colour=layer_colour(layer), width=size / 5))
         x = put_text(canvas, name, x + 2.5 * size, y, size)
+    if subject.supported:
+        wide = SUPPORTED_WEIGHT * size / 5
+        canvas.add(Line(points=[(x, y), (x + 2 * size, y)], colour=layer_colour(0), width=wide))
+        x = put_text(canvas, "in the family's consensus", x + 2.5 * size, y, size, gap=3.0)
     if subject.probs_LL is not None and subject.layers:
         x = put_text(canvas, "pair probability", x, y, size, gap=0.6)
         for probability in (0.1, 0.5, 1.0):

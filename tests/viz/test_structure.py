@@ -3,6 +3,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import xml.etree.ElementTree as ElementTree
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from rnafm_cli.errors import InputError, UsageError
 from rnafm_cli.rna.pairs import as_pairs, no_pairs
 from rnafm_cli.rna.pseudoknots import from_dot_bracket
 from rnafm_cli.viz.palette import LAYER_COLOURS
-from rnafm_cli.viz.structure import STYLES, draw_structure
+from rnafm_cli.viz.structure import STYLES, draw_structure, structure_canvas
 
 SVG = "{http://www.w3.org/2000/svg}"
 TRNA = "GCGGAUUUAGCUCAGUUGGGAGAGCGCCAGACUGAAGAUCUGGAGGUCCUGUGUUCGAUCCACAGAAUUCGCACCA"
@@ -190,3 +191,13 @@ def test_names_are_escaped_and_cut() -> None:
     assert caption.startswith("<a&b>long")
     assert caption.endswith("… (9 nt, 0 base pairs)")
     assert len(caption) < 80
+
+
+@pytest.mark.parametrize("style", ["arc", "radial"])
+def test_pairs_of_a_family_have_wider_lines(style: Literal["arc", "radial"]) -> None:
+    sequence, pairs = "GGGGAAAACCCC", np.array([[0, 11], [1, 10], [2, 9], [3, 8]])
+    plain = structure_canvas("x", sequence, pairs, style=style).svg()
+    marked = structure_canvas("x", sequence, pairs, supported=pairs[:2], style=style).svg()
+    assert plain.count("consensus") == 0
+    assert marked.count(", in the family") == 2
+    assert marked != plain
