@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -79,6 +78,7 @@ def annotate(
     """
     intake = Intake(inputs, on_error)
 
+    from rnafm_cli.encoder.workers import usable_cpus
     from rnafm_cli.families.annotate import ConsensusAlignments, annotated
     from rnafm_cli.families.library import load_libraries
     from rnafm_cli.families.search import Search
@@ -87,7 +87,7 @@ def annotate(
 
     chosen = output_format or FormatChoice(_SUFFIXES.get(Path(output.name.removesuffix(".gz")).suffix, "tsv"))
     libraries = load_libraries(families or ["shipped"], weights_dir)
-    search = Search(libraries, max_evalue=max_evalue, threads=threads or len(os.sched_getaffinity(0)))
+    search = Search(libraries, max_evalue=max_evalue, threads=min(threads or usable_cpus(), usable_cpus()))
     alignments = ConsensusAlignments() if alignment else None
     total = known = 0
     with _written(output, chosen) as write, console.progress(description="searching", unit="RNAs") as bar:

@@ -21,8 +21,6 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-import torch
-
 from rnafm_cli.errors import RnafmError
 
 __all__ = ["usable_cpus", "worked"]
@@ -203,6 +201,9 @@ def _begin(parent: int) -> None:
     # Ctrl-C goes to every process of the terminal; these end when the one that asks does.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # Here and not above: what only asks for the number of CPUs loads no torch.
+    import torch
+
     torch.set_num_threads(1)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 

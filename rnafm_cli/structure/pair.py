@@ -276,7 +276,7 @@ class PairHead(nn.Module):
         if template_BLL is not None:
             shown_B = has_template_B[:, None, None]
             template_BLL = torch.where(shown_B, template_BLL.float(), 0.0)
-            free_BL = (1.0 - template_BLL.sum(dim=-1)).clamp(min=0.0)
+            free_BL = _left_free(template_BLL)
             on_BL = has_template_B[:, None].float().expand_as(free_BL)
             assert inputs.known_BL2 is not None
             family_BL4 = torch.cat([torch.stack([free_BL, on_BL], dim=-1), inputs.known_BL2], dim=-1) * on_BL[..., None]
@@ -335,7 +335,7 @@ class PairHead(nn.Module):
             guide_BLL = torch.where(has_prior_B[:, None, None], prior_BLL, guide_BLL)
             guide_BL = torch.where(has_prior_B[:, None], unpaired_BL, guide_BL)
         if template_BLL is not None:
-            free_BL = (1.0 - template_BLL.sum(dim=-1)).clamp(min=0.0)
+            free_BL = _left_free(template_BLL)
             guide_BLL = template_BLL + free_BL[:, :, None] * free_BL[:, None, :] * guide_BLL
             guide_BL = (free_BL * guide_BL).clamp(min=_EPSILON)
         return guide_BLL, guide_BL
@@ -369,6 +369,11 @@ class PairHead(nn.Module):
             x = x + self.mixer(torch.cat([normed_BLD, x.float()], dim=-1), inputs.lengths_B)
         x = self.dropout(x)
         return x + self.base(self.base_norm(x))
+
+
+def _left_free(template_BLL: Tensor) -> Tensor:
+    """(B, L) probability that a family pairs a base with none."""
+    return (1.0 - template_BLL.sum(dim=-1)).clamp(min=0.0)
 
 
 def pair_inputs(
