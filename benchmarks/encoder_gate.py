@@ -1,13 +1,14 @@
 """Whether frozen embeddings add to letters: small heads without prior, trained alike on letters, embeddings or both.
 
-Usage: python benchmarks/encoder_gate.py MODEL... --data DATA [--only rbp mrl fold] [--seeds 2]
+Usage: python benchmarks/encoder_gate.py MODEL... --data DATA [--only rbp mrl fold contact] [--seeds 0 1]
 
-DATA holds ss/, rbp/ and mrl/ (docs/experiments/encoder-targets.md). Every head of a task has the same shape, steps,
-batches and seeds; only what it reads differs. Prints Markdown: mean over seeds, and half the range between them.
+DATA holds ss/, rbp/, mrl/ and 3d/ (docs/experiments/encoder-targets.md). Every head of a task has the same shape,
+steps, batches and seeds; only what it reads differs. Prints Markdown: mean over seeds, and half the range between them.
 
 fold     strict macro F1 (bprna_vl0, dev_newfam), RNAs up to 120 nt; trained on bpRNA TR0
 rbp      AUPRC, mean of three sets of 3,000 rows, 1,000 of them scored
 mrl      squared correlation on 1,500 rows of egfp_unmod_1 after 4,000
+contact  precision of the best long-range pairs, chains up to 300 nt, five folds
 """
 
 from __future__ import annotations
@@ -25,17 +26,21 @@ from rnafm_cli.encoder.batches import buckets
 from rnafm_cli.encoder.embed import embed_batch
 from rnafm_cli.encoder.model import load_encoder
 from rnafm_cli.function.metrics import rank, regress
+from rnafm_cli.io.chain_files import read_chains
 from rnafm_cli.rna.alphabet import letter_codes
+from rnafm_cli.rna.chains import LONG_RANGE, Chain, without_repeats
 from rnafm_cli.rna.decode import decode
-from rnafm_cli.rna.metrics import score_fold
+from rnafm_cli.rna.metrics import CONTACT_METRICS, score_contacts, score_fold
 from rnafm_cli.rna.records import StructureRecord
 from rnafm_cli.structure.batches import collate
+from rnafm_cli.structure.chain_folds import FOLDS, folds_of
 from rnafm_cli.structure.fold_data import load_structures, new_families
 from rnafm_cli.structure.fold_task import row_loss
-from rnafm_cli.structure.pair import PairConfig, PairHead
+from rnafm_cli.structure.pair import MIN_DISTANCE, PairConfig, PairHead, PairInputs
 from rnafm_cli.training.labelled_rows import LabelledRows, read_labelled
 
 RBP_SETS = ("RBP31_QKI_HEK293_PARCLIP", "RBP31_TIA1_Hela_ICLIP", "PrismNet_IGF2BP1_K562")
+TASKS = ("rbp", "mrl", "fold", "contact")
 LONGEST = 120
 Rows = dict[str, Tensor]
 """Sequence -> (L, D) float16 of one model."""
@@ -46,21 +51,22 @@ Way = tuple[str, Rows | None, bool]
 def main() -> None:
     options = parse_options()
     torch.set_num_threads(1)
-    tasks: dict[str, Callable[[argparse.Namespace, list[str]], None]] = {
+    tasks: dict[str, Callable[[argparse.Namespace], None]] = {
         "rbp": rbp,
         "mrl": mrl,
         "fold": fold,
+        "contact": contact,
     }
     for name in options.only:
-        tasks[name](options, options.models)
+        tasks[name](options)
 
 
-def ways(models: Sequence[str], sequences: Sequence[str]) -> list[Way]:
-    """Letters, and of every model its embeddings, with letters and alone."""
+def ways(options: argparse.Namespace, sequences: Sequence[str]) -> list[Way]:
+    """Letters, and of every model its embeddings, with letters and, if asked for, alone."""
     found: list[Way] = [("letters", None, True)]
-    known = {Path(model).name.removesuffix(".safetensors"): embeddings(model, sequences) for model in models}
+    known = {Path(model).name.removesuffix(".safetensors"): embeddings(model, sequences) for model in options.models}
     found += [(f"letters + {name}", rows, True) for name, rows in known.items()]
-    return found + [(name, rows, False) for name, rows in known.items()]
+    return found + [(name, rows, False) for name, rows in known.items() if options.alone]
 
 
 @torch.inference_mode()
@@ -143,7 +149,7 @@ def halves(rows: LabelledRows, train: int, dev: int, seed: int = 0) -> tuple[Lab
     return rows.take(np.sort(drawn[0])), rows.take(np.sort(drawn[1]))
 
 
-def rbp(options: argparse.Namespace, models: list[str]) -> None:
+def rbp(options: argparse.Namespace) -> None:
     sets = [
         halves(read_labelled(options.data / f"rbp/{name}.tsv.gz", "label", binary=True), 2000, 1000)
         for name in RBP_SETS
@@ -156,19 +162,19 @@ def rbp(options: argparse.Namespace, models: list[str]) -> None:
             for train, dev in sets
         ]
 
-    table("rbp, AUPRC", list(RBP_SETS), ways(models, everything), score, options.seeds)
+    table("rbp, AUPRC", list(RBP_SETS), ways(options, everything), score, options.seeds)
 
 
-def mrl(options: argparse.Namespace, models: list[str]) -> None:
+def mrl(options: argparse.Namespace) -> None:
     train, dev = halves(read_labelled(options.data / "mrl/egfp_unmod_1.tsv.gz", "mrl"), 4000, 1500)
 
     def score(way: Way, seed: int) -> list[float]:
         return [regress(dev.values, read(way, train, dev, binary=False, seed=seed, epochs=8)).r2.estimate]
 
-    table("mrl, r2", ["egfp_unmod_1"], ways(models, train.sequences + dev.sequences), score, options.seeds)
+    table("mrl, r2", ["egfp_unmod_1"], ways(options, train.sequences + dev.sequences), score, options.seeds)
 
 
-def fold(options: argparse.Namespace, models: list[str]) -> None:
+def fold(options: argparse.Namespace) -> None:
     ss = options.data / "ss"
     train = load_structures([ss / "bprna_tr0.tsv.gz"], max_length=LONGEST)
     train = [record for record in train if 24 <= len(record.sequence) and len(record.pairs) >= 3]
@@ -183,23 +189,17 @@ def fold(options: argparse.Namespace, models: list[str]) -> None:
     everything = [record.sequence for part in (train, *dev.values()) for record in part]
 
     def score(way: Way, seed: int) -> list[float]:
-        head = train_fold(way, train, seed, options.fold_steps)
+        head = train_fold(way, train, seed, options.steps)
         return [float(np.mean([fold_f1(head, way, record) for record in records])) for records in dev.values()]
 
     columns = [f"{name}, {len(records)}" for name, records in dev.items()]
-    table("fold, strict F1", columns, ways(models, everything), score, options.seeds)
+    table("fold, strict F1", columns, ways(options, everything), score, options.seeds)
 
 
 def train_fold(way: Way, records: list[StructureRecord], seed: int, steps: int) -> PairHead:
     _, rows, letters = way
-    torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    width = 0 if rows is None else len(next(iter(rows.values()))[0])
-    head = PairHead(
-        PairConfig(embedding=width, width=48, channels=32, fine=8, heads=8, dilations=(1, 2, 4, 1), mixer_layers=0)
-    )
-    optimizer = torch.optim.AdamW(head.parameters(), lr=3e-3, weight_decay=0.01, betas=(0.9, 0.98))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps, pct_start=0.15)
+    head, optimizer, schedule = new_head(rows, seed, steps)
     by_length = np.argsort([len(record.sequence) for record in records], kind="stable")
     for _ in range(steps):
         # Neighbours in length, so that little is padding.
@@ -209,13 +209,91 @@ def train_fold(way: Way, records: list[StructureRecord], seed: int, steps: int) 
         inputs = found.inputs
         inputs.has_sequence_B = torch.full((len(part),), letters)
         inputs.embedding_BLD = padded_rows(rows, [record.sequence for record in part], inputs.letters_BL.shape[1])
-        loss = row_loss(head(inputs), found.target_BL)
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(head.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
+        learn(head, row_loss(head(inputs), found.target_BL), optimizer, schedule)
     return head.eval()
+
+
+def new_head(
+    rows: Rows | None, seed: int, steps: int
+) -> tuple[PairHead, torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    torch.manual_seed(seed)
+    width = 0 if rows is None else len(next(iter(rows.values()))[0])
+    head = PairHead(
+        PairConfig(embedding=width, width=48, channels=32, fine=8, heads=8, dilations=(1, 2, 4, 1), mixer_layers=0)
+    )
+    optimizer = torch.optim.AdamW(head.parameters(), lr=3e-3, weight_decay=0.01, betas=(0.9, 0.98))
+    return head, optimizer, torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps, pct_start=0.15)
+
+
+def learn(
+    head: PairHead, loss: Tensor, optimizer: torch.optim.Optimizer, schedule: torch.optim.lr_scheduler.LRScheduler
+) -> None:
+    optimizer.zero_grad()
+    loss.backward()
+    nn.utils.clip_grad_norm_(head.parameters(), 1.0)
+    optimizer.step()
+    schedule.step()
+
+
+def contact(options: argparse.Namespace) -> None:
+    folder = options.data / "3d"
+    chains = without_repeats([c for name in ("train.h5", "train_contacts.h5") for c in read_chains(folder / name)])
+    chains = [chain for chain in chains if 20 <= len(chain) <= 300]
+    fold_N, _ = folds_of(chains)
+
+    def score(way: Way, seed: int) -> list[float]:
+        found = []
+        for held in range(FOLDS):
+            head = train_contacts(
+                way, [c for c, k in zip(chains, fold_N, strict=True) if k != held], seed, options.steps
+            )
+            for chain in (c for c, k in zip(chains, fold_N, strict=True) if k == held):
+                with torch.inference_mode():
+                    logits_LL = head(chain_inputs(way, [(chain, slice(0, len(chain)))])).pair_BLL[0].numpy()
+                # As everywhere: a chain without a long-range pair is left out.
+                if result := score_contacts(chain, logits_LL):
+                    found.append([result.values[name] for name in CONTACT_METRICS])
+        return np.mean(found, axis=0).tolist()
+
+    sequences = [chain.sequence for chain in chains]
+    table(f"contact, {len(chains)} chains", ["L/10", "L/5", "L/2", "L"], ways(options, sequences), score, options.seeds)
+
+
+def train_contacts(way: Way, chains: list[Chain], seed: int, steps: int, crop: int = 96, count: int = 6) -> PairHead:
+    rng = np.random.default_rng(seed)
+    head, optimizer, schedule = new_head(way[1], seed, steps)
+    apart_LL = torch.arange(crop) - torch.arange(crop)[:, None]
+    weight_LL = torch.where(apart_LL >= LONG_RANGE, 1.0, 0.2) * (apart_LL >= MIN_DISTANCE)
+    for _ in range(steps):
+        part = []
+        for k in rng.choice(len(chains), count, replace=False):
+            start = int(rng.integers(max(1, len(chains[k]) - crop + 1)))
+            part.append((chains[k], slice(start, min(start + crop, len(chains[k])))))
+        truth_BLL = torch.full((count, crop, crop), -1.0)
+        for row, (chain, window) in enumerate(part):
+            size = window.stop - window.start
+            truth_BLL[row, :size, :size] = torch.from_numpy(chain.contacts()[window, window]).float()
+        width = max(window.stop - window.start for _, window in part)
+        truth_BLL = truth_BLL[:, :width, :width]
+        weight_BLL = weight_LL[:width, :width] * (truth_BLL >= 0)
+        logits_BLL = torch.nan_to_num(head(chain_inputs(way, part)).pair_BLL, neginf=-20.0)
+        loss_BLL = F.binary_cross_entropy_with_logits(logits_BLL, truth_BLL.clamp(min=0), reduction="none")
+        # Every chain counts alike, as in the scores.
+        known_B = weight_BLL.sum((1, 2)).clamp(min=1)
+        learn(head, ((loss_BLL * weight_BLL).sum((1, 2)) / known_B).mean(), optimizer, schedule)
+    return head.eval()
+
+
+def chain_inputs(way: Way, part: list[tuple[Chain, slice]]) -> PairInputs:
+    """A padded batch of windows of chains."""
+    _, rows, letters = way
+    codes = [torch.from_numpy(letter_codes(chain.sequence)[window].astype(np.int64)) for chain, window in part]
+    inputs = PairInputs(torch.tensor([len(code) for code in codes]), nn.utils.rnn.pad_sequence(codes, batch_first=True))
+    inputs.has_sequence_B = torch.full((len(part),), letters)
+    if rows is not None:
+        windows = [rows[chain.sequence][window].float() for chain, window in part]
+        inputs.embedding_BLD = nn.utils.rnn.pad_sequence(windows, batch_first=True)
+    return inputs
 
 
 def padded_rows(rows: Rows | None, sequences: list[str], width: int) -> Tensor | None:
@@ -236,12 +314,12 @@ def fold_f1(head: PairHead, way: Way, record: StructureRecord) -> float:
 
 
 def table(
-    title: str, columns: list[str], compared: list[Way], score: Callable[[Way, int], list[float]], seeds: int
+    title: str, columns: list[str], compared: list[Way], score: Callable[[Way, int], list[float]], seeds: Sequence[int]
 ) -> None:
     """One Markdown table."""
     print(f"\n| {title} | " + " | ".join(columns) + " |\n" + "|---" * (1 + len(columns)) + "|", flush=True)
     for way in compared:
-        values = np.array([score(way, seed) for seed in range(seeds)])
+        values = np.array([score(way, seed) for seed in seeds])
         spread = np.ptp(values, axis=0) / 2
         print(
             f"| {way[0]} | "
@@ -255,9 +333,10 @@ def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="+", metavar="MODEL")
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--only", nargs="+", default=["rbp", "mrl", "fold"], choices=("rbp", "mrl", "fold"))
-    parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--fold-steps", type=int, default=400)
+    parser.add_argument("--only", nargs="+", default=TASKS, choices=TASKS)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--alone", action="store_true", help="embeddings without letters too")
+    parser.add_argument("--steps", type=int, default=400, help="of heads for folds and contacts")
     return parser.parse_args()
 
 

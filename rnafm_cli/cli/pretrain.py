@@ -28,7 +28,6 @@ app = typer.Typer(
 
 class PresetChoice(StrEnum):
     mini = "rnafm-mini"
-    sketch = "rnafm-mini-sketch"
     paper = "rna-fm"
     tiny = "rnafm-tiny"
 
@@ -143,8 +142,9 @@ def run(
     Ctrl-C, SIGTERM and SIGUSR1 save first; the same command then goes on from there, also after a crash. With --nproc
     or --nnodes torchrun starts the processes; under torchrun or srun the command is one of them.
     """
-    from rnafm_cli.pretrain.config import load_config
+    from rnafm_cli.pretrain.config import PretrainConfig
     from rnafm_cli.pretrain.launch import Launch, launch, tasks_a_node, under_torchrun
+    from rnafm_cli.training.recipe_files import load_recipe
 
     overrides = overrides or []
     options = ["--config", str(config), "-o", str(output), "--resume", resume]
@@ -159,10 +159,11 @@ def run(
             hint="--ntasks-per-node=1, or leave out --nproc, --nnodes and --rdzv",
         )
     # Mistakes are told once and at once, before torch loads in every process.
-    _check(load_config(config, overrides), nproc, nnodes)
+    settings, world = load_recipe(PretrainConfig, config, overrides), nproc * int(nnodes.split(":")[-1])
+    _check(settings, world)
     if dry_run:
         command = ["rnafm", "pretrain", "run", *options] if plan.alone else plan.command(options)
-        _show_plan(config, overrides, command, nproc, nnodes)
+        _show_plan(settings, world, command)
         return
     if plan.alone or under_torchrun():
         from rnafm_cli.pretrain.worker import train
@@ -174,32 +175,25 @@ def run(
         raise typer.Exit(code)
 
 
-def _show_plan(config: Path, overrides: list[str], command: list[str], nproc: int, nnodes: str) -> None:
+def _show_plan(config: PretrainConfig, world: int, command: list[str]) -> None:
     import shlex
     import sys
 
-    from rnafm_cli.pretrain.config import load_config
     from rnafm_cli.pretrain.dry_run import dry_run
 
-    plan = dry_run(load_config(config, overrides), world=_world(nproc, nnodes))
-    for line in [*plan.lines(), f"command: {shlex.join(command)}"]:
+    for line in [*dry_run(config, world=world), f"command: {shlex.join(command)}"]:
         sys.stdout.write(line + "\n")
 
 
-def _check(config: PretrainConfig, nproc: int, nnodes: str) -> None:
+def _check(config: PretrainConfig, world: int) -> None:
     from rnafm_cli.pretrain.shards import read_manifest
 
-    world = _world(nproc, nnodes)
     if config.batch.micro_batches % world:
         raise UsageError(
             f"batch.micro_batches {config.batch.micro_batches} is not a multiple of the {world} processes",
             hint="micro_batches = processes x accumulation steps",
         )
     read_manifest(Path(config.data.corpus))
-
-
-def _world(nproc: int, nnodes: str) -> int:
-    return nproc * int(nnodes.split(":")[-1])
 
 
 @app.command(

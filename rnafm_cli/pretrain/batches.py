@@ -21,12 +21,12 @@ from rnafm_cli.errors import ConfigError
 from rnafm_cli.pretrain.alignments import AlignedRows
 from rnafm_cli.pretrain.config import PretrainConfig, TargetSection
 from rnafm_cli.pretrain.masking import MaskRule, corrupt
-from rnafm_cli.pretrain.sampling import EpochPlan, TypeSampler, twin_views
+from rnafm_cli.pretrain.sampling import EpochPlan, TypeSampler
 from rnafm_cli.pretrain.shards import Corpus, Split
 from rnafm_cli.pretrain.targets import TargetDraft, Targets
 from rnafm_cli.rna.alphabet import NUCLEOTIDE
 
-__all__ = ["Feed", "Layout", "MicroBatch", "StepBatches", "build_batch", "build_twin_batch", "plan_batches"]
+__all__ = ["Feed", "Layout", "MicroBatch", "StepBatches", "build_batch", "plan_batches"]
 
 
 Layout = Literal["pack", "bucket"]
@@ -49,7 +49,6 @@ class MicroBatch:
     truth_N: np.ndarray
     """int64 true tokens there."""
     windows: int
-    """Windows, twins counted twice."""
     real_tokens: int
     """Tokens that are not pads."""
     targets: Targets | None = None
@@ -62,7 +61,7 @@ def plan_batches(
     """Arrange an epoch's windows into micro-batches.
 
     Args:
-        lengths: (n,) nucleotides of each sample's window; of twins, of the longer one.
+        lengths: (n,) nucleotides of each sample's window.
         layout: ``pack`` puts several windows into each row of ``row_tokens``; ``bucket`` one a row, padded to the
             longest of the micro-batch.
         budget: tokens (rows x width) of a micro-batch.
@@ -154,31 +153,6 @@ def build_batch(
     )
 
 
-def build_twin_batch(
-    corpus: Corpus,
-    views: tuple[EpochPlan, EpochPlan],
-    rows: list[np.ndarray],
-    rule: MaskRule,
-    *,
-    row_tokens: int,
-    row_count: int,
-) -> MicroBatch:
-    """Packed rows of the first views, and below them the same rows of the second: row r + B/2 is the twin of row r."""
-    first, second = (
-        build_batch(corpus, view, rows, rule, layout="pack", row_tokens=row_tokens, row_count=row_count)
-        for view in views
-    )
-    assert first.segments_BT is not None and second.segments_BT is not None
-    return MicroBatch(
-        np.concatenate([first.tokens_BT, second.tokens_BT]),
-        np.concatenate([first.segments_BT, second.segments_BT]),
-        np.concatenate([first.chosen_N, second.chosen_N + first.tokens_BT.size]),
-        np.concatenate([first.truth_N, second.truth_N]),
-        first.windows + second.windows,
-        first.real_tokens + second.real_tokens,
-    )
-
-
 def _bucket(pool: np.ndarray, sizes: np.ndarray, budget: int) -> list[list[np.ndarray]]:
     order = pool[np.argsort(-sizes, kind="stable")]
     ordered = -np.sort(-sizes, kind="stable")
@@ -244,7 +218,7 @@ class Feed:
         )
         self._targets = config.targets if config.targets.on else None
         self.aligned = self._aligned_rows()
-        self._plan_of: tuple[int, tuple[EpochPlan, ...], list[list[np.ndarray]]] | None = None
+        self._plan_of: tuple[int, EpochPlan, list[list[np.ndarray]]] | None = None
 
     def _aligned_rows(self) -> AlignedRows | None:
         section, corpus = self._config.targets, self._corpus
@@ -298,42 +272,32 @@ class Feed:
         return StepBatches(epoch, last, [self._batch(epoch, rows) for rows in mine])
 
     def _batch(self, epoch: int, rows: list[np.ndarray]) -> MicroBatch:
-        plans = self._plan(epoch)[0]
         config = self._config
-        crop, count = config.data.crop, config.batch.tokens // config.data.crop
-        if len(plans) == 2:
-            return build_twin_batch(
-                self._corpus, (plans[0], plans[1]), rows, config.mask, row_tokens=crop, row_count=count // 2
-            )
-        layout = config.batch.layout
         return build_batch(
             self._corpus,
-            plans[0],
+            self._plan(epoch)[0],
             rows,
             config.mask,
-            layout=layout,
-            row_tokens=crop,
-            row_count=count,
+            layout=config.batch.layout,
+            row_tokens=config.data.crop,
+            row_count=config.batch.tokens // config.data.crop,
             targets=self._targets,
             aligned=self.aligned,
         )
 
-    def _plan(self, epoch: int) -> tuple[tuple[EpochPlan, ...], list[list[np.ndarray]]]:
+    def _plan(self, epoch: int) -> tuple[EpochPlan, list[list[np.ndarray]]]:
         if self._plan_of is None or self._plan_of[0] != epoch:
-            twins = self._config.twins
+            config = self._config
             plan = self.sampler.epoch(epoch)
             if self.aligned is not None:
-                plan = self.aligned.among(plan, self._config.targets.share, epoch)
-            plans: tuple[EpochPlan, ...] = (plan,)
-            if twins.weight:
-                plans = twin_views(plan, twins.least, same_length=twins.same_length)
+                plan = self.aligned.among(plan, config.targets.share, epoch)
             batches = plan_batches(
-                np.maximum.reduce([part.lengths for part in plans]),
-                layout=self._config.batch.layout,
-                budget=self._config.batch.tokens // len(plans),
-                row_tokens=self._config.data.crop,
-                seed=self._config.run.seed,
+                plan.lengths,
+                layout=config.batch.layout,
+                budget=config.batch.tokens,
+                row_tokens=config.data.crop,
+                seed=config.run.seed,
                 epoch=epoch,
             )
-            self._plan_of = (epoch, plans, batches)
-        return self._plan_of[1], self._plan_of[2]
+            self._plan_of = (epoch, plan, batches)
+        return self._plan_of[1:]

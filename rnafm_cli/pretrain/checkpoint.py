@@ -300,15 +300,20 @@ def check_same_run(start: Path, config: PretrainConfig, corpus: Corpus, report: 
             hint="point data.corpus to the corpus of this run, or start a new run in another folder",
         )
     before, now = extra["config"], config.to_dict()
+    if before.keys() != now.keys():
+        raise ConfigError(
+            f"{start}: was saved by another version of rnafm",
+            hint="finish the run with that version, or start a new one in another folder",
+        )
     # A preset may have another shape in another version of the program.
     if extra["shape"] != asdict(config.model.encoder()):
         raise ConfigError(f"{start}: the encoder has another shape", hint="start a new run in another folder")
-    if config.sketch.weight and not before.get("sketch", {}).get("weight"):
+    if config.sketch.weight and not before["sketch"]["weight"]:
         raise ConfigError(
             f"{start}: was trained without sketches, which are fitted before the first step",
             hint="start a new run in another folder, with model.init for the weights",
         )
-    told = [term for term in TERMS if getattr(config.targets, term) and not before.get("targets", {}).get(term)]
+    told = [term for term in TERMS if getattr(config.targets, term) and not before["targets"][term]]
     if told:
         raise ConfigError(
             f"{start}: was trained without targets.{told[0]}",
@@ -318,7 +323,7 @@ def check_same_run(start: Path, config: PretrainConfig, corpus: Corpus, report: 
         f"{section}.{key}"
         for section, values in now.items()
         for key, value in values.items()
-        if before.get(section, {}).get(key) != value
+        if before[section].get(key) != value
     ]
     if changed:
         report(f"changed since the checkpoint: {', '.join(changed)}")

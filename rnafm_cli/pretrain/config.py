@@ -8,13 +8,12 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any, Literal
 
 from rnafm_cli.encoder.config import ENCODER_PRESETS, EncoderConfig
 from rnafm_cli.errors import ConfigError
 from rnafm_cli.pretrain.masking import MaskRule
-from rnafm_cli.training.recipe_files import OptimSection, load_recipe, recipe_from_dict
+from rnafm_cli.training.recipe_files import OptimSection
 
 __all__ = [
     "BatchSection",
@@ -27,10 +26,7 @@ __all__ = [
     "SamplingSection",
     "SketchSection",
     "TargetSection",
-    "TwinSection",
     "ValidationSection",
-    "config_from_dict",
-    "load_config",
 ]
 
 
@@ -94,22 +90,6 @@ class SamplingSection:
     """A type's share of tokens is its size to this power: 1 is the corpus as it is, 0 every type the same."""
     max_repeats: float = 8.0
     """A type is shown at most this many times over in one epoch."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TwinSection:
-    """Twin views: each window is shown as two parts, whose mean representations shall find each other."""
-
-    weight: float = 0.0
-    """Weight of that loss beside the masked-token loss; 0 shows each window once, as the paper does."""
-    temperature: float = 0.1
-    """Cosines are divided by it."""
-    spread: float = 0.0
-    """Above 0: twins shall be alike and all parts lie in many directions (coding rate, by this weight), instead of finding each other."""  # noqa: E501
-    least: float = 0.5
-    """Smallest share of a window that a part covers."""
-    same_length: bool = False
-    """Make both parts equally long; then twins can be told by their length, and part of what is learned is length."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,7 +205,6 @@ class PretrainConfig:
     data: DataSection = field(default_factory=DataSection)
     mask: MaskRule = field(default_factory=MaskRule)
     sampling: SamplingSection = field(default_factory=SamplingSection)
-    twins: TwinSection = field(default_factory=TwinSection)
     sketch: SketchSection = field(default_factory=SketchSection)
     targets: TargetSection = field(default_factory=TargetSection)
     batch: BatchSection = field(default_factory=BatchSection)
@@ -243,16 +222,8 @@ class PretrainConfig:
             raise ConfigError(f"data.crop {self.data.crop} leaves no room for an RNA of 16 nucleotides")
         if self.batch.tokens < self.data.crop:
             raise ConfigError(f"batch.tokens {self.batch.tokens} is less than data.crop {self.data.crop}")
-        twins = self.twins
-        if min(twins.weight, twins.spread) < 0 or twins.temperature <= 0 or not 0 < twins.least <= 1:
-            raise ConfigError(
-                "twins.weight and twins.spread must not be negative, twins.temperature must be positive "
-                "and twins.least a share above 0"
-            )
         if self.sketch.weight < 0 or self.sketch.windows < 2:
             raise ConfigError("sketch.weight must not be negative and sketch.windows at least 2")
-        if twins.weight and (self.batch.layout != "pack" or self.batch.tokens < 2 * self.data.crop):
-            raise ConfigError("twins.weight needs batch.layout pack and batch.tokens of two rows at least")
         self._check_targets()
         if self.batch.micro_batches < 1 or self.optim.steps < 1:
             raise ConfigError("batch.micro_batches and optim.steps must be at least 1")
@@ -276,8 +247,6 @@ class PretrainConfig:
                 "targets.profile and targets.partner need targets.alignments",
                 hint="name a Stockholm file, as Rfam has them",
             )
-        if targets.on and self.twins.weight:
-            raise ConfigError("targets and twins cannot be trained together", hint="set twins.weight=0")
 
     def to_dict(self) -> dict[str, Any]:
         """Nested plain values; keys that are None are left out."""
@@ -285,17 +254,3 @@ class PretrainConfig:
             section: {key: value for key, value in values.items() if value is not None}
             for section, values in dataclasses.asdict(self).items()
         }
-
-
-def load_config(path: Path, overrides: list[str] | None = None) -> PretrainConfig:
-    """Read a TOML file and apply ``section.key=value`` overrides.
-
-    Raises:
-        ConfigError: unreadable file, unknown key (with the nearest match), value of a wrong type, contradiction.
-    """
-    return load_recipe(PretrainConfig, path, overrides)
-
-
-def config_from_dict(values: dict[str, Any], *, where: str = "configuration") -> PretrainConfig:
-    """Build a configuration from nested plain values, refusing unknown keys and wrong types."""
-    return recipe_from_dict(PretrainConfig, values, where=where)

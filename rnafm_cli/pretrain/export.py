@@ -14,8 +14,9 @@ from rnafm_cli.encoder.config import EncoderConfig
 from rnafm_cli.encoder.network import Encoder
 from rnafm_cli.errors import ConfigError, InputError, UsageError
 from rnafm_cli.pretrain.checkpoint import CheckpointFolder, load_weights, read_marker
-from rnafm_cli.pretrain.config import config_from_dict
+from rnafm_cli.pretrain.config import PretrainConfig
 from rnafm_cli.pretrain.masked_model import MaskedTokenModel
+from rnafm_cli.training.recipe_files import recipe_from_dict
 from rnafm_cli.weights.files import Card, save_model_file
 
 __all__ = ["export_run"]
@@ -38,7 +39,7 @@ def export_run(run: Path, output: Path, *, name: str | None = None, dtype: str =
     checkpoint = _checkpoint_of(run)
     marker = read_marker(checkpoint)
     try:
-        config = config_from_dict(marker["extra"]["config"], where=str(checkpoint))
+        config = recipe_from_dict(PretrainConfig, marker["extra"]["config"], where=str(checkpoint))
     except ConfigError as failure:
         raise InputError(f"{checkpoint}: written by another version of rnafm: {failure}") from failure
     shape = EncoderConfig(**marker["extra"].get("shape", dataclasses.asdict(config.model.encoder())))

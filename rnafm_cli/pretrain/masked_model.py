@@ -20,11 +20,11 @@ from torch.nn import functional as F
 
 from rnafm_cli.encoder.network import Encoder
 from rnafm_cli.encoder.runtime import mixed_precision
-from rnafm_cli.pretrain.config import TwinSection
 from rnafm_cli.pretrain.targets import TERMS, TargetHeads, Targets
 from rnafm_cli.rna.alphabet import NUCLEOTIDE
 
 __all__ = [
+    "ASKED",
     "FEATURES",
     "MaskedTokenModel",
     "Sketch",
@@ -33,8 +33,6 @@ __all__ = [
     "fit_sketch",
     "sketch_features",
     "sketch_loss",
-    "spread_loss",
-    "twin_loss",
     "uncorrupted",
 ]
 
@@ -81,6 +79,9 @@ class WindowPlaces:
         sums = torch.zeros(nowhere + 1, x_BTD.shape[2], device=x_BTD.device)
         return sums.index_add(0, owners, x_BTD.flatten(0, 1).float())[:-1] / self.lengths_W[:, None]
 
+
+ASKED = ("sketch", *TERMS)
+"""What is asked for beside the masked tokens, each with a weight in the configuration."""
 
 TrueBatch = tuple[Tensor, Tensor | None]
 """tokens_BT, nothing masked, and segments_BT (numbers of packed windows, -1 at pads; None when every row is one)."""
@@ -217,30 +218,17 @@ def _codes(letters_WL: Tensor, size: int) -> tuple[Tensor, Tensor]:
     return torch.where(whole, (words * powers).sum(dim=-1), 0), whole
 
 
-_RATE_SCALE = 4.0
-"""Of the coding rate: D / (N error^2) in its authors' terms."""
-
-
 class MaskedTokenModel(nn.Module):
-    """Sum of the cross-entropies at the chosen positions, how many of them are right, and the losses of mean vectors.
+    """Sum of the cross-entropies at the chosen positions, how many of them are right, and what else is asked for.
 
     Args:
-        twins: what the twins' loss is in training mode; None when batches hold no twins.
         sketch: what mean representations shall hold in training mode; None does not ask for it.
         targets: heads for what else letters shall tell; None does not ask for it.
     """
 
-    def __init__(
-        self,
-        encoder: Encoder,
-        *,
-        twins: TwinSection | None = None,
-        sketch: Sketch | None = None,
-        targets: TargetHeads | None = None,
-    ) -> None:
+    def __init__(self, encoder: Encoder, *, sketch: Sketch | None = None, targets: TargetHeads | None = None) -> None:
         super().__init__()
         self.encoder = encoder
-        self._twins = twins
         self.sketch = sketch
         self.targets = targets
 
@@ -251,8 +239,8 @@ class MaskedTokenModel(nn.Module):
         chosen_N: Tensor,
         truth_N: Tensor,
         targets: Targets | None = None,
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Loss sum (float32 scalar, nats), how many predictions are right, losses of twins, sketches, targets (else 0).
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Loss sum (float32 scalar, nats), how many predictions are right, losses by ``ASKED`` (else 0).
 
         Args:
             tokens_BT: corrupted tokens.
@@ -269,63 +257,15 @@ class MaskedTokenModel(nn.Module):
         loss = F.cross_entropy(logits_NV, truth_N, reduction="sum")
         with torch.no_grad():
             right = (logits_NV.argmax(dim=-1) == truth_N).sum()
-        sketched = x_BTD.new_zeros(())
+        sketched, told = x_BTD.new_zeros(1, dtype=torch.float32), x_BTD.new_zeros(len(TERMS), dtype=torch.float32)
         if self.sketch is not None and self.training:
-            sketched = sketch_loss(x_BTD, uncorrupted(tokens_BT, chosen_N, truth_N), segments_BT, self.sketch)
-        told = x_BTD.new_zeros(len(TERMS))
+            true_BT = uncorrupted(tokens_BT, chosen_N, truth_N)
+            sketched = sketch_loss(x_BTD, true_BT, segments_BT, self.sketch)[None]
         if self.targets is not None and targets is not None:
             told = self.targets(x_BTD, tokens_BT, segments_BT, targets)
-        return loss, right, self._twin_loss(x_BTD, segments_BT), sketched, told
-
-    def _twin_loss(self, x_BTD: Tensor, segments_BT: Tensor | None) -> Tensor:
-        if self._twins is None or not self.training or segments_BT is None:
-            return x_BTD.new_zeros(())
-        if self._twins.spread:
-            return spread_loss(x_BTD, segments_BT, self._twins.spread)
-        return twin_loss(x_BTD, segments_BT, self._twins.temperature)
+        return loss, right, torch.cat([sketched, told])
 
 
 def uncorrupted(tokens_BT: Tensor, chosen_N: Tensor, truth_N: Tensor) -> Tensor:
     """(B, T) tokens as they were before some were masked; arguments as in :meth:`MaskedTokenModel.forward`."""
     return tokens_BT.flatten().index_copy(0, chosen_N, truth_N).view_as(tokens_BT)
-
-
-def twin_loss(x_BTD: Tensor, segments_BT: Tensor, temperature: float) -> Tensor:
-    """How badly windows find their twins by the cosine of mean representations: cross-entropy in nats, scalar.
-
-    Args:
-        x_BTD: representations; row r + B/2 holds the twins of row r's windows under the same numbers.
-        segments_BT: number of the window within its row, -1 at pads.
-    """
-    first_ND, second_ND = _twin_means(x_BTD, segments_BT)
-    with torch.autocast(x_BTD.device.type, enabled=False):
-        cosine_NN = first_ND @ second_ND.T / temperature
-    own_N = torch.arange(len(cosine_NN), device=x_BTD.device)
-    return 0.5 * (F.cross_entropy(cosine_NN, own_N) + F.cross_entropy(cosine_NN.T, own_N))
-
-
-def spread_loss(x_BTD: Tensor, segments_BT: Tensor, spread: float) -> Tensor:
-    """How unlike twins are, and in how few directions the mean representations of all parts lie; scalar.
-
-    Minus the mean cosine of twins, minus ``spread`` times the coding rate of the unit vectors (Yu et al. 2020), in nats
-    a vector. Shapes as in :func:`twin_loss`.
-    """
-    first_ND, second_ND = _twin_means(x_BTD, segments_BT)
-    both_ND = torch.cat([first_ND, second_ND])
-    with torch.autocast(x_BTD.device.type, enabled=False):
-        gram_NN = torch.eye(len(both_ND), device=x_BTD.device) + _RATE_SCALE * (both_ND @ both_ND.T)
-        factor_NN, failed = torch.linalg.cholesky_ex(gram_NN)
-        # What is not finite has no factor: the step is then skipped like any other.
-        rate = torch.where(failed == 0, factor_NN.diagonal().log().mean(), torch.nan)
-    return -(first_ND * second_ND).sum(dim=-1).mean() - spread * rate
-
-
-def _twin_means(x_BTD: Tensor, segments_BT: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean representations (N, D) of length 1, float32, of the first parts and of their twins."""
-    count = int(segments_BT.max()) + 1
-    inside_BWT = (segments_BT[:, None, :] == torch.arange(count, device=segments_BT.device)[:, None]).to(x_BTD.dtype)
-    sizes_BW = inside_BWT.sum(dim=-1)
-    pooled_BWD = (inside_BWT @ x_BTD).float() / sizes_BW.clamp(min=1)[..., None].float()
-    first_BWD, second_BWD = F.normalize(pooled_BWD, dim=-1).chunk(2)
-    there = sizes_BW.chunk(2)[0] > 0
-    return first_BWD[there], second_BWD[there]

@@ -20,7 +20,16 @@ import numpy as np
 from rnafm_cli import __version__
 from rnafm_cli.errors import InputError, UsageError
 from rnafm_cli.io.streams import write_json
-from rnafm_cli.pretrain.corpus import CleaningRules, ClusterTable, DigestSet, RawRecord, attributes, clean, read_corpus
+from rnafm_cli.pretrain.corpus import (
+    CleaningRules,
+    ClusterTable,
+    DigestSet,
+    RawRecord,
+    attributes,
+    clean,
+    name_hashes,
+    read_corpus,
+)
 from rnafm_cli.pretrain.holdout import Holdout, HoldoutRules, choose_holdout
 from rnafm_cli.pretrain.shards import FORMAT_VERSION, ShardWriter, Split, load_shard
 from rnafm_cli.rna.alphabet import NUCLEOTIDE
@@ -170,7 +179,7 @@ def _write_shards(
                 continue
             progress.counts["with T"] += b"T" in record.sequence or b"t" in record.sequence
             kept.append((record.header, tokens))
-        digests = _digests([tokens for _, tokens in kept])
+        digests = name_hashes([tokens for _, tokens in kept])
         is_new = seen.add(digests)
         progress.counts["dropped: identical"] += len(kept) - int(is_new.sum())
         kept = [kept[i] for i in np.flatnonzero(is_new)]
@@ -212,11 +221,6 @@ def _finish_shard(writer: ShardWriter, folder: Path, progress: _Progress, types:
     progress.shards.append(writer.close())
     progress.type_names, progress.group_names = types, groups
     progress.save(folder)
-
-
-def _digests(sequences: list[bytes]) -> np.ndarray:
-    joined = b"".join(hashlib.blake2b(tokens, digest_size=16).digest() for tokens in sequences)
-    return np.frombuffer(joined, dtype=np.uint64).reshape(-1, 2)
 
 
 def _manifest(folder: Path, progress: _Progress, holdout: Holdout) -> dict[str, Any]:

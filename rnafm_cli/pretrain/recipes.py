@@ -10,7 +10,8 @@ import typing
 from typing import Any
 
 from rnafm_cli.errors import ConfigError
-from rnafm_cli.pretrain.config import PretrainConfig, config_from_dict
+from rnafm_cli.pretrain.config import PretrainConfig
+from rnafm_cli.training.recipe_files import recipe_from_dict
 
 __all__ = ["RECIPES", "commented_toml", "recipe"]
 
@@ -28,27 +29,15 @@ RECIPES: dict[str, dict[str, dict[str, Any]]] = {
         "checkpoint": {"every_minutes": 30.0, "keep": 3},
         "run": {"compile": True},
     },
+    # Sketches as in parts 3 to 5 of the shipped encoder's training; its card has all of it.
     "rnafm-mini": {
-        "model": {"preset": "rnafm-mini"},
-        "data": {"crop": 256},
-        "sampling": {"exponent": 0.35},
-        "twins": {"weight": 0.5, "same_length": True},
-        "batch": {"tokens": 8192, "micro_batches": 2, "layout": "pack"},
-        "optim": {"rate": 1.5e-3, "schedule": "trapezoid", "warmup": 60, "steps": 520, "cooldown": 0.3},
-        "validation": {"every": 160, "sequences": 256},
-        "checkpoint": {"every_minutes": 5.0, "keep": 3},
-    },
-    # Parts 3 to 5 of the shipped encoder's training, which go on from the part before; its card has them all.
-    "rnafm-mini-sketch": {
         "model": {"preset": "rnafm-mini"},
         "data": {"crop": 512},
         "sampling": {"exponent": 0.35},
         "sketch": {"weight": 2.0},
-        "batch": {"tokens": 8192, "micro_batches": 2, "layout": "pack"},
         "optim": {"rate": 1.5e-3, "schedule": "trapezoid", "warmup": 60, "steps": 1300, "cooldown": 0.3},
         "validation": {"every": 300, "sequences": 256},
-        "checkpoint": {"every_minutes": 5.0, "keep": 3},
-        "run": {"seed": 5},
+        "checkpoint": {"every_minutes": 5.0},
     },
     "rnafm-tiny": {
         "model": {"preset": "rnafm-tiny"},
@@ -68,7 +57,7 @@ def recipe(name: str) -> PretrainConfig:
     """
     if name not in RECIPES:
         raise ConfigError(f"there is no recipe {name!r}", hint=f"choose from {', '.join(RECIPES)}")
-    return config_from_dict(RECIPES[name], where=name)
+    return recipe_from_dict(PretrainConfig, RECIPES[name], where=name)
 
 
 def commented_toml(config: PretrainConfig) -> str:

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.optimize import minimize
 
 from rnafm_cli.encoder.batches import buckets, window_starts
 from rnafm_cli.encoder.network import Encoder, untrained
@@ -87,34 +86,14 @@ def _window_sums(encoder: Encoder, windows: list[np.ndarray], layer: int) -> np.
 def linear_probe(
     train: np.ndarray, train_labels: Sequence[str], dev: np.ndarray, dev_labels: Sequence[str], *, strength: float = 0.1
 ) -> Transfer:
-    """Multinomial logistic regression on standardised vectors.
+    """Multinomial logistic regression on standardised vectors, ``strength`` being scikit-learn's C."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
 
-    Minimises ``strength`` x summed cross-entropy + half the squared norm of the weights (no penalty on intercepts), by
-    L-BFGS.
-    """
-    names, truth = np.unique(np.asarray(train_labels), return_inverse=True)
-    mean, deviation = train.mean(axis=0), train.std(axis=0)
-    deviation = np.where(deviation > 0, deviation, 1.0)
-    x = ((train - mean) / deviation).astype(np.float64)
-    classes, features = len(names), x.shape[1]
-    target = np.eye(classes)[truth]
-
-    def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        weights, intercepts = flat[: classes * features].reshape(classes, features), flat[classes * features :]
-        scores = x @ weights.T + intercepts
-        scores -= scores.max(axis=1, keepdims=True)
-        log_p = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
-        error = strength * (np.exp(log_p) - target)
-        gradient = np.concatenate([(error.T @ x + weights).ravel(), error.sum(axis=0)])
-        return float(-strength * (log_p * target).sum() + 0.5 * (weights**2).sum()), gradient
-
-    start = np.zeros(classes * features + classes)
-    flat = minimize(objective, start, jac=True, method="L-BFGS-B", options={"maxiter": 1000}).x
-    weights, intercepts = flat[: classes * features].reshape(classes, features), flat[classes * features :]
-    scores = ((dev - mean) / deviation) @ weights.T + intercepts
-    place = {name: k for k, name in enumerate(names)}
-    dev_truth = np.asarray([place[label] for label in dev_labels])
-    return score_types(dev_truth, scores.argmax(axis=1), names)
+    probe = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=1000)).fit(train, train_labels)
+    names = probe.classes_
+    return score_types(np.searchsorted(names, dev_labels), np.searchsorted(names, probe.predict(dev)), names)
 
 
 Report = Callable[[str], None]

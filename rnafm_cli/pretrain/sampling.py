@@ -14,11 +14,7 @@ import numpy as np
 from rnafm_cli.errors import InputError
 from rnafm_cli.pretrain.shards import Corpus
 
-__all__ = ["EpochPlan", "TypeSampler", "mix64", "twin_views", "uniform"]
-
-
-_SHORTEST = 16
-"""Nucleotides of a part at least."""
+__all__ = ["EpochPlan", "TypeSampler", "mix64", "uniform"]
 
 
 @dataclass(frozen=True)
@@ -107,23 +103,6 @@ class TypeSampler:
             taken.append(pool[piece])
             first, count = first + len(piece), count - len(piece)
         return np.concatenate(taken)
-
-
-def twin_views(plan: EpochPlan, least: float, *, same_length: bool) -> tuple[EpochPlan, EpochPlan]:
-    """Two plans that show each window of ``plan`` twice: two parts of it, at two places, corrupted apart.
-
-    Args:
-        least: smallest share of a window that a part covers.
-        same_length: whether the two parts are equally long, instead of each having its own length.
-    """
-    views = []
-    for number in (1, 2):
-        share = least + (1 - least) * uniform(mix64(plan.keys ^ np.uint64(5 if same_length else 4 + number)))
-        lengths = np.minimum(plan.lengths, np.maximum(_SHORTEST, np.ceil(share * plan.lengths).astype(np.int64)))
-        keys = mix64(plan.keys ^ np.uint64(number))
-        starts = plan.starts + np.floor(uniform(mix64(keys)) * (plan.lengths - lengths + 1)).astype(np.int64)
-        views.append(EpochPlan(plan.sequences, starts, lengths, keys))
-    return views[0], views[1]
 
 
 def uniform(bits: np.ndarray) -> np.ndarray:

@@ -61,7 +61,7 @@ class ShardWriter:
         digests: np.ndarray,
         clusters: np.ndarray | None,
     ) -> None:
-        """Append a batch of token byte strings with their ids, type and group numbers and (n, 2) digests."""
+        """Append a batch of token byte strings with their ids, type and group numbers and digests (n,)."""
         block = b"".join(sequences)
         self._handle.write(block)
         self._hash.update(block)

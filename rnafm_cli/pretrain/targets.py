@@ -87,7 +87,6 @@ class TargetHeads(nn.Module):
 
     def __init__(self, width: int, section: TargetSection) -> None:
         super().__init__()
-        self._weights = {term: float(getattr(section, term)) for term in TERMS}
         heads: dict[str, nn.Module] = {
             "profile": nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, 4)),
             "partner": nn.ModuleDict(
@@ -99,11 +98,7 @@ class TargetHeads(nn.Module):
             ),
             "unpaired": nn.Linear(width, 1),
         }
-        self.heads = nn.ModuleDict({term: heads[term] for term in TERMS if self._weights[term]})
-
-    def weighted(self, losses: Tensor) -> Tensor:
-        """Their sum by the recipe's weights; scalar."""
-        return sum((self._weights[term] * losses[k] for k, term in enumerate(TERMS)), losses.new_zeros(()))
+        self.heads = nn.ModuleDict({term: heads[term] for term in TERMS if getattr(section, term)})
 
     def forward(self, x_BTD: Tensor, tokens_BT: Tensor, segments_BT: Tensor | None, targets: Targets) -> Tensor:
         """(3,) mean cross-entropies in nats, in the order of ``TERMS``; 0 for a term without a weight or a target."""

@@ -19,17 +19,24 @@ from rnafm_cli.io.streams import write_json
 from rnafm_cli.pretrain.batches import Feed, StepBatches
 from rnafm_cli.pretrain.checkpoint import CheckpointFolder, RunState, check_same_run, restore, resume_path
 from rnafm_cli.pretrain.config import PretrainConfig, TargetSection
-from rnafm_cli.pretrain.masked_model import MaskedTokenModel, Sketch, fit_sketch, uncorrupted
+from rnafm_cli.pretrain.masked_model import ASKED, MaskedTokenModel, Sketch, fit_sketch, uncorrupted
 from rnafm_cli.pretrain.masking import MaskRule
 from rnafm_cli.pretrain.processes import Processes
 from rnafm_cli.pretrain.shards import Corpus, Split, verify_corpus
 from rnafm_cli.pretrain.targets import TERMS, TargetHeads
 from rnafm_cli.pretrain.validation import HeldOutPart, as_tensors
 from rnafm_cli.training.optimizers import build_optimizer, rate_at
-from rnafm_cli.training.run_log import CsvLog, RunLog, write_run_json
+from rnafm_cli.training.run_log import RunLog, write_run_json
 from rnafm_cli.training.stop_signals import StopSignals
 
 __all__ = ["Outcome", "Tally", "Trainer", "clock"]
+
+
+METRICS = (
+    "step", "epoch", "tokens", "loss", "perplexity", "accuracy", *(f"{name}_loss" for name in ASKED),
+    "rate", "grad_norm", "tokens_per_s", "seconds", "memory_mb",
+)  # fmt: skip
+VALIDATION = ("step", "tokens", "part", "loss", "perplexity", "accuracy", "masked", "seconds")
 
 
 @dataclass
@@ -38,12 +45,8 @@ class Tally:
 
     loss: float = 0.0
     """Sum of cross-entropies, nats."""
-    twin_loss: float = 0.0
-    """Sum of twins' losses, nats, each times the masked tokens of its micro-batch."""
-    sketch_loss: float = 0.0
-    """Sum of sketches' losses, each times the masked tokens of its micro-batch."""
-    target_losses: tuple[float, ...] = (0.0,) * len(TERMS)
-    """The same of each target."""
+    asked: list[float] = field(default_factory=lambda: [0.0] * len(ASKED))
+    """Sum of what else is asked for, each loss times the masked tokens of its micro-batch."""
     masked: int = 0
     right: int = 0
     tokens: int = 0
@@ -51,51 +54,23 @@ class Tally:
     grad_norm: float = 0.0
     started: float = field(default_factory=time.monotonic)
 
-    def add(
-        self,
-        *,
-        loss: float,
-        twin_loss: float,
-        sketch_loss: float,
-        target_losses: list[float],
-        masked: float,
-        right: float,
-        tokens: float,
-        grad_norm: float,
-    ) -> None:
-        """Count one step."""
-        self.loss += loss
-        self.twin_loss += twin_loss
-        self.sketch_loss += sketch_loss
-        self.target_losses = tuple(map(sum, zip(self.target_losses, target_losses, strict=True)))
-        self.masked += int(masked)
-        self.right += int(right)
-        self.tokens += int(tokens)
-        self.steps += 1
-        self.grad_norm += grad_norm
-
     def row(self, state: RunState, *, rate: float, memory_mb: float) -> dict[str, Any]:
         """A row of ``metrics.csv``: means over the steps counted."""
-        loss = self.loss / self.masked if self.masked else math.nan
+        masked = self.masked or math.nan
         return {
             "step": state.step,
             "epoch": state.epoch,
             "tokens": state.tokens,
-            "loss": loss,
-            "perplexity": math.exp(min(loss, 20.0)),
-            "accuracy": self.right / self.masked if self.masked else math.nan,
-            "twin_loss": self.twin_loss / self.masked if self.masked else math.nan,
-            "sketch_loss": self.sketch_loss / self.masked if self.masked else math.nan,
+            "loss": self.loss / masked,
+            "perplexity": math.exp(min(self.loss / masked, 20.0)),
+            "accuracy": self.right / masked,
+            **{f"{name}_loss": value / masked for name, value in zip(ASKED, self.asked, strict=True)},
             "rate": rate,
             "grad_norm": self.grad_norm / max(1, self.steps),
             "tokens_per_s": self.tokens / max(1e-9, time.monotonic() - self.started),
             "seconds": state.seconds,
             "memory_mb": memory_mb,
         }
-
-    def target_row(self, step: int) -> dict[str, Any]:
-        """A row of ``targets.csv``."""
-        return {"step": step, **{t: v / max(1, self.masked) for t, v in zip(TERMS, self.target_losses, strict=True)}}
 
     def pack(self) -> dict[str, Any]:
         """Plain values to save; the clock as time elapsed."""
@@ -170,11 +145,11 @@ class Trainer:
         self._feed = Feed(corpus, config, rank=self._processes.rank, world=self._processes.world)
         self.model = MaskedTokenModel(
             self.encoder,
-            twins=config.twins if config.twins.weight else None,
             sketch=self._sketch(corpus, fit=start is None) if config.sketch.weight else None,
             targets=self._target_heads(),
         )
         self._shared = self._processes.distribute(self.model, fsdp=config.run.fsdp)
+        self._weights = torch.tensor([config.sketch.weight, *(getattr(config.targets, term) for term in TERMS)])
         self.optimizer = build_optimizer(self.model, config.optim)
         self.state, self._tally = RunState(), Tally()
         self._started_from: str | None = None
@@ -192,9 +167,8 @@ class Trainer:
             folder.mkdir(parents=True, exist_ok=True)
             write_json(folder / "config.json", config.to_dict())
             write_run_json(folder, config=config.to_dict(), facts=self._facts(corpus))
-            self._log = RunLog(folder, step=self.state.step, tensorboard=config.log.tensorboard)
-            on = config.targets.on
-            self._target_log = CsvLog(folder / "targets.csv", ("step", *TERMS), self.state.step) if on else None
+            tables = {"metrics": METRICS, "validation": VALIDATION}
+            self._log = RunLog(folder, tables, step=self.state.step, tensorboard=config.log.tensorboard)
 
     def _first_encoder(self) -> Encoder:
         """Random weights, or those of ``model.init``."""
@@ -268,8 +242,6 @@ class Trainer:
             self._report(f"stopped at step {state.step:,}; the same command goes on from there")
         if self._processes.rank == 0:
             self._log.close()
-            if self._target_log:
-                self._target_log.close()
         return Outcome(state.step, finished, signals.received)
 
     def _validates_at(self, step: int) -> bool:
@@ -293,9 +265,7 @@ class Trainer:
         rate = rate_at(state.step, config.optim)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        loss_sum, twin_sum, sketch_sum = (torch.zeros((), device=device) for _ in range(3))
-        right = torch.zeros((), device=device, dtype=torch.int64)
-        told_sum = torch.zeros(len(TERMS), device=device)
+        sums = torch.zeros(2 + len(ASKED), device=device, dtype=torch.float64)
         bf16 = config.run.precision == "bf16"
         for number, batch in enumerate(step.batches):
             with (
@@ -303,25 +273,18 @@ class Trainer:
                 mixed_precision(device.type, bf16=bf16),
             ):
                 targets = None if batch.targets is None else batch.targets.to(device)
-                loss, correct, twins, sketch, told = self._shared(*as_tensors(batch, device), targets)
+                loss, correct, asked = self._shared(*as_tensors(batch, device), targets)
                 # Losses that are means count by masked tokens, so that micro-batches of a step weigh the same a token.
-                twins, sketch, told = (value * len(batch.truth_N) for value in (twins, sketch, told))
+                asked = asked * len(batch.truth_N)
                 # The processes' gradients are averaged; the loss is a mean over all masked tokens of the step.
-                whole = loss + config.twins.weight * twins + config.sketch.weight * sketch
-                if self.model.targets is not None:
-                    whole = whole + self.model.targets.weighted(told)
+                whole = loss + (self._weights.to(device) * asked).sum()
                 (whole * (self._processes.world / masked)).backward()
-            loss_sum += loss.detach()
-            twin_sum += twins.detach()
-            sketch_sum += sketch.detach()
-            told_sum += told.detach()
-            right += correct
+            sums += torch.cat([torch.stack([loss.detach(), correct]), asked.detach()])
         norm = self._processes.whole(
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.optim.clip or math.inf)
         )
-        sums = [float(loss_sum), float(twin_sum), float(sketch_sum), float(right), *told_sum.tolist()]
-        total_loss, total_twins, total_sketch, total_right, *total_told = self._processes.total(sums)
-        if math.isfinite(total_loss + total_twins + total_sketch + sum(total_told)) and math.isfinite(norm):
+        total_loss, right, *total_asked = self._processes.total(sums.tolist())
+        if math.isfinite(total_loss + sum(total_asked)) and math.isfinite(norm):
             self.optimizer.step()
             state.bad_steps = 0
         else:
@@ -332,16 +295,11 @@ class Trainer:
         if state.bad_steps:
             self._bad_step()
             return
-        self._tally.add(
-            loss=total_loss,
-            twin_loss=total_twins,
-            sketch_loss=total_sketch,
-            target_losses=total_told,
-            masked=masked,
-            right=total_right,
-            tokens=tokens,
-            grad_norm=norm,
-        )
+        tally = self._tally
+        tally.loss, tally.grad_norm, tally.steps = tally.loss + total_loss, tally.grad_norm + norm, tally.steps + 1
+        tally.asked = [before + value for before, value in zip(tally.asked, total_asked, strict=True)]
+        tally.masked, tally.right = tally.masked + int(masked), tally.right + int(right)
+        tally.tokens += int(tokens)
 
     def _bad_step(self) -> None:
         state = self.state
@@ -358,9 +316,7 @@ class Trainer:
         rate = rate_at(self.state.step - 1, self.config.optim)
         row = self._tally.row(self.state, rate=rate, memory_mb=self._processes.peak_memory_mb())
         if self._processes.rank == 0:
-            self._log.metrics(row)
-            if self._target_log:
-                self._target_log.add(self._tally.target_row(self.state.step))
+            self._log.add("metrics", row, "train")
         self._tally = Tally()
         return row
 
@@ -398,7 +354,8 @@ class Trainer:
             score = part.score(self.model, self._processes.device, bf16=self.config.run.precision == "bf16")
             if score is None or self._processes.rank:
                 continue
-            self._log.validation(
+            self._log.add(
+                "validation",
                 {
                     "step": self.state.step,
                     "tokens": self.state.tokens,
@@ -408,7 +365,8 @@ class Trainer:
                     "accuracy": score.accuracy,
                     "masked": score.masked,
                     "seconds": self.state.seconds,
-                }
+                },
+                f"valid_{part.name}",
             )
             self._report(
                 f"step {self.state.step:,}: held-out {part.name} loss {score.loss:.4f}, accuracy {score.accuracy:.3f}"

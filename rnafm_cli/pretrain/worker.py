@@ -9,10 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rnafm_cli.errors import RnafmError
-from rnafm_cli.pretrain.config import load_config
+from rnafm_cli.pretrain.config import PretrainConfig
 from rnafm_cli.pretrain.launch import EXIT_CODE_FILE
 from rnafm_cli.pretrain.processes import Processes
 from rnafm_cli.pretrain.trainer import Trainer
+from rnafm_cli.training.recipe_files import load_recipe
 
 __all__ = ["main", "train"]
 
@@ -31,7 +32,7 @@ def train(
     Returns:
         Exit code: 0 when done or stopped by time, 128 + signal when stopped by one.
     """
-    loaded = load_config(config, overrides)
+    loaded = load_recipe(PretrainConfig, config, overrides)
     processes = Processes.joined(loaded.run)
     finished = False
     try:

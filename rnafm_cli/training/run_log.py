@@ -1,4 +1,4 @@
-"""What a run leaves for people: metrics.csv, validation.csv, run.json and TensorBoard events."""
+"""What a run leaves for people: CSV tables, run.json and TensorBoard events."""
 
 from __future__ import annotations
 
@@ -20,56 +20,41 @@ import torch
 from rnafm_cli import __version__
 from rnafm_cli.io.streams import write_json
 
-__all__ = ["CsvLog", "METRICS", "RunLog", "VALIDATION"]
-
-
-METRICS = (
-    "step", "epoch", "tokens", "loss", "perplexity", "accuracy", "twin_loss", "sketch_loss", "rate", "grad_norm",
-    "tokens_per_s", "seconds", "memory_mb",
-)  # fmt: skip
-VALIDATION = ("step", "tokens", "part", "loss", "perplexity", "accuracy", "masked", "seconds")
+__all__ = ["CsvLog", "RunLog", "write_run_json"]
 
 
 class RunLog:
-    """Appends rows as they come; on resuming, rows after the checkpoint are dropped first.
+    """Appends rows to CSV tables as they come; on resuming, rows after the checkpoint are dropped first.
 
     Args:
         folder: of the run.
+        tables: name (the file's stem) -> columns.
         step: step that the run goes on from.
         tensorboard: write events too if the package is installed.
     """
 
-    def __init__(self, folder: Path, *, step: int, tensorboard: bool) -> None:
-        self._metrics = CsvLog(folder / "metrics.csv", METRICS, step)
-        self._validation = CsvLog(folder / "validation.csv", VALIDATION, step)
+    def __init__(self, folder: Path, tables: dict[str, tuple[str, ...]], *, step: int, tensorboard: bool) -> None:
+        self._tables = {name: CsvLog(folder / f"{name}.csv", columns, step) for name, columns in tables.items()}
         self._writer: Any = None
         if tensorboard and importlib.util.find_spec("tensorboard"):
             from torch.utils.tensorboard import SummaryWriter
 
             self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=step)
 
-    def metrics(self, row: dict[str, Any]) -> None:
-        """Add a row of training metrics."""
-        self._metrics.add(row)
-        self._scalars("train", row)
-
-    def validation(self, row: dict[str, Any]) -> None:
-        """Add a row of one held-out part."""
-        self._validation.add(row)
-        self._scalars(f"valid_{row['part']}", row)
+    def add(self, table: str, row: dict[str, Any], prefix: str) -> None:
+        """Add a row; its fractions are also scalars ``prefix/column`` of TensorBoard."""
+        self._tables[table].add(row)
+        if self._writer:
+            for key, value in row.items():
+                if isinstance(value, float):
+                    self._writer.add_scalar(f"{prefix}/{key}", value, row["step"])
 
     def close(self) -> None:
         """Flush and close everything."""
-        self._metrics.close()
-        self._validation.close()
+        for table in self._tables.values():
+            table.close()
         if self._writer:
             self._writer.close()
-
-    def _scalars(self, prefix: str, row: dict[str, Any]) -> None:
-        if self._writer:
-            for key, value in row.items():
-                if key != "step" and isinstance(value, float):
-                    self._writer.add_scalar(f"{prefix}/{key}", value, row["step"])
 
 
 class CsvLog:

@@ -13,10 +13,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from corpora import family_fasta
 
-from rnafm_cli.pretrain.config import PretrainConfig, config_from_dict
+from rnafm_cli.pretrain.config import PretrainConfig
 from rnafm_cli.pretrain.holdout import HoldoutRules
 from rnafm_cli.pretrain.prepare import PrepareOptions, prepare_corpus
-from rnafm_cli.training.recipe_files import with_overrides
+from rnafm_cli.training.recipe_files import recipe_from_dict, with_overrides
 
 torch.set_num_threads(1)
 
@@ -45,6 +45,6 @@ def tiny(corpus_folder: Path) -> Callable[..., PretrainConfig]:
             "log": {"every": 2, "tensorboard": False},
             "run": {"device": "cpu", "threads": 1},
         }
-        return config_from_dict(with_overrides(values, list(overrides)))
+        return recipe_from_dict(PretrainConfig, with_overrides(values, list(overrides)))
 
     return build

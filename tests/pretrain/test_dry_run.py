@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,13 +23,14 @@ def test_parameters_are_counted_without_memory() -> None:
 
 
 def test_the_arithmetic_of_a_run(tiny: Tiny) -> None:
-    plan = dry_run(tiny("batch.micro_batches=4"), world=2)
-    assert (plan.accumulation, plan.tokens_per_step) == (2, 4 * 512)
-    assert plan.epochs == pytest.approx(8 / plan.steps_per_epoch)
-    assert plan.state_gb == pytest.approx(plan.parameters * 16 / 1e9)
-    sharded = dry_run(tiny("batch.micro_batches=4", "run.fsdp=true"), world=2)
-    assert sharded.state_gb == plan.state_gb / 2
-    assert any("tokens per step: 2,048 = 512 per micro-batch x 2 accumulated x 2 processes" in x for x in plan.lines())
+    shape = "model.width=640", "model.heads=20", "batch.micro_batches=4"
+    plan = dry_run(tiny(*shape), world=2)
+    assert plan[1] == "tokens per step: 2,048 = 512 per micro-batch x 2 accumulated x 2 processes"
+    steps, epochs = map(float, re.findall(r"[\d.]+", plan[2]))
+    assert epochs == pytest.approx(8 / steps, abs=0.01)
+    state = 16 * int(plan[0].split()[1].replace(",", "")) / 1e9
+    assert f"({state:.2f} weights and optimiser" in plan[3]
+    assert f"({state / 2:.2f} weights and optimiser" in dry_run(tiny(*shape, "run.fsdp=true"), world=2)[3]
 
 
 def test_processes_must_divide_the_micro_batches(tiny: Tiny) -> None:

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rnafm_cli.pretrain.batches import build_batch, build_twin_batch, plan_batches
+from rnafm_cli.pretrain.batches import build_batch, plan_batches
 from rnafm_cli.pretrain.holdout import HoldoutRules
 from rnafm_cli.pretrain.masking import MaskRule, corrupt
 from rnafm_cli.pretrain.prepare import PrepareOptions, prepare_corpus
-from rnafm_cli.pretrain.sampling import TypeSampler, twin_views
+from rnafm_cli.pretrain.sampling import TypeSampler
 from rnafm_cli.pretrain.shards import Corpus, Split
 from rnafm_cli.rna.alphabet import NUCLEOTIDE
 
@@ -171,44 +171,3 @@ def test_masks_do_not_depend_on_the_batch(corpus: Corpus) -> None:
         return found
 
     assert shown("pack", 256) == shown("bucket", 512)
-
-
-@pytest.mark.parametrize("same_length", [True, False])
-@pytest.mark.parametrize("least", [0.3, 1.0])
-def test_twins_are_parts_of_one_window(corpus: Corpus, least: float, same_length: bool) -> None:
-    plan = sampler(corpus).epoch(0)
-    first, second = twin_views(plan, least, same_length=same_length)
-    assert (first.sequences == plan.sequences).all() and (second.sequences == plan.sequences).all()
-    assert (first.lengths == second.lengths).all() == (same_length or least == 1.0)
-    if least < 1.0 and not same_length:
-        long = plan.lengths > 40
-        assert abs(np.corrcoef((first.lengths / plan.lengths)[long], (second.lengths / plan.lengths)[long])[0, 1]) < 0.2
-    for view in (first, second):
-        assert (view.lengths >= np.minimum(plan.lengths, np.maximum(16, least * plan.lengths))).all()
-        assert (view.starts >= plan.starts).all()
-        assert (view.starts + view.lengths <= plan.starts + plan.lengths).all()
-    assert (first.keys != second.keys).all(), "twins are corrupted apart"
-    moved = first.starts != second.starts
-    assert moved.mean() > 0.4 if least < 1 else not moved.any()
-
-
-@pytest.mark.parametrize("same_length", [True, False])
-def test_twins_have_the_same_numbers_in_both_halves(corpus: Corpus, same_length: bool) -> None:
-    plan = sampler(corpus).epoch(0)
-    first, second = twin_views(plan, 0.5, same_length=same_length)
-    longer = np.maximum(first.lengths, second.lengths)
-    batches = plan_batches(longer, layout="pack", budget=128, row_tokens=64, seed=3, epoch=0)
-    for rows in batches[:20]:
-        batch = build_twin_batch(corpus, (first, second), rows, RULE, row_tokens=64, row_count=2)
-        assert batch.tokens_BT.shape == (4, 64) and batch.segments_BT is not None
-        assert (batch.segments_BT[:2] == batch.segments_BT[2:]).all() or not same_length
-        assert (batch.segments_BT[:2].max(axis=1) == batch.segments_BT[2:].max(axis=1)).all()
-        truth = batch.tokens_BT.copy()
-        truth.ravel()[batch.chosen_N] = batch.truth_N
-        for row, samples in enumerate(rows):
-            for number, sample in enumerate(samples):
-                for half, view in enumerate((first, second)):
-                    columns = np.flatnonzero(batch.segments_BT[2 * half + row] == number)
-                    start, length = int(view.starts[sample]), int(view.lengths[sample])
-                    window = corpus.tokens(int(plan.sequences[sample]))[start : start + length]
-                    assert (truth[2 * half + row, columns] == [NUCLEOTIDE.cls, *window, NUCLEOTIDE.eos]).all()

@@ -19,6 +19,7 @@ from rnafm_cli.pretrain.config import PretrainConfig
 from rnafm_cli.pretrain.export import export_run
 from rnafm_cli.pretrain.shards import Corpus
 from rnafm_cli.pretrain.trainer import Trainer
+from rnafm_cli.training.recipe_files import recipe_from_dict
 from rnafm_cli.training.run_log import CsvLog
 
 Tiny = Callable[..., PretrainConfig]
@@ -41,10 +42,9 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory: pytest.TempPathFactory, corpus_folder: Path) -> tuple[Path, dict[str, torch.Tensor]]:
     """An uninterrupted run of 8 steps."""
-    from rnafm_cli.pretrain.config import config_from_dict
-
     folder = tmp_path_factory.mktemp("straight")
-    config = config_from_dict(
+    config = recipe_from_dict(
+        PretrainConfig,
         {
             "model": {"preset": "rnafm-tiny"},
             "data": {"corpus": str(corpus_folder), "crop": 64},
@@ -54,7 +54,7 @@ def straight(tmp_path_factory: pytest.TempPathFactory, corpus_folder: Path) -> t
             "checkpoint": {"every_minutes": 0.0, "every_steps": 3},
             "log": {"every": 2, "tensorboard": False},
             "run": {"device": "cpu", "threads": 1},
-        }
+        },
     )
     trainer = Trainer(config, folder)
     assert trainer.train().finished
@@ -74,16 +74,6 @@ def test_a_run_learns_and_leaves_its_files(tmp_path: Path, tiny: Tiny) -> None:
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["step-00000040"]
 
 
-def test_twins_learn_to_find_each_other(tmp_path: Path, tiny: Tiny) -> None:
-    found = {}
-    for weight in ("1.0", "1e-9", "0"):
-        settings = "optim.steps=60", "log.every=20", "validation.every=0", "batch.tokens=1024", f"twins.weight={weight}"
-        assert Trainer(tiny(*settings), tmp_path / weight).train().finished
-        found[weight] = [float(row["twin_loss"]) for row in rows(tmp_path / weight / "metrics.csv")]
-    assert found["1.0"][-1] < 0.8 * found["1e-9"][-1]
-    assert found["0"] == [0, 0, 0]
-
-
 @pytest.mark.parametrize("layout", ["pack", "bucket"])
 def test_means_come_to_hold_sketches(tmp_path: Path, tiny: Tiny, layout: str) -> None:
     held = {}
@@ -98,8 +88,8 @@ def test_means_come_to_hold_sketches(tmp_path: Path, tiny: Tiny, layout: str) ->
 
 @pytest.mark.parametrize(
     "special",
-    [["batch.layout=pack"], ["batch.layout=bucket"], ["twins.weight=0.5"], ["sketch.weight=1", "sketch.windows=50"]],
-    ids=["pack", "bucket", "twins", "sketch"],
+    [["batch.layout=pack"], ["batch.layout=bucket"], ["sketch.weight=1", "sketch.windows=50"]],
+    ids=["pack", "bucket", "sketch"],
 )
 def test_a_run_stopped_by_a_signal_goes_on_bit_for_bit(tmp_path: Path, tiny: Tiny, special: list[str]) -> None:
     settings = *special, "optim.steps=10"
@@ -275,15 +265,6 @@ def test_every_step_is_whole_after_a_change_of_micro_batches(tiny: Tiny, corpus_
             for _ in range(2):
                 assert len(next(steps).batches) == size
             steps.close()
-
-
-def test_a_representation_that_is_not_finite_skips_the_step_with_twins_too(tmp_path: Path, tiny: Tiny) -> None:
-    settings = "twins.weight=1.0", "twins.spread=1.0", "run.max_bad_steps=2", "validation.every=0"
-    trainer = Trainer(tiny(*settings), tmp_path)
-    with torch.no_grad():
-        trainer.encoder.embed.weight[5, 0] = float("nan")
-    with pytest.raises(RnafmError, match="2 steps in a row"):
-        trainer.train()
 
 
 def test_a_log_of_an_older_version_is_kept(tmp_path: Path) -> None:
