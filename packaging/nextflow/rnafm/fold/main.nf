@@ -1,0 +1,43 @@
+process RNAFM_FOLD {
+    tag "$meta.id"
+    label 'process_medium'
+
+    conda "${moduleDir}/environment.yml"
+    container "rnafm:0.1.0"
+
+    input:
+    tuple val(meta), path(fasta)
+
+    output:
+    tuple val(meta), path("*.dbn.gz"), emit: dbn
+    path "versions.yml", emit: versions
+
+    when:
+    task.ext.when == null || task.ext.when
+
+    script:
+    def args = task.ext.args ?: ''
+    def prefix = task.ext.prefix ?: "${meta.id}"
+    """
+    rnafm fold ${fasta} \\
+        --threads ${task.cpus} \\
+        --output ${prefix}.dbn.gz \\
+        $args
+
+    cat <<-END_VERSIONS > versions.yml
+    "${task.process}":
+        rnafm: \$(rnafm --version | sed 's/^rnafm //')
+    END_VERSIONS
+    """
+
+    stub:
+    def prefix = task.ext.prefix ?: "${meta.id}"
+    """
+    touch ${prefix}.dbn.gz
+
+    cat <<-END_VERSIONS > versions.yml
+    "${task.process}":
+        rnafm: \$(rnafm --version | sed 's/^rnafm //')
+    END_VERSIONS
+    """
+}
