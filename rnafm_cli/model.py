@@ -187,18 +187,17 @@ class Model(NamedModel):
 
         Args:
             step: largest distance between the starts of neighbouring windows, in nucleotides.
-            structure_of: what is known of each record's structure; for a head that takes structure.
+            structure_of: what is known of each record's structure, for a head that takes structure; it may be asked in
+                a copy of this process.
             embeddings: let the head read embeddings; without, it is much faster.
         """
         from rnafm_cli.function.rbp import DEFAULT_STEP, BindingPredictor, bind
 
         return bind(
             as_records(records, reject=reject),
-            BindingPredictor(self, embeddings=embeddings),
-            self,
+            BindingPredictor(self, embeddings=embeddings, batch_tokens=batch_tokens),
             step=step or DEFAULT_STEP,
             structure_of=structure_of,
-            batch_tokens=batch_tokens,
             long=long,
             reject=reject,
         )
@@ -218,13 +217,8 @@ class Model(NamedModel):
         """
         from rnafm_cli.function.mrl import LoadPredictor, ribosome_load
 
-        return ribosome_load(
-            as_records(records, reject=reject),
-            LoadPredictor(self, assay),
-            self,
-            batch_tokens=batch_tokens,
-            reject=reject,
-        )
+        predictor = LoadPredictor(self, assay, batch_tokens=batch_tokens)
+        return ribosome_load(as_records(records, reject=reject), predictor, reject=reject)
 
 
 def load_model(

@@ -103,6 +103,7 @@ def rbp(
         binding_table,
         kmer_logistic,
         read_predictions,
+        records_of,
         write_figures,
     )
     from rnafm_cli.function.rbp import BindingPredictor
@@ -116,7 +117,7 @@ def rbp(
         scores[found.name] = {rows.name: found.of(rows.name, rows.ids, table=rows.name) for rows in measured}
     for name in _heads(model, against, predictions):
         loaded = _loaded(name, weights_dir, device, precision, threads)
-        predictor = BindingPredictor(loaded)
+        predictor = BindingPredictor(loaded, batch_tokens=batch_tokens)
         source = None
         if structure and predictor.takes_structure:
             source = structure_source(structure, loaded, warn=console.warn)
@@ -125,9 +126,10 @@ def rbp(
         scores[name] = {}
         for rows in measured:
             console.debug(f"{name}: {rows.name}, {len(rows)} rows")
-            scores[name][rows.name] = binding_probabilities(
-                predictor, loaded, rows, structure_of=source, batch_tokens=batch_tokens
-            )
+            if source is not None:
+                for record in records_of(rows):
+                    source.check(record)
+            scores[name][rows.name] = binding_probabilities(predictor, rows, structure_of=source)
         if source is not None and source.without:
             console.warn(f"{source.name}: no structure of {len(source.without):,} rows; {name} scored them without")
     calibrated = list(scores)

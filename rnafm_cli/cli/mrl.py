@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,8 +14,6 @@ from rnafm_cli.cli.options import DeviceChoice, Intake, OnErrorChoice, Precision
 from rnafm_cli.cli.rbp import OutputFormat
 
 if TYPE_CHECKING:
-    from rnafm_cli.function.mrl import LoadPredictor
-    from rnafm_cli.model import Model
     from rnafm_cli.rna.records import SequenceRecord
 
 
@@ -64,13 +62,14 @@ def mrl(
     intake = Intake(inputs, on_error)
 
     from rnafm_cli.function.mrl import LoadPredictor, ribosome_load
+    from rnafm_cli.function.mrl import scan as variants
     from rnafm_cli.io.tables import output_format as format_of
     from rnafm_cli.io.tables import table_output
     from rnafm_cli.model import load_model
 
     chosen_format = format_of(output, output_format.value if output_format else None)
     loaded = load_model(model, weights_dir=weights_dir, device=device.value, precision=precision.value, threads=threads)
-    predictor = LoadPredictor(loaded, assay)
+    predictor = LoadPredictor(loaded, assay, batch_tokens=batch_tokens)
     columns: dict[str, type] = {"id": str}
     if scan:
         columns |= {"position": int, "ref": str, "alt": str, "mrl": float, "mrl_sd": float}
@@ -92,40 +91,21 @@ def mrl(
         console.progress(description="scanning" if scan else "predicting", unit="UTRs") as bar,
     ):
         if scan:
-            for record in records:
-                for row in _variants(record, predictor, loaded, batch_tokens):
-                    sink.write(row)
+            for effects in variants(records, predictor):
+                for one in effects:
+                    uaugs = [start.frame for start in one.starts]
+                    loads = [one.mrl, one.sd, one.change, one.change_sd]
+                    sink.write([one.record.id, one.position + 1, one.ref, one.alt, *loads, len(uaugs), uaugs])
                 sink.flush()
                 bar.advance()
         else:
-            for found in ribosome_load(records, predictor, loaded, batch_tokens=batch_tokens, reject=intake.reject):
+            for found in ribosome_load(records, predictor, reject=intake.reject):
                 frames = [start.frame for start in found.starts]
                 sink.write([found.record.id, found.mrl, found.sd, len(frames), frames])
                 sink.flush()
                 bar.advance()
     lengths.report()
     intake.finish()
-
-
-def _variants(
-    record: SequenceRecord, predictor: LoadPredictor, loaded: Model, batch_tokens: int
-) -> Iterator[list[Any]]:
-    from rnafm_cli.function.mrl import scan
-
-    for effect in scan(record, predictor, loaded, batch_tokens=batch_tokens):
-        frames = [start.frame for start in effect.starts]
-        yield [
-            record.id,
-            effect.position + 1,
-            effect.ref,
-            effect.alt,
-            effect.mrl,
-            effect.sd,
-            effect.change,
-            effect.change_sd,
-            len(frames),
-            frames,
-        ]
 
 
 class _Lengths:

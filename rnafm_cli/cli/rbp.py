@@ -18,6 +18,7 @@ from rnafm_cli.errors import UsageError
 if TYPE_CHECKING:
     from rnafm_cli.function.figures import SaliencyGallery
     from rnafm_cli.function.rbp import Binding, BindingPredictor
+    from rnafm_cli.function.saliency import Saliency as Effects
     from rnafm_cli.model import Model
     from rnafm_cli.rna.records import SequenceRecord
     from rnafm_cli.structure.unpaired import StructureSource
@@ -135,14 +136,14 @@ def rbp(
     """
     intake = None if list_proteins else Intake(inputs, on_error)
 
-    from rnafm_cli.function.rbp import BindingPredictor, bind
+    from rnafm_cli.function.rbp import BindingPredictor
     from rnafm_cli.io.tables import output_format as format_of
     from rnafm_cli.io.tables import table_output
     from rnafm_cli.model import load_model
 
     chosen_format = format_of(output, output_format.value if output_format else None)
     loaded = load_model(model, weights_dir=weights_dir, device=device.value, precision=precision.value, threads=threads)
-    predictor = BindingPredictor(loaded, embeddings=not letters)
+    predictor = BindingPredictor(loaded, embeddings=not letters, batch_tokens=batch_tokens)
     chosen = _chosen(predictor, protein)
     if intake is None:
         _list(predictor, chosen, output, chosen_format)
@@ -157,17 +158,12 @@ def rbp(
     )
     short = unclear = 0
     with table as sink, console.progress(description="scoring") as bar:
-        results = bind(
-            intake.records(),
-            predictor,
-            loaded,
-            step=step,
-            structure_of=source,
-            batch_tokens=batch_tokens,
-            long=long.value,
-            reject=intake.skip if long is LongChoice.skip else intake.reject,
+        reject = intake.skip if long is LongChoice.skip else intake.reject
+        records = intake.records() if source is None else source.checked(intake.records(), reject)
+        results = _results(
+            records, predictor, gallery is not None, step=step, structure_of=source, long=long.value, reject=reject
         )
-        for result in results:
+        for result, effects in results:
             for row in _rows(result, chosen, threshold, windows):
                 sink.write(row)
             sink.flush()
@@ -177,8 +173,8 @@ def rbp(
                 if unclear == 1:
                     share = f"{masked} of {len(result.unclear_W)} windows"
                     console.warn(f"{result.record.where}: {share} are mostly N: no call")
-            if gallery is not None:
-                _explain(gallery, result, chosen, predictor, loaded, source, protein, threshold, step, batch_tokens)
+            if gallery is not None and effects is not None:
+                _explain(gallery, result, effects, chosen, protein, threshold)
             bar.advance()
         if gallery is not None:
             gallery.close()
@@ -287,36 +283,40 @@ def _call(probability: float, limit: float, unclear: Any) -> str:
     return "NA" if unclear else "bound" if probability >= limit else "unbound"
 
 
+def _results(
+    records: Iterable[SequenceRecord], predictor: BindingPredictor, explained: bool, **settings: Any
+) -> Iterator[tuple[Binding, Effects | None]]:
+    from rnafm_cli.function.rbp import bind
+    from rnafm_cli.function.saliency import bind_with_saliency
+
+    if explained:
+        return bind_with_saliency(records, predictor, **settings)
+    return ((result, None) for result in bind(records, predictor, **settings))
+
+
 def _explain(
     gallery: SaliencyGallery,
     result: Binding,
+    effects: Effects,
     chosen: list[int],
-    predictor: BindingPredictor,
-    loaded: Model,
-    source: StructureSource | None,
     named: Iterable[str] | None,
     threshold: float | None,
-    step: int,
-    batch_tokens: int,
 ) -> None:
     """Saliency of the chosen proteins; pictures of all that were named, else of those called, or of the likeliest."""
-    from rnafm_cli.function.saliency import saliency
-
     record: SequenceRecord = result.record
     best = result.probabilities_P
     limits = [result.thresholds_P[k] if threshold is None else threshold for k in chosen]
     clear = not result.unclear_W.all()
     drawn = chosen if named else [k for k, limit in zip(chosen, limits, strict=True) if clear and best[k] >= limit]
     drawn = drawn or [max(chosen, key=lambda k: best[k])]
-    found = saliency(record, predictor, loaded, step=step, structure_of=source, batch_tokens=batch_tokens)
-    importance_PL = found.importance_PL
+    importance_PL = effects.importance_PL
     for k in chosen:
         gallery.add(
             record.id,
             result.proteins[k],
             record.sequence,
             importance_PL[k],
-            found.effects_PL4[k],
+            effects.effects_PL4[k],
             probability=float(best[k]) if k in drawn else None,
         )
 

@@ -1,18 +1,13 @@
-"""How a stream of RNAs becomes batches: similar lengths under a budget, overlapping windows over long ones, and
-what belongs to each record kept beside it.
-"""
+"""How a stream of RNAs becomes batches: similar lengths under a budget, overlapping windows over long ones."""
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
-from rnafm_cli.rna.records import SequenceRecord
-
-__all__ = ["Companions", "blend_weights", "buckets", "read_ahead", "window_starts"]
+__all__ = ["blend_weights", "buckets", "read_ahead", "window_starts"]
 
 
 T = TypeVar("T")
@@ -97,28 +92,3 @@ def blend_weights(start: int, size: int, length: int, overlap: int) -> np.ndarra
     if start + size < length:
         weights[size - overlap :] = np.minimum(weights[size - overlap :], ramp[::-1])
     return weights
-
-
-Kept = TypeVar("Kept")
-
-
-class Companions(Generic[Kept]):
-    """A queue of records with what belongs to each; records are told apart by identity, for ids may repeat."""
-
-    def __init__(self) -> None:
-        self._waiting: deque[tuple[SequenceRecord, Kept]] = deque()
-
-    def add(self, record: SequenceRecord, companion: Kept) -> None:
-        """Note a record that goes in."""
-        self._waiting.append((record, companion))
-
-    def of(self, record: SequenceRecord) -> Kept:
-        """What belongs to the record that came out; those before it have been left out.
-
-        Raises:
-            IndexError: when the record never went in.
-        """
-        while True:
-            candidate, companion = self._waiting.popleft()
-            if candidate is record:
-                return companion

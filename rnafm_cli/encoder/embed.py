@@ -6,9 +6,9 @@ Shape suffixes: L nucleotides (or codons), T tokens with <cls>/<eos>, D width, B
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal, TypeVar, get_args
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from rnafm_cli import __version__
 from rnafm_cli.encoder.batches import blend_weights, buckets, read_ahead, window_starts
 from rnafm_cli.encoder.network import Encoder
 from rnafm_cli.encoder.runtime import Runtime, mixed_precision
+from rnafm_cli.encoder.workers import worked
 from rnafm_cli.errors import InputError, Reject, UsageError, raise_rejected
 from rnafm_cli.rna.records import SequenceRecord
 
@@ -35,9 +36,12 @@ __all__ = [
     "embedding_provenance",
     "encode",
     "resolve_layer",
+    "shared_out",
     "within_limit",
 ]
 
+
+Result = TypeVar("Result")
 
 DEFAULT_BATCH_TOKENS = 4096
 OVERLAP_SHARE = 4
@@ -63,38 +67,66 @@ class _Piece:
 
 
 def encode(
-    records: Iterable[SequenceRecord],
+    records: Sequence[SequenceRecord],
     encoder: Encoder,
     runtime: Runtime,
     *,
     layer: int | None = None,
     batch_tokens: int = DEFAULT_BATCH_TOKENS,
-    long: Literal["window", "error", "skip"] = "window",
-    reject: Reject = raise_rejected,
-) -> Iterator[Encoded]:
-    """Yield every record's representations, in input order, in flat memory.
+) -> list[Encoded]:
+    """Every record's representations, in input order.
 
     A record beyond the encoder's limit is cut into windows of full length that overlap by at least a
     quarter; rows that several windows hold are averaged with weights falling linearly towards a cut.
 
     Args:
-        records: clean sequences.
+        records: clean sequences, of whole codons for a codon model.
         layer: 0 (embedding) to ``encoder.config.layers`` (default: the last, after the final norm).
         batch_tokens: tokens per batch, pads included.
-        long: what happens to records beyond the limit.
-        reject: called with the error of a record that cannot be used; when it returns, the record is left out.
     """
     layer = encoder.config.layers if layer is None else layer
-    usable = within_limit(records, encoder, long, reject)
-    unit = encoder.config.alphabet.unit
-    for chunk in read_ahead(usable, lambda record: len(record.sequence) // unit + 2, batch_tokens):
-        pieces = [piece for owner, record in enumerate(chunk) for piece in _pieces(owner, record, encoder)]
-        outputs: list[Tensor] = [torch.empty(0)] * len(pieces)
-        for group in buckets([len(piece.tokens) for piece in pieces], batch_tokens):
-            hidden = _run(encoder, runtime, [pieces[k].tokens for k in group], layer)
-            for k, rows_TD in zip(group, hidden, strict=True):
-                outputs[k] = rows_TD
-        yield from _assemble(chunk, pieces, outputs, encoder)
+    pieces = [piece for owner, record in enumerate(records) for piece in _pieces(owner, record, encoder)]
+    outputs: list[Tensor] = [torch.empty(0)] * len(pieces)
+    for group in buckets([len(piece.tokens) for piece in pieces], batch_tokens):
+        hidden = _run(encoder, runtime, [pieces[k].tokens for k in group], layer)
+        for k, rows_TD in zip(group, hidden, strict=True):
+            outputs[k] = rows_TD
+    return list(_assemble(records, pieces, outputs, encoder))
+
+
+def shared_out(
+    records: Iterable[SequenceRecord],
+    work: Callable[[Sequence[SequenceRecord]], Sequence[Result | InputError]],
+    runtime: Runtime,
+    *,
+    encoder: Encoder | None = None,
+    batch_tokens: int = DEFAULT_BATCH_TOKENS,
+    long: Literal["window", "error", "skip"] = "window",
+    reject: Reject = raise_rejected,
+    alone: Callable[[Sequence[SequenceRecord]], bool] = lambda records: False,
+) -> Iterator[Result]:
+    """Yield what ``work`` makes of every record, in input order; batches go to the runtime's workers.
+
+    Args:
+        work: gives a result, or why there is none, for each record of a batch; it may run in another process.
+        encoder: what ``work`` uses, if it does; what that cannot take is rejected before.
+        batch_tokens: tokens of the first batches; later ones are larger.
+        long: what happens to records beyond the encoder's limit.
+        reject: called with the error of a record that cannot be used; when it returns, the record is left out.
+        alone: batches that need all the memory there is.
+    """
+    if encoder is not None:
+        records = within_limit(records, encoder, long, reject)
+    unit = 1 if encoder is None else encoder.config.alphabet.unit
+    # Large batches have more RNAs of one length in them, small ones keep every worker busy to the end.
+    cap = 2 if runtime.workers > 1 else 16
+    batches = read_ahead(records, lambda record: len(record.sequence) // unit + 2, batch_tokens, cap=cap)
+    for results in worked(work, batches, processes=runtime.workers, alone=alone):
+        for result in results:
+            if isinstance(result, InputError):
+                reject(result)
+            else:
+                yield result
 
 
 def within_limit(
@@ -141,7 +173,7 @@ def _run(encoder: Encoder, runtime: Runtime, batch: list[np.ndarray], layer: int
 
 
 def _assemble(
-    chunk: list[SequenceRecord], pieces: list[_Piece], outputs: list[Tensor], encoder: Encoder
+    chunk: Sequence[SequenceRecord], pieces: list[_Piece], outputs: list[Tensor], encoder: Encoder
 ) -> Iterator[Encoded]:
     size = encoder.config.max_length
     overlap = size // OVERLAP_SHARE
@@ -192,8 +224,12 @@ def embed(
     if pool not in get_args(Pooling):
         raise UsageError(f"there is no pooling '{pool}'", hint=f"known are {', '.join(get_args(Pooling))}")
     number = resolve_layer(layer, encoder.config.layers)
-    for encoded in encode(records, encoder, runtime, layer=number, batch_tokens=batch_tokens, long=long, reject=reject):
-        yield encoded.record, _pooled(encoded, pool)
+
+    def work(batch: Sequence[SequenceRecord]) -> list[tuple[SequenceRecord, np.ndarray]]:
+        encoded = encode(batch, encoder, runtime, layer=number, batch_tokens=batch_tokens)
+        return [(one.record, _pooled(one, pool)) for one in encoded]
+
+    yield from shared_out(records, work, runtime, encoder=encoder, batch_tokens=batch_tokens, long=long, reject=reject)
 
 
 def resolve_layer(layer: int, layers: int) -> int:

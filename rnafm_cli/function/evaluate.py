@@ -220,12 +220,7 @@ class Resampling:
 
 
 def binding_probabilities(
-    predictor: BindingPredictor,
-    model: NamedModel,
-    rows: LabelledRows,
-    *,
-    structure_of: StructureOf | None = None,
-    batch_tokens: int,
+    predictor: BindingPredictor, rows: LabelledRows, *, structure_of: StructureOf | None = None
 ) -> NDArray[np.float64]:
     """(N,) probabilities of the output that bears the set's name.
 
@@ -238,7 +233,7 @@ def binding_probabilities(
             hint="a table's file name without suffix is its protein's name, see 'rnafm rbp --list'",
         )
     number = predictor.proteins.index(rows.name)
-    results = bind(_records(rows), predictor, model, structure_of=structure_of, batch_tokens=batch_tokens)
+    results = bind(records_of(rows), predictor, structure_of=structure_of)
     return np.array([found.probabilities_P[number] for found in results])
 
 
@@ -251,13 +246,13 @@ def ribosome_loads(
         UsageError: when the head has no such assay.
     """
     try:
-        predictor = LoadPredictor(model, assay or rows.name)
+        predictor = LoadPredictor(model, assay or rows.name, batch_tokens=batch_tokens)
     except UsageError as error:
         if assay is not None:
             raise
         hint = f"--assay NAME predicts one that the model knows; {error.hint}"
         raise UsageError(f"{rows.name}: the model has no assay of this name", hint=hint) from error
-    return np.array([found.mrl for found in ribosome_load(_records(rows), predictor, model, batch_tokens=batch_tokens)])
+    return np.array([found.mrl for found in ribosome_load(records_of(rows), predictor)])
 
 
 def binding_table(
@@ -314,7 +309,8 @@ def ribosome_load_table(
     return table
 
 
-def _records(rows: LabelledRows) -> Iterator[SequenceRecord]:
+def records_of(rows: LabelledRows) -> Iterator[SequenceRecord]:
+    """The rows as records."""
     for number, sequence in enumerate(rows.sequences, start=1):
         yield SequenceRecord(f"{rows.name}:{number}", sequence)
 

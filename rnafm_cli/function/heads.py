@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -10,9 +10,11 @@ from typing import Literal, TypeVar
 import torch
 from torch import Tensor
 
-from rnafm_cli.encoder.embed import Encoded, encode
+from rnafm_cli.encoder.embed import encode
 from rnafm_cli.encoder.model import NamedModel
-from rnafm_cli.errors import Reject, WeightsError, raise_rejected
+from rnafm_cli.encoder.network import Encoder
+from rnafm_cli.encoder.runtime import Runtime
+from rnafm_cli.errors import WeightsError
 from rnafm_cli.function.binding import BindingConfig, BindingHead
 from rnafm_cli.function.head_start import begin_from
 from rnafm_cli.function.inputs import Reduction
@@ -49,28 +51,20 @@ def load_ribosome_load_head(model: NamedModel) -> tuple[LoadHead, Card]:
     return _ready(head, tensors, card, model), card
 
 
-def encoded_for(
+def reduced_embeddings(
+    records: Sequence[SequenceRecord],
     head: BindingHead | LoadHead,
-    model: NamedModel,
-    records: Iterable[SequenceRecord],
+    encoder: Encoder | None,
+    runtime: Runtime,
     *,
     batch_tokens: int,
-    long: Literal["window", "error", "skip"] = "window",
-    reject: Reject = raise_rejected,
-) -> Iterator[tuple[SequenceRecord, Tensor | None]]:
-    """Yield (record, (L, K) reduced embeddings) in input order; None in their place for a head without embeddings."""
-    if head.reduction is None:
-        for record in records:
-            yield record, None
-        return
-    encoder = model.encoder_for("rbp" if isinstance(head, BindingHead) else "mrl")
-    found: Iterator[Encoded] = encode(
-        records, encoder, model.runtime, batch_tokens=batch_tokens, long=long, reject=reject
-    )
-    device = model.runtime.device
+) -> list[Tensor | None]:
+    """(L, K) reduced embeddings of each record; None in their place without an encoder."""
+    if encoder is None or head.reduction is None:
+        return [None] * len(records)
     with torch.inference_mode():
-        for one in found:
-            yield one.record, head.reduction(one.rows_LD.to(device)).cpu()
+        found = encode(records, encoder, runtime, batch_tokens=batch_tokens)
+        return [head.reduction(one.rows_LD.to(runtime.device)).cpu() for one in found]
 
 
 def _component(model: NamedModel, task: str, *, embeddings: bool) -> tuple[dict[str, Tensor], Card]:

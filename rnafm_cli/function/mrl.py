@@ -14,11 +14,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rnafm_cli.encoder.batches import Companions, buckets, read_ahead
-from rnafm_cli.encoder.embed import DEFAULT_BATCH_TOKENS
+from rnafm_cli.encoder.batches import buckets
+from rnafm_cli.encoder.embed import DEFAULT_BATCH_TOKENS, shared_out
 from rnafm_cli.encoder.model import NamedModel
 from rnafm_cli.errors import Reject, UsageError, WeightsError, raise_rejected
-from rnafm_cli.function.heads import encoded_for, load_ribosome_load_head
+from rnafm_cli.function.heads import load_ribosome_load_head, reduced_embeddings
 from rnafm_cli.function.inputs import aligned_letters, aligned_rows
 from rnafm_cli.function.ribosome_load import UtrInputs
 from rnafm_cli.rna.records import SequenceRecord
@@ -53,15 +53,19 @@ class LoadPredictor:
 
     Args:
         assay: by its set's name; the default one, or the only one, if None.
+        batch_tokens: tokens per batch of the encoder.
 
     Raises:
         UsageError: for an assay that the head does not know.
         WeightsError: when the model has no such head, or it belongs to another encoder.
     """
 
-    def __init__(self, model: NamedModel, assay: str | None = None) -> None:
-        self._model = model
+    def __init__(
+        self, model: NamedModel, assay: str | None = None, *, batch_tokens: int = DEFAULT_BATCH_TOKENS
+    ) -> None:
         self.head, self.card = load_ribosome_load_head(model)
+        self.runtime, self.batch_tokens = model.runtime, batch_tokens
+        self.encoder = model.encoder_for("mrl") if self.head.reduction is not None else None
         config = self.head.config
         if assay is None:
             assay = DEFAULT_ASSAY if DEFAULT_ASSAY in config.assays else config.assays[0]
@@ -78,7 +82,7 @@ class LoadPredictor:
     @torch.inference_mode()
     def predict(self, sequences: Sequence[str], reduced: Sequence[Tensor | None]) -> tuple[NDArray, NDArray]:
         """(M, B) predictions and (B,) standard deviations, in ribosomes, of UTRs of similar length."""
-        device, width = self._model.runtime.device, max(map(len, sequences))
+        device, width = self.runtime.device, max(map(len, sequences))
         config = self.head.config
         inputs = UtrInputs(aligned_letters(sequences, width, "end").to(device))
         if self.head.reduction is not None:
@@ -90,21 +94,24 @@ class LoadPredictor:
         sd_B = self._factor * scale * np.sqrt(variance_MB.mean(0) + mean_MB.var(0))
         return mean_MB * scale + config.means[self._number], sd_B
 
-
-def read_part(record: SequenceRecord, length: int) -> SequenceRecord:
-    """The part of a UTR that counts: its last ``length`` bases, next to the start codon."""
-    if len(record.sequence) <= length:
-        return record
-    return dataclasses.replace(record, sequence=record.sequence[-length:])
+    def loads(self, records: Sequence[SequenceRecord]) -> list[RibosomeLoad]:
+        """The ribosome load of each record; see :func:`ribosome_load`."""
+        parts = [dataclasses.replace(record, sequence=record.sequence[-self.length :]) for record in records]
+        reduced = reduced_embeddings(parts, self.head, self.encoder, self.runtime, batch_tokens=self.batch_tokens)
+        found: list[RibosomeLoad | None] = [None] * len(records)
+        for group in buckets([len(part.sequence) for part in parts], _LETTERS_PER_BATCH):
+            members_MB, sd_B = self.predict([parts[k].sequence for k in group], [reduced[k] for k in group])
+            for place, k in enumerate(group):
+                record, members_M, sd = records[k], members_MB[:, place], float(sd_B[place])
+                if not (np.isfinite(members_M).all() and np.isfinite(sd)):
+                    raise WeightsError(f"{record.where}: the head '{self.card.name}' gives no finite number")
+                starts = upstream_starts(record.sequence)
+                found[k] = RibosomeLoad(record, float(members_M.mean()), sd, members_M, starts)
+        return [one for one in found if one is not None]
 
 
 def ribosome_load(
-    records: Iterable[SequenceRecord],
-    predictor: LoadPredictor,
-    model: NamedModel,
-    *,
-    batch_tokens: int = DEFAULT_BATCH_TOKENS,
-    reject: Reject = raise_rejected,
+    records: Iterable[SequenceRecord], predictor: LoadPredictor, *, reject: Reject = raise_rejected
 ) -> Iterator[RibosomeLoad]:
     """Yield every UTR's ribosome load in input order, in flat memory.
 
@@ -112,35 +119,11 @@ def ribosome_load(
     load, and the whole for its upstream starts.
 
     Args:
-        batch_tokens: tokens per batch of the encoder.
         reject: called with the error of a record that cannot be used.
     """
-    whole: Companions[SequenceRecord] = Companions()
+    runtime, tokens = predictor.runtime, predictor.batch_tokens
+    return shared_out(records, predictor.loads, runtime, batch_tokens=tokens, reject=reject)
 
-    def parts() -> Iterator[SequenceRecord]:
-        for record in records:
-            part = read_part(record, predictor.length)
-            whole.add(part, record)
-            yield part
-
-    encoded = encoded_for(predictor.head, model, parts(), batch_tokens=batch_tokens, reject=reject)
-    for chunk in read_ahead(encoded, lambda one: len(one[0].sequence), _LETTERS_PER_BATCH):
-        given = [whole.of(part) for part, _ in chunk]
-        found: list[RibosomeLoad | None] = [None] * len(chunk)
-        for group in buckets([len(record.sequence) for record, _ in chunk], _LETTERS_PER_BATCH):
-            part = [chunk[k] for k in group]
-            members_MB, sd_B = predictor.predict([r.sequence for r, _ in part], [rows for _, rows in part])
-            for place, k in enumerate(group):
-                members_M, starts = members_MB[:, place], upstream_starts(given[k].sequence)
-                found[k] = RibosomeLoad(given[k], float(members_M.mean()), float(sd_B[place]), members_M, starts)
-        for one in found:
-            if one is not None and not np.isfinite([one.mrl, one.sd]).all():
-                raise WeightsError(f"{one.record.where}: the head '{predictor.card.name}' gives no finite number")
-            if one is not None:
-                yield one
-
-
-"""The name that the Python model calls it by."""
 
 _LETTERS = "ACGU"
 
@@ -168,39 +151,42 @@ class VariantEffect:
     starts: list[UpstreamStart]
 
 
-def scan(
-    record: SequenceRecord, predictor: LoadPredictor, model: NamedModel, *, batch_tokens: int = DEFAULT_BATCH_TOKENS
-) -> Iterator[VariantEffect]:
-    """Yield all substitutions of the part that the head reads, by position, then by letter.
+def scan(records: Iterable[SequenceRecord], predictor: LoadPredictor) -> Iterator[list[VariantEffect]]:
+    """Yield, for every UTR, all substitutions of the part that the head reads, by position, then by letter.
 
     Letters other than A, C, G, U are left as they are.
     """
+
+    def work(batch: Sequence[SequenceRecord]) -> list[list[VariantEffect]]:
+        return [_variants(record, predictor) for record in batch]
+
+    return shared_out(records, work, predictor.runtime, batch_tokens=1)
+
+
+def _variants(record: SequenceRecord, predictor: LoadPredictor) -> list[VariantEffect]:
     sequence = record.sequence
-    first = max(0, len(sequence) - predictor.length)
     changes = [
         (k, letter)
-        for k in range(first, len(sequence))
+        for k in range(max(0, len(sequence) - predictor.length), len(sequence))
         for letter in _LETTERS
         if sequence[k] in _LETTERS and letter != sequence[k]
     ]
-
-    def mutants() -> Iterator[SequenceRecord]:
-        yield record
-        for k, letter in changes:
-            yield dataclasses.replace(record, sequence=sequence[:k] + letter + sequence[k + 1 :])
-
-    results: Iterator[RibosomeLoad] = ribosome_load(mutants(), predictor, model, batch_tokens=batch_tokens)
-    base = next(results)
+    texts = [sequence, *(sequence[:k] + letter + sequence[k + 1 :] for k, letter in changes)]
+    base, *results = predictor.loads([dataclasses.replace(record, sequence=text) for text in texts])
+    effects = []
     for (k, letter), found in zip(changes, results, strict=True):
         differences = found.members_M - base.members_M
-        yield VariantEffect(
-            record=record,
-            position=k,
-            ref=sequence[k],
-            alt=letter,
-            mrl=found.mrl,
-            sd=found.sd,
-            change=float(differences.mean()),
-            change_sd=float(differences.std()),
-            starts=found.starts,
+        effects.append(
+            VariantEffect(
+                record=record,
+                position=k,
+                ref=sequence[k],
+                alt=letter,
+                mrl=found.mrl,
+                sd=found.sd,
+                change=float(differences.mean()),
+                change_sd=float(differences.std()),
+                starts=found.starts,
+            )
         )
+    return effects

@@ -8,19 +8,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rnafm_cli.encoder.batches import Companions, read_ahead, window_starts
-from rnafm_cli.encoder.embed import DEFAULT_BATCH_TOKENS
+from rnafm_cli.encoder.batches import window_starts
+from rnafm_cli.encoder.embed import DEFAULT_BATCH_TOKENS, shared_out
 from rnafm_cli.encoder.model import NamedModel
 from rnafm_cli.errors import InputError, Reject, WeightsError, raise_rejected
 from rnafm_cli.function.binding import WindowInputs
-from rnafm_cli.function.heads import encoded_for, load_binding_head
+from rnafm_cli.function.heads import load_binding_head, reduced_embeddings
 from rnafm_cli.function.inputs import aligned_letters, aligned_rows
 from rnafm_cli.function.metrics import Platt
 from rnafm_cli.rna.records import SequenceRecord
@@ -54,6 +54,8 @@ Measured on 960 development windows of all models, masked in one stretch: AUROC 
 DEFAULT_STEP = 20
 """Nucleotides from one window to the next, at most."""
 _WINDOWS_PER_BATCH = 256
+_FOLDED_ALONE = 800
+"""Nucleotides."""
 
 StructureOf = Callable[[SequenceRecord], NDArray[np.floating] | None]
 """(L,) how likely each nucleotide of a record is unpaired, 0 to 1, NaN where unknown; None if nothing is known."""
@@ -92,15 +94,16 @@ class BindingPredictor:
     Args:
         embeddings: let the head read embeddings, if it was trained with them; without, the encoder is not needed and
             RNAs take a thirtieth of the time, for probabilities that are a little less accurate.
+        batch_tokens: tokens per batch of the encoder.
 
     Raises:
         WeightsError: when the model has no such head, or it belongs to another encoder.
     """
 
-    def __init__(self, model: NamedModel, *, embeddings: bool = True) -> None:
-        self._model = model
+    def __init__(self, model: NamedModel, *, embeddings: bool = True, batch_tokens: int = DEFAULT_BATCH_TOKENS) -> None:
         self.head, self.card = load_binding_head(model, embeddings=embeddings)
-        self._reads_embeddings = embeddings and self.head.reduction is not None
+        self.runtime, self.batch_tokens = model.runtime, batch_tokens
+        self.encoder = model.encoder_for("rbp") if embeddings and self.head.reduction is not None else None
         self.proteins = self.head.config.proteins
         self.window = self.head.config.window
         curves = self.card.config.get("calibration", {})
@@ -116,19 +119,9 @@ class BindingPredictor:
         """Probability from which each protein is called bound."""
         return np.array([curve.threshold for curve in self.curves])
 
-    def encoded(
-        self,
-        records: Iterable[SequenceRecord],
-        model: NamedModel,
-        *,
-        batch_tokens: int,
-        long: Literal["window", "error", "skip"] = "window",
-        reject: Reject = raise_rejected,
-    ) -> Iterator[tuple[SequenceRecord, Tensor | None]]:
-        """Yield (record, (L, K) reduced embeddings) in input order; None in their place if none are read."""
-        if not self._reads_embeddings:
-            return ((record, None) for record in records)
-        return encoded_for(self.head, model, records, batch_tokens=batch_tokens, long=long, reject=reject)
+    def reduced(self, records: Sequence[SequenceRecord]) -> list[Tensor | None]:
+        """(L, K) reduced embeddings of each record; None in their place if none are read."""
+        return reduced_embeddings(records, self.head, self.encoder, self.runtime, batch_tokens=self.batch_tokens)
 
     @torch.inference_mode()
     def log_odds(
@@ -138,9 +131,9 @@ class BindingPredictor:
         unpaired: Sequence[NDArray[np.floating] | None] | None = None,
     ) -> NDArray[np.float64]:
         """(B, P) calibrated log odds of windows, each at most ``window`` long."""
-        device, window = self._model.runtime.device, self.window
+        device, window = self.runtime.device, self.window
         inputs = WindowInputs(aligned_letters(sequences, window, "middle").to(device))
-        if reduced is not None and self._reads_embeddings:
+        if reduced is not None and self.encoder is not None:
             channels = self.head.config.reduced
             inputs.reduced_BLK = aligned_rows(reduced, window, "middle", channels=channels).to(device)
         if unpaired is not None and self.takes_structure:
@@ -150,15 +143,64 @@ class BindingPredictor:
         slopes, intercepts = (np.array([getattr(c, part) for c in self.curves]) for part in ("slope", "intercept"))
         return logits_BP * slopes + intercepts
 
+    def bindings(
+        self,
+        records: Sequence[SequenceRecord],
+        *,
+        step: int = DEFAULT_STEP,
+        structure_of: StructureOf | None = None,
+    ) -> list[Binding | InputError]:
+        """The binding of each record, or why there is none; see :func:`bind`."""
+        size = self.window
+        starts = [window_starts(len(record.sequence), size, size - min(step, size)) for record in records]
+        known: list[NDArray[np.floating] | InputError | None] = [_structure(structure_of, record) for record in records]
+        reduced = self.reduced(records)
+        cut = [
+            (record.sequence[start : start + size], _part(rows, start, size), _part(unpaired, start, size))
+            for record, rows, unpaired, mine in zip(records, reduced, known, starts, strict=True)
+            for start in mine
+        ]
+        found: list[NDArray[np.float64]] = []
+        for first in range(0, len(cut), _WINDOWS_PER_BATCH):
+            sequences, rows, unpaired = zip(*cut[first : first + _WINDOWS_PER_BATCH], strict=True)
+            found.append(self.log_odds(sequences, rows, unpaired if structure_of is not None else None))
+        ends = np.cumsum([len(mine) for mine in starts])[:-1]
+        odds = np.split(np.concatenate(found), ends)
+        return [
+            structure if isinstance(structure, InputError) else self._binding(record, np.asarray(mine), odds_WP)
+            for record, structure, mine, odds_WP in zip(records, known, starts, odds, strict=True)
+        ]
+
+    def _binding(self, record: SequenceRecord, starts_W: NDArray[np.int64], odds_WP: NDArray[np.float64]) -> Binding:
+        probabilities_WP = 1 / (1 + np.exp(-odds_WP))
+        if not np.isfinite(probabilities_WP).all():
+            raise WeightsError(f"{record.where}: the head '{self.card.name}' gives no finite probabilities")
+        ends_W = np.minimum(starts_W + self.window, len(record.sequence))
+        unknown = np.cumsum([0, *(letter not in "ACGU" for letter in record.sequence)])
+        unclear_W = unknown[ends_W] - unknown[starts_W] > MOST_UNKNOWN * (ends_W - starts_W)
+        return Binding(record, self.proteins, starts_W, ends_W, probabilities_WP, self.thresholds_P, unclear_W)
+
+
+def _structure(structure_of: StructureOf | None, record: SequenceRecord) -> NDArray[np.floating] | InputError | None:
+    try:
+        unpaired_L = structure_of(record) if structure_of is not None else None
+    except InputError as error:
+        return error
+    if unpaired_L is not None and len(unpaired_L) != len(record.sequence):
+        return InputError(f"{record.where}: {len(unpaired_L)} values of structure for its nucleotides")
+    return unpaired_L
+
+
+def _part(values: Any, start: int, size: int) -> Any:
+    return None if values is None or isinstance(values, InputError) else values[start : start + size]
+
 
 def bind(
     records: Iterable[SequenceRecord],
     predictor: BindingPredictor,
-    model: NamedModel,
     *,
     step: int = DEFAULT_STEP,
     structure_of: StructureOf | None = None,
-    batch_tokens: int = DEFAULT_BATCH_TOKENS,
     long: Literal["window", "error", "skip"] = "window",
     reject: Reject = raise_rejected,
 ) -> Iterator[Binding]:
@@ -169,68 +211,30 @@ def bind(
 
     Args:
         step: largest distance between the starts of neighbouring windows.
-        structure_of: what is known of each record's structure; for a head that takes structure.
-        batch_tokens: tokens per batch of the encoder.
+        structure_of: what is known of each record's structure, for a head that takes structure; asked in the process
+            that does the work.
         long: what happens to records beyond the encoder's limit.
         reject: called with the error of a record that cannot be used.
     """
-    known: Companions[NDArray[np.floating] | None] = Companions()
-    if structure_of is not None:
-        records = _with_structure(records, structure_of, known, reject)
-    encoded = predictor.encoded(records, model, batch_tokens=batch_tokens, long=long, reject=reject)
-    size = predictor.window
 
-    def windows_of(one: tuple[SequenceRecord, Tensor | None]) -> list[int]:
-        return window_starts(len(one[0].sequence), size, size - min(step, size))
+    def work(batch: Sequence[SequenceRecord]) -> list[Binding | InputError]:
+        return predictor.bindings(batch, step=step, structure_of=structure_of)
 
-    for chunk in read_ahead(encoded, lambda one: len(windows_of(one)), _WINDOWS_PER_BATCH):
-        starts = [windows_of(one) for one in chunk]
-        cut = [(number, start) for number, mine in enumerate(starts) for start in mine]
-        unpaired = [known.of(record) if structure_of is not None else None for record, _ in chunk]
-        found: list[NDArray[np.float64]] = []
-        for first in range(0, len(cut), _WINDOWS_PER_BATCH):
-            part = cut[first : first + _WINDOWS_PER_BATCH]
-            found.append(
-                predictor.log_odds(
-                    [chunk[k][0].sequence[start : start + size] for k, start in part],
-                    [None if (rows := chunk[k][1]) is None else rows[start : start + size] for k, start in part],
-                    [None if (u := unpaired[k]) is None else u[start : start + size] for k, start in part]
-                    if structure_of is not None
-                    else None,
-                )
-            )
-        odds_WP, done = np.concatenate(found), 0
-        for (record, _), mine in zip(chunk, starts, strict=True):
-            probabilities_WP = 1 / (1 + np.exp(-odds_WP[done : done + len(mine)]))
-            done += len(mine)
-            starts_W = np.asarray(mine)
-            ends_W = np.minimum(starts_W + size, len(record.sequence))
-            if not np.isfinite(probabilities_WP).all():
-                raise WeightsError(f"{record.where}: the head '{predictor.card.name}' gives no finite probabilities")
-            unknown = np.cumsum([0, *(letter not in "ACGU" for letter in record.sequence)])
-            unclear_W = unknown[ends_W] - unknown[starts_W] > MOST_UNKNOWN * (ends_W - starts_W)
-            yield Binding(
-                record, predictor.proteins, starts_W, ends_W, probabilities_WP, predictor.thresholds_P, unclear_W
-            )
+    return shared_out(
+        records,
+        work,
+        predictor.runtime,
+        encoder=predictor.encoder,
+        batch_tokens=predictor.batch_tokens,
+        long=long,
+        reject=reject,
+        alone=folds_long(structure_of),
+    )
 
 
-def _with_structure(
-    records: Iterable[SequenceRecord],
-    structure_of: StructureOf,
-    known: Companions[NDArray[np.floating] | None],
-    reject: Reject,
-) -> Iterator[SequenceRecord]:
-    """The records whose structure, if any, fits them; it waits in ``known``."""
-    for record in records:
-        try:
-            unpaired_L = structure_of(record)
-            if unpaired_L is not None and len(unpaired_L) != len(record.sequence):
-                raise InputError(f"{record.where}: {len(unpaired_L)} values of structure for its nucleotides")
-        except InputError as error:
-            reject(error)
-        else:
-            known.add(record, unpaired_L)
-            yield record
+def folds_long(structure_of: StructureOf | None) -> Callable[[Sequence[SequenceRecord]], bool]:
+    """Whether records are long enough that folding several of them at a time could fill the memory."""
+    return lambda batch: structure_of is not None and any(len(record.sequence) > _FOLDED_ALONE for record in batch)
 
 
 def dev_figures(card: Card) -> dict[str, dict[str, float]]:

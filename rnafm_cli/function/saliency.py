@@ -6,20 +6,20 @@ Shape suffixes: L nucleotides, P proteins, W windows.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from rnafm_cli.encoder.batches import window_starts
-from rnafm_cli.encoder.model import NamedModel
-from rnafm_cli.function.rbp import DEFAULT_STEP, BindingPredictor, StructureOf
+from rnafm_cli.encoder.embed import shared_out
+from rnafm_cli.errors import InputError, Reject, raise_rejected
+from rnafm_cli.function.rbp import DEFAULT_STEP, Binding, BindingPredictor, StructureOf, folds_long
 from rnafm_cli.rna.records import SequenceRecord
 
 LETTERS = "ACGU"
-_MUTANTS_PER_BATCH = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,11 +44,9 @@ class Saliency:
 def saliency(
     record: SequenceRecord,
     predictor: BindingPredictor,
-    model: NamedModel,
     *,
     step: int = DEFAULT_STEP,
     structure_of: StructureOf | None = None,
-    batch_tokens: int,
 ) -> Saliency:
     """Substitute every nucleotide in the window in whose middle it lies most nearly, and score the window again.
 
@@ -66,42 +64,39 @@ def saliency(
         places = [k for k in np.flatnonzero(owner_L == number).tolist() if sequence[k] in LETTERS]
         changes = [(k, letter) for k in places for letter in LETTERS if letter != sequence[k]]
         texts = [window, *(window[: k - start] + letter + window[k - start + 1 :] for k, letter in changes)]
-        known = None if unpaired is None else unpaired[start : start + size]
-        odds = _scored(texts, record, predictor, model, known, batch_tokens)
+        reduced = predictor.reduced([dataclasses.replace(record, sequence=text) for text in texts])
+        known = None if unpaired is None else [unpaired[start : start + size]] * len(texts)
+        odds = predictor.log_odds(texts, reduced, known)
         effects_LP4[places] = 0.0
         for (k, letter), odds_P in zip(changes, odds[1:], strict=True):
             effects_LP4[k, :, LETTERS.index(letter)] = odds_P - odds[0]
     return Saliency(record, predictor.proteins, effects_LP4.transpose(1, 0, 2))
 
 
-def _scored(
-    texts: Sequence[str],
-    record: SequenceRecord,
+def bind_with_saliency(
+    records: Iterable[SequenceRecord],
     predictor: BindingPredictor,
-    model: NamedModel,
-    unpaired: NDArray[np.floating] | None,
-    batch_tokens: int,
-) -> NDArray[np.float64]:
-    """(texts, P) log odds of windows of one length."""
+    *,
+    step: int = DEFAULT_STEP,
+    structure_of: StructureOf | None = None,
+    long: Literal["window", "error", "skip"] = "window",
+    reject: Reject = raise_rejected,
+) -> Iterator[tuple[Binding, Saliency]]:
+    """Yield every record's binding and what it hangs on, in input order; see :func:`rnafm_cli.function.rbp.bind`."""
 
-    def mutants() -> Iterator[SequenceRecord]:
-        for text in texts:
-            yield dataclasses.replace(record, sequence=text)
+    def explained(record: SequenceRecord) -> tuple[Binding, Saliency] | InputError:
+        (found,) = predictor.bindings([record], step=step, structure_of=structure_of)
+        if isinstance(found, InputError):
+            return found
+        return found, saliency(record, predictor, step=step, structure_of=structure_of)
 
-    found: list[NDArray[np.float64]] = []
-    waiting: list[tuple[SequenceRecord, Tensor | None]] = []
-
-    def flush() -> None:
-        sequences = [one.sequence for one, _ in waiting]
-        rows = [reduced for _, reduced in waiting]
-        known = None if unpaired is None else [unpaired] * len(waiting)
-        found.append(predictor.log_odds(sequences, rows, known))
-        waiting.clear()
-
-    for one in predictor.encoded(mutants(), model, batch_tokens=batch_tokens):
-        waiting.append(one)
-        if len(waiting) == _MUTANTS_PER_BATCH:
-            flush()
-    if waiting:
-        flush()
-    return np.concatenate(found)
+    return shared_out(
+        records,
+        lambda batch: list(map(explained, batch)),
+        predictor.runtime,
+        encoder=predictor.encoder,
+        batch_tokens=1,
+        long=long,
+        reject=reject,
+        alone=folds_long(structure_of),
+    )

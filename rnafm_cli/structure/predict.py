@@ -136,8 +136,7 @@ class PairPredictor(ABC, Generic[Result]):
         rows: list[Tensor | None] = [None] * len(queries)
         if self.encoder is not None:
             records = [query.record for query in queries]
-            encoded = encode(records, self.encoder, self.runtime, batch_tokens=self.batch_tokens)
-            rows = [one.rows_LD for one in encoded]
+            rows = [one.rows_LD for one in encode(records, self.encoder, self.runtime, batch_tokens=self.batch_tokens)]
         found: list[Result | None] = [None] * len(queries)
         for group in buckets([query.cells for query in queries], PAIRS_PER_BATCH, small=FEW_PAIRS):
             part = [queries[k] for k in group]

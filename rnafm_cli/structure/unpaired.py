@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rnafm_cli.encoder.model import NamedModel
-from rnafm_cli.errors import UsageError
+from rnafm_cli.errors import InputError, Reject, UsageError, raise_rejected
 from rnafm_cli.io.pair_probabilities import read_pair_probabilities
 from rnafm_cli.rna import thermo
 from rnafm_cli.rna.records import SequenceRecord
@@ -27,7 +27,7 @@ COMPUTED = ("thermo", "fold")
 
 
 class StructureSource:
-    """Unpaired probabilities by record; notes what it was asked for in vain.
+    """Unpaired probabilities by record; notes which records it knows nothing of.
 
     Args:
         name: what to call it.
@@ -42,18 +42,31 @@ class StructureSource:
         """(L,) how likely each nucleotide is unpaired, 0 to 1, NaN where unknown; None if nothing is known.
 
         Raises:
-            InputError: for what does not fit the record, or a record too long to fold in the memory there is.
+            InputError: for what does not fit the record.
         """
-        found_L = self._find(record)
-        if found_L is None:
-            self.without.add(record.id)
-        return found_L
-
-    def _find(self, record: SequenceRecord) -> NDArray[np.floating] | None:
         raise NotImplementedError
 
+    def check(self, record: SequenceRecord) -> None:
+        """Note what will be asked for, which may happen in another process.
+
+        Raises:
+            InputError: for what does not fit the record, or a record too long to fold in the memory there is.
+        """
+        if self(record) is None:
+            self.without.add(record.id)
+
+    def checked(self, records: Iterable[SequenceRecord], reject: Reject = raise_rejected) -> Iterator[SequenceRecord]:
+        """The records that can be asked for."""
+        for record in records:
+            try:
+                self.check(record)
+            except InputError as error:
+                reject(error)
+            else:
+                yield record
+
     def unused(self) -> list[str]:
-        """Ids of which something is known that no record has asked for."""
+        """Ids of which something is known and that no checked record bears."""
         return []
 
 
@@ -92,12 +105,14 @@ class _Thermodynamic(StructureSource):
         super().__init__("thermo")
         self._max_bytes = max_bytes or default_max_memory()
 
-    def _find(self, record: SequenceRecord) -> NDArray[np.floating]:
+    def check(self, record: SequenceRecord) -> None:
         length = len(record.sequence)
         plan = plan_pairs(
             length, self._max_bytes, cell_bytes=0, prior_cell_bytes=prior_cell_bytes(length), windows=False
         )
         check_memory(record, plan, self._max_bytes, None)
+
+    def __call__(self, record: SequenceRecord) -> NDArray[np.floating]:
         return _unpaired(prior_of(record.sequence, thermo.TURNER))
 
 
@@ -106,10 +121,11 @@ class _Folded(StructureSource):
         super().__init__("fold")
         self._predictor = load_fold_predictor(model, warn=warn, max_bytes=max_bytes)
 
-    def _find(self, record: SequenceRecord) -> NDArray[np.floating]:
-        query = Query(record)
-        check_memory(record, self._predictor.plan(query), self._predictor.max_bytes, None)
-        return _unpaired(self._predictor([query])[0].probs_LL)
+    def check(self, record: SequenceRecord) -> None:
+        check_memory(record, self._predictor.plan(Query(record)), self._predictor.max_bytes, None)
+
+    def __call__(self, record: SequenceRecord) -> NDArray[np.floating]:
+        return _unpaired(self._predictor([Query(record)])[0].probs_LL)
 
 
 class _Stored(StructureSource):
@@ -118,9 +134,12 @@ class _Stored(StructureSource):
         self._known = {record.id: _unpaired(p_LL) for record, p_LL in read_pair_probabilities(Path(path))}
         self._waiting = set(self._known)
 
-    def _find(self, record: SequenceRecord) -> NDArray[np.floating] | None:
-        self._waiting.discard(record.id)
+    def __call__(self, record: SequenceRecord) -> NDArray[np.floating] | None:
         return self._known.get(record.id)
+
+    def check(self, record: SequenceRecord) -> None:
+        super().check(record)
+        self._waiting.discard(record.id)
 
     def unused(self) -> list[str]:
         return [name for name in self._known if name in self._waiting]
@@ -131,7 +150,7 @@ class _Measured(StructureSource):
         self._profiles = ReactivityProfiles(path)
         super().__init__(self._profiles.name)
 
-    def _find(self, record: SequenceRecord) -> NDArray[np.floating] | None:
+    def __call__(self, record: SequenceRecord) -> NDArray[np.floating] | None:
         scores_L = self._profiles.of(record)
         return None if scores_L is None else np.minimum(scores_L, 1.0)
 

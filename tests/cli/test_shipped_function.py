@@ -53,7 +53,7 @@ def test_known_motifs_are_bound(protein: str) -> None:
     number = predictor.proteins.index(name)
     odds = []
     for part in windows(MOTIFS[protein]):
-        p = np.array([one.probabilities_P[number] for one in bind(part, predictor, model)])
+        p = np.array([one.probabilities_P[number] for one in bind(part, predictor)])
         odds.append(np.log(p / (1 - p)))
     assert np.mean(odds[0] - odds[1]) > 0.5
     assert (odds[0] > odds[1]).mean() > 0.7
@@ -103,7 +103,7 @@ def test_upstream_starts_cost_ribosomes() -> None:
         plain.append(SequenceRecord(f"p{k}", text))
         shifted.append(SequenceRecord(f"s{k}", text[:20] + "AUG" + text[23:]))
         framed.append(SequenceRecord(f"f{k}", text[:21] + "AUG" + text[24:]))
-    means = [np.mean([one.mrl for one in ribosome_load(part, predictor, model)]) for part in (plain, shifted, framed)]
+    means = [np.mean([one.mrl for one in ribosome_load(part, predictor)]) for part in (plain, shifted, framed)]
     assert means[0] - means[1] > 1.5
     assert means[0] - means[2] < 0.5 * (means[0] - means[1])
 
@@ -111,7 +111,7 @@ def test_upstream_starts_cost_ribosomes() -> None:
 def test_a_scan_finds_the_variant_that_makes_a_start() -> None:
     model = load_model(device="cpu")
     record = SequenceRecord("u", "CCAACCUCACCUACUCAUCCACCACAAUCCACAACACCUCUCAACCUCCA")
-    effects = list(scan(record, LoadPredictor(model), model))
+    effects = next(scan([record], LoadPredictor(model)))
     worst = min(effects, key=lambda effect: effect.change)
     assert record.sequence[worst.position - 2 : worst.position] + worst.alt == "AUG" and worst.change < -1
     assert Path(shipped_dir() / "rnafm-mini-mrl.json").exists()

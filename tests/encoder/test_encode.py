@@ -35,8 +35,8 @@ def tiny() -> Encoder:
 
 def test_results_keep_input_order_and_do_not_depend_on_the_budget(tiny: Encoder) -> None:
     rnas = records([50, 3, 200, 1, 70, 70, 12])
-    small = list(encode(rnas, tiny, RUNTIME, batch_tokens=80))
-    large = list(encode(rnas, tiny, RUNTIME, batch_tokens=10_000))
+    small = encode(rnas, tiny, RUNTIME, batch_tokens=80)
+    large = encode(rnas, tiny, RUNTIME, batch_tokens=10_000)
     assert [e.record.id for e in small] == [r.id for r in rnas]
     for one, other, rna in zip(small, large, rnas, strict=True):
         assert one.rows_LD.shape == (len(rna.sequence), 32)
@@ -67,10 +67,10 @@ def test_long_records_can_be_refused_or_left_out() -> None:
     encoder = made(EncoderConfig(layers=1, width=32, heads=2, ffn=64, max_tokens=42))
     rnas = records([10, 100, 20])
     with pytest.raises(InputError, match="'r1'.*100 nt, the model takes 40"):
-        list(encode(rnas, encoder, RUNTIME, long="error"))
+        list(embed(rnas, encoder, RUNTIME, long="error"))
     problems: list[InputError] = []
-    kept = list(encode(rnas, encoder, RUNTIME, long="skip", reject=problems.append))
-    assert [e.record.id for e in kept] == ["r0", "r2"]
+    kept = list(embed(rnas, encoder, RUNTIME, long="skip", reject=problems.append))
+    assert [record.id for record, _ in kept] == ["r0", "r2"]
     assert len(problems) == 1
 
 
@@ -79,7 +79,7 @@ def test_codons_need_whole_triplets_and_give_a_row_each() -> None:
     (encoded,) = encode(records([30]), encoder, RUNTIME)
     assert encoded.rows_LD.shape == (10, 32)
     with pytest.raises(InputError, match="'r0'.*not a multiple of 3"):
-        list(encode(records([31]), encoder, RUNTIME))
+        list(embed(records([31]), encoder, RUNTIME))
 
 
 @pytest.mark.parametrize("pool", ["mean", "max", "cls"])

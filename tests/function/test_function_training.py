@@ -129,9 +129,9 @@ def test_a_motif_is_learned_and_found_again(sites: Path, models: Path, tmp_path:
     rng = np.random.default_rng(7)
     plain = [rna(rng, 101) for _ in range(8)]
     marked = [text[:47] + MOTIF + text[55:] for text in plain]
-    found = [one.probabilities_P[0] for one in bind(records(marked + plain), predictor, model)]
+    found = [one.probabilities_P[0] for one in bind(records(marked + plain), predictor)]
     assert np.mean(found[:8]) > np.mean(found[8:]) + 0.3
-    importance_L = saliency(records(marked)[0], predictor, model, batch_tokens=4096).importance_PL[0]
+    importance_L = saliency(records(marked)[0], predictor).importance_PL[0]
     assert importance_L[47:55].sum() > 0.5 * np.abs(importance_L).sum()
 
 
@@ -146,7 +146,7 @@ def test_load_is_learned(utrs: Path, models: Path, tmp_path: Path) -> None:
     assert card.metrics["random_25to100"]["mse"] > 0 and card.config["sd_factors"]["random_25to100"] > 0
     model = load_model(str(outcome.best_file), weights_dir=models, device="cpu")
     predictor = LoadPredictor(model)
-    few, many = ribosome_load(records(["C" * 45, "CAUGCCAUGCCAUGC" * 3]), predictor, model)
+    few, many = ribosome_load(records(["C" * 45, "CAUGCCAUGCCAUGC" * 3]), predictor)
     assert few.mrl > many.mrl and len(many.starts) == 9
 
 
@@ -247,9 +247,9 @@ def test_a_head_without_encoder_loads_without_one(sites: Path, utrs: Path, tmp_p
         files(utrs, tmp_path / "l", None), load_recipe(LoadRecipe, None, [*LOAD, "optim.epochs=1"]), report=silent
     )
     model = load_model(str(binding.best_file), device="cpu")
-    assert len(list(bind(records(["ACGU" * 20]), BindingPredictor(model), model))) == 1
+    assert len(list(bind(records(["ACGU" * 20]), BindingPredictor(model)))) == 1
     model = load_model(str(loads.best_file), device="cpu")
-    assert len(list(ribosome_load(records(["ACGU" * 10]), LoadPredictor(model), model))) == 1
+    assert len(list(ribosome_load(records(["ACGU" * 10]), LoadPredictor(model)))) == 1
 
 
 def test_encoder_is_trained_along_when_asked(sites: Path, models: Path, tmp_path: Path) -> None:
@@ -259,7 +259,7 @@ def test_encoder_is_trained_along_when_asked(sites: Path, models: Path, tmp_path
     after, card = load_model_file(outcome.best_file, prefix="encoder.")
     assert card.encoder_sha256 is None and not torch.equal(after["layers.0.qkv.weight"], before["layers.0.qkv.weight"])
     model = load_model(str(outcome.best_file), device="cpu")
-    assert len(list(bind(records(["ACGU" * 20]), BindingPredictor(model), model))) == 1
+    assert len(list(bind(records(["ACGU" * 20]), BindingPredictor(model)))) == 1
 
 
 def test_a_head_on_another_encoder_is_refused(models: Path, tmp_path: Path) -> None:

@@ -29,51 +29,51 @@ def utr(length: int, seed: int = 0) -> SequenceRecord:
     return SequenceRecord(f"u{seed}", "".join(letters))
 
 
-def found(records: list[SequenceRecord], predictor: LoadPredictor, model: Model, **options: int) -> list[RibosomeLoad]:
-    return list(ribosome_load(records, predictor, model, **options))
+def found(records: list[SequenceRecord], predictor: LoadPredictor) -> list[RibosomeLoad]:
+    return list(ribosome_load(records, predictor))
 
 
 def test_results_keep_order_and_do_not_depend_on_batches(predictor: LoadPredictor, model: Model) -> None:
     records = [utr(length, seed) for seed, length in enumerate((50, 25, 100, 3, 50, 1, 77))]
-    together = found(records, predictor, model)
+    together, small = found(records, predictor), LoadPredictor(model, batch_tokens=64)
     assert [one.record for one in together] == records
     for record, one in zip(records, together, strict=True):
-        (alone,) = found([record], predictor, model, batch_tokens=64)
+        (alone,) = found([record], small)
         assert one.mrl == pytest.approx(alone.mrl, abs=1e-4) and one.sd == pytest.approx(alone.sd, abs=1e-4)
         assert one.sd > 0 and len(one.members_M) == 2
 
 
-def test_the_end_of_a_long_utr_counts(predictor: LoadPredictor, model: Model) -> None:
+def test_the_end_of_a_long_utr_counts(predictor: LoadPredictor) -> None:
     long = utr(180)
     short = SequenceRecord("tail", long.sequence[-100:])
-    whole, tail = found([long, short], predictor, model)
+    whole, tail = found([long, short], predictor)
     assert whole.mrl == pytest.approx(tail.mrl, abs=1e-5)
     assert whole.record is long and len(whole.starts) == long.sequence.count("AUG")
 
 
-def test_the_same_record_twice_is_answered_twice(predictor: LoadPredictor, model: Model) -> None:
+def test_the_same_record_twice_is_answered_twice(predictor: LoadPredictor) -> None:
     record = utr(40)
-    first, second = found([record, record], predictor, model)
+    first, second = found([record, record], predictor)
     assert first.mrl == pytest.approx(second.mrl, abs=1e-6)
 
 
 def test_assays_have_their_own_scale(model: Model) -> None:
     record = utr(50)
-    default, other = (found([record], LoadPredictor(model, name), model)[0] for name in (None, "egfp_unmod_1"))
-    (named,) = found([record], LoadPredictor(model, "random_25to100"), model)
+    default, other = (found([record], LoadPredictor(model, name))[0] for name in (None, "egfp_unmod_1"))
+    (named,) = found([record], LoadPredictor(model, "random_25to100"))
     assert default.mrl == named.mrl != other.mrl
     with pytest.raises(UsageError, match="did you mean egfp_unmod_1"):
         LoadPredictor(model, "egfp_unmod")
 
 
-def test_a_scan_holds_every_variant_once(predictor: LoadPredictor, model: Model) -> None:
+def test_a_scan_holds_every_variant_once(predictor: LoadPredictor) -> None:
     record = SequenceRecord("v", "ACGUNAUCCAUGGCA")
-    effects = list(scan(record, predictor, model))
+    (effects,) = scan([record], predictor)
     assert len(effects) == 14 * 3 and {effect.position for effect in effects} == set(range(15)) - {4}
-    (base,) = found([record], predictor, model)
+    (base,) = found([record], predictor)
     for effect in effects[:5]:
         text = record.sequence[: effect.position] + effect.alt + record.sequence[effect.position + 1 :]
-        (alone,) = found([SequenceRecord("w", text)], predictor, model)
+        (alone,) = found([SequenceRecord("w", text)], predictor)
         assert effect.ref == record.sequence[effect.position] != effect.alt
         assert effect.mrl == pytest.approx(alone.mrl, abs=1e-4)
         assert effect.change == pytest.approx(alone.mrl - base.mrl, abs=1e-4)
@@ -81,6 +81,6 @@ def test_a_scan_holds_every_variant_once(predictor: LoadPredictor, model: Model)
     assert [start.position for start in gained.starts] == [5, 9]
 
 
-def test_a_scan_of_a_long_utr_stays_in_what_is_read(predictor: LoadPredictor, model: Model) -> None:
-    effects = list(scan(utr(103), predictor, model))
+def test_a_scan_of_a_long_utr_stays_in_what_is_read(predictor: LoadPredictor) -> None:
+    (effects,) = scan([utr(103)], predictor)
     assert effects[0].position == 3 and effects[-1].position == 102 and len(effects) == 300

@@ -31,12 +31,12 @@ def rna(length: int, seed: int = 0) -> SequenceRecord:
     return SequenceRecord(f"r{length}", "".join(letters))
 
 
-def found(records: list[SequenceRecord], predictor: BindingPredictor, model: Model, **options: object) -> list[Binding]:
-    return list(bind(records, predictor, model, **options))  # type: ignore[arg-type]
+def found(records: list[SequenceRecord], predictor: BindingPredictor, **options: object) -> list[Binding]:
+    return list(bind(records, predictor, **options))  # type: ignore[arg-type]
 
 
-def test_windows_cover_an_rna_and_the_best_one_speaks_for_it(predictor: BindingPredictor, model: Model) -> None:
-    (one,) = found([rna(250)], predictor, model, step=30)
+def test_windows_cover_an_rna_and_the_best_one_speaks_for_it(predictor: BindingPredictor) -> None:
+    (one,) = found([rna(250)], predictor, step=30)
     assert one.starts_W[0] == 0 and one.ends_W[-1] == 250
     assert (one.ends_W - one.starts_W == 101).all() and np.diff(one.starts_W).max() <= 30
     assert one.probabilities_WP.shape == (len(one.starts_W), 3) and one.proteins == PROTEINS
@@ -45,9 +45,9 @@ def test_windows_cover_an_rna_and_the_best_one_speaks_for_it(predictor: BindingP
     assert ((one.probabilities_WP > 0) & (one.probabilities_WP < 1)).all()
 
 
-def test_short_and_odd_sequences_have_a_window(predictor: BindingPredictor, model: Model) -> None:
+def test_short_and_odd_sequences_have_a_window(predictor: BindingPredictor) -> None:
     records = [SequenceRecord("a", "A"), SequenceRecord("n", "N" * 120), rna(101), rna(60)]
-    results = found(records, predictor, model)
+    results = found(records, predictor)
     assert [one.record for one in results] == records
     assert [one.ends_W.tolist() for one in results][0] == [1]
     assert all(np.isfinite(one.probabilities_WP).all() for one in results)
@@ -55,23 +55,23 @@ def test_short_and_odd_sequences_have_a_window(predictor: BindingPredictor, mode
 
 def test_letters_alone_are_scored_without_embeddings(predictor: BindingPredictor, model: Model) -> None:
     record, fast = rna(101), BindingPredictor(model, embeddings=False)
-    (one,) = found([record], fast, model)
+    (one,) = found([record], fast)
     odds = predictor.log_odds([record.sequence], None)
     assert np.log(one.probabilities_P / (1 - one.probabilities_P)) == pytest.approx(odds[0], abs=1e-4)
-    assert not np.allclose(one.probabilities_P, found([record], predictor, model)[0].probabilities_P, atol=1e-4)
-    effects = [saliency(record, each, model, batch_tokens=4096).effects_PL4 for each in (fast, predictor)]
+    assert not np.allclose(one.probabilities_P, found([record], predictor)[0].probabilities_P, atol=1e-4)
+    effects = [saliency(record, each).effects_PL4 for each in (fast, predictor)]
     assert effects[0].any() and not np.allclose(*effects, equal_nan=True, atol=1e-4)
 
 
 def test_results_do_not_depend_on_batches(predictor: BindingPredictor, model: Model) -> None:
     records = [rna(length, seed) for seed, length in enumerate((30, 300, 101, 101, 77, 1500, 101))]
-    together = found(records, predictor, model)
+    together, small = found(records, predictor), BindingPredictor(model, batch_tokens=64)
     for record, one in zip(records, together, strict=True):
-        (alone,) = found([record], predictor, model, batch_tokens=64)
+        (alone,) = found([record], small)
         assert np.allclose(one.probabilities_WP, alone.probabilities_WP, atol=1e-5)
 
 
-def test_calibration_is_applied(predictor: BindingPredictor, model: Model) -> None:
+def test_calibration_is_applied(predictor: BindingPredictor) -> None:
     text = [rna(101).sequence]
     curves, predictor.curves = predictor.curves, [type(predictor.curves[0])()] * 3
     raw = predictor.log_odds(text, [None])
@@ -80,17 +80,17 @@ def test_calibration_is_applied(predictor: BindingPredictor, model: Model) -> No
     assert np.allclose(predictor.log_odds(text, [None])[:, 1:], raw[:, 1:])
 
 
-def test_structure_changes_probabilities(predictor: BindingPredictor, model: Model, tmp_path: Path) -> None:
+def test_structure_changes_probabilities(predictor: BindingPredictor, tmp_path: Path) -> None:
     record = rna(101)
-    (plain,) = found([record], predictor, model)
-    known = found([record, rna(50)], predictor, model, structure_of=lambda r: np.ones(101) if r is record else None)
+    (plain,) = found([record], predictor)
+    known = found([record, rna(50)], predictor, structure_of=lambda r: np.ones(101) if r is record else None)
     assert not np.allclose(known[0].probabilities_WP, plain.probabilities_WP)
-    (without,) = found([rna(50)], predictor, model)
+    (without,) = found([rna(50)], predictor)
     assert np.allclose(known[1].probabilities_WP, without.probabilities_WP, atol=1e-6)
     with pytest.raises(InputError, match="3 values of structure"):
-        found([record], predictor, model, structure_of=lambda r: np.ones(3))
+        found([record], predictor, structure_of=lambda r: np.ones(3))
     rejected: list[InputError] = []
-    assert not found([record], predictor, model, structure_of=lambda r: np.ones(3), reject=rejected.append)
+    assert not found([record], predictor, structure_of=lambda r: np.ones(3), reject=rejected.append)
     assert len(rejected) == 1
 
 
@@ -109,6 +109,7 @@ def test_structure_comes_from_scores_or_maps(model: Model, tmp_path: Path) -> No
     stored = structure_source(str(tmp_path / "p.h5"), model)
     assert stored(record) is not None and stored(record)[[0, 5]].tolist() == [0.25, 1.0]  # type: ignore[index]
     assert stored(rna(30)) is None
+    assert list(stored.checked([record, rna(30)])) == [record, rna(30)]
     assert stored.without == {rna(30).id} and stored.unused() == []
 
 
@@ -116,16 +117,17 @@ def test_a_source_says_what_it_has_and_no_record_asked_for(model: Model, tmp_pat
     scores = tmp_path / "icshape.txt"
     scores.write_text(">x\n1 0.2\n>y\n1 0.3\n")
     source = structure_source(str(scores), model)
-    assert source(SequenceRecord("z", "ACGU")) is None and source(SequenceRecord("y", "ACGU")) is not None
+    records = [SequenceRecord("z", "ACGU"), SequenceRecord("y", "ACGU")]
+    assert [source(record) is None for record in source.checked(records)] == [True, False]
     assert source.without == {"z"} and source.unused() == ["x"] and source.name == str(scores)
 
 
 def test_structure_of_an_rna_that_does_not_fit_into_memory_is_refused(model: Model) -> None:
     pytest.importorskip("RNA")
     source = structure_source("thermo", model, max_bytes=700_000_000)
-    assert source(rna(100)) is not None
-    with pytest.raises(InputError, match="takes about 0.8 GB and the limit is 0.7 GB"):
-        source(rna(1200))
+    refused: list[InputError] = []
+    assert list(source.checked([rna(1200), rna(100)], refused.append)) == [rna(100)]
+    assert "takes about 0.8 GB and the limit is 0.7 GB" in str(refused[0])
 
 
 def test_computed_structure_knows_a_hairpin(model: Model) -> None:
@@ -134,13 +136,13 @@ def test_computed_structure_knows_a_hairpin(model: Model) -> None:
     assert unpaired is not None and unpaired[6:10].min() > 0.9 and unpaired[[1, 2, 3]].max() < 0.1
 
 
-def test_saliency_is_what_substitutions_do(predictor: BindingPredictor, model: Model) -> None:
+def test_saliency_is_what_substitutions_do(predictor: BindingPredictor) -> None:
     record = SequenceRecord("s", rna(20).sequence[:10] + "N" + rna(20).sequence[11:])
-    result = saliency(record, predictor, model, batch_tokens=300)
+    result = saliency(record, predictor)
     assert result.effects_PL4.shape == (3, 20, 4)
     assert np.isnan(result.effects_PL4[:, 10]).all() and (result.importance_PL[:, 10] == 0).all()
     mutant = record.sequence[:3] + ("A" if record.sequence[3] != "A" else "C") + record.sequence[4:]
-    (before,), (after,) = (found([SequenceRecord("m", text)], predictor, model) for text in (record.sequence, mutant))
+    (before,), (after,) = (found([SequenceRecord("m", text)], predictor) for text in (record.sequence, mutant))
 
     def odds(one: Binding) -> np.ndarray:
         return np.log(one.probabilities_P / (1 - one.probabilities_P))
@@ -153,6 +155,6 @@ def test_saliency_is_what_substitutions_do(predictor: BindingPredictor, model: M
     assert np.allclose(result.importance_PL[:, 3], -result.effects_PL4[:, 3, others].mean(axis=1))
 
 
-def test_saliency_covers_long_rnas(predictor: BindingPredictor, model: Model) -> None:
-    result = saliency(rna(130), predictor, model, step=101, batch_tokens=4096)
+def test_saliency_covers_long_rnas(predictor: BindingPredictor) -> None:
+    result = saliency(rna(130), predictor, step=101)
     assert result.importance_PL.shape == (3, 130) and not np.isnan(result.effects_PL4).any()
