@@ -23,9 +23,8 @@ from rnafm_cli.encoder.runtime import Runtime
 from rnafm_cli.errors import InputError, Reject, UsageError, raise_rejected
 from rnafm_cli.io.embeddings import EmbeddingWriter, Provenance, read_embeddings, read_provenance, sequence_hash
 from rnafm_cli.io.streams import input_name, open_text
+from rnafm_cli.io.tables import cells_of, column_names
 from rnafm_cli.rna.records import SequenceRecord
-
-_ID_NAMES = {"id", "name", "seq_id", "sequence_id"}
 
 
 def header_attributes(description: str) -> dict[str, str]:
@@ -35,7 +34,7 @@ def header_attributes(description: str) -> dict[str, str]:
 
 
 def read_label_table(path: str | Path, *, key: str) -> dict[str, dict[str, str]]:
-    """Attributes by record id from a TSV.
+    """Attributes by record id from a table, TSV or CSV.
 
     With a header line that starts with ``id``, each further column is an attribute; without one, the second of two
     columns is the attribute ``key``. Empty cells are unknown.
@@ -44,23 +43,21 @@ def read_label_table(path: str | Path, *, key: str) -> dict[str, dict[str, str]]
         InputError: naming the line, for rows of another width and ids that come twice with different values.
     """
     result: dict[str, dict[str, str]] = {}
-    columns: list[str] | None = None
+    columns: list[str] = []
     with open_text(path) as handle:
-        for number, line in enumerate(handle, start=1):
-            if not line.strip() or (line.startswith("#") and columns is None):
-                continue
-            cells = line.rstrip("\r\n").split("\t")
-            if columns is None:
-                headed = cells[0].lower() in _ID_NAMES and len(cells) > 1
+        for number, cells in cells_of(handle):
+            if not columns:
+                headed = column_names(cells)[0] == "id" and len(cells) > 1
                 columns = cells[1:] if headed else [key]
                 if headed:
                     continue
             if len(cells) != len(columns) + 1:
                 raise InputError(
                     f"{input_name(path)}:{number}: {len(cells)} columns, expected {len(columns) + 1}",
-                    hint="a table of labels has tabs between the id and its labels; a header line starts with id",
+                    hint="a table of labels has tabs or commas between the id and its labels; a header line starts "
+                    "with id",
                 )
-            values = {name: cell.strip() for name, cell in zip(columns, cells[1:], strict=True) if cell.strip()}
+            values = {name: cell for name, cell in zip(columns, cells[1:], strict=True) if cell}
             if result.setdefault(cells[0], values) != values:
                 raise InputError(f"{input_name(path)}:{number}: the id '{cells[0]}' has two different labels")
     if not result:
@@ -69,14 +66,14 @@ def read_label_table(path: str | Path, *, key: str) -> dict[str, dict[str, str]]
 
 
 def read_times(path: str | Path) -> Mapping[str, float]:
-    """A number for each label, from the first two columns of a TSV (a header line may stand above).
+    """A number for each label, from the first two columns of a table (a header line may stand above).
 
     Raises:
         InputError: for a second column that is no number.
     """
     result: dict[str, float] = {}
     with open_text(path) as handle:
-        rows = [line.rstrip("\r\n").split("\t") for line in handle if line.strip() and not line.startswith("#")]
+        rows = [cells for _, cells in cells_of(handle) if not cells[0].startswith("#")]
     for number, cells in enumerate(rows, start=1):
         try:
             result[cells[0]] = float(cells[1])

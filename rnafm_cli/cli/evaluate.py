@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated, TypedDict
 import typer
 
 from rnafm_cli.cli import console, evaluate_function, evaluate_tertiary, options
+from rnafm_cli.cli.options import OnErrorChoice, Rejections
 from rnafm_cli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from rnafm_cli.rna.calibration import Calibration
-    from rnafm_cli.structure.fold_report import Comparison
+    from rnafm_cli.structure.fold_report import Comparison, Match
 
 
 EPILOG = "Example: rnafm evaluate encoder --model rnafm-mini --corpus corpus --atlas atlas_labelled.fa.gz"
@@ -107,6 +108,11 @@ class MissingChoice(StrEnum):
     skip = "skip"
 
 
+class MatchChoice(StrEnum):
+    id = "id"
+    file = "file"
+
+
 class PictureChoice(StrEnum):
     svg = "svg"
     png = "png"
@@ -154,6 +160,16 @@ def fold(
     allow_extra: Annotated[
         bool, typer.Option("--allow-extra", help="Ignore predictions of RNAs that are not in TRUTH.")
     ] = False,
+    match: Annotated[
+        MatchChoice | None,
+        typer.Option(
+            "--match",
+            help="Match RNAs by their ids or by the names of their files.",
+            show_default="id; for folders file where ids come in several files, or meet nowhere",
+        ),
+    ] = None,
+    first: Annotated[bool, typer.Option("--first", help="Of several structures with one id, take the first.")] = False,
+    on_error: options.OnError = OnErrorChoice.fail,
     resamples: Annotated[int, typer.Option(min=100, metavar="N", help="Bootstrap resamples of RNAs.")] = 2000,
     confidence: Annotated[float, typer.Option(min=0.5, max=0.999, metavar="P", help="Width of the intervals.")] = 0.95,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the resamples.")] = 0,
@@ -169,7 +185,10 @@ def fold(
     from rnafm_cli.io.streams import open_output
     from rnafm_cli.structure.fold_report import report_folds, write_records, write_report
 
-    comparison = _compare(truth, [(prediction, name), (against, against_name)], missing, allow_extra)
+    rejections = Rejections(on_error)
+    comparison = _compare(
+        truth, [(prediction, name), (against, against_name)], missing, allow_extra, match, first, rejections
+    )
     if by_family and not any(record.family for record in comparison.truth):
         raise InputError(f"{truth}: names no families", hint="only the TSV format has them, in the column 'family'")
     settings: Settings = {"seed": seed, "resamples": resamples, "confidence": confidence}
@@ -182,27 +201,42 @@ def fold(
         _draw(comparison, calibration, plot, f".{plot_format.value}", seed)
     with open_output(output) as sink:
         write_report(sink, report, format=report_format.value, calibration=calibration)
+    rejections.finish()
 
 
 def _compare(
-    truth: Path, predictions: list[tuple[Path | None, str | None]], missing: MissingChoice, allow_extra: bool
+    truth: Path,
+    predictions: list[tuple[Path | None, str | None]],
+    missing: MissingChoice,
+    allow_extra: bool,
+    match: MatchChoice | None,
+    first: bool,
+    rejections: Rejections,
 ) -> Comparison:
     """Read and match the structures, and say what had no counterpart."""
     from rnafm_cli.io.structures import read_structures
-    from rnafm_cli.structure.fold_report import compare, index_by_id
+    from rnafm_cli.structure.fold_report import compare, index_records, match_of
 
     paths = [(path, name) for path, name in predictions if path is not None]
     if [truth, *(path for path, _ in paths)].count(Path("-")) > 1:
         raise UsageError("only one of the inputs can be standard input")
-    true = index_by_id(read_structures(truth))
-    found = {}
+    reject = rejections.reject if rejections.skips else None
+    known = list(read_structures(truth, reject=reject))
+    read = {}
     for path, name in paths:
         label = name or ("stdin" if str(path) == "-" else path.name.removesuffix(".gz").rsplit(".", 1)[0])
-        if label in found:
+        if label in read:
             raise UsageError(
                 f"both predictors are called '{label}'", hint="tell them apart by --name and --against-name"
             )
-        found[label] = index_by_id(read_structures(path))
+        read[label] = list(read_structures(path, reject=reject))
+    by: Match = "file" if match is MatchChoice.file else "id"
+    if match is None and all(path.is_dir() for path in (truth, *(path for path, _ in paths))):
+        by = match_of([known, *read.values()])
+        if by == "file":
+            console.info("ids come in several files or meet nowhere: matched by the names of files")
+    true = index_records(known, match=by, first=first)
+    found = {label: index_records(records, match=by, first=first) for label, records in read.items()}
     comparison = compare(true, found, missing=missing.value, allow_extra=allow_extra)
     for label, ids in comparison.missing.items():
         if ids:

@@ -123,6 +123,7 @@ def rbp(
             source = structure_source(structure, loaded, warn=console.warn)
         elif structure:
             console.warn(f"{name} was trained without structure and scores without")
+        _warn_of_training_rows(name, "rbp", measured, weights_dir)
         scores[name] = {}
         for rows in measured:
             console.debug(f"{name}: {rows.name}, {len(rows)} rows")
@@ -209,6 +210,7 @@ def mrl(
         scores[found.name] = {rows.name: found.of("", rows.ids, table=rows.name) for rows in measured}
     for name in _heads(model, against, predictions):
         loaded = _loaded(name, weights_dir, device, precision, threads)
+        _warn_of_training_rows(name, "mrl", measured, weights_dir)
         scores[name] = {
             rows.name: ribosome_loads(loaded, rows, assay=assay, batch_tokens=batch_tokens) for rows in measured
         }
@@ -247,7 +249,10 @@ def _rows(
     for rows in sets:
         part = rows if split == "all" else rows.part(split)
         if not len(part):
-            raise InputError(f"{rows.name}: has no rows of the split '{split}'", hint="--split all takes all rows")
+            raise InputError(
+                f"{rows.name}: has no rows of the split '{split}'",
+                hint="--split all takes all rows; those that a run of finetune held out are in its folder 'rows'",
+            )
         if limit and len(part) > limit:
             part = part.take(np.sort(np.random.default_rng(seed).permutation(len(part))[:limit]))
         measured.append(part)
@@ -276,6 +281,26 @@ def _loaded(
     from rnafm_cli.model import load_model
 
     return load_model(name, weights_dir=weights_dir, device=device.value, precision=precision.value, threads=threads)
+
+
+def _warn_of_training_rows(name: str, task: str, measured: list[LabelledRows], weights_dir: Path | None) -> None:
+    """Tell how many rows the head was trained on, as far as its run's folder or the tables say."""
+    from rnafm_cli.function.rows import ROWS
+    from rnafm_cli.training.labelled_rows import read_labelled
+    from rnafm_cli.weights.store import find
+
+    column = "label" if task == "rbp" else "mrl"
+    folder = find(name, component=task, weights_dir=weights_dir).parent / ROWS
+    for rows in measured:
+        kept = folder / f"{rows.name}.tsv.gz"
+        if kept.exists():
+            learnt = set(read_labelled(kept, column).part("train").sequences)
+            count = sum(sequence in learnt for sequence in rows.sequences)
+        else:
+            count = int((rows.splits == "train").sum())
+        if count:
+            held = f"; {kept} has those held out, which --split dev measures on" if kept.exists() else ""
+            console.warn(f"{rows.name}: {name} was trained on {count} of these {len(rows)} rows{held}")
 
 
 def _draw(folder: Path, scores: Scores, measured: list[LabelledRows]) -> None:

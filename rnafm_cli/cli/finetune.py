@@ -56,6 +56,10 @@ Overrides = Annotated[
 MaxMinutes = Annotated[
     float | None, typer.Option(min=0, metavar="M", help="Save and stop after this time; the same command goes on.")
 ]
+OnBadStructure = Annotated[
+    OnErrorChoice,
+    typer.Option("--on-error", help="A structure that cannot be used stops the run, or is left out with a warning."),
+]
 ModelName = Annotated[
     str | None,
     typer.Option("--name", help="Name of the model in its card.", show_default="that of the task"),
@@ -138,6 +142,11 @@ def _stopped(outcome: Outcome | TertiaryOutcome, folder: Path, where: str = "") 
         raise typer.Exit(128 + outcome.signal)
 
 
+def _tell_left_out(rejections: Rejections) -> None:
+    if count := rejections.skipped:
+        console.warn(f"{count} structure{'s' if count > 1 else ''} or chains left out")
+
+
 CONTACT_EPILOG = "Example: rnafm finetune contact --pdb structures/ -o runs/contact --recipe configs/contact-mini.toml"
 DISTANCE_EPILOG = "Example: rnafm finetune distance --chains mine.h5 -o runs/distance --init-from rnafm-mini"
 
@@ -218,7 +227,7 @@ def chains(
     overrides: Overrides = None,
     max_minutes: MaxMinutes = None,
     name: ModelName = None,
-    on_error: options.OnError = OnErrorChoice.fail,
+    on_error: OnBadStructure = OnErrorChoice.fail,
     threads: options.Threads = None,
     weights_dir: options.WeightsDir = None,
     quiet: options.Quiet = False,
@@ -256,8 +265,7 @@ def chains(
         reject=rejections.reject,
         progress=_progress,
     )
-    if skipped := rejections.skipped:
-        console.warn(f"{skipped} structure{'s' if skipped > 1 else ''} or chains left out")
+    _tell_left_out(rejections)
     if not outcome.finished:
         _stopped(outcome, output)
     elif outcome.head is not None:
@@ -294,7 +302,7 @@ app.command("mrl", help=MRL_HELP, epilog=MRL_EPILOG)(tables)
 def fold(
     train: Annotated[
         list[Path],
-        typer.Argument(metavar="STRUCTURES...", help="Known structures: TSV, dot-bracket, CT, BPSEQ, folders."),
+        typer.Argument(metavar="STRUCTURES...", help="Known structures in any format, files or folders."),
     ],
     output: RunFolder,
     recipe: RecipeFile = None,
@@ -328,6 +336,7 @@ def fold(
     overrides: Overrides = None,
     max_minutes: MaxMinutes = None,
     name: ModelName = None,
+    on_error: OnBadStructure = OnErrorChoice.fail,
     device: options.Device = options.DeviceChoice.auto,
     threads: options.Threads = None,
     weights_dir: options.WeightsDir = None,
@@ -365,4 +374,9 @@ def fold(
         threads=threads,
         device=str(Runtime.create(device.value, threads=threads).device),
     )
-    _tell(run_fold(run, report=console.info, progress=_progress), "mean F1")
+    rejections = Rejections(on_error)
+    outcome = run_fold(
+        run, report=console.info, progress=_progress, reject=rejections.reject if rejections.skips else None
+    )
+    _tell_left_out(rejections)
+    _tell(outcome, "mean F1")

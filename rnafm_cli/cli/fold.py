@@ -352,10 +352,8 @@ class _Knowledge:
         """What the files say of a record."""
         from rnafm_cli.structure.evidence import Evidence
 
-        return Evidence(
-            self._lines.of(record) if self._lines else None,
-            self._profiles.of(record) if self._profiles else None,
-        )
+        known = self._lines.of(record) if self._lines else Evidence()
+        return dataclasses.replace(known, reactivities=self._profiles.of(record)) if self._profiles else known
 
     def report(self) -> None:
         """Name what was in the files and not in the input."""

@@ -137,7 +137,8 @@ Convert = Annotated[
     bool,
     typer.Option(
         "--convert",
-        help="Read structures (dot-bracket, CT, BPSEQ, ST, TSV), not sequences, and write or draw them as they are.",
+        help="Read structures, not sequences, and write or draw them as they are: dot-bracket, CT, BPSEQ, ST, "
+        "Stockholm, JSON Lines, TSV and CSV, told apart by content.",
         rich_help_panel=_OUTPUT,
     ),
 ]
@@ -210,7 +211,8 @@ Constraints = Annotated[
         "-C",
         "--constraints",
         metavar="FILE",
-        help="Header, sequence and a line of RNAfold's symbols (. | x < > ( )) for each RNA that has constraints.",
+        help="Header, sequence and a line of RNAfold's symbols (. | x < > ( )) for each RNA that has constraints; or "
+        "one line of symbols for all.",
         show_default=False,
         rich_help_panel=_KNOWLEDGE,
     ),

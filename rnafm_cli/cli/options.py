@@ -198,6 +198,12 @@ class Rejections:
         self.skipped += 1
         console.warn(f"{error.message}; left out")
 
+    def finish(self) -> None:
+        """End the run: exit code 3 if records were left out."""
+        if self.skipped:
+            console.warn(f"{self.skipped} record{'s' if self.skipped > 1 else ''} left out")
+            raise typer.Exit(InputError.exit_code)
+
 
 class Intake(Rejections):
     """The records of one run; counts what is left out, and sets the exit code by it."""
@@ -217,9 +223,3 @@ class Intake(Rejections):
         self.skipped += report.skipped
         for line in report.summary():
             console.info(line)
-
-    def finish(self) -> None:
-        """End the run: exit code 3 if records were left out."""
-        if self.skipped:
-            console.warn(f"{self.skipped} record{'s' if self.skipped > 1 else ''} left out")
-            raise typer.Exit(InputError.exit_code)

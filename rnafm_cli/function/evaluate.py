@@ -5,7 +5,6 @@ Shape suffixes: N rows, K features.
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +22,7 @@ from rnafm_cli.function.metrics import calibration_error, rank, regress
 from rnafm_cli.function.mrl import LoadPredictor, ribosome_load
 from rnafm_cli.function.rbp import BindingPredictor, StructureOf, bind
 from rnafm_cli.io.streams import TextSink, input_name, open_text
-from rnafm_cli.io.tables import TableWriter
+from rnafm_cli.io.tables import TableWriter, table_rows
 from rnafm_cli.rna.bootstrap import Interval
 from rnafm_cli.rna.kmers import words_of
 from rnafm_cli.rna.records import SequenceRecord
@@ -140,18 +139,13 @@ def read_predictions(path: Path, column: str, *, by: str | None = None) -> Predi
     where = input_name(path)
     values: dict[str, dict[str, float]] = {}
     with open_text(path) as lines:
-        table = csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
-        wanted = ["id", column, *([by] if by else [])]
-        for name in wanted:
-            if name not in (table.fieldnames or []):
-                raise InputError(f"{where}: has no column '{name}'", hint=f"columns {', '.join(wanted)} are expected")
-        for number, row in enumerate(table, start=2):
+        for number, row in table_rows(lines, where, ["id", column, *([by] if by else [])]):
             of_output = values.setdefault(row[by] if by else "", {})
             if row["id"] in of_output:
                 raise InputError(f"{where}:{number}: a second prediction for '{row['id']}'")
             try:
                 of_output[row["id"]] = float(row[column])
-            except (TypeError, ValueError) as error:
+            except ValueError as error:
                 raise InputError(f"{where}:{number}: {column} '{row[column]}' is not a number") from error
     return Predictions(where, values)
 

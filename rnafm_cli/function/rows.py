@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnafm_cli.errors import InputError
-from rnafm_cli.training.labelled_rows import LabelledRows, read_sets, split_sets
+from rnafm_cli.training.labelled_rows import LabelledRows, read_sets, split_sets, write_labelled
 from rnafm_cli.training.recipes import BindingData, RowData
 
 
@@ -51,19 +51,40 @@ class BindingRows:
     counts: dict[str, int]
 
 
-def assemble_binding(paths: Sequence[Path], data: BindingData, *, window: int, report: Report) -> BindingRows:
-    """Read the sets, split them and join their training rows; longer rows keep their middle.
+ROWS = "rows"
+"""Folder of a run with its rows, a table for each set: what was trained on and what was held out, by ``split``."""
 
-    Raises:
-        InputError: for a set without bound or unbound rows in either part.
-    """
+
+def _split(
+    paths: Sequence[Path], column: str, data: RowData, run: Path | None, report: Report
+) -> tuple[list[LabelledRows], list[LabelledRows], dict[str, int]]:
+    """Training and development part of each set, kept in the folder of the run, and how many rows were left out."""
     train, dev, counts = split_sets(
-        read_sets(paths, "label", binary=True),
+        read_sets(paths, column, binary=column == "label"),
         dev_share=data.dev_share,
         filter_leaks=data.filter_leaks,
         seed=data.seed,
         report=report,
     )
+    if run is not None:
+        (run / ROWS).mkdir(parents=True, exist_ok=True)
+        for parts in zip(train, dev, strict=True):
+            write_labelled(run / ROWS / f"{parts[0].name}.tsv.gz", parts, column)
+    return train, dev, counts
+
+
+def assemble_binding(
+    paths: Sequence[Path], data: BindingData, *, window: int, report: Report, run: Path | None = None
+) -> BindingRows:
+    """Read the sets, split them and join their training rows; longer rows keep their middle.
+
+    Args:
+        run: folder that gets the rows by split.
+
+    Raises:
+        InputError: for a set without bound or unbound rows in either part.
+    """
+    train, dev, counts = _split(paths, "label", data, run, report)
     for part, name in ((train, "training"), (dev, "development")):
         for rows in part:
             if len(set(rows.values.tolist())) < 2:
@@ -122,19 +143,18 @@ class LoadRows:
     counts: dict[str, int]
 
 
-def assemble_loads(paths: Sequence[Path], data: RowData, *, length: int, report: Callable[[str], None]) -> LoadRows:
+def assemble_loads(
+    paths: Sequence[Path], data: RowData, *, length: int, report: Report, run: Path | None = None
+) -> LoadRows:
     """Read the assays (column ``mrl``), split them and join their training rows; of longer UTRs the 3' end counts.
+
+    Args:
+        run: folder that gets the rows by split.
 
     Raises:
         InputError: for an assay whose training or development labels do not vary.
     """
-    train, dev, counts = split_sets(
-        read_sets(paths, "mrl", binary=False),
-        dev_share=data.dev_share,
-        filter_leaks=data.filter_leaks,
-        seed=data.seed,
-        report=report,
-    )
+    train, dev, counts = _split(paths, "mrl", data, run, report)
     counts["cut to their 3' end"] = sum(len(s) > length for rows in (*train, *dev) for s in rows.sequences)
     report("rows: " + ", ".join(f"{name} {count}" for name, count in counts.items() if count))
     for rows in (*train, *dev):

@@ -81,7 +81,8 @@ def run_binding(files: FunctionFiles, recipe: BindingRecipe, *, report: Report) 
             "data.structured needs ViennaRNA's Python package", hint="pip install ViennaRNA, or set it to 0"
         )
     preparation = _Preparation(files, bf16=recipe.run.bf16, frozen=recipe.run.encoder == "frozen", report=report)
-    rows = assemble_binding(files.sets, recipe.data, window=BindingConfig(proteins=()).window, report=report)
+    window = BindingConfig(proteins=()).window
+    rows = assemble_binding(files.sets, recipe.data, window=window, report=report, run=files.output)
     dev = measured_rows(rows.dev, recipe.run.score_rows)
     start = preparation.start("rbp", recipe.head.reduced)
     reduction = preparation.reduction(recipe.head.reduced, rows.sequences, recipe.data.seed, start)
@@ -116,7 +117,7 @@ def run_load(files: FunctionFiles, recipe: LoadRecipe, *, report: Report) -> Out
     """
     preparation = _Preparation(files, bf16=recipe.run.bf16, frozen=recipe.run.encoder == "frozen", report=report)
     length = LoadConfig(assays=(), means=(), deviations=()).length
-    rows = assemble_loads(files.sets, recipe.data, length=length, report=report)
+    rows = assemble_loads(files.sets, recipe.data, length=length, report=report, run=files.output)
     start = preparation.start("mrl", recipe.head.reduced)
     reduction = preparation.reduction(recipe.head.reduced, rows.sequences, recipe.data.seed, start)
     cache, whole = None, True

@@ -1,7 +1,10 @@
-"""FASTA in and out: streaming, cleaned to upper-case RNA, every complaint with file, line and record."""
+"""Sequences in and out: FASTA, or a table with a column of sequences; cleaned to upper-case RNA, every complaint with
+file, line and record.
+"""
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,6 +13,7 @@ from typing import Literal, Protocol
 
 from rnafm_cli.errors import InputError, Reject, raise_rejected
 from rnafm_cli.io.streams import STDIO, input_name, open_text
+from rnafm_cli.io.tables import cells_of, column_names, table_rows
 from rnafm_cli.rna.alphabet import IUPAC_LETTERS
 from rnafm_cli.rna.records import SequenceRecord
 
@@ -75,7 +79,8 @@ def read_fasta(
     """Yield the records of FASTA inputs one by one, as upper-case RNA with the IUPAC letters kept.
 
     T becomes U, lower case upper case; white space goes silently, gaps (``-`` and ``.``) with one
-    warning. Files may be compressed; ``-`` (or no path) is stdin. Memory holds one record.
+    warning. Files may be compressed; ``-`` (or no path) is stdin. Memory holds one record. A table (TSV or CSV) with a
+    column ``sequence`` is read as well; ids are in a column ``id``, or ``seq1``, ``seq2``, ...
 
     Args:
         paths: one input or several, read in turn; all are looked at before the first is read.
@@ -167,6 +172,8 @@ class _RawRecord:
     line: int
     header: str
     lines: list[str]
+    below: int = 1
+    """Lines from the header to the sequence."""
 
     @property
     def name(self) -> str:
@@ -193,10 +200,13 @@ def _raw_records(source: str | Path) -> Iterator[_RawRecord]:
     with open_text(source) as handle:
         try:
             first = handle.readline(_FIRST_LINE)
-            while first and not first.strip() or first.startswith(";"):
+            while first and not first.strip() or first.startswith((";", "#")):
                 number += first.endswith("\n")
                 first = handle.readline(_FIRST_LINE)
             if not first:
+                return
+            if not first.startswith(">") and "sequence" in column_names(next(cells_of([first]), (0, []))[1]):
+                yield from _table_records(itertools.chain([first], handle), name, number)
                 return
             _check_header(first, name, number + 1)
             while not first.endswith("\n") and (more := handle.readline(_FIRST_LINE)):
@@ -217,6 +227,12 @@ def _raw_records(source: str | Path) -> Iterator[_RawRecord]:
     yield _RawRecord(name, start, header, lines)
 
 
+def _table_records(lines: Iterable[str], name: str, above: int) -> Iterator[_RawRecord]:
+    """The rows of a table, of which ``above`` lines came before."""
+    for count, (number, row) in enumerate(table_rows(lines, name, ("sequence",)), start=1):
+        yield _RawRecord(name, above + number, row.get("id") or f"seq{count}", [row["sequence"]], below=0)
+
+
 def _check_header(line: str, name: str, number: int) -> None:
     if line.startswith(">"):
         return
@@ -228,7 +244,7 @@ def _check_header(line: str, name: str, number: int) -> None:
     if set(line) <= _ALLOWED:
         hint = "put a line such as '>name' above each sequence"
         raise InputError(f"{where}: a sequence without a FASTA header", hint=hint)
-    raise InputError(f"{where}: is not FASTA", hint="the first line of FASTA starts with '>'")
+    raise InputError(f"{where}: is not FASTA", hint="FASTA starts with '>', a table names a column 'sequence'")
 
 
 def _is_junk(text: str) -> bool:
@@ -277,7 +293,7 @@ def _foreign_letter(raw: _RawRecord) -> InputError:
         if letter not in _ALLOWED
     )
     text = "".join(raw.lines)
-    place = f"{raw.source}:{raw.line + 1 + row}: " if raw.source else ""
+    place = f"{raw.source}:{raw.line + raw.below + row}: " if raw.source else ""
     where = f"{place}record '{raw.name}', column {column + 1}"
     if _is_junk(letter):
         return InputError(f"{where}: binary data in a sequence")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from string import ascii_lowercase, ascii_uppercase
@@ -12,7 +12,7 @@ from rnafm_cli.io.streams import input_name, open_text
 from rnafm_cli.rna.pairs import Pairs
 from rnafm_cli.rna.pseudoknots import from_dot_bracket, layers
 
-__all__ = ["Alignment", "format_stockholm", "read_stockholm", "wuss", "wuss_pairs"]
+__all__ = ["Alignment", "format_stockholm", "read_alignments", "read_stockholm", "wuss", "wuss_pairs"]
 
 GAPS = "-._~"
 _MEND = "mend it, or go on without it by --on-error skip"
@@ -92,37 +92,42 @@ def format_stockholm(alignment: Alignment) -> str:
 
 
 def read_stockholm(source: str | Path, reject: Reject = raise_rejected) -> Iterator[Alignment]:
-    """Alignments of a Stockholm file (plain or compressed, ``-`` is stdin), in blocks or one line a row.
+    """Alignments of a Stockholm file (plain or compressed, ``-`` is stdin), as :func:`read_alignments` reads them."""
+    with open_text(source) as handle:
+        yield from read_alignments(handle, input_name(source), reject)
+
+
+def read_alignments(lines: Iterable[str], name: str, reject: Reject = raise_rejected) -> Iterator[Alignment]:
+    """Alignments of a Stockholm text, in blocks or one line a row.
 
     Args:
         reject: called with the error of an alignment that cannot be used; the next one is read.
 
     Raises:
-        InputError: for a file that holds no alignment at all, and what ``reject`` raises.
+        InputError: for a text that holds no alignment at all, and what ``reject`` raises.
     """
-    name, found = input_name(source), 0
-    with open_text(source) as handle:
-        draft: _Draft | None = None
-        for number, raw in enumerate(handle, start=1):
-            line = raw.rstrip()
-            if draft is None and line:
-                if not line.startswith("# STOCKHOLM") and not line.startswith("#=G") and found == 0:
-                    raise InputError(
-                        f"{name}:{number}: {_what(line)}, not a Stockholm alignment",
-                        hint="the first line of such a file is '# STOCKHOLM 1.0'",
-                    )
-                draft = _Draft(name, number)
-            if draft is None:
-                continue
-            if line == "//":
-                found += 1
-                yield from draft.finish(reject)
-                draft = None
-            else:
-                draft.add(line, number)
-        if draft is not None:
+    draft: _Draft | None = None
+    found = 0
+    for number, raw in enumerate(lines, start=1):
+        line = raw.rstrip()
+        if draft is None and line:
+            if not line.startswith(("# STOCKHOLM", "#=G")) and found == 0:
+                raise InputError(
+                    f"{name}:{number}: {_what(line)}, not a Stockholm alignment",
+                    hint="the first line of such a file is '# STOCKHOLM 1.0'",
+                )
+            draft = _Draft(name, number)
+        if draft is None:
+            continue
+        if line == "//":
             found += 1
-            reject(InputError(f"{draft.where}: ends without '//'", hint="the file may be cut short; get it again"))
+            yield from draft.finish(reject)
+            draft = None
+        else:
+            draft.add(line, number)
+    if draft is not None:
+        found += 1
+        reject(InputError(f"{draft.where}: ends without '//'", hint="the file may be cut short; get it again"))
     if not found:
         raise InputError(f"{name}: holds no alignment", hint="give a Stockholm file, as Rfam's Rfam.seed.gz")
 

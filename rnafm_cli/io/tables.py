@@ -1,7 +1,9 @@
-"""Tables row by row, and a command's table of results: TSV with a header line, JSON Lines or HDF5."""
+"""Tables: those of others read by the names of their columns, and a command's results as TSV, JSON Lines or HDF5."""
 
 from __future__ import annotations
 
+import csv
+import itertools
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,13 +13,90 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from rnafm_cli.errors import UsageError
+from rnafm_cli.errors import InputError, Reject, UsageError, raise_rejected
 from rnafm_cli.io.journal import NewHdf5
 from rnafm_cli.io.names import HDF5_SUFFIXES, refuse_suffix
 from rnafm_cli.io.provenance import Provenance, stamped
 from rnafm_cli.io.streams import STDIO, open_output
 
-__all__ = ["OutputFormat", "RowSink", "TableFormat", "TableWriter", "output_format", "table_output"]
+__all__ = [
+    "OutputFormat",
+    "RowSink",
+    "TableFormat",
+    "TableWriter",
+    "cells_of",
+    "column_names",
+    "output_format",
+    "table_output",
+    "table_rows",
+]
+
+
+_SAME = {
+    "name": "id",
+    "seq_id": "id",
+    "sequence_id": "id",
+    "seq": "sequence",
+    "utr": "sequence",
+    "pairs": "structure",
+    "dotbracket": "structure",
+    "dot_bracket": "structure",
+    "rl": "mrl",
+}
+"""What columns are called elsewhere, by what they are called here."""
+# A genome in one cell is no reason to stop.
+csv.field_size_limit(1 << 30)
+
+
+def cells_of(lines: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
+    """Number (from 1) and cells of the rows of a text, blank ones and comments (``#``) above the first left out.
+
+    The first row tells what divides cells: a tab if it has one, else a comma or semicolon, as spreadsheets write them.
+    """
+    numbered = enumerate(lines, start=1)
+    number, first = next(((k, line) for k, line in numbered if line.strip() and line[0] != "#"), (0, ""))
+    if not first:
+        return
+    dividers = ["\t", *sorted(",;", key=first.count, reverse=True)]
+    divider = next((one for one in dividers if one in first), "\t")
+    text = itertools.chain([first], (line for _, line in numbered))
+    if divider == "\t":
+        table = csv.reader(text, delimiter=divider, quoting=csv.QUOTE_NONE)
+    else:
+        table = csv.reader(text, delimiter=divider, skipinitialspace=True)
+    for cells in table:
+        if any(cells):
+            yield number + table.line_num - 1, [cell.strip() for cell in cells]
+
+
+def column_names(cells: Sequence[str]) -> list[str]:
+    """The columns of a header as they are called here: ``seq`` and ``utr`` are ``sequence``, ``rl`` is ``mrl``."""
+    plain = [cell.lower() for cell in cells]
+    return [_SAME[name] if name in _SAME and _SAME[name] not in plain else name for name in plain]
+
+
+def table_rows(
+    lines: Iterable[str], source: str, needed: Sequence[str], reject: Reject = raise_rejected
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """Line number and cells by column (see :func:`column_names`) of each row of a table with a header line.
+
+    Args:
+        reject: called with the error of a row that has more or fewer cells; when it returns, the row is left out.
+
+    Raises:
+        InputError: for a missing column.
+    """
+    rows = cells_of(lines)
+    columns = column_names(next(rows, (0, []))[1])
+    if missing := [name for name in needed if name not in columns]:
+        raise InputError(
+            f"{source}: has no column '{missing[0]}'", hint=f"a header line names the columns: {', '.join(needed)}"
+        )
+    for number, cells in rows:
+        if len(cells) != len(columns):
+            reject(InputError(f"{source}:{number}: {len(cells)} cells under {len(columns)} columns"))
+            continue
+        yield number, dict(zip(columns, cells, strict=True))
 
 
 TableFormat = Literal["tsv", "jsonl"]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rnafm_cli.errors import InputError
 from rnafm_cli.io.names import file_stem, source_stem
 from rnafm_cli.io.streams import STDIO, input_name, open_text
-from rnafm_cli.io.structures import rna_letters
+from rnafm_cli.io.structure_readers import rna_letters
 from rnafm_cli.rna.constraints import Constraints, parse_constraints
 from rnafm_cli.rna.decode import DecodeOptions
 from rnafm_cli.rna.pairs import are_canonical
@@ -37,10 +37,12 @@ class Evidence:
     Args:
         constraint: L of RNAfold's symbols, see :func:`rnafm_cli.rna.constraints.parse_constraints`.
         reactivities: (L,) SHAPE reactivities, NaN where there is none.
+        place: file and line of the constraint, for messages.
     """
 
     constraint: str | None = None
     reactivities: NDArray[np.float64] | None = None
+    place: str = ""
 
     def __bool__(self) -> bool:
         return self.constraint is not None or self.reactivities is not None
@@ -75,7 +77,8 @@ class Evidence:
             if constraints := self.constraints:
                 constraints.check(length, min_loop=options.least_loop, max_layers=options.most_layers)
         except InputError as error:
-            raise InputError(f"{record.where}: {error.message}", hint=error.hint) from error
+            where = f"{self.place}: constraint of record '{record.id}'" if self.place else record.where
+            raise InputError(f"{where}: {error.message}", hint=error.hint) from error
         if self.reactivities is not None and len(self.reactivities) != length:
             raise InputError(f"{record.where}: {len(self.reactivities)} reactivities for {length} bases")
 
@@ -89,6 +92,7 @@ def no_evidence(record: SequenceRecord) -> Evidence:
 
 
 _SYMBOLS = frozenset(".|x<>()[]{}")
+_NO_GAPS = str.maketrans("", "", "-.~_")
 _COMMENT_MARKS = ("#", ";")
 
 
@@ -111,11 +115,14 @@ class _Draft:
 
     def takes(self, word: str) -> bool:
         """Whether a word continues the constraint."""
-        return bool(self.letters) and len(self.constraint) < len(self.sequence) and set(word) <= _SYMBOLS
+        wanted = len(self.constraint) < len(self.sequence) if self.letters else self.name is None
+        return wanted and set(word) <= _SYMBOLS
 
 
 class ConstraintLines:
     """The constraints of a run's records, by id; a record without a header is the only one of the run.
+
+    A line of symbols alone holds for every record, as in ``RNAfold --batch -C``.
 
     Raises:
         InputError: for an unreadable file, a record without a constraint, or two of one id.
@@ -135,8 +142,8 @@ class ConstraintLines:
         if not self._drafts:
             raise InputError(f"{self.name}: holds no constraints", hint="expected: header, sequence, constraint line")
 
-    def of(self, record: SequenceRecord) -> str | None:
-        """A record's constraint, one symbol a base; None for a record without one.
+    def of(self, record: SequenceRecord) -> Evidence:
+        """A record's constraint, if it has one.
 
         Raises:
             InputError: when the constraint stands under another sequence, or names no record and there are several.
@@ -145,7 +152,9 @@ class ConstraintLines:
         if draft is None:
             draft = self._drafts.get(None)
             if draft is None:
-                return None
+                return Evidence()
+            if not draft.letters:
+                return Evidence(draft.constraint, place=f"{self.name}:{draft.line}")
             if self._owner is not None and self._owner != record:
                 raise InputError(
                     f"{self.name}:{draft.line}: a constraint without a header, and more than one record",
@@ -155,7 +164,7 @@ class ConstraintLines:
         self._used.add(draft.name)
         if _acgun(rna_letters(draft.sequence)) != _acgun(record.sequence):
             raise InputError(f"{self.name}:{draft.line}: the sequence is not that of record '{record.id}'")
-        return draft.constraint
+        return Evidence(draft.constraint, place=f"{self.name}:{draft.line}")
 
     def unused(self) -> list[str]:
         """Ids in the file that no record has asked for."""
@@ -174,6 +183,8 @@ def read_constraints(lines: Iterable[str], source: str) -> Iterator[_Draft]:
             continue
         # A number after the constraint is an energy or a score.
         word = text.split()[0]
+        if draft is None and set(word) <= _SYMBOLS and word != ">":
+            draft = _Draft(None, number)
         if draft is not None and draft.takes(word):
             draft.symbols.append(word)
         elif text.startswith(">"):
@@ -188,6 +199,11 @@ def read_constraints(lines: Iterable[str], source: str) -> Iterator[_Draft]:
                 draft = _Draft(None, number)
             draft.letters.append("".join(text.split()))
         else:
+            letters = word.translate(_NO_GAPS)
+            if letters.isalpha() and letters != word:
+                raise InputError(
+                    f"{source}:{number}: the sequence is gapped", hint="take its gaps out, and their symbols"
+                )
             foreign = next((symbol for symbol in word if symbol not in _SYMBOLS), word[0])
             raise InputError(
                 f"{source}:{number}: '{foreign}' does not fit here",
@@ -199,6 +215,8 @@ def read_constraints(lines: Iterable[str], source: str) -> Iterator[_Draft]:
 
 def _checked(draft: _Draft, source: str) -> _Draft:
     where = f"{source}:{draft.line}: " + (f"record '{draft.name}'" if draft.name else "record without a header")
+    if not draft.letters and draft.name is None and draft.symbols:
+        return draft
     if not draft.letters:
         raise InputError(f"{where}: has no sequence")
     if not draft.symbols:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import itertools
 import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rnafm_cli.errors import InputError, UsageError
+from rnafm_cli.errors import InputError, Reject, UsageError, raise_rejected
 from rnafm_cli.io.structures import read_structures
 from rnafm_cli.rna.kmers import close_to_any, greedy_clusters, linked_groups
 from rnafm_cli.rna.records import StructureRecord
@@ -66,20 +67,24 @@ class FamilyTable:
         return bool(_NAMED_BY_TYPE.search(name)) or "rRNA;" in kind or "tRNA;" in kind
 
 
-def load_structures(paths: Iterable[Path], *, max_length: int | None = None) -> list[StructureRecord]:
+def load_structures(
+    paths: Iterable[Path], *, max_length: int | None = None, reject: Reject | None = None
+) -> list[StructureRecord]:
     """All records of the files (any structure format), those longer than ``max_length`` left out.
+
+    Args:
+        reject: called with the error of a record that cannot be used; when it returns, the record is left out.
 
     Raises:
         InputError: also for a complex of several strands, from which nobody learns to fold one.
     """
-    records = [
-        record
-        for path in paths
-        for record in read_structures(path)
-        if max_length is None or len(record.sequence) <= max_length
-    ]
-    if joined := next((record for record in records if record.breaks), None):
-        raise InputError(f"{joined.where}: has several strands (&)", hint="leave complexes out: one RNA folds alone")
+    records: list[StructureRecord] = []
+    for record in itertools.chain.from_iterable(read_structures(path, reject=reject) for path in paths):
+        if record.breaks:
+            hint = "leave complexes out: one RNA folds alone"
+            (reject or raise_rejected)(InputError(f"{record.where}: has several strands (&)", hint=hint))
+        elif max_length is None or len(record.sequence) <= max_length:
+            records.append(record)
     return records
 
 
@@ -221,14 +226,23 @@ class FoldData:
         return np.asarray([len(record.sequence) for record in self.train])
 
 
-def new_families(path: Path) -> list[StructureRecord]:
+def new_families(path: Path, reject: Reject | None = None) -> list[StructureRecord]:
     """The records of a file that belong to the project's held-out families."""
     families = shipped_dev_families()
-    return [record for record in load_structures([path]) if record.family in families]
+    return [record for record in load_structures([path], reject=reject) if record.family in families]
 
 
-def assemble(files: FoldFiles, recipe: FoldRecipe, *, report: Callable[[str], None] = lambda line: None) -> FoldData:
+def assemble(
+    files: FoldFiles,
+    recipe: FoldRecipe,
+    *,
+    report: Callable[[str], None] = lambda line: None,
+    reject: Reject | None = None,
+) -> FoldData:
     """Read all files and take out of training what is close to a development record.
+
+    Args:
+        reject: called with the error of a record that cannot be used, see :func:`load_structures`.
 
     Raises:
         UsageError: for two development sets of one name.
@@ -241,12 +255,12 @@ def assemble(files: FoldFiles, recipe: FoldRecipe, *, report: Callable[[str], No
             f"two development sets are called '{min(repeated)}'",
             hint="a file's name up to its first dot is its set's name; 'newfam' is that of --families",
         )
-    dev = {_name(path): load_structures([path]) for path in files.dev}
-    held = new_families(files.families) if files.families else []
+    dev = {_name(path): load_structures([path], reject=reject) for path in files.dev}
+    held = new_families(files.families, reject) if files.families else []
     counts: dict[str, int] = {}
     train: list[StructureRecord] = []
     for part, against in ((files.partners, held), (files.train, [*held, *(r for rows in dev.values() for r in rows)])):
-        records = load_structures(part, max_length=limit)
+        records = load_structures(part, max_length=limit, reject=reject)
         counts["read"] = counts.get("read", 0) + len(records)
         if recipe.data.hold_families:
             kept = without_families(records, shipped_dev_families())

@@ -7,12 +7,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
 from rnafm_cli.errors import InputError
+from rnafm_cli.io.names import source_stem
 from rnafm_cli.io.streams import TextSink
 from rnafm_cli.io.tables import TableWriter
 from rnafm_cli.rna.bootstrap import Difference, Interval, fold_intervals, paired_difference
@@ -31,7 +32,8 @@ __all__ = [
     "Missing",
     "REPORT_FORMATS",
     "compare",
-    "index_by_id",
+    "index_records",
+    "match_of",
     "report_folds",
     "write_calibration",
     "write_records",
@@ -40,6 +42,7 @@ __all__ = [
 
 
 Missing = Literal["error", "unpaired", "skip"]
+Match = Literal["id", "file"]
 _NAMED = 3
 
 
@@ -105,19 +108,37 @@ def compare(
     return Comparison(kept, scores, lacking, {name: len(ids) for name, ids in extra.items()})
 
 
-def index_by_id(records: Iterable[StructureRecord]) -> dict[str, StructureRecord]:
+def index_records(
+    records: Iterable[StructureRecord], *, match: Match = "id", first: bool = False
+) -> dict[str, StructureRecord]:
     """Records by id, in their order.
+
+    Args:
+        match: ``file`` gives each record the name of its file, without suffixes, for an id.
+        first: of several records with one id, take the first.
 
     Raises:
         InputError: when an id comes twice.
     """
     found: dict[str, StructureRecord] = {}
     for record in records:
-        if (first := found.get(record.id)) is not None:
-            where = f", first at line {first.line}" if first.line and first.source == record.source else ""
-            raise InputError(f"{record.where}: the id appears twice{where}", hint="records are matched by id")
-        found[record.id] = record
+        named = replace(record, id=source_stem(record.source)) if match == "file" else record
+        if (known := found.setdefault(named.id, named)) is named or first:
+            continue
+        where = f", first at line {known.line}" if known.line and known.source == record.source else ""
+        hint = "--first takes the first of a file's structures, --match file goes by the names of files"
+        raise InputError(f"{named.where}: the id appears twice{where}", hint=hint)
     return found
+
+
+def match_of(inputs: Sequence[Sequence[StructureRecord]]) -> Match:
+    """How records of several folders are matched: by id, or by file where ids come in several files or meet nowhere."""
+    for records in inputs:
+        files: dict[str, str] = {}
+        if any(files.setdefault(record.id, record.source) != record.source for record in records):
+            return "file"
+    truth, *predictions = ({record.id for record in records} for records in inputs)
+    return "id" if all(truth & found for found in predictions) else "file"
 
 
 def _score(true: StructureRecord, predicted: StructureRecord | None) -> FoldScore:

@@ -20,7 +20,7 @@ from rnafm_cli.encoder.embed import embed_batch, embed_padded
 from rnafm_cli.encoder.model import load_encoder
 from rnafm_cli.encoder.network import Encoder
 from rnafm_cli.encoder.runtime import mixed_precision
-from rnafm_cli.errors import InputError, UsageError, WeightsError
+from rnafm_cli.errors import InputError, Reject, UsageError, WeightsError
 from rnafm_cli.rna import thermo
 from rnafm_cli.rna.decode import DecodeOptions, decode
 from rnafm_cli.rna.metrics import FoldScore, score_fold, summarise
@@ -331,10 +331,17 @@ class FoldRun:
     device: str = "cpu"
 
 
-def run_fold(run: FoldRun, *, report: Report, progress: Callable[[int, int], None] | None = None) -> Outcome:
+def run_fold(
+    run: FoldRun,
+    *,
+    report: Report,
+    progress: Callable[[int, int], None] | None = None,
+    reject: Reject | None = None,
+) -> Outcome:
     """Train, or go on with, the head in ``run.output``.
 
     Args:
+        reject: called with the error of a structure that cannot be used; when it returns, that one is left out.
         progress: called with (done, total) while pair probabilities of the development sets are computed.
 
     Raises:
@@ -351,7 +358,7 @@ def run_fold(run: FoldRun, *, report: Report, progress: Callable[[int, int], Non
     if run.init_from is not None:
         start, _ = fold_head_of(run.init_from, run.weights_dir)
         recipe = dataclasses.replace(recipe, head=_section_of(start.config))
-    data = assemble(run.files, recipe, report=report)
+    data = assemble(run.files, recipe, report=report, reject=reject)
     recipe = with_steps(recipe, data)
     run.output.mkdir(parents=True, exist_ok=True)
     cache = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnafm_cli.errors import InputError, UsageError
-from rnafm_cli.io.streams import input_name, open_text
+from rnafm_cli.io.streams import input_name, open_output, open_text
+from rnafm_cli.io.tables import TableWriter, table_rows
 from rnafm_cli.rna.alphabet import IUPAC_LETTERS
 from rnafm_cli.rna.kmers import groups_by_words, shares_word
 
@@ -27,6 +27,7 @@ __all__ = [
     "set_name",
     "split_sets",
     "without_leaks",
+    "write_labelled",
 ]
 
 
@@ -99,7 +100,7 @@ def set_name(path: Path) -> str:
 
 
 def read_labelled(path: Path, column: str, *, binary: bool = False) -> LabelledRows:
-    """Read a TSV with the columns ``sequence`` and ``column``; ``split`` and ``id`` may be there.
+    """Read a table (TSV or CSV) with the columns ``sequence`` and ``column``; ``split`` and ``id`` may be there.
 
     Args:
         binary: values must be 0 or 1.
@@ -123,7 +124,7 @@ def read_labelled(path: Path, column: str, *, binary: bool = False) -> LabelledR
 
 
 def read_classes(path: Path, column: str) -> list[tuple[str, str, str]]:
-    """Clean upper-case RNA, class and split of the rows of a TSV with the columns ``sequence``, ``column``, ``split``.
+    """Clean upper-case RNA, class and split of the rows of a table: columns ``sequence``, ``column`` and ``split``.
 
     Raises:
         InputError: for a missing column or an unusable row, naming its line.
@@ -136,20 +137,17 @@ def _rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[str, dict[str, st
     """File and line of each row, and its cells by column."""
     where = input_name(path)
     with open_text(path) as lines:
-        table = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
-        header = next(table, [])
-        for name in needed:
-            if name not in header:
-                raise InputError(
-                    f"{where}: has no column '{name}'",
-                    hint=f"a header line names them: {', '.join(dict.fromkeys((*needed, 'split')))} (train, dev)",
-                )
-        for number, cells in enumerate(table, start=2):
-            if not cells:
-                continue
-            if len(cells) != len(header):
-                raise InputError(f"{where}:{number}: {len(cells)} cells under {len(header)} columns")
-            yield f"{where}:{number}", dict(zip(header, cells, strict=True))
+        for number, cells in table_rows(lines, where, needed):
+            yield f"{where}:{number}", cells
+
+
+def write_labelled(path: Path, parts: Sequence[LabelledRows], column: str) -> None:
+    """Write the parts of a set as a table that :func:`read_labelled` reads."""
+    with open_output(path) as sink:
+        table = TableWriter(sink, ("id", "sequence", column, "split"), digits=9)
+        for rows in parts:
+            table.write_all(zip(rows.ids, rows.sequences, rows.values, rows.splits, strict=True))
+        table.flush()
 
 
 def cluster_split(rows: LabelledRows, *, share: float, seed: int) -> LabelledRows:
@@ -203,7 +201,7 @@ Report = Callable[[str], None]
 
 
 def read_sets(paths: Sequence[Path], column: str, *, binary: bool) -> list[LabelledRows]:
-    """The tables of all files; a folder stands for the ``.tsv`` files in it, compressed or not.
+    """The tables of all files; a folder stands for the ``.tsv`` and ``.csv`` files in it, compressed or not.
 
     Raises:
         UsageError: for two files that give one name.
@@ -211,10 +209,11 @@ def read_sets(paths: Sequence[Path], column: str, *, binary: bool) -> list[Label
     """
     files: list[Path] = []
     for path in paths:
-        found = sorted(k for k in path.iterdir() if ".tsv" in k.suffixes) if path.is_dir() else [path]
-        if not found:
-            raise InputError(f"{path}: holds no .tsv files")
-        files += found
+        inside = sorted(path.iterdir()) if path.is_dir() else []
+        found = [k for k in inside if {".tsv", ".csv"} & set(k.suffixes) and k.name[0] != "."]
+        if path.is_dir() and not found:
+            raise InputError(f"{path}: holds no .tsv or .csv files")
+        files += found or [path]
     sets = [read_labelled(path, column, binary=binary) for path in files]
     names = [rows.name for rows in sets]
     for name in names:

@@ -127,7 +127,10 @@ def test_modified_bases_are_no_protein(fasta) -> None:
         (">\nACGU\n", "x.fa:1: record '': the header has no name"),
         ("ACGU\n", "x.fa:1: a sequence without a FASTA header"),
         ("@read\nACGU\n+\nIIII\n", "x.fa:1: looks like FASTQ"),
-        ("name,sequence\n", "x.fa:1: is not FASTA"),
+        ("name,letters\n", "x.fa:1: is not FASTA"),
+        ("id,sequence\na,ACGU\nb,AC!U\n", "x.fa:3: record 'b', column 3: '!' is not a nucleotide"),
+        ("id,sequence\na\n", "x.fa:2: 1 cells under 2 columns"),
+        ("id\tsequence\n", "x.fa: is empty"),
         (">a\nACGU\n((.))\n", "x.fa:3: record 'a', column 1: '(' in a sequence"),
         (b"\x01\x02\x03\x04", "x.fa:1: holds binary data"),
         (b"\x7fELF\x02\x01\x00\x00", "x.fa: holds binary data"),
@@ -302,3 +305,18 @@ def test_python_takes_a_bare_sequence_and_rejects_what_is_none() -> None:
     assert len(told) == 3 and "nan is no sequence" in told[2].message
     with pytest.raises(InputError, match="no such file"):
         list(as_records("seqs.fa"))
+
+
+@pytest.mark.parametrize(
+    ("text", "ids"),
+    [
+        ("sequence,label\nACGT,1\nacgu,0\n", ["seq1", "seq2"]),
+        ("utr,rl\nACGT,6.5\nACGU,7\n", ["seq1", "seq2"]),
+        ("# of mine\nname\tseq\na b\tACGT\n\nc\tAC GU\n", ["a", "c"]),
+        ('"id";"Sequence"\n"a";"ACGU"\n"b";"A-CGU"\n', ["a", "b"]),
+        ("sequence\nACGU\nACGU\n", ["seq1", "seq2"]),
+    ],
+)
+def test_tables_of_sequences(fasta, text: str, ids: list[str]) -> None:
+    found = list(read_fasta([fasta(text)]))
+    assert [(record.id, record.sequence) for record in found] == [(name, "ACGU") for name in ids]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import re
 import sys
 from pathlib import Path
 
@@ -14,14 +15,12 @@ from hypothesis import strategies as st
 from support.vienna import vienna_records
 
 from rnafm_cli.errors import InputError, RnafmWarning, UsageError
+from rnafm_cli.io.structure_readers import read_bpseq, read_ct, read_dotbracket
 from rnafm_cli.io.structures import (
     STRUCTURE_FORMATS,
     TSV_COLUMNS,
     format_ct,
     format_dotbracket,
-    read_bpseq,
-    read_ct,
-    read_dotbracket,
     read_structures,
 )
 from rnafm_cli.rna.pseudoknots import from_dot_bracket
@@ -157,11 +156,8 @@ def test_headerless_dot_bracket_is_numbered() -> None:
     ]
 
 
-def test_wuss_unpaired_symbols_need_lenient() -> None:
-    text = ">a\nGGGAAACCC\n<<<_-,>>>\n"
-    with pytest.raises(InputError, match="x:1: record 'a'"):
-        list(read_dotbracket(io.StringIO(text), "x"))
-    (record,) = read_dotbracket(io.StringIO(text), "x", lenient=True)
+def test_wuss_beside_its_sequence() -> None:
+    (record,) = read_dotbracket(io.StringIO(">a\nGGGAAACCC\n<<<_-,>>>\n"), "x")
     assert record.pairs.tolist() == [[0, 8], [1, 7], [2, 6]]
 
 
@@ -283,8 +279,8 @@ def test_table_of_structures(tmp_path: Path) -> None:
     [
         ("name\tsequence\tpairs\nr\tACGU\t...\n", "x.tsv:2: record 'r': sequence of 4, structure of 3"),
         ("name\tsequence\tpairs\nr\tACGU\t(...\n", "x.tsv:2: record 'r': unbalanced"),
-        ("name\tsequence\tpairs\nr\tACGU\n", "x.tsv:2: 2 columns, the header has 3"),
-        ("sequence\tpairs\nACGU\t....\n", "x.tsv:1: has no column name"),
+        ("name\tsequence\tpairs\nr\tACGU\n", "x.tsv:2: 2 cells under 3 columns"),
+        ("name\tpairs\nr\t....\n", "x.tsv: is no secondary structure file"),
     ],
 )
 def test_bad_table(tmp_path: Path, text: str, said: str) -> None:
@@ -330,7 +326,7 @@ def test_unknown_content(tmp_path: Path, content: bytes, said: str) -> None:
 
 def test_format_may_be_named(tmp_path: Path) -> None:
     (tmp_path / "x").write_text(">a\nACGU\n....\n")
-    with pytest.raises(InputError, match="number of bases"):
+    with pytest.raises(InputError, match="no base 1 follows"):
         list(read_structures(tmp_path / "x", format="ct"))
     with pytest.raises(UsageError, match="unknown structure format 'pdb'"):
         list(read_structures(tmp_path / "x", format="pdb"))
@@ -420,3 +416,29 @@ def test_sub_folders_are_looked_into_and_hidden_files_passed_over(tmp_path: Path
     (tmp_path / "deep" / "a.dbn").write_text(">a\nACGU\n....\n")
     (tmp_path / "deep" / "._a.dbn").write_text("junk")
     assert [record.id for record in read_structures(tmp_path)] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("x.sto", "# STOCKHOLM 1.0\n#=GF AC RF00001.2\na    GG-GA-AACCCA\n#=GC SS_cons <<-<..__>>>:\n//\n"),
+        ("x.csv", "seq,structure,other\nGGGAAACCCA,(((...))).,1\n"),
+        ("x.csv", "id;SEQUENCE;DotBracket\na;gggaaaccca;(((...))).\n"),
+        ("x.tsv", "# made by hand\nname\tsequence\tdot_bracket\na\tGGGAAACCCA\t<<<...>>>.\n"),
+        ("x.csv", 'id,note,sequence,structure\na,"one, two",GGGAAACCCA,(((...))).\n'),
+        ("x.dbn", ">a\nGGGAAACCCA\n>structure\n(((...))).\n"),
+        ("x.dbn", ">a [500]\nGGGAAACCCA   -1.20   5.00\n.(......).   3.20\n(((...))).  -1.20\n..........   0.00\n"),
+        ("x.dbn", "GGGAAACCCA    -120    500\n(((...))).  -1.20\n"),
+        ("x.jsonl", '{"id": "a", "sequence": "GGGAAACCCA", "pairs": [[1, 9], [2, 8], [3, 7]]}\n'),
+        ("x.jsonl", '{"sequence": "gggaaaccca", "structure": "(((...)))."}\n'),
+        ("x.ct", "Filename: x.ct\nOrganism: yeast\nCitation and related information available at http://x\n10 a\n@"),
+        ("x.ct", "Sfold 2.2\n\nStructure   1   -1.20   .13E-01\n10 a\n@"),
+    ],
+)
+def test_ways_of_writing_one_structure(tmp_path: Path, name: str, text: str) -> None:
+    rows = zip("GGGAAACCCA", (9, 8, 7, 0, 0, 0, 3, 2, 1, 0), strict=True)
+    ct = "".join(f"{i} {base} {i - 1} {i + 1} {j} {i}\n" for i, (base, j) in enumerate(rows, start=1))
+    (tmp_path / name).write_text(text.replace("@", ct))
+    (record,) = read_structures(tmp_path)
+    assert record.id == ("a" if re.search(r"\ba\b", text) else "seq1")
+    assert (record.sequence, record.dot_bracket) == ("GGGAAACCCA", "(((...))).")

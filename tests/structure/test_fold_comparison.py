@@ -7,7 +7,7 @@ from rnafm_cli.errors import InputError
 from rnafm_cli.rna.calibration import CalibrationCounts, Reliability
 from rnafm_cli.rna.pseudoknots import from_dot_bracket
 from rnafm_cli.rna.records import StructureRecord
-from rnafm_cli.structure.fold_report import FEWEST, METRICS, compare, index_by_id, report_folds
+from rnafm_cli.structure.fold_report import FEWEST, METRICS, compare, index_records, report_folds
 
 SEQUENCE, STRUCTURE = "GGGGGAAAACCCCC", "(((((....)))))"
 
@@ -16,11 +16,11 @@ def record(id: str, structure: str = STRUCTURE, *, sequence: str = SEQUENCE, fam
     return StructureRecord(id, sequence, from_dot_bracket(structure), family=family, source="x.dbn", line=3)
 
 
-TRUTH = index_by_id([record("a", family="fam"), record("b"), record("c", family="fam")])
+TRUTH = index_records([record("a", family="fam"), record("b"), record("c", family="fam")])
 
 
 def test_records_are_matched_by_id_in_the_order_of_the_truth() -> None:
-    found = index_by_id([record("c", "((((......))))"), record("a"), record("b", "." * 14)])
+    found = index_records([record("c", "((((......))))"), record("a"), record("b", "." * 14)])
     result = compare(TRUTH, {"p": found})
     assert [score.id for score in result.scores["p"]] == ["a", "b", "c"]
     assert [round(score.f1, 4) for score in result.scores["p"]] == [1.0, 0.0, 0.8889]
@@ -28,7 +28,7 @@ def test_records_are_matched_by_id_in_the_order_of_the_truth() -> None:
 
 
 def test_missing_predictions_stop_count_or_are_left_out_for_both() -> None:
-    some, all_of_them = index_by_id([record("a"), record("c")]), TRUTH
+    some, all_of_them = index_records([record("a"), record("c")]), TRUTH
     with pytest.raises(InputError, match="p: 1 of 3 RNAs have no prediction: 'b'; --missing unpaired"):
         compare(TRUTH, {"p": some})
     counted = compare(TRUTH, {"p": some, "q": all_of_them}, missing="unpaired")
@@ -65,7 +65,7 @@ def test_sequences_must_agree_up_to_ambiguity_codes() -> None:
 
 def test_duplicate_ids_are_an_error() -> None:
     with pytest.raises(InputError, match="record 'a': the id appears twice, first at line 3"):
-        index_by_id([record("a"), record("a")])
+        index_records([record("a"), record("a")])
 
 
 def test_reports_have_groups_intervals_and_paired_differences() -> None:
