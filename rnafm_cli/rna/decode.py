@@ -171,12 +171,6 @@ def best_first(candidates: Pairs, probs_C: NDArray[np.floating], start: Pairs, *
     return as_pairs(taken)
 
 
-def multiplets(candidates: Pairs, pairs: Pairs) -> Pairs:
-    """The candidates that ``pairs`` leaves out, which upstream lists beside the structure; (n, 2)."""
-    taken = set(map(tuple, pairs.tolist()))
-    return as_pairs([p for p in candidates.tolist() if tuple(p) not in taken])
-
-
 def add_knots(
     pairs: Pairs,
     candidates: Pairs,

@@ -185,12 +185,6 @@ def length_bin(length: int) -> str:
     return LENGTH_BINS[int(np.searchsorted(_BIN_STARTS, length, side="right"))]
 
 
-def by_length(scores: Sequence[FoldScore]) -> dict[str, FoldSummary]:
-    """Summaries by length bin, shortest first, empty bins left out."""
-    groups = {name: [s for s in scores if length_bin(s.length) == name] for name in LENGTH_BINS}
-    return {name: summarise(group) for name, group in groups.items() if group}
-
-
 def by_family(scores: Sequence[FoldScore]) -> dict[str, FoldSummary]:
     """Summaries by family, most records first, then by name; records without family stand under ``-``."""
     groups: dict[str, list[FoldScore]] = {}

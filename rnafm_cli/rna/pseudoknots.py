@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnafm_cli.errors import InputError
-from rnafm_cli.rna.pairs import Pairs, as_pairs, no_pairs
+from rnafm_cli.rna.pairs import Pairs, as_pairs
 
 _OPEN = "([{<" + ascii_uppercase
 _CLOSE = ")]}>" + ascii_lowercase
@@ -64,14 +64,6 @@ def layers(pairs: Pairs) -> list[Pairs]:
         found.append(rest[kept])
         rest = rest[~kept]
     return found
-
-
-def within_layers(pairs: Pairs, max_layers: int = BRACKET_LAYERS) -> Pairs:
-    """The pairs without those that would need more than ``max_layers`` kinds of brackets."""
-    pairs = as_pairs(pairs)
-    while len(found := layers(pairs)) > max_layers:
-        pairs = as_pairs(np.concatenate(found[:max_layers])) if max_layers > 0 else no_pairs()
-    return pairs
 
 
 def to_dot_bracket(pairs: Pairs, length: int, *, max_layers: int | None = None, letters: bool = False) -> str:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from rna_strategies import SEEDS, THOROUGH, random_probs, random_sequence
 
 from rnafm_cli.errors import UsageError
-from rnafm_cli.rna.decode import DecodeOptions, add_knots, decode, limit_layers, multiplets
+from rnafm_cli.rna.decode import DecodeOptions, add_knots, decode, limit_layers
 from rnafm_cli.rna.pairs import as_pairs, no_pairs, pairs_from_matrix, pairs_to_matrix, stems, validate
 from rnafm_cli.rna.pseudoknots import from_dot_bracket, is_nested, layers, to_dot_bracket
 
@@ -78,8 +78,6 @@ def test_upstream_rule_equals_upstream(threshold: float, canonical: bool) -> Non
     options = DecodeOptions(decoder="upstream", threshold=threshold, canonical=canonical or None)
     pairs = decode(probs, sequence, options)
     assert np.array_equal(pairs_to_matrix(pairs, len(sequence)), data[f"single_{name}"])
-    left = multiplets(pairs_from_matrix(full), pairs)
-    assert len(left) == len(pairs_from_matrix(full)) - len(pairs)
 
 
 def test_upstream_keeps_its_own_defaults() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from rna_strategies import QUICK, SEEDS, random_pairs
 
-from rnafm_cli.rna.metrics import FoldScore, by_family, by_length, f1, length_bin, score_fold, summarise
+from rnafm_cli.rna.metrics import FoldScore, by_family, f1, length_bin, score_fold, summarise
 from rnafm_cli.rna.pairs import Pairs, as_pairs
 from rnafm_cli.rna.pseudoknots import from_dot_bracket
 
@@ -102,6 +102,4 @@ def test_groups_are_ordered() -> None:
         scored("....", "....", family="tRNA"),
         scored("....", "...."),
     ]
-    lengths = by_length(scores)
-    assert [(name, total.records, total.f1) for name, total in lengths.items()] == [("<50", 3, 1.0), ("50-100", 1, 0.0)]
     assert [(name, total.records) for name, total in by_family(scores).items()] == [("tRNA", 2), ("-", 1), ("5S", 1)]

@@ -5,19 +5,16 @@ from itertools import combinations
 import numpy as np
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 from rna_strategies import QUICK, SEEDS, random_pairs, structures
 
 from rnafm_cli.errors import InputError
 from rnafm_cli.rna.pairs import Pairs, as_pairs
 from rnafm_cli.rna.pseudoknots import (
-    BRACKET_LAYERS,
     crossing,
     from_dot_bracket,
     is_nested,
     layers,
     to_dot_bracket,
-    within_layers,
 )
 
 
@@ -45,15 +42,6 @@ def test_text_without_letters_holds_the_first_four_layers(structure: tuple[int, 
     text = to_dot_bracket(pairs, length)
     assert set(text) <= set(".()[]{}<>")
     assert np.array_equal(from_dot_bracket(text), as_pairs(np.concatenate([pairs[:0], *layers(pairs)[:4]])))
-
-
-@QUICK
-@given(structures(), st.integers(1, BRACKET_LAYERS))
-def test_within_layers_is_always_shown_in_full(structure: tuple[int, Pairs], most: int) -> None:
-    length, pairs = structure
-    kept = within_layers(pairs, most)
-    assert len(layers(kept)) <= most
-    assert np.array_equal(from_dot_bracket(to_dot_bracket(kept, length, max_layers=most)), kept)
 
 
 @QUICK
