@@ -68,7 +68,7 @@ class ErrorBoundary(TyperGroup):
         raise typer.Exit(code)
 
 
-_WRITTEN = ("output", "per_record", "alignment", "plot")
+_WRITTEN = ("output", "per_record", "alignment", "plot", "report")
 
 
 class Careful(TyperCommand):

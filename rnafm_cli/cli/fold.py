@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from rnafm_cli.structure.fold import Fold
     from rnafm_cli.viz.structure import Gallery
 
-__all__ = ["convert_structures", "fold", "gallery", "probability_output", "structure_output"]
+__all__ = ["convert_structures", "fold", "gallery", "probability_output", "report_output", "structure_output"]
 
 
 def structure_output(
@@ -59,6 +59,17 @@ def probability_output(
         "command": " ".join(["rnafm", *sys.argv[1:]]),
     }
     return stack.enter_context(PairProbabilityWriter(path, provenance=provenance, half=half, force=force))
+
+
+def report_output(stack: ExitStack, path: Path | None, loaded: Model, *, force: bool) -> Callable[[Fold], None] | None:
+    if path is None:
+        return None
+    from rnafm_cli import __version__
+    from rnafm_cli.io.names import refuse_suffix
+    from rnafm_cli.structure.report import fold_report
+
+    refuse_suffix(path, (".html", ".htm"), "a page", "name it .html")
+    return stack.enter_context(fold_report(path, caption=f"rnafm {__version__}, model {loaded.name}", force=force))
 
 
 def gallery(target: Path | None, style: PlotStyleChoice) -> Gallery | None:
@@ -126,6 +137,7 @@ def fold(
     half: own.HalfProbs = False,
     plot: own.Plot = None,
     plot_style: own.PlotStyle = PlotStyleChoice.arc,
+    report: own.Report = None,
     rename_duplicates: own.RenameDuplicates = False,
     convert: own.Convert = False,
     model: options.Model = "rnafm-mini",
@@ -206,6 +218,7 @@ def fold(
     with ExitStack() as stack:
         structures = structure_output(stack, output, out_dir, output_format, scored=score, force=force)
         maps = probability_output(stack, probs, loaded, prior=prior, half=half, force=force)
+        page = report_output(stack, report, loaded, force=force)
         records: Iterable[SequenceRecord] = intake.records()
         if rename_duplicates:
             records = renamed(records)
@@ -219,7 +232,7 @@ def fold(
         )
         bar = stack.enter_context(console.progress(description="folding"))
         scored = score or output_format is FormatChoice.jsonl
-        _write(results, structures, maps, pictures, intake, bar, scored=scored)
+        _write(results, structures, maps, pictures, page, intake, bar, scored=scored)
     knowledge.report()
     intake.finish()
 
@@ -279,7 +292,7 @@ def _claimed(
 
 
 _PREDICTING = (
-    *("score", "probs", "half", "model", "decoder", "threshold", "gamma", "min_loop", "pseudoknots"),
+    *("score", "probs", "half", "report", "model", "decoder", "threshold", "gamma", "min_loop", "pseudoknots"),
     *("allow_noncanonical", "isolated", "upstream_compat", "prior", "families", "use_families", "constraints"),
     *("shape", "max_memory", "long"),
 )
@@ -299,6 +312,7 @@ def _write(
     structures: StructureOutput,
     maps: PairProbabilityWriter | None,
     pictures: Gallery | None,
+    page: Callable[[Fold], None] | None,
     intake: Intake,
     bar: console.Progress,
     *,
@@ -328,6 +342,8 @@ def _write(
         if pictures is not None:
             supported = result.pairs[result.is_supported] if result.hits else None
             pictures.add(result.record.id, result.structure.sequence, result.pairs, result.probs_LL, supported)
+        if page is not None:
+            page(result)
         replaced += len(result.record.sequence) - sum(map(result.record.sequence.count, "ACGUN"))
         crowded += len(layers(result.pairs)) > BRACKET_LAYERS
         bar.advance()

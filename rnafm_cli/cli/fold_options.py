@@ -29,6 +29,7 @@ __all__ = [
     "Probs",
     "Pseudoknots",
     "RenameDuplicates",
+    "Report",
     "Score",
     "Shape",
     "Threshold",
@@ -95,6 +96,16 @@ PlotStyle = Annotated[
     typer.Option(
         "--plot-style",
         help="Arcs with confidence, a radial layout, or a dot plot: probabilities above, structure below.",
+        rich_help_panel=_OUTPUT,
+    ),
+]
+Report = Annotated[
+    Path | None,
+    typer.Option(
+        "--report",
+        metavar="FILE.html",
+        help="Write a page to look at: drawings, probabilities and families of all RNAs, in one file.",
+        show_default=False,
         rich_help_panel=_OUTPUT,
     ),
 ]

@@ -1,0 +1,152 @@
+"""Folded RNAs as one HTML page that needs nothing else: drawings, probabilities, families, text to copy and files.
+
+All an RNA's texts and drawings are those of the other outputs. They lie packed in the page and are unpacked when the
+RNA is chosen, so a page of many RNAs opens at once.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rnafm_cli.families.annotate import Annotation, ConsensusAlignments
+from rnafm_cli.io.stockholm import Alignment
+from rnafm_cli.io.streams import open_output
+from rnafm_cli.io.structures import format_ct, format_dotbracket
+from rnafm_cli.rna.pseudoknots import layers, to_dot_bracket
+from rnafm_cli.structure.fold import Fold
+from rnafm_cli.viz.structure import STYLES
+from rnafm_cli.viz.subject import Subject
+
+__all__ = ["fold_report"]
+
+_TEMPLATES = Path(__file__).with_name("html")
+
+
+@contextmanager
+def fold_report(
+    path: str | Path, *, title: str = "RNA structures", caption: str = "", force: bool = True
+) -> Iterator[Callable[[Fold], None]]:
+    """A page for the time of a ``with`` block, and the function that adds an RNA to it; equal folds give equal bytes.
+
+    >>> with fold_report("report.html") as add:  # doctest: +SKIP
+    ...     for fold in model.fold("rnas.fa"):
+    ...         add(fold)
+
+    Args:
+        caption: a line below the title.
+        force: replace a file that exists.
+
+    Raises:
+        UsageError: for a folder, or a file that exists and ``force`` is off.
+    """
+    style, script = (_template(name) for name in ("report.css", "report.js"))
+    parts = {
+        "@TITLE@": html.escape(title),
+        "@CAPTION@": html.escape(caption),
+        # Only these two texts may act: whatever an id or a header holds stays text.
+        "@STYLE_HASH@": _hash_of(style),
+        "@SCRIPT_HASH@": _hash_of(script),
+        "@STYLE@": style,
+        "@SCRIPT@": script,
+    }
+    before, after = _template("report.html").split("@DATA@")
+    for mark, text in parts.items():
+        before, after = before.replace(mark, text), after.replace(mark, text)
+    with open_output(path, force=force) as sink:
+        sink.write(before + "[")
+        separator = "\n"
+
+        def add(fold: Fold) -> None:
+            nonlocal separator
+            # "<" could end the script element from within an id.
+            sink.write(separator + _json(_row(fold)).replace("<", "\\u003c"))
+            separator = ",\n"
+
+        yield add
+        sink.write("]" + after + "\n")
+
+
+def _template(name: str) -> str:
+    return (_TEMPLATES / name).read_text(encoding="utf-8").strip()
+
+
+def _hash_of(text: str) -> str:
+    """The source expression of a Content Security Policy that lets an inline text through."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _row(fold: Fold) -> dict[str, Any]:
+    """What the list shows of an RNA, and the rest of it packed."""
+    best = fold.hits[0] if fold.hits else None
+    confidence = fold.pair_confidence
+    packed = zlib.compress(_json(_details(fold)).encode(), 9)
+    return {
+        "id": fold.record.id,
+        "description": fold.record.description,
+        "length": len(fold.record),
+        "pairs": len(fold.pairs),
+        "supported": int(fold.is_supported.sum()),
+        "crossing": sum(map(len, layers(fold.pairs)[1:])),
+        "accuracy": round(fold.expected_accuracy, 4),
+        "confidence": None if confidence is None else round(confidence, 4),
+        "family": best.family.name if best else "",
+        "accession": best.family.accession if best else "",
+        "packed": base64.b64encode(packed).decode(),
+    }
+
+
+def _details(fold: Fold) -> dict[str, Any]:
+    structure = fold.structure
+    supported = fold.pairs[fold.is_supported] if fold.hits else None
+    subject = Subject.of(fold.record.id, structure.sequence, fold.pairs, fold.probs_LL, supported)
+    return {
+        "dbn": format_dotbracket(structure),
+        "ct": format_ct(structure),
+        "drawings": {style: draw(subject).svg() for style, draw in STYLES.items()},
+        "families": _families(fold),
+    }
+
+
+def _families(fold: Fold) -> list[dict[str, Any]]:
+    """Each family found, its consensus and the RNA aligned to it, the structure below."""
+    aligned = ConsensusAlignments()
+    aligned.add(Annotation(fold.record, list(fold.hits)))
+    alignment_of = {one.tags["AC"]: one for one in aligned.alignments()}
+    brackets = to_dot_bracket(fold.pairs, len(fold.record), letters=True)
+    return [
+        {
+            "accession": hit.family.accession,
+            "name": hit.family.name,
+            "type": hit.family.type,
+            "description": hit.family.description,
+            "evalue": f"{hit.evalue:.1e}",
+            "bases": f"{hit.start + 1} to {hit.end}",
+            "alignment": _shown(alignment_of.pop(hit.family.accession, None), brackets),
+        }
+        for hit in fold.hits
+    ]
+
+
+def _shown(alignment: Alignment | None, brackets: str) -> str:
+    """An alignment as lines of text; empty where a better hit of the family shows it already."""
+    if alignment is None:
+        return ""
+    lines = [("consensus pairs", alignment.columns["SS_cons"]), ("consensus", alignment.columns["RF"])]
+    for name, row in zip(alignment.names, alignment.rows, strict=True):
+        place = name.rsplit("/", 1)[1]
+        rest = iter(brackets[int(place.split("-")[0]) - 1 :])
+        lines += [(place, row), ("predicted pairs", "".join(next(rest) if c.isalpha() else " " for c in row))]
+    width = max(len(name) for name, _ in lines)
+    return "\n".join(f"{name:{width}}  {text}" for name, text in lines)
