@@ -36,6 +36,12 @@ class KindChoice(StrEnum):
     fold_resnet = "fold-resnet"
 
 
+class LayoutChoice(StrEnum):
+    upstream = "upstream"
+    multimolecule = "multimolecule"
+    onnx = "onnx"
+
+
 MaskRow = Annotated[
     MaskRowChoice,
     typer.Option(
@@ -221,6 +227,51 @@ def import_model(
         force=force,
     )
     _tell(path, card)
+
+
+@app.command("export")
+def export_model(
+    name: Annotated[str, typer.Argument(metavar="NAME|FILE", help="The model whose encoder is written.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="FILE|DIR", help="File to write; a folder for multimolecule.")
+    ],
+    layout: Annotated[
+        LayoutChoice,
+        typer.Option(
+            "--layout",
+            help="Upstream's .pth, a folder for multimolecule's RnaFmModel, or an ONNX graph of the last layer.",
+        ),
+    ],
+    force: options.Force = False,
+    weights_dir: options.WeightsDir = None,
+    quiet: options.Quiet = False,
+) -> None:
+    """Write an encoder in the form that another program reads, in float32. Heads have no other form than ours.
+
+    Upstream's and multimolecule's networks have learned positions: rna-fm and what was trained in its shape fit,
+    rnafm-mini does not. Prints the path.
+
+    Examples:
+
+      rnafm weights export rna-fm --layout multimolecule -o rna-fm-hf
+
+      rnafm weights export rnafm-mini --layout onnx -o mini.onnx
+    """
+    if output.exists() and not force:
+        raise UsageError(f"{output}: exists", hint="--force overwrites it")
+
+    from rnafm_cli.encoder import export
+    from rnafm_cli.encoder.model import load_encoder
+
+    encoder, card = load_encoder(name, weights_dir=weights_dir)
+    write = {
+        LayoutChoice.upstream: export.export_upstream,
+        LayoutChoice.multimolecule: export.export_multimolecule,
+        LayoutChoice.onnx: export.export_onnx,
+    }[layout]
+    write(encoder, output)
+    console.info(f"{card.name}: encoder written in the layout {layout.value}")
+    _row(str(output))
 
 
 @app.command()

@@ -75,7 +75,7 @@ class Encoder(nn.Module):
         key_mask: Tensor | None = None
         if segments_BT is not None:
             key_mask = (segments_BT[:, :, None] == segments_BT[:, None, :])[:, None]
-        elif bool(is_pad_BT.any()):
+        elif torch.compiler.is_exporting() or bool(is_pad_BT.any()):  # an exported graph cannot ask for values
             key_mask = ~is_pad_BT[:, None, None, :]
         x_BTD = self._embed(tokens_BT, is_pad_BT, segments_BT)
         rotation = self._rotation(tokens_BT.shape[1], x_BTD)
