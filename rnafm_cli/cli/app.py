@@ -35,10 +35,13 @@ class ErrorBoundary(TyperGroup):
             return result
         except RnafmError as failure:
             _set_command(ctx)
-            console.error(str(failure))
+            console.error(failure.message, hint=failure.hint, exit_code=failure.exit_code)
             code = failure.exit_code
         except KeyboardInterrupt:
-            console.console.line("")
+            if console.console.as_json:
+                console.error("interrupted", exit_code=INTERRUPTED)
+            else:
+                console.console.line("")
             code = INTERRUPTED
         except BrokenPipeError:
             code = CLOSED_PIPE
@@ -50,6 +53,11 @@ class ErrorBoundary(TyperGroup):
         except typer.Exit:
             raise
         except Exception as failure:
+            if _is_usage_error(failure) and console.console.as_json:
+                _set_command(ctx)
+                parser: Any = failure
+                console.error(parser.format_message(), exit_code=parser.exit_code)
+                raise typer.Exit(parser.exit_code) from failure
             if _is_usage_error(failure) or os.environ.get("RNAFM_DEBUG"):
                 raise
             _set_command(ctx)
@@ -60,8 +68,8 @@ class ErrorBoundary(TyperGroup):
             where = traceback.extract_tb(failure.__traceback__)[-1]
             place = f"{os.path.basename(where.filename)}:{where.lineno}"
             console.error(
-                f"internal error: {type(failure).__name__}: {failure} ({place}); "
-                "this is a bug in rnafm, RNAFM_DEBUG=1 shows the traceback to report"
+                f"internal error: {type(failure).__name__}: {failure} ({place})",
+                hint="this is a bug in rnafm, RNAFM_DEBUG=1 shows the traceback to report",
             )
             code = 1
         _flush_or_discard_stdout()
@@ -148,11 +156,25 @@ def _show_version(value: bool) -> None:
         raise typer.Exit
 
 
+def _set_json(value: bool) -> None:
+    console.console.as_json = value
+
+
 @app.callback()
 def rnafm(
     ctx: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True)
+    ] = False,
+    json_errors: Annotated[
+        bool,
+        typer.Option(
+            "--json-errors",
+            help="Write each message on standard error as a line of JSON.",
+            envvar="RNAFM_JSON_ERRORS",
+            callback=_set_json,
+            is_eager=True,
+        ),
     ] = False,
 ) -> None:
     _set_command(ctx)
@@ -162,6 +184,7 @@ def _register() -> None:
     from rnafm_cli.cli import (
         annotate,
         atlas,
+        cite,
         contact,
         distance,
         embed,
@@ -188,6 +211,7 @@ def _register() -> None:
     app.add_typer(pretrain.app, name="pretrain")
     app.add_typer(finetune.app, name="finetune")
     app.add_typer(evaluate.app, name="evaluate")
+    app.command("cite")(cite.cite)
     for group in (app, families.app, weights.app, pretrain.app, finetune.app, evaluate.app):
         for registered in group.registered_commands:
             registered.cls = Careful

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
@@ -9,22 +10,32 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-__all__ = ["Progress", "console", "debug", "info", "progress", "warn"]
+__all__ = ["Progress", "console", "debug", "error", "info", "progress", "warn"]
 
 
 class Console:
-    """Level and command name of the running program."""
+    """Level, form and command name of the running program."""
 
     def __init__(self) -> None:
         self.command = "rnafm"
         self.quiet = False
         self.verbose = False
+        self.as_json = False
 
     @property
     def animated(self) -> bool:
         """Whether a moving bar makes sense on stderr."""
         dumb = os.environ.get("TERM") == "dumb" or bool(os.environ.get("CI"))
-        return sys.stderr.isatty() and not dumb and not self.quiet
+        return sys.stderr.isatty() and not dumb and not self.quiet and not self.as_json
+
+    def tell(self, level: str, message: str, hint: str | None = None, **more: Any) -> None:
+        """Write a message as a line for people, or as a JSON object for programs."""
+        if self.as_json:
+            told = {"level": level, "command": self.command, "message": message, "hint": hint, **more}
+            self.line(json.dumps(told, ensure_ascii=False))
+        else:
+            prefix = f"{level}: " if level in ("warning", "error") else ""
+            self.line(f"{self.command}: {prefix}{message}" + (f"; {hint}" if hint else ""))
 
     def line(self, text: str) -> None:
         """Write one line to stderr; a closed stderr is no reason to fail."""
@@ -41,24 +52,24 @@ console = Console()
 def info(message: str) -> None:
     """What the program did; hidden by ``--quiet``."""
     if not console.quiet:
-        console.line(f"{console.command}: {message}")
+        console.tell("info", message)
 
 
 def warn(message: str) -> None:
     """What the user should know about the result; hidden by ``--quiet``."""
     if not console.quiet:
-        console.line(f"{console.command}: warning: {message}")
+        console.tell("warning", message)
 
 
 def debug(message: str) -> None:
     """Details, shown with ``--verbose``."""
     if console.verbose and not console.quiet:
-        console.line(f"{console.command}: {message}")
+        console.tell("debug", message)
 
 
-def error(message: str) -> None:
+def error(message: str, *, hint: str | None = None, exit_code: int = 1) -> None:
     """Why the program stops; always shown."""
-    console.line(f"{console.command}: error: {message}")
+    console.tell("error", message, hint, exit_code=exit_code)
 
 
 class Progress(Protocol):

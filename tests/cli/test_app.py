@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
@@ -107,3 +108,28 @@ def test_a_closed_stdout_is_no_success(tmp_path: Path) -> None:
     command = f"{sys.executable} -m rnafm_cli weights list >&-"
     result = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
     assert result.returncode == 1 and "closed" in result.stderr and "Traceback" not in result.stderr
+
+
+def test_messages_as_json(rnafm: Command, tmp_path: Path) -> None:
+    (tmp_path / "mixed.fa").write_text(">good\nGGGGAAAACCCC\n>bad\nGG!GG\n")
+    ran = rnafm("--json-errors", "fold", "--no-families", "--on-error", "skip", tmp_path / "mixed.fa")
+    told = [json.loads(line) for line in ran.stderr.splitlines()]
+    assert ran.returncode == 3 and ran.stdout.startswith(">good\n")
+    assert {line["level"] for line in told} == {"warning"} and "bad" in told[0]["message"]
+    for arguments, code in (
+        (["fold", tmp_path / "none.fa"], 3),
+        (["fold", "--bogus"], 2),
+        (["bogus"], 2),
+        (["fold", "-m", "none", tmp_path / "mixed.fa"], 4),
+    ):
+        ran = rnafm(*arguments, env={"RNAFM_JSON_ERRORS": "1"})
+        (error,) = [json.loads(line) for line in ran.stderr.splitlines()]
+        assert (ran.returncode, error["exit_code"], error["level"]) == (code, code, "error")
+        assert error.keys() == {"level", "command", "message", "hint", "exit_code"}
+
+
+def test_what_to_cite(rnafm: Command) -> None:
+    for_fold, for_all = rnafm("cite", "fold").stdout, rnafm("cite").stdout
+    assert "arXiv:2204.00300" in for_fold and "ViennaRNA Package 2.0" in for_fold and "UMAP" not in for_fold
+    assert "UMAP" in for_all and "arXiv:2204.00300" not in rnafm("cite", "annotate").stdout
+    assert rnafm("cite", "nothing").returncode == 2
