@@ -16,8 +16,9 @@ import numpy as np
 
 from rnafm_cli import __version__
 from rnafm_cli.errors import InputError
+from rnafm_cli.io.journal import NewHdf5
 from rnafm_cli.io.provenance import plain
-from rnafm_cli.io.streams import atomic_path, open_output
+from rnafm_cli.io.streams import open_output
 from rnafm_cli.io.tables import TableWriter
 
 FORMAT = "rnafm-atlas"
@@ -64,7 +65,7 @@ _ARRAYS = {
 
 def write_atlas_file(path: str | Path, atlas: AtlasFile) -> None:
     """Write an atlas; the same atlas gives the same bytes. The file appears whole or not at all."""
-    with atomic_path(path) as written, h5py.File(written, "w", libver="v108") as file:
+    with NewHdf5(Path(path), libver="v108") as file:
         file.attrs.update({"format": FORMAT, "format_version": FORMAT_VERSION, "rnafm_version": __version__})
         file.attrs.update({key: value for key, value in atlas.settings.items() if value is not None})
         for name in _TEXTS:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import math
 import os
 import sys
 import traceback
@@ -79,16 +80,29 @@ class ErrorBoundary(TyperGroup):
 _WRITTEN = ("output", "per_record", "alignment", "plot", "report")
 
 
+_PICTURES = (".svg", ".png", ".pdf")
+
+
 class Careful(TyperCommand):
-    """A command that overwrites no file, its own input least of all, unless ``--force`` is given."""
+    """A command that overwrites no file, its own input least of all, unless ``--force`` is given.
+
+    Numbers are finite ones.
+    """
 
     def invoke(self, ctx: Any) -> Any:
+        for name, value in ctx.params.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise UsageError(f"--{name.replace('_', '-')} {value}: is no finite number")
         if ctx.params.get("force") is False:
             for name in _WRITTEN:
                 path = ctx.params.get(name)
                 # What /dev/stdout and /dev/fd/N stand for was opened by the caller.
                 if path is not None and os.path.isfile(path) and not str(path).startswith(("/dev/", "/proc/")):
                     raise UsageError(f"{path}: exists", hint="--force replaces it")
+            folder = ctx.params.get("plot")
+            if folder is not None and os.path.isdir(folder):
+                if any(name.lower().endswith(_PICTURES) for name in os.listdir(folder)):
+                    raise UsageError(f"{folder}: holds pictures already", hint="--force replaces those of one name")
         return super().invoke(ctx)
 
 

@@ -103,6 +103,11 @@ def convert_structures(
         known = _known(inputs, intake)
         for record in rename_duplicates(known) if renamed else known:
             try:
+                if pictures is not None and record.breaks:
+                    raise InputError(
+                        f"{record.where}: has {len(record.breaks) + 1} strands, and a drawing would join them",
+                        hint="convert it without --plot",
+                    )
                 structures.claim(
                     SequenceRecord(record.id, record.sequence, record.description, record.source, record.line)
                 )

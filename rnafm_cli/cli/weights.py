@@ -180,7 +180,7 @@ def import_model(
         typer.Option(
             "--name",
             metavar="NAME",
-            help="Name that it gets; files called as upstream publishes them know theirs.",
+            help="Name that it gets; files called as upstream publishes them, and those with a card, know theirs.",
             show_default=False,
         ),
     ] = None,
@@ -189,7 +189,7 @@ def import_model(
         KindChoice | None,
         typer.Option(
             "--kind",
-            help="What FILE has to be; 'encoder' takes the encoder alone out of a structure file.",
+            help="What FILE has to be; 'encoder' takes the encoder alone out of a file with heads.",
             show_default=False,
         ),
     ] = None,
@@ -212,9 +212,13 @@ def import_model(
       rnafm weights import mine.pth --name lab-fm
     """
     from rnafm_cli.encoder.official import import_file
+    from rnafm_cli.weights.cards import card_path, read_card
     from rnafm_cli.weights.registry import published_name
+    from rnafm_cli.weights.store import FOREIGN_SUFFIXES
 
     name = name or published_name(file.name)
+    if name is None and card_path(file).exists() and not file.name.endswith(FOREIGN_SUFFIXES):
+        name = read_card(file).name
     if name is None:
         raise UsageError(f"{file.name} is not a file that upstream publishes", hint="give it a name: --name NAME")
     path, card = import_file(

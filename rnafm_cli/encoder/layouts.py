@@ -45,8 +45,8 @@ class Layout:
     """Our module of the structure head -> theirs."""
     dropped: re.Pattern[str]
     """Tensors that have no place in ours: untrained heads, buffers."""
-    vocabulary: Callable[[Alphabet], tuple[str, ...]]
-    """Tokens in the order of the rows of the embedding table."""
+    vocabularies: Callable[[Alphabet], tuple[tuple[str, ...], ...]]
+    """Tokens in the order of the rows of the embedding table, of which there were several over time."""
 
     def sources(self, name: str) -> tuple[str, ...]:
         """The published names that make up one of our encoder's tensors."""
@@ -128,10 +128,13 @@ def layout_of(names: Iterable[str]) -> Layout | None:
     return None
 
 
-def _multimolecule_vocabulary(alphabet: Alphabet) -> tuple[str, ...]:
-    letters = "ACGUNRYSWKMBDHVIX|.*-?" if alphabet.unit == 1 else "ACGUN"
+def _multimolecule_vocabularies(alphabet: Alphabet) -> tuple[tuple[str, ...], ...]:
     specials = ("<pad>", "<cls>", "<eos>", "<unk>", "<mask>", "<null>")
-    return (*specials, *("".join(word) for word in product(letters, repeat=alphabet.unit)))
+    # The second one is that of its first releases.
+    choices = ("ACGUNRYSWKMBDHVIX|.*-?", "ACGUNRYSWKMBDHV.X*-I") if alphabet.unit == 1 else ("ACGUN",)
+    return tuple(
+        (*specials, *("".join(word) for word in product(letters, repeat=alphabet.unit))) for letters in choices
+    )
 
 
 UPSTREAM = Layout(
@@ -165,7 +168,7 @@ UPSTREAM = Layout(
         "last": "proj.final",
     },
     dropped=re.compile(r"^(?:contact_head\.|(?:\w+\.)*(?:version|_float_tensor|position_ids)$)"),
-    vocabulary=lambda alphabet: alphabet.tokens,
+    vocabularies=lambda alphabet: (alphabet.tokens,),
 )
 
 MULTIMOLECULE = Layout(
@@ -199,7 +202,7 @@ MULTIMOLECULE = Layout(
         "last": "prediction",
     },
     dropped=re.compile(r"^(?:pooler\.|contact_head\.|ss_head\.decoder\.|(?:\w+\.)*(?:position_ids|inv_freq)$)"),
-    vocabulary=_multimolecule_vocabulary,
+    vocabularies=_multimolecule_vocabularies,
 )
 
 
@@ -232,7 +235,7 @@ def encoder_shape(parts: Parts, checkpoint: Checkpoint, heads: int | None) -> En
     ):
         if told not in (None, counted):
             raise WeightsError(f"{path}: says that it has {told} {what}, but its tensors have {counted}")
-    vocabularies = {len(layout.vocabulary(alphabet)): alphabet for alphabet in (NUCLEOTIDE, CODON)}
+    vocabularies = {len(one): alphabet for alphabet in (NUCLEOTIDE, CODON) for one in layout.vocabularies(alphabet)}
     if rows not in vocabularies:
         known = " or ".join(map(str, vocabularies))
         raise WeightsError(f"{path}: has {rows} tokens, where the {layout.name} layout has {known}")

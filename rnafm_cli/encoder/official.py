@@ -68,7 +68,7 @@ def convert(
     Args:
         path: upstream ``.pth`` or multimolecule-layout weights.
         name: name for the card.
-        kind: what the file has to be; ``encoder`` takes the encoder alone out of a structure file.
+        kind: what the file has to be; ``encoder`` takes the encoder alone out of a file with heads.
         mask_row: see the module's docstring.
         heads: attention heads, for files that do not tell.
 
@@ -81,7 +81,7 @@ def convert(
     found = STRUCTURE_KIND if parts.head else "encoder"
     if kind not in (None, found, "encoder"):
         raise WeightsError(f"{path}: is of kind {found}, not {kind}")
-    kind = kind or found
+    wanted, kind = kind, kind or found
 
     misfits = _Misfits()
     encoder_config = encoder_shape(parts, checkpoint, heads)
@@ -99,7 +99,10 @@ def convert(
         misfits.unexpected += parts.head
     elif parts.head:
         parts.dropped.append(f"structure head ({len(parts.head)} tensors)")
-    misfits.unexpected += parts.encoder
+    if wanted == "encoder":
+        parts.dropped += parts.encoder
+    else:
+        misfits.unexpected += parts.encoder
     misfits.raise_any(path)
     for key, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
@@ -128,7 +131,9 @@ class _Misfits:
         told += [f"unexpected {_some(self.unexpected)}"] if self.unexpected else []
         told += [_some(self.shapes)] if self.shapes else []
         if told:
-            raise WeightsError(f"{path}: its tensors do not fit: {'; '.join(told)}")
+            only_more = self.unexpected and not self.missing and not self.shapes
+            hint = "--kind encoder takes the encoder alone" if only_more else None
+            raise WeightsError(f"{path}: its tensors do not fit: {'; '.join(told)}", hint=hint)
 
 
 def _some(names: list[str]) -> str:
@@ -174,10 +179,11 @@ def _settle_table(parts: Parts, checkpoint: Checkpoint, mask_row: MaskRow, alpha
     second = parts.encoder.pop(layout.second_table, None)
     effect = "as in the file"
     if layout is MULTIMOLECULE:
-        parts.encoder[layout.table] = table = table[_rows(layout, alphabet)]
+        rows = _rows(layout, alphabet, len(table))
+        parts.encoder[layout.table] = table = table[rows]
         bias = "lm_head.bias"
         if bias in parts.encoder:
-            parts.encoder[bias] = parts.encoder[bias][_rows(layout, alphabet)]
+            parts.encoder[bias] = parts.encoder[bias][rows]
         zeroed = True
     else:
         zeroed = checkpoint.wrapped
@@ -192,9 +198,10 @@ def _settle_table(parts: Parts, checkpoint: Checkpoint, mask_row: MaskRow, alpha
     return effect
 
 
-def _rows(layout: Layout, alphabet: Alphabet) -> Tensor:
-    """Where each of our tokens stands in a layout's vocabulary; the unused ones share a row there."""
-    place = {token: row for row, token in enumerate(layout.vocabulary(alphabet))}
+def _rows(layout: Layout, alphabet: Alphabet, count: int) -> Tensor:
+    """Where each of our tokens stands in a layout's vocabulary of that size; the unused ones share a row there."""
+    vocabulary = next(one for one in layout.vocabularies(alphabet) if len(one) == count)
+    place = {token: row for row, token in enumerate(vocabulary)}
     return torch.tensor([place["<null>" if token.startswith("<null") else token] for token in alphabet.tokens])
 
 

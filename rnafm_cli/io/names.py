@@ -126,13 +126,16 @@ class DistinctNames:
 
 
 def rename_duplicates(records: Iterable[_Record]) -> Iterator[_Record]:
-    """The same records, a repeated id followed by ``_2``, ``_3`` and so on."""
+    """The same records, an id followed by ``_2``, ``_3`` and so on where an earlier one would have the same file name.
+
+    Some file systems take names that differ only in case for the same.
+    """
     counts: dict[str, int] = {}
     for record in records:
-        name, number = record.id, counts.get(record.id, 0)
-        while name in counts:
-            number += 1
-            name = f"{record.id}_{max(number, 2)}"
-        counts[record.id] = max(number, 2) if name != record.id else 1
-        counts.setdefault(name, 1)
+        name, number = record.id, counts.get(file_stem(record.id).casefold(), 0)
+        while file_stem(name).casefold() in counts:
+            number = max(number + 1, 2)
+            name = f"{record.id}_{number}"
+        counts[file_stem(record.id).casefold()] = max(number, 1)
+        counts.setdefault(file_stem(name).casefold(), 1)
         yield record if name == record.id else replace(record, id=name)

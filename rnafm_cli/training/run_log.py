@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from rnafm_cli import __version__
-from rnafm_cli.io.streams import write_json
+from rnafm_cli.io.streams import atomic_path, write_json
 
 __all__ = ["CsvLog", "RunLog", "write_run_json"]
 
@@ -76,12 +76,10 @@ class CsvLog:
                 known = reader.fieldnames or ()
                 kept = [row for row in reader if _whole(row, known) and int(row["step"]) <= step]
         columns = (*columns, *(name for name in known if name not in columns))
-        scratch = path.with_name(path.name + ".tmp")
-        with open(scratch, "w", newline="", encoding="utf-8") as handle:
+        with atomic_path(path) as scratch, open(scratch, "w", newline="", encoding="utf-8") as handle:
             writer = csv.DictWriter(handle, columns)
             writer.writeheader()
             writer.writerows(kept)
-        os.replace(scratch, path)
         self._handle = open(path, "a", newline="", encoding="utf-8")
         self._writer = csv.DictWriter(self._handle, columns)
 

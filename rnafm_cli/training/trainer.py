@@ -10,7 +10,6 @@ import copy
 import dataclasses
 import hashlib
 import math
-import os
 import pickle
 import time
 from abc import ABC, abstractmethod
@@ -25,7 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from rnafm_cli.errors import ConfigError, InputError, RnafmError
-from rnafm_cli.io.streams import write_json
+from rnafm_cli.io.streams import atomic_path, write_json
 from rnafm_cli.training.optimizers import decay_groups, keeping_settings, rate_at
 from rnafm_cli.training.recipes import Recipe
 from rnafm_cli.training.run_log import CsvLog
@@ -341,15 +340,10 @@ class Trainer:
             "progress": (self._seconds, self._best, self._since_best),
         }
         path = self.folder / CHECKPOINT
-        scratch = path.with_name(path.name + ".tmp")
         try:
-            with open(scratch, "wb") as handle:
-                torch.save(state, handle)
-                handle.flush()
-                os.fsync(handle.fileno())
-            os.replace(scratch, path)
+            with atomic_path(path) as scratch:
+                torch.save(state, scratch)
         except (OSError, RuntimeError) as error:
-            scratch.unlink(missing_ok=True)
             raise RnafmError(
                 f"{path}: cannot write the checkpoint: {error}", hint="free some space and run the same command again"
             ) from error

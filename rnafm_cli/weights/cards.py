@@ -94,9 +94,10 @@ def read_card(path: Path) -> Card:
     except FileNotFoundError as error:
         if not path.exists():
             raise WeightsError(f"{path}: no such file") from error
-        raise WeightsError(
-            f"{path}: has no card {where.name} beside it", hint=f"rnafm weights import {path} --name NAME"
-        ) from error
+        with opened(path) as file:
+            is_ours = (file.metadata() or {}).get("format") == FORMAT
+        hint = "copy the card that belongs to it there" if is_ours else f"rnafm weights import {path} --name NAME"
+        raise WeightsError(f"{path}: has no card {where.name} beside it", hint=hint) from error
     except (OSError, ValueError) as error:
         raise WeightsError(f"{where}: cannot be read as a model card ({error})", hint=_RENEW) from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:

@@ -106,3 +106,44 @@ def test_structures_are_converted(run: Run, name: str, text: str) -> None:
     assert run("fold", "--convert", name).stdout == f">a\n{SEQUENCE}\n{TRUE}\n"
     Path("a.jsonl").write_text(run("fold", "--convert", name, "--format", "jsonl").stdout)
     assert run("fold", "--convert", "a.jsonl").stdout == f">a\n{SEQUENCE}\n{TRUE}\n"
+
+
+@pytest.mark.parametrize("command", ["fold", "contact"])
+@pytest.mark.parametrize("value", ["inf", "nan"])
+def test_numbers_are_finite(run: Run, command: str, value: str) -> None:
+    Path("x.fa").write_text(">a\nACGU\n")
+    result = run(command, "x.fa", "--max-memory", value)
+    assert result.exit_code == 2
+    assert "--max-memory" in result.stderr and "internal" not in result.stderr
+
+
+def test_pictures_are_not_overwritten_unasked(run: Run) -> None:
+    Path("a.dbn").write_text(f">a\n{SEQUENCE}\n{TRUE}\n")
+    assert run("fold", "--convert", "a.dbn", "--plot", "drawings").exit_code == 0
+    refused = run("fold", "--convert", "a.dbn", "--plot", "drawings")
+    assert refused.exit_code == 2 and "drawings: holds pictures already; --force" in refused.stderr
+    assert run("fold", "--convert", "a.dbn", "--plot", "drawings", "--force").exit_code == 0
+    Path("b.dbn").write_text(f">a\n{SEQUENCE}\n{CLOSE}\n")
+    assert run("evaluate", "fold", "a.dbn", "b.dbn", "--plot", "figures").exit_code == 0
+    assert run("evaluate", "fold", "a.dbn", "b.dbn", "--plot", "figures").exit_code == 2
+
+
+def test_strands_are_not_joined_in_a_drawing(run: Run) -> None:
+    Path("a.dbn").write_text(">a\nGGGGAAAA&UUUUCCCC\n((((((((&))))))))\n")
+    result = run("fold", "--convert", "a.dbn", "--plot", "a.svg")
+    assert result.exit_code == 3 and "a.dbn:1: record 'a': has 2 strands, and a drawing would join" in result.stderr
+    assert not Path("a.svg").exists()
+
+
+def test_ids_with_one_file_name_are_told_apart(run: Run) -> None:
+    ids = ["hsa-mir-21", "hsa-miR-21", "a/1", "a_1", "a_1"]
+    Path("x.dbn").write_text("".join(f">{name}\nACGU\n....\n" for name in ids))
+    assert run("fold", "--convert", "x.dbn", "--out-dir", "o").exit_code == 3
+    assert run("fold", "--convert", "x.dbn", "--out-dir", "p", "--rename-duplicates").exit_code == 0
+    assert sorted(path.name for path in Path("p").iterdir()) == [
+        "a_1.dbn",
+        "a_1_2.dbn",
+        "a_1_3.dbn",
+        "hsa-miR-21_2.dbn",
+        "hsa-mir-21.dbn",
+    ]

@@ -8,13 +8,16 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import torch
 import typer
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from rnafm_cli.cli import weights
 from rnafm_cli.cli.console import console
 from rnafm_cli.encoder.config import ENCODER_PRESETS, EncoderConfig
 from rnafm_cli.errors import RnafmError, UsageError, WeightsError
+from rnafm_cli.weights.checkpoints import read_checkpoint
 from rnafm_cli.weights.files import read_card
 from rnafm_cli.weights.registry import MODELS, Download, ModelSpec
 
@@ -175,3 +178,40 @@ def test_average_wants_two_files_and_a_free_name(home: Path, tmp_path: Path) -> 
 def test_a_mirror_needs_an_address() -> None:
     refused = str(failure("pull", "rna-fm", "--url", "host/x"))
     assert "--url host/x" in refused and "https://" in refused
+
+
+def test_an_encoder_beside_heads_of_ones_own(home: Path, tmp_path: Path) -> None:
+    tensors = read_checkpoint(SMALL).tensors
+    torch.save({**tensors, "classifier.weight": torch.ones(2, 4)}, tmp_path / "mine.pth")
+    given = ("import", tmp_path / "mine.pth", "--name", "mine", "--heads", "4")
+    assert "unexpected classifier.weight; --kind encoder" in str(failure(*given))
+    assert "classifier.weight" in stderr(*given, "--kind", "encoder").split("left out: ")[1]
+
+
+def test_multimolecules_first_vocabulary(home: Path, tmp_path: Path) -> None:
+    """Its 26 rows end in . X * - I where today's 28 end in I X | . * - ?; ours have no other of them than the gap."""
+    source = PARITY / "mm_rnafm_random_small"
+    tensors = load_file(source / "model.safetensors")
+    now, then = "ACGUNRYSWKMBDHVIX|.*-?", "ACGUNRYSWKMBDHV.X*-I"
+    rows = [*range(6), *(6 + now.index(letter) for letter in then)]
+    for name, tensor in tensors.items():
+        if tensor.shape[0] == 28:
+            tensors[name] = tensor[rows].clone()
+    (tmp_path / "old").mkdir()
+    save_file(tensors, tmp_path / "old" / "model.safetensors")
+    (tmp_path / "old" / "config.json").write_bytes((source / "config.json").read_bytes())
+    run("import", source / "model.safetensors", "--name", "now")
+    run("import", tmp_path / "old" / "model.safetensors", "--name", "then")
+    now_bytes, then_bytes = ((home / f"{name}.safetensors").read_bytes() for name in ("now", "then"))
+    assert now_bytes == then_bytes
+
+
+def test_a_card_knows_the_name(home: Path, tmp_path: Path) -> None:
+    run("import", SMALL, "--name", "kept")
+    path = home / "kept.safetensors"
+    for suffix in (".safetensors", ".json"):
+        (tmp_path / f"moved{suffix}").write_bytes(path.with_suffix(suffix).read_bytes())
+    run("import", tmp_path / "moved.safetensors", "--force")
+    assert "kept" in {row[0] for row in run("list")}
+    (tmp_path / "moved.json").unlink()
+    assert "copy the card that belongs to it there" in str(failure("verify", tmp_path / "moved.safetensors"))
