@@ -63,11 +63,9 @@ class NamedModel:
 
     @cached_property
     def _loaded_encoder(self) -> tuple[Encoder, Card]:
-
         return self._encoder_at(find(self.name, weights_dir=self.weights_dir))
 
     def _encoder_at(self, path: Path) -> tuple[Encoder, Card]:
-
         if path not in self._encoders:
             encoder, card = load_encoder(path, weights_dir=self.weights_dir)
             self._encoders[path] = encoder.to(self.runtime.device, self.runtime.dtype).eval(), card
@@ -89,7 +87,6 @@ class NamedModel:
         Raises:
             WeightsError: when the model has no such head.
         """
-
         return self._encoder_at(encoder_path(self.name, head, weights_dir=self.weights_dir))[0]
 
     def check_nucleotides(self, head: str | None = None) -> None:

@@ -13,6 +13,8 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import LinearOperator, eigsh
 
+from rnafm_cli.rna.kmers import words_of
+
 __all__ = [
     "PCA",
     "Points",
@@ -32,19 +34,10 @@ _LETTERS = "ACGU"
 
 def kmer_frequencies(sequences: Sequence[str], k: int = 4) -> np.ndarray:
     """(N, 4 ** k) float32 shares of each k-mer of A, C, G, U."""
-    table = np.full(256, -1, dtype=np.int64)
-    for code, letter in enumerate(_LETTERS):
-        table[ord(letter)] = code
-    result = np.zeros((len(sequences), 4**k), dtype=np.float32)
-    powers = 4 ** np.arange(k - 1, -1, -1)
-    for row, sequence in enumerate(sequences):
-        codes = table[np.frombuffer(sequence.encode("ascii", "replace"), dtype=np.uint8)]
-        if len(codes) < k:
-            continue
-        words = np.lib.stride_tricks.sliding_window_view(codes, k)
-        words = words[(words >= 0).all(axis=1)] @ powers
-        result[row] = np.bincount(words, minlength=4**k) / max(1, len(words))
-    return result
+    words, rows = words_of(sequences, k)
+    shape = (len(sequences), 4**k)
+    counts = sparse.csr_matrix((np.ones(len(rows), dtype=np.float32), (rows, words)), shape=shape).toarray()
+    return counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
 
 
 def one_hot(sequences: Sequence[str], length: int = 1022) -> sparse.csr_matrix:

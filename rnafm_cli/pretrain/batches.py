@@ -13,23 +13,20 @@ from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from rnafm_cli.errors import ConfigError
 from rnafm_cli.pretrain.alignments import AlignedRows
-from rnafm_cli.pretrain.config import PretrainConfig, TargetSection
+from rnafm_cli.pretrain.config import BatchLayout, PretrainConfig, TargetSection
 from rnafm_cli.pretrain.masking import MaskRule, corrupt
 from rnafm_cli.pretrain.sampling import EpochPlan, TypeSampler
 from rnafm_cli.pretrain.shards import Corpus, Split
 from rnafm_cli.pretrain.targets import TargetDraft, Targets
 from rnafm_cli.rna.alphabet import NUCLEOTIDE
 
-__all__ = ["Feed", "Layout", "MicroBatch", "StepBatches", "build_batch", "plan_batches"]
+__all__ = ["Feed", "MicroBatch", "StepBatches", "build_batch", "plan_batches"]
 
-
-Layout = Literal["pack", "bucket"]
 
 _POOL_BATCHES = 64
 """Windows are sorted by length within pools of this many micro-batches, which are shuffled again."""
@@ -56,7 +53,7 @@ class MicroBatch:
 
 
 def plan_batches(
-    lengths: np.ndarray, *, layout: Layout, budget: int, row_tokens: int, seed: int, epoch: int
+    lengths: np.ndarray, *, layout: BatchLayout, budget: int, row_tokens: int, seed: int, epoch: int
 ) -> list[list[np.ndarray]]:
     """Arrange an epoch's windows into micro-batches.
 
@@ -95,7 +92,7 @@ def build_batch(
     rows: list[np.ndarray],
     rule: MaskRule,
     *,
-    layout: Layout,
+    layout: BatchLayout,
     row_tokens: int,
     row_count: int = 0,
     targets: TargetSection | None = None,

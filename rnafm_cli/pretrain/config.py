@@ -16,6 +16,7 @@ from rnafm_cli.pretrain.masking import MaskRule
 from rnafm_cli.training.recipe_files import OptimSection
 
 __all__ = [
+    "BatchLayout",
     "BatchSection",
     "CheckpointSection",
     "DataSection",
@@ -28,6 +29,10 @@ __all__ = [
     "TargetSection",
     "ValidationSection",
 ]
+
+
+BatchLayout = Literal["pack", "bucket"]
+"""How windows lie in the rows of a batch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +142,7 @@ class BatchSection:
     """Tokens of one forward pass (rows x width)."""
     micro_batches: int = 2
     """Micro-batches per optimiser step over all processes: accumulation steps = this / number of processes."""
-    layout: Literal["pack", "bucket"] = "pack"
+    layout: BatchLayout = "pack"
     """pack: several short RNAs share a row of `crop` tokens and cannot see each other; bucket: one RNA a row, rows of similar length."""  # noqa: E501
 
 

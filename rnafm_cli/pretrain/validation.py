@@ -10,10 +10,11 @@ import numpy as np
 import torch
 
 from rnafm_cli.encoder.runtime import mixed_precision
-from rnafm_cli.pretrain.batches import Layout, MicroBatch, build_batch, plan_batches
+from rnafm_cli.pretrain.batches import MicroBatch, build_batch, plan_batches
+from rnafm_cli.pretrain.config import BatchLayout
 from rnafm_cli.pretrain.masked_model import MaskedTokenModel
 from rnafm_cli.pretrain.masking import MaskRule, corrupt
-from rnafm_cli.pretrain.sampling import EpochPlan, TypeSampler, mix64
+from rnafm_cli.pretrain.sampling import EpochPlan, TypeSampler, mix64, uniform
 from rnafm_cli.pretrain.shards import Corpus, Split
 from rnafm_cli.rna.alphabet import NUCLEOTIDE
 
@@ -37,8 +38,7 @@ def held_out_plan(corpus: Corpus, split: Split, *, sequences: int, window: int, 
     picked = np.sort(members[order[:sequences]]) if sequences else members
     lengths = corpus.lengths[picked]
     keys = mix64(mix64(np.uint64(seed)) + picked.astype(np.uint64))
-    fraction = (mix64(keys) >> np.uint64(11)).astype(np.float64) / float(1 << 53)
-    starts = np.floor(fraction * (np.maximum(lengths - window, 0) + 1)).astype(np.int64)
+    starts = np.floor(uniform(mix64(keys)) * (np.maximum(lengths - window, 0) + 1)).astype(np.int64)
     return EpochPlan(picked, starts, np.minimum(lengths, window), keys)
 
 
@@ -53,7 +53,7 @@ class HeldOutPart:
         sequences: int,
         seed: int,
         rule: MaskRule,
-        layout: Layout,
+        layout: BatchLayout,
         budget: int,
         row_tokens: int,
     ) -> None:

@@ -1,4 +1,4 @@
-"""Optim."""
+"""Recipes: TOML into frozen dataclasses, checked key by key, and the section of the optimiser that all of them have."""
 
 from __future__ import annotations
 
