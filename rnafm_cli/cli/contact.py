@@ -30,6 +30,8 @@ def contact(
     rename_duplicates: of_fold.RenameDuplicates = False,
     model: options.Model = "rnafm-mini",
     prior: of_fold.Prior = True,
+    families: options.Families = None,
+    use_families: options.UseFamilies = True,
     max_memory: of_fold.MaxMemory = None,
     long: options.Long = LongChoice.window,
     on_error: options.OnError = OnErrorChoice.fail,
@@ -43,7 +45,8 @@ def contact(
 ) -> None:
     """Predict which bases are in contact: nearest heavy atoms closer than 8 Å.
 
-    A table of pairs i < j (from 1) with their probability, the pairs of a helix and of tertiary contacts alike.
+    A table of pairs i < j (from 1) with their probability, the pairs of a helix and of tertiary contacts alike. Where
+    the RNA belongs to a family with known 3D structures, they count.
 
     Examples:
 
@@ -67,6 +70,7 @@ def contact(
             rename_duplicates=rename_duplicates,
             model=model,
             prior=prior,
+            families=options.families_of(families, use_families),
             with_distance=with_distance,
             min_prob=min_prob,
             min_separation=min_separation,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -70,6 +70,16 @@ Confidence = Annotated[float, typer.Option(min=0.5, max=0.999, metavar="P", help
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the resamples.")]
 
 
+Embed3d = Annotated[
+    bool,
+    typer.Option(
+        "--embed3d",
+        help="Also lay out one point a residue by the distances: correlation with the known distances, RMSD of the "
+        "traces; with --plot a picture of each chain.",
+    ),
+]
+
+
 def contact(
     truth: Known,
     prediction: Predicted,
@@ -119,6 +129,7 @@ def distance(
     against: Against = None,
     name: Name = None,
     against_name: AgainstName = None,
+    embed3d: Embed3d = False,
     output: options.Output = Path("-"),
     report_format: Format = ReportFormat.tsv,
     per_record: PerChain = None,
@@ -136,8 +147,11 @@ def distance(
 ) -> None:
     """Score predicted distances: MSE, R2, PMCC and PA of distance / 20, clipped at 20 Å, all pairs, mean over chains.
 
-    PA is the share of pairs whose error is at most 2 Å.
+    PA is the share of pairs whose error is at most 2 Å. --embed3d also lays out one point a residue by the distances:
+    a check of how well they fit together, not a structure.
     """
+    from dataclasses import replace
+
     from rnafm_cli.rna.metrics import score_distances
 
     job = _Job("distance", truth, output, report_format, per_record, plot, plot_format, resamples, confidence, seed)
@@ -146,7 +160,29 @@ def distance(
     for label, by_id in maps.items():
         found = [score_distances(chain, by_id[chain.id]) for chain in chains]
         scores[label] = [score for score in found if score is not None]
-    _report(job, scores)
+    if embed3d:
+        from rnafm_cli.structure.traces import compare_traces
+
+        known = {chain.id: chain for chain in chains}
+        for number, (label, by_id) in enumerate(maps.items()):
+            for k, score in enumerate(scores[label]):
+                compared = compare_traces(known[score.id], by_id[score.id])
+                if compared is not None:
+                    values, found_LX, known_LX = compared
+                    scores[label][k] = replace(score, values=score.values | values)
+                    if job.plot is not None and number == 0:
+                        _draw_trace(job, score.id, found_LX, known_LX)
+    _report(job, scores, traces=embed3d)
+
+
+def _draw_trace(job: _Job, name: str, found_LX: Any, known_LX: Any) -> None:
+    from rnafm_cli.io.names import file_stem
+    from rnafm_cli.structure.figures import draw_trace
+
+    assert job.plot is not None
+    folder = job.plot / "traces"
+    folder.mkdir(parents=True, exist_ok=True)
+    draw_trace(name, found_LX, known_LX, folder / f"{file_stem(name)}.{job.plot_format.value}")
 
 
 @dataclass(frozen=True)
@@ -229,7 +265,7 @@ def _guesses(task: str, chains: list[Chain]) -> dict:
         return {}
 
 
-def _report(job: _Job, scores: dict[str, list[MapScore]]) -> None:
+def _report(job: _Job, scores: dict[str, list[MapScore]], *, traces: bool = False) -> None:
     from rnafm_cli.io.streams import open_output
     from rnafm_cli.rna.metrics import CONTACT_METRICS, DISTANCE_METRICS
     from rnafm_cli.structure.map_report import CEILING, ceiling_scores, report_maps, write_map_report, write_map_scores
@@ -237,7 +273,11 @@ def _report(job: _Job, scores: dict[str, list[MapScore]]) -> None:
     predictors = list(scores)
     if not scores[predictors[0]]:
         raise InputError(f"{job.truth}: has no pair to score", hint="lower --min-separation")
-    metrics = CONTACT_METRICS if job.task == "contact" else DISTANCE_METRICS
+    metrics: tuple[str, ...] = CONTACT_METRICS if job.task == "contact" else DISTANCE_METRICS
+    if traces:
+        from rnafm_cli.structure.traces import TRACE_METRICS
+
+        metrics += TRACE_METRICS
     if job.per_record:
         with open_output(job.per_record) as sink:
             write_map_scores(sink, scores, metrics, pairs="pairs")

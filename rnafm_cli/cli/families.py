@@ -16,6 +16,7 @@ from rnafm_cli.errors import InputError, UsageError
 if TYPE_CHECKING:
     from rnafm_cli.families.library import Family, Library
     from rnafm_cli.io.stockholm import Alignment
+    from rnafm_cli.rna.chains import Chain
     from rnafm_cli.weights.cards import Card
 
 __all__ = ["app"]
@@ -53,17 +54,31 @@ def build(
         Path | None,
         typer.Option(metavar="LIST", help="Leave out the families of this list, an accession a line."),
     ] = None,
+    chains: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--chains",
+            metavar="FILE.h5|DIR",
+            help="Chains with known 3D structure (HDF5, PDB, mmCIF, folders): maps of the families they belong to; "
+            "repeatable.",
+            show_default=False,
+        ),
+    ] = None,
     on_error: options.OnError = OnErrorChoice.fail,
     force: options.Force = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Make a library: a profile, the consensus pairs and their letters for each alignment.
 
+    With --chains also what is in contact, and how far apart bases are, in the known 3D structures of each family.
+
     Examples:
 
       rnafm families build Rfam.seed.gz -o rfam.safetensors --on-error skip
 
       rnafm families build ours.sto -o ours.lib
+
+      rnafm families build Rfam.seed.gz --chains structures/ -o rfam3d.lib --on-error skip
     """
     from rnafm_cli.families.library import build_library
 
@@ -71,16 +86,42 @@ def build(
         raise UsageError(f"{output}: exists", hint="--force overwrites it")
     rejections = Rejections(on_error)
     held_out = [sequence for path in without or () for sequence in _sequences(path)]
+    unused = Rejections(on_error)
+    known = _chains(chains or (), unused)
     dropped = _accessions(without_families) if without_families else set()
     with console.progress(description="building", unit="families") as bar:
         alignments = _kept(seeds, dropped, held_out, rejections, bar)
         library = build_library(alignments, str(output), reject=rejections.reject)
-    library.save(output, _card(library, output, seeds, rejections.skipped) if output.suffix == ".safetensors" else None)
+    if known:
+        from rnafm_cli.families.known_chains import with_shapes
+
+        library = with_shapes(library, known)
+    sources = [*seeds, *(chains or ())]
+    card = _card(library, output, sources, rejections.skipped) if output.suffix == ".safetensors" else None
+    library.save(output, card)
     rows = sum(family.rows for family in library.families)
     console.info(f"{output}: {len(library)} families, {rows} rows, {output.stat().st_size / 1e6:.1f} MB")
+    if known:
+        shaped = [family.known_chains for family in library.families if family.shape is not None]
+        console.info(
+            f"{len(shaped)} families have known 3D structures: of {len(known)} chains {sum(shaped)} unlike ones"
+        )
     if rejections.skipped:
         console.warn(f"{rejections.skipped} famil{'ies' if rejections.skipped > 1 else 'y'} left out")
+    if unused.skipped:
+        console.warn(f"{unused.skipped} structure{'s' if unused.skipped > 1 else ''} left out")
+    if rejections.skipped or unused.skipped:
         raise typer.Exit(InputError.exit_code)
+
+
+def _chains(paths: Iterable[Path], rejections: Rejections) -> list[Chain]:
+    """Chains of files and folders; those of which only contacts are known give way to like ones with distances."""
+    if not paths:
+        return []
+    from rnafm_cli.io.chain_files import read_chains
+    from rnafm_cli.rna.chains import without_repeats
+
+    return without_repeats([chain for path in paths for chain in read_chains(path, reject=rejections.reject)])
 
 
 def _kept(
@@ -120,17 +161,21 @@ def _accessions(path: Path) -> set[str]:
         return {line.split()[0] for line in handle if line.split() and not line.startswith("#")}
 
 
-def _card(library: Library, output: Path, seeds: list[Path], skipped: int) -> Card:
+def _card(library: Library, output: Path, sources: list[Path], skipped: int) -> Card:
     from rnafm_cli.weights.cards import Card, file_sha256
 
     pairs = sum(len(family.pairs) > 0 for family in library.families)
     return Card(
         name=output.stem,
         kind="families",
-        config={"families": len(library), "with consensus pairs": pairs},
+        config={
+            "families": len(library),
+            "with consensus pairs": pairs,
+            "with known 3D structures": sum(family.shape is not None for family in library.families),
+        },
         dtype="uint8",
         source={
-            "alignments": {path.name: file_sha256(path) for path in seeds if path.is_file()},
+            "files": {path.name: file_sha256(path) for path in sources if path.is_file()},
             "rows": sum(family.rows for family in library.families),
             "left out": skipped,
             "command": " ".join(["rnafm", *sys.argv[1:]]),
@@ -144,14 +189,15 @@ def list_families(
 ) -> None:
     """Print the families of a library.
 
-    Columns: accession, name, type, clan, rows of the alignment, length, consensus pairs, description.
+    Columns: accession, name, type, clan, rows of the alignment, length, consensus pairs, unlike chains with known 3D
+    structure, description.
     """
     from rnafm_cli.families.library import load_libraries
 
-    lines = ["accession\tname\ttype\tclan\trows\tlength\tpairs\tdescription"]
+    lines = ["accession\tname\ttype\tclan\trows\tlength\tpairs\tchains\tdescription"]
     for family in load_libraries([library], weights_dir)[0].families:
         cells = [family.accession, family.name, family.type, family.clan, family.rows, len(family), len(family.pairs)]
-        lines.append("\t".join(map(str, [*cells, family.description])))
+        lines.append("\t".join(map(str, [*cells, family.known_chains, family.description])))
     sys.stdout.write("\n".join(lines) + "\n")
 
 
@@ -178,6 +224,7 @@ def show(
         "rows": found.rows,
         "length": len(found),
         "pairs": len(found.pairs),
+        "chains": found.known_chains,
     }
     lines = [f"{key:<12} {value}".rstrip() for key, value in told.items()]
     sys.stdout.write("\n".join([*lines, "", found.consensus, found.dot_bracket]) + "\n")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -106,7 +106,7 @@ def tables(
     files = FunctionFiles(
         sets=tuple(tables),
         output=output,
-        name=name or task,
+        name=name or "contact",
         model=None if encoder is EncoderChoice.none else model,
         init_from=init_from,
         weights_dir=weights_dir,
@@ -180,13 +180,14 @@ Prior = Annotated[bool, typer.Option("--prior/--no-prior", help="Let ViennaRNA's
 PriorCache = Annotated[
     Path | None, typer.Option("--prior-cache", metavar="FILE", help="File of pair probabilities to use and complete.")
 ]
-Rows = Annotated[
-    str | None,
+OfChains = Annotated[
+    list[str] | None,
     typer.Option(
-        "--rows",
-        metavar="NAMES|all",
-        help="Rows of the feature table to cross-validate, by comma: inputs as in sequence+prior, random, transfer.",
-        show_default="the row with all inputs",
+        "--families",
+        metavar="LIB",
+        help="Family library, without rows close to the chains: the head learns from families and from relatives with "
+        "known structure; repeatable.",
+        show_default=False,
     ),
 ]
 Folds = Annotated[
@@ -198,30 +199,29 @@ Folds = Annotated[
 Final = Annotated[bool, typer.Option("--final/--no-final", help="Train the head to keep, on all chains.")]
 
 
-CONTACT_HELP = """Train a head that predicts which bases are in contact, from known 3D structures.
+CONTACT_HELP = """Train a head that predicts which bases are in contact and how far apart, from known 3D structures.
 
     First the free guess is scored, then heads are cross-validated over folds that keep like chains together, then the
     head to keep is trained on all chains: final/head.safetensors. The folder also receives table.tsv, held_out.h5 (maps
     of chains by heads that have not seen them) and a checkpoint; the same command goes on from it.
 """
-DISTANCE_HELP = """Train a head that predicts distances between bases, from known 3D structures.
+DISTANCE_HELP = """Train a head that predicts distances between bases: as 'rnafm finetune contact' makes it, it tells both.
 
-    Goes like 'rnafm finetune contact'; chains of which only contacts are known help the training.
+    Chains of which only contacts are known help the training.
 """
 
 
 def chains(
-    ctx: typer.Context,
     output: RunFolder,
     chains: Chains = None,
     structures: Structures = None,
     recipe: RecipeFile = None,
     model: options.Model = "rnafm-mini",
-    encoder: FrozenUse = FrozenChoice.frozen,
+    encoder: FrozenUse = FrozenChoice.none,
     init_from: InitFromChains = None,
     prior: Prior = True,
     prior_cache: PriorCache = None,
-    rows: Rows = None,
+    families: OfChains = None,
     folds: Folds = None,
     final: Final = True,
     overrides: Overrides = None,
@@ -233,29 +233,27 @@ def chains(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """``contact`` and ``distance``, told apart by the name of the command."""
+    """``contact`` and ``distance``: one head tells both."""
     from rnafm_cli.structure.cross_validation import TertiaryRun, run_tertiary
     from rnafm_cli.training.recipe_files import load_recipe
     from rnafm_cli.training.recipes import TertiaryRecipe
 
-    task: Literal["contact", "distance"] = "contact" if ctx.command.name == "contact" else "distance"
     files = (*(chains or ()), *(structures or ()))
     if not files:
         raise UsageError("nothing to train on", hint="give --chains FILE.h5 or --pdb DIR")
     rejections = Rejections(on_error)
     outcome = run_tertiary(
         TertiaryRun(
-            task=task,
             files=files,
             recipe=load_recipe(TertiaryRecipe, recipe, overrides),
             output=output,
-            name=name or task,
+            name=name or "contact",
             model=None if encoder is FrozenChoice.none else model,
             weights_dir=weights_dir,
             init_from=init_from,
             prior=prior,
             prior_cache=prior_cache,
-            rows=tuple(part.strip() for part in rows.split(",")) if rows else (),
+            families=tuple(families or ()),
             folds=_numbers(folds),
             final=final,
             max_minutes=max_minutes,

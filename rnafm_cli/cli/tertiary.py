@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rnafm_cli.model import Model
     from rnafm_cli.rna.chains import Chain
     from rnafm_cli.rna.records import SequenceRecord
-    from rnafm_cli.structure.tertiary import PairChoice, Readout, TertiaryMaps
+    from rnafm_cli.structure.tertiary import PairChoice, TertiaryMaps
     from rnafm_cli.viz.structure import Gallery
 
 __all__ = [
@@ -37,8 +37,6 @@ __all__ = [
     "MinProb",
     "MinSeparation",
     "Plot",
-    "ReadoutChoice",
-    "ReadoutOption",
     "Request",
     "Top",
     "Truth",
@@ -63,11 +61,6 @@ class DistanceFormatChoice(StrEnum):
     jsonl = "jsonl"
     threedrna = "3drna"
     rosetta = "rosetta"
-
-
-class ReadoutChoice(StrEnum):
-    binned = "binned"
-    regression = "regression"
 
 
 ContactFormat = Annotated[
@@ -169,15 +162,6 @@ Top = Annotated[
         rich_help_panel=_CHOICE,
     ),
 ]
-ReadoutOption = Annotated[
-    ReadoutChoice | None,
-    typer.Option(
-        "--readout",
-        help="Distances as the mean of a predicted histogram, or by regression.",
-        show_default="what the head's card says",
-    ),
-]
-
 
 _RESTRAINTS = ("3drna", "rosetta")
 _LEAST_PROBABILITY = {"tsv": 0.01, "jsonl": 0.01, "casprr": 0.01, "3drna": 0.3, "rosetta": 0.3}
@@ -202,12 +186,12 @@ class Request:
     rename_duplicates: bool
     model: str
     prior: bool
+    families: list[str]
     with_distance: bool = False
     min_prob: float | None = None
     max_distance: float | None = None
     min_separation: int | None = None
     top: str | None = None
-    readout: Readout | None = None
     max_memory: float | None
     long: LongChoice
     weights_dir: Path | None
@@ -251,8 +235,8 @@ def run(request: Request, intake: Intake) -> None:
         loaded,
         request.tasks,
         prior=request.prior,
+        families=request.families,
         warn=console.warn,
-        readout=request.readout,
         max_bytes=round(request.max_memory * 1e9) if request.max_memory else None,
         batch_tokens=request.batch_tokens,
     )
@@ -324,15 +308,18 @@ def _map_output(stack: ExitStack, request: Request, loaded: Model) -> TertiaryMa
     if request.h5 is None:
         return None
     from rnafm_cli.io.map_output import TertiaryMapWriter
+    from rnafm_cli.structure.tertiary import HEAD_KIND
 
+    head = loaded.component(HEAD_KIND)[1]
     provenance: dict[str, str | bool] = {
         "model": loaded.name,
-        "encoder_sha256": loaded.encoder_card.weights_sha256,
+        "head_sha256": head.weights_sha256,
         "prior": request.prior,
+        "families": " ".join(request.families),
         "command": " ".join(["rnafm", *sys.argv[1:]]),
     }
-    for task in request.tasks:
-        provenance[f"{task}_sha256"] = loaded.component(task)[1].weights_sha256
+    if head.encoder_sha256 is not None:
+        provenance["encoder_sha256"] = head.encoder_sha256
     writer = TertiaryMapWriter(request.h5, provenance=provenance, half=request.half, force=request.force)
     stack.enter_context(writer)
     return writer
@@ -418,10 +405,10 @@ class _Pictures:
         path = self._gallery.place(name)
         if self._task == "contact":
             assert result.contact_LL is not None
-            draw_contacts(name, result.contact_LL, path, truth=truth)
+            draw_contacts(name, result.contact_LL, path, truth=truth, relatives=result.relatives)
         else:
             assert result.distance_LL is not None
-            draw_distances(name, result.distance_LL, path, truth=truth)
+            draw_distances(name, result.distance_LL, path, truth=truth, relatives=result.relatives)
 
     def report(self) -> None:
         """Name the RNAs of which nothing is known."""

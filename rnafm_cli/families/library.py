@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -19,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnafm_cli.errors import InputError, Reject, WeightsError, raise_rejected
+from rnafm_cli.families.shapes import Shape
 from rnafm_cli.io.stockholm import Alignment
 from rnafm_cli.io.streams import atomic_path
 from rnafm_cli.rna.pairs import Pairs, no_pairs
@@ -33,7 +35,9 @@ if TYPE_CHECKING:
 __all__ = ["FORMAT", "SHIPPED", "Family", "Library", "build_library", "far_rows", "load_libraries", "shipped"]
 
 FORMAT = "rnafm-families"
-VERSION = "1"
+VERSION = "2"
+_READABLE = ("1", VERSION)
+"""Of version 1 are libraries without shapes."""
 SHIPPED = "shipped"
 """What names the library that comes with the program."""
 _LETTERS = "ACGU"
@@ -59,6 +63,7 @@ class Family:
         evalue: location and slope of the score statistics: MSV, Viterbi, Forward; (6,).
         pairs: consensus pairs by match state, 0-based, (P, 2).
         pair_odds_P44: log of how much more often two letters face each other than their frequencies tell.
+        shape: what its known 3D structures have in common; None where there are none.
     """
 
     accession: str
@@ -72,10 +77,16 @@ class Family:
     evalue: NDArray[np.float32]
     pairs: Pairs
     pair_odds_P44: NDArray[np.float32]
+    shape: Shape | None = None
 
     def __len__(self) -> int:
         """Match states."""
         return len(self.match_M4)
+
+    @property
+    def known_chains(self) -> int:
+        """Chains with known 3D structure behind its shape, near copies counted once."""
+        return 0 if self.shape is None else round(float(self.shape.seen_MM.max()))
 
     @property
     def consensus(self) -> str:
@@ -142,6 +153,11 @@ class Library:
             "pairs": np.concatenate([f.pairs for f in families]).astype(np.uint16),
             "pair_odds": np.concatenate([_signed_bytes_of(f.pair_odds_P44) for f in families]),
         }
+        if shaped := [(number, f.shape) for number, f in enumerate(families) if f.shape is not None]:
+            maps = np.concatenate([shape.packed() for _, shape in shaped])
+            # Most of the bytes repeat their neighbours.
+            arrays["shape"] = np.frombuffer(zlib.compress(maps.tobytes(), 9), dtype=np.uint8)
+            arrays["shape_family"] = np.array([number for number, _ in shaped], dtype=np.int32)
         metadata = {"format": FORMAT, "version": VERSION, "alphabet": _LETTERS, "families": json.dumps(texts)}
         with atomic_path(path) as written:
             written.touch()
@@ -219,10 +235,10 @@ def _loaded(path: Path, _size: int, _mtime_ns: int) -> Library:
 def _check_format(path: Path, metadata: dict[str, str]) -> None:
     if metadata.get("format") != FORMAT:
         raise WeightsError(f"{path}: is no family library", hint="make one: rnafm families build SEEDS.sto -o LIB")
-    for key, wanted, what in (("version", VERSION, "version"), ("alphabet", _LETTERS, "alphabet")):
-        if metadata.get(key) != wanted:
+    for key, readable in (("version", _READABLE), ("alphabet", (_LETTERS,))):
+        if metadata.get(key) not in readable:
             raise WeightsError(
-                f"{path}: has {what} {metadata.get(key)}, this program reads {wanted}",
+                f"{path}: has {key} {metadata.get(key)}, this program reads {readable[-1]}",
                 hint="make it again with this version: rnafm families build",
             )
 
@@ -237,6 +253,7 @@ def _families(arrays: dict[str, NDArray[Any]], texts: list[list[str]]) -> Iterat
     pairs = arrays["pairs"].astype(np.int64)
     if not len(texts) == len(lengths) == len(counts) or lengths.sum() != len(match) or counts.sum() != len(pairs):
         raise ValueError("its arrays do not fit together")
+    shapes = _shapes(arrays, lengths)
     state, pair = 0, 0
     for number, (text, length, count) in enumerate(zip(texts, lengths.tolist(), counts.tolist(), strict=True)):
         node = state + number
@@ -253,8 +270,25 @@ def _families(arrays: dict[str, NDArray[Any]], texts: list[list[str]]) -> Iterat
             evalue=arrays["evalue"][number],
             pairs=pairs[pair : pair + count],
             pair_odds_P44=odds[pair : pair + count],
+            shape=shapes.get(number),
         )
         state, pair = state + length, pair + count
+
+
+def _shapes(arrays: dict[str, NDArray[Any]], lengths: NDArray[np.int64]) -> dict[int, Shape]:
+    """The shapes by the number of their family."""
+    if "shape" not in arrays:
+        return {}
+    try:
+        packed = np.frombuffer(zlib.decompress(arrays["shape"].tobytes()), dtype=np.uint8)
+    except zlib.error as error:
+        raise ValueError(str(error)) from error
+    owners = arrays["shape_family"].tolist()
+    sizes = [Shape.packed_size(int(lengths[number])) for number in owners]
+    if sum(sizes) != len(packed):
+        raise ValueError("its shapes do not fit its families")
+    parts = np.split(packed, np.cumsum(sizes)[:-1])
+    return {number: Shape.unpacked(int(lengths[number]), part) for number, part in zip(owners, parts, strict=True)}
 
 
 def _bytes_of(probability: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -103,6 +103,8 @@ def read_coordinates(path: str | Path, *, shortest: int = SHORTEST, reject: Reje
         try:
             chains += _read(file, shortest, reject)
         except InputError as error:
+            if len(files) == 1:
+                raise
             reject(error)
     if not chains:
         raise InputError(f"{path}: no chain can be used", hint="the messages above say why")

@@ -148,3 +148,17 @@ def _share(means_B2: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _ratio(part_B: NDArray[np.float64], whole_B: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.divide(part_B, whole_B, out=np.full(len(whole_B), np.nan), where=whole_B > 0)
+
+
+def deviation_scale(error_N: NDArray[np.floating], sd_N: NDArray[np.floating]) -> float:
+    """The factor that makes predicted deviations right: the mean square of error / deviation becomes 1."""
+    usable = sd_N > 0.05
+    return float(np.sqrt(np.mean((error_N[usable] / sd_N[usable]) ** 2))) if usable.any() else 1.0
+
+
+def coverage(error_N: NDArray[np.floating], sd_N: NDArray[np.floating]) -> dict[str, float]:
+    """Share of errors ``within_sd`` of one predicted deviation and ``within_2sd`` of two; 0.68 and 0.95 by rights."""
+    return {
+        "within_sd": float(np.mean(np.abs(error_N) <= sd_N)),
+        "within_2sd": float(np.mean(np.abs(error_N) <= 2.0 * sd_N)),
+    }

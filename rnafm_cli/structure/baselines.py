@@ -11,11 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter
 
+from rnafm_cli.families.shapes import Relatives
 from rnafm_cli.rna.chains import FARTHEST, Chain
 from rnafm_cli.rna.thermo import pair_probabilities
 from rnafm_cli.structure.chain_folds import folds_of
 
-__all__ = ["DistanceTable", "NEIGHBOUR_SHARE", "contact_guesses", "distance_guesses", "spread_probabilities"]
+__all__ = [
+    "DistanceTable",
+    "NEIGHBOUR_SHARE",
+    "contact_guesses",
+    "distance_guesses",
+    "spread_probabilities",
+    "with_relatives",
+]
 
 
 NEIGHBOUR_SHARE = 0.4
@@ -34,6 +42,17 @@ def spread_probabilities(p_LL: NDArray[np.floating], *, share: float = NEIGHBOUR
         return p_LL
     around_LL = maximum_filter(p_LL, size=3, mode="constant")
     return np.maximum(p_LL, np.float32(share) * around_LL)
+
+
+def with_relatives(
+    contact_LL: NDArray[np.float32], distance_LL: NDArray[np.float32], relatives: Relatives
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Guesses of contacts and distances, both (L, L), in part replaced by what relatives tell, as far as they do."""
+    seen_LL, measured_LL = np.sqrt(relatives.seen_LL), np.sqrt(relatives.measured_LL)
+    return (
+        contact_LL + seen_LL * (relatives.contact_LL - contact_LL),
+        distance_LL + measured_LL * (relatives.distance_LL - distance_LL),
+    )
 
 
 class DistanceTable:

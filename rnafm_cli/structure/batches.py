@@ -1,6 +1,6 @@
 """Batches for training on known structures: which RNAs or chains are drawn, how they vary, how they are padded.
 
-Shape suffixes: B batch, L bases, N examples, D embedding width, K bins of distance.
+Shape suffixes: B batch, L bases, N examples.
 """
 
 from __future__ import annotations
@@ -13,21 +13,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from rnafm_cli.rna.alphabet import letter_codes
 from rnafm_cli.rna.chains import Chain
 from rnafm_cli.rna.pairs import are_canonical, pairs_to_partners
 from rnafm_cli.rna.records import StructureRecord
 from rnafm_cli.rna.thermo import pair_probabilities
-from rnafm_cli.structure.pair import INPUTS, MIN_DISTANCE, PairInputs, padded, pair_inputs
+from rnafm_cli.structure.pair import MIN_DISTANCE, PairConfig, PairInputs, padded, pair_inputs
+from rnafm_cli.structure.predict import Guide, batch_of
 from rnafm_cli.structure.prior_cache import PriorCache
 from rnafm_cli.structure.training_templates import RecordTemplates
-from rnafm_cli.training.recipes import FoldVariation, Sampling, Variation
+from rnafm_cli.training.recipes import ChainVariation, FoldVariation, Sampling, Variation
 
 __all__ = [
     "ChainBatch",
     "Example",
     "PairBatch",
-    "SoftMaps",
     "collate",
     "collate_chains",
     "draw_batches",
@@ -157,27 +156,11 @@ def collate(
 
 
 @dataclass(frozen=True)
-class SoftMaps:
-    """What other heads say of a chain: contact probabilities (L, L) and shares of the bins (L, L, K), float16."""
-
-    contact_LL: Tensor
-    bins_LLK: Tensor
-
-
-@dataclass(frozen=True)
 class Example:
-    """A chain with what the networks see of it.
-
-    Args:
-        embedding_LD: the encoder's representations, or None.
-        prior_LL: pair probabilities, or None.
-        soft: targets by other heads, or None.
-    """
+    """A chain with what the networks are told of it."""
 
     chain: Chain
-    embedding_LD: Tensor | None = None
-    prior_LL: np.ndarray | None = None
-    soft: SoftMaps | None = None
+    guide: Guide
 
 
 @dataclass
@@ -187,73 +170,43 @@ class ChainBatch:
     Args:
         contact_BLL: 1 contact, 0 none, -1 unknown and padding.
         distance_BLL: Å, at most 20, NaN where unknown and in padding.
-        soft_contact_BLL, soft_bins_BLLK: what other heads say; None where an example has none.
     """
 
     inputs: PairInputs
     contact_BLL: Tensor
     distance_BLL: Tensor
-    soft_contact_BLL: Tensor | None = None
-    soft_bins_BLLK: Tensor | None = None
 
 
 def collate_chains(
     examples: Sequence[Example],
+    config: PairConfig,
     *,
     crop: int,
     rng: np.random.Generator,
-    shown: frozenset[str] = frozenset(INPUTS),
-    variation: Variation | None = None,
-    noise: float = 0.0,
+    variation: ChainVariation,
 ) -> ChainBatch:
-    """A padded batch.
+    """A padded batch with what a pair head takes.
 
     Args:
         crop: chains longer than this are shown as one window, drawn at random.
-        shown: inputs (``embedding``, ``sequence``, ``prior``) that may be used at all.
         variation: inputs withheld at random; of all that an example has, one stays.
-        noise: standard deviation of what is added to embeddings, as a share of theirs.
     """
-    windows = [_window(len(example.chain), crop, rng) for example in examples]
-    widest = max(part.stop - part.start for part in windows)
-    widest += widest % 2
-    count = len(examples)
-    letters_BL = torch.zeros(count, widest, dtype=torch.long)
-    contact_BLL = torch.full((count, widest, widest), -1, dtype=torch.int8)
-    distance_BLL = torch.full((count, widest, widest), torch.nan)
-    with_prior = "prior" in shown and any(example.prior_LL is not None for example in examples)
-    prior_BLL = torch.zeros(count, widest, widest) if with_prior else None
-    embedding_BLD: Tensor | None = None
-    for k, (example, part) in enumerate(zip(examples, windows, strict=True)):
-        size = part.stop - part.start
-        letters_BL[k, :size] = torch.from_numpy(letter_codes(example.chain.sequence[part]))
-        contact_BLL[k, :size, :size] = torch.from_numpy(example.chain.contacts()[part, part])
+    guides, contacts, distances = [], [], []
+    for example in examples:
+        part = _window(len(example.chain), crop, rng)
+        guides.append(_without_families(example.guide.part(part), variation, rng))
+        contacts.append(torch.from_numpy(example.chain.contacts()[part, part]))
         clipped_LL = example.chain.clipped_distances()
-        if clipped_LL is not None:
-            distance_BLL[k, :size, :size] = torch.from_numpy(clipped_LL[part, part])
-        if prior_BLL is not None and example.prior_LL is not None:
-            prior_BLL[k, :size, :size] = torch.from_numpy(np.ascontiguousarray(example.prior_LL[part, part]))
-        if "embedding" in shown and example.embedding_LD is not None:
-            rows_LD = example.embedding_LD[part].float()
-            if embedding_BLD is None:
-                embedding_BLD = torch.zeros(count, widest, rows_LD.shape[1])
-            if noise:
-                blur = torch.from_numpy(rng.standard_normal(tuple(rows_LD.shape), dtype=np.float32))
-                rows_LD = rows_LD + noise * rows_LD.std() * blur
-            embedding_BLD[k, :size] = rows_LD
-    inputs = PairInputs(
-        torch.tensor([part.stop - part.start for part in windows]), letters_BL, embedding_BLD, prior_BLL
+        known_LL = clipped_LL[part, part] if clipped_LL is not None else np.full(contacts[-1].shape, np.nan, np.float32)
+        distances.append(torch.from_numpy(known_LL))
+    inputs = padded(pair_inputs(**batch_of(guides, config), width=config.embedding), 2)
+    _withhold(inputs, "sequence" in config.inputs, variation, rng)
+    widest = inputs.letters_BL.shape[1]
+    return ChainBatch(
+        inputs,
+        torch.stack([_padded(one, widest, -1) for one in contacts]),
+        torch.stack([_padded(one, widest, np.nan) for one in distances]),
     )
-    _withhold(inputs, "sequence" in shown, variation or Variation(), rng)
-    batch = ChainBatch(inputs, contact_BLL, distance_BLL)
-    if all(example.soft is not None for example in examples):
-        batch.soft_contact_BLL = torch.stack(
-            [_padded(e.soft.contact_LL[p, p], widest) for e, p in zip(examples, windows, strict=True) if e.soft]
-        )
-        batch.soft_bins_BLLK = torch.stack(
-            [_padded(e.soft.bins_LLK[p, p], widest) for e, p in zip(examples, windows, strict=True) if e.soft]
-        )
-    return batch
 
 
 def _window(length: int, crop: int, rng: np.random.Generator) -> slice:
@@ -261,6 +214,14 @@ def _window(length: int, crop: int, rng: np.random.Generator) -> slice:
         return slice(0, length)
     start = int(rng.integers(0, length - crop + 1))
     return slice(start, start + crop)
+
+
+def _without_families(guide: Guide, variation: ChainVariation, rng: np.random.Generator) -> Guide:
+    """Hide the families of an RNA, or what is known of their structure, now and then."""
+    template, draw = guide.template, rng.random()
+    if template is None or draw >= variation.drop_template + variation.drop_relatives:
+        return guide
+    return replace(guide, template=None if draw < variation.drop_template else replace(template, relatives=None))
 
 
 def _withhold(inputs: PairInputs, sequence: bool, variation: Variation, rng: np.random.Generator) -> None:
@@ -275,7 +236,6 @@ def _shares(variation: Variation) -> np.ndarray:
     return np.array([[variation.drop_embedding], [variation.drop_sequence], [variation.drop_prior]])
 
 
-def _padded(map_LL: Tensor, widest: int) -> Tensor:
-    extra = widest - map_LL.shape[0]
-    tail = (0, 0) * (map_LL.ndim - 2)
-    return F.pad(map_LL.float(), (*tail, 0, extra, 0, extra))
+def _padded(map_LL: Tensor, widest: int, fill: float) -> Tensor:
+    extra = widest - len(map_LL)
+    return F.pad(map_LL, (0, extra, 0, extra), value=fill)

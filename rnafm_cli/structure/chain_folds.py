@@ -116,13 +116,19 @@ def draw_folds(
     ]
 
 
-def folds_of(chains: Sequence[Chain], *, folds: int = FOLDS, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Fold and group of each chain, both (n,): the committed ones if the file holds all chains, else drawn anew."""
+def folds_of(
+    chains: Sequence[Chain], *, folds: int = FOLDS, seed: int = 0, families: Mapping[str, str] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Fold and group of each chain, both (n,): the committed ones if the file holds all chains, else drawn anew.
+
+    Args:
+        families: by id, as far as they are known; needed where folds are drawn.
+    """
     known = shipped_folds()
     if folds == FOLDS and all(c.id in known and known[c.id].length == len(c) for c in chains):
         rows = [known[chain.id] for chain in chains]
     else:
-        rows = draw_folds(chains, shipped_families(), folds=folds, seed=seed)
+        rows = draw_folds(chains, shipped_families() | dict(families or {}), folds=folds, seed=seed)
     return np.asarray([row.fold for row in rows]), np.asarray([row.group for row in rows])
 
 

@@ -42,6 +42,7 @@ __all__ = [
     "draw_f1_by_length",
     "draw_f1_scatter",
     "draw_scatter",
+    "draw_trace",
 ]
 
 
@@ -147,6 +148,8 @@ METRIC_NAMES = {
     "top_l5": "precision of the best L/5 long-range pairs",
     "top_l2": "precision of the best L/2 long-range pairs",
     "top_l1": "precision of the best L long-range pairs",
+    "trace_correlation": "correlation of distances of the points in space",
+    "trace_rmsd": "RMSD of the points in space (Å)",
     "mse": "mean squared error of distance / 20",
     "r2": "coefficient of determination",
     "pa": "share of pairs within 2 Å",
@@ -276,23 +279,46 @@ _CONTACT = _Scale("Blues", 0.0, 1.0, "probability of a contact (< 8 Å)")
 _DISTANCE = _Scale("cividis_r", 0.0, FARTHEST, "distance of the nearest atoms (Å)")
 
 
-def draw_contacts(name: str, contact_LL: NDArray[np.floating], path: Path, *, truth: Chain | None = None) -> None:
-    """Contact probabilities; known contacts below the diagonal where a chain is given, unknown pairs grey."""
+def draw_contacts(
+    name: str,
+    contact_LL: NDArray[np.floating],
+    path: Path,
+    *,
+    truth: Chain | None = None,
+    relatives: Sequence[str] | None = None,
+) -> None:
+    """Contact probabilities; known contacts below the diagonal where a chain is given, unknown pairs grey.
+
+    Args:
+        relatives: families of which a 3D structure was known; None to say nothing of that.
+    """
     below_LL: NDArray[np.floating] | None = None
     if truth is not None:
         labels_LL = truth.contacts().astype(np.float32)
         below_LL = np.where(labels_LL < 0, np.nan, labels_LL)
-    _draw(name, contact_LL, below_LL, _CONTACT, path)
+    _draw(name, contact_LL, below_LL, _CONTACT, path, relatives)
 
 
-def draw_distances(name: str, distance_LL: NDArray[np.floating], path: Path, *, truth: Chain | None = None) -> None:
-    """Distances up to 20 Å; known ones below the diagonal where a chain is given, unknown pairs grey."""
+def draw_distances(
+    name: str,
+    distance_LL: NDArray[np.floating],
+    path: Path,
+    *,
+    truth: Chain | None = None,
+    relatives: Sequence[str] | None = None,
+) -> None:
+    """Distances up to 20 Å; as :func:`draw_contacts`."""
     below_LL = truth.clipped_distances() if truth is not None else None
-    _draw(name, distance_LL, below_LL, _DISTANCE, path)
+    _draw(name, distance_LL, below_LL, _DISTANCE, path, relatives)
 
 
 def _draw(
-    name: str, above_LL: NDArray[np.floating], below_LL: NDArray[np.floating] | None, scale: _Scale, path: Path
+    name: str,
+    above_LL: NDArray[np.floating],
+    below_LL: NDArray[np.floating] | None,
+    scale: _Scale,
+    path: Path,
+    relatives: Sequence[str] | None,
 ) -> None:
     from matplotlib import colormaps
     from matplotlib.figure import Figure
@@ -314,13 +340,35 @@ def _draw(
     axes.set_xticks(positions)
     axes.set_yticks(positions)
     axes.tick_params(labelsize=8, length=2.5)
-    _caption(axes, name, length, truth=below_LL is not None)
+    what = "above: predicted, below: known" if below_LL is not None else "predicted"
+    known = "" if relatives is None else f"\nknown 3D structure of a relative: {', '.join(relatives) or 'none'}"
+    axes.set_title(f"{name} ({length} nt); {what}{known}", fontsize=9, color=INK)
+    axes.set(xlabel="base", ylabel="base")
     bar = figure.colorbar(image, ax=axes, fraction=0.046, pad=0.03)
     bar.set_label(scale.label, fontsize=9)
     bar.ax.tick_params(labelsize=8)
     save_figure(figure, path)
 
 
-def _caption(axes: Any, name: str, length: int, *, truth: bool) -> None:
-    what = "above: predicted, below: known" if truth else "predicted"
-    axes.set_title(f"{name} ({length} nt); {what}", fontsize=9, color=INK)
+def draw_trace(name: str, found_LX: NDArray[np.floating], known_LX: NDArray[np.floating], path: Path) -> None:
+    """Points of predicted distances over those of the known ones, one a residue, from two sides.
+
+    Args:
+        found_LX, known_LX: (L, 3) Å, one laid on the other, NaN where unknown.
+    """
+    from matplotlib.figure import Figure
+
+    there_L = np.isfinite(known_LX).all(axis=1)
+    # Seen along the thinnest and the middle axis of the known points.
+    axes_XX = np.linalg.svd(known_LX[there_L] - known_LX[there_L].mean(axis=0), full_matrices=False)[2]
+    figure = Figure(figsize=(8.0, 4.2), facecolor="white", layout="constrained")
+    for axes, second in zip(figure.subplots(1, 2), (1, 2), strict=True):
+        for label, points_LX, colour in (("known", known_LX, MUTED), ("predicted", found_LX, PREDICTORS[0])):
+            seen = points_LX @ axes_XX.T
+            axes.plot(seen[:, 0], seen[:, second], color=colour, linewidth=1.2, marker="o", markersize=2.5, label=label)
+        axes.set(xlabel="first axis (Å)", ylabel=f"{('second', 'third')[second - 1]} axis (Å)", aspect="equal")
+        axes.set_adjustable("datalim")
+        plain_frame(axes)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=8, frameon=False)
+    figure.suptitle(f"{name}: one point a residue, by distances; 5' to 3' along the line", fontsize=9, color=INK)
+    save_figure(figure, path)

@@ -145,6 +145,8 @@ class PairInputs:
         prior_BLL: pair probabilities, symmetric, or None.
         template_BLL: consensus pairs that the RNA's families let expect, symmetric, or None.
         known_BL2: with it, how likely a base stands on a family's profile, and a tenth of -log10 of the E-value.
+        relatives_BLL5: what known 3D structures of the families let expect: the maps of
+            :class:`rnafm_cli.families.shapes.Relatives`; None where there are none, or the head is about pairs alone.
         has_sequence_B, has_embedding_B, has_prior_B, has_template_B: RNAs for which the input may be used; all if None.
     """
 
@@ -154,6 +156,7 @@ class PairInputs:
     prior_BLL: Tensor | None = None
     template_BLL: Tensor | None = None
     known_BL2: Tensor | None = None
+    relatives_BLL5: Tensor | None = None
     has_sequence_B: Tensor | None = None
     has_embedding_B: Tensor | None = None
     has_prior_B: Tensor | None = None
@@ -420,6 +423,11 @@ def pair_inputs(
             inputs.template_BLL[k, :length, :length] = torch.from_numpy(np.ascontiguousarray(template.pairs_LL))
             known = np.stack([template.coverage_L, 0.1 * template.confidence_L], axis=1)
             inputs.known_BL2[k, :length] = torch.from_numpy(known)
+        if template is not None and template.relatives is not None:
+            if inputs.relatives_BLL5 is None:
+                inputs.relatives_BLL5 = torch.zeros(count, widest, widest, 5)
+            maps = np.stack(list(vars(template.relatives).values()), axis=-1)
+            inputs.relatives_BLL5[k, :length, :length] = torch.from_numpy(maps)
     return inputs
 
 
@@ -465,7 +473,7 @@ def padded(inputs: PairInputs, multiple: int) -> PairInputs:
     if not extra:
         return inputs
     prior, embedding = inputs.prior_BLL, inputs.embedding_BLD
-    template, known = inputs.template_BLL, inputs.known_BL2
+    template, known, relatives = inputs.template_BLL, inputs.known_BL2, inputs.relatives_BLL5
     return dataclasses.replace(
         inputs,
         letters_BL=F.pad(inputs.letters_BL, (0, extra)),
@@ -473,6 +481,7 @@ def padded(inputs: PairInputs, multiple: int) -> PairInputs:
         embedding_BLD=None if embedding is None else F.pad(embedding, (0, 0, 0, extra)),
         template_BLL=None if template is None else F.pad(template, (0, extra, 0, extra)),
         known_BL2=None if known is None else F.pad(known, (0, 0, 0, extra)),
+        relatives_BLL5=None if relatives is None else F.pad(relatives, (0, 0, 0, extra, 0, extra)),
     )
 
 

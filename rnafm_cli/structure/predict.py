@@ -101,6 +101,8 @@ class PairPredictor(ABC, Generic[Result]):
     """Working memory of the network for a pair of bases."""
     windows = True
     """Whether the network can work in windows."""
+    relatives = False
+    """Whether the network takes what known 3D structures of the RNA's families tell."""
     doing = "folding"
     """What it does, for messages."""
 
@@ -156,7 +158,7 @@ class PairPredictor(ABC, Generic[Result]):
             return [None] * len(queries)
         from rnafm_cli.families.templates import templates
 
-        found = templates([query.sequence for query in queries], self.search)
+        found = templates([query.sequence for query in queries], self.search, relatives=self.relatives)
         for query, template in zip(queries, found, strict=True):
             constraints = query.evidence.constraints
             if template is not None and constraints is not None:

@@ -10,11 +10,12 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from rnafm_cli.encoder.embed import DEFAULT_BATCH_TOKENS
 from rnafm_cli.encoder.runtime import Runtime, mixed_precision
@@ -26,13 +27,15 @@ from rnafm_cli.structure.fold import family_search, prior_parameters
 from rnafm_cli.structure.pair import pair_inputs
 from rnafm_cli.structure.plan import stitch
 from rnafm_cli.structure.predict import Guide, PairPredictor, Query, batch_of, in_windows
-from rnafm_cli.structure.tertiary_head import Readout, TertiaryConfig, TertiaryHead
+from rnafm_cli.structure.tertiary_head import TertiaryConfig, TertiaryHead
 from rnafm_cli.weights.files import NoInitialValues, load_tensors
 
 if TYPE_CHECKING:
     from rnafm_cli.encoder.model import NamedModel
+    from rnafm_cli.families.templates import Template
 
 __all__ = [
+    "HEAD_KIND",
     "Maps",
     "PairChoice",
     "TASKS",
@@ -117,29 +120,29 @@ class PairChoice:
 
 
 TASKS = ("contact", "distance")
+HEAD_KIND = "contact"
+"""Kind and component of the one head that tells both."""
 HEAD_CELL_BYTES = 1250
 """Working memory of a head for a pair of bases, distances included, measured at 1,000 nt in float32."""
-Task = Literal["contact", "distance"]
-Maps = tuple[NDArray[np.float32] | None, NDArray[np.float32] | None, NDArray[np.float32] | None]
-"""Contact probabilities, distances and their deviation (Å), each (L, L) or None."""
+Maps = dict[str, NDArray[np.float32]]
+"""``contact`` probabilities, ``distance`` and its deviation ``sd`` (Å), as far as asked for, each (L, L)."""
 
 
 class TertiaryPredictor(PairPredictor["TertiaryMaps"]):
-    """One head or two that read the same inputs.
+    """A head for contacts and distances.
 
     Args:
-        heads: by task, in evaluation mode.
-        readout: where distances are read; what the head's card says if None.
+        head: in evaluation mode.
+        tasks: what is asked for, some of :data:`TASKS`.
     """
 
     cell_bytes = HEAD_CELL_BYTES
     doing = "predicting"
+    relatives = True
 
-    def __init__(
-        self, heads: dict[str, TertiaryHead], runtime: Runtime, *, readout: Readout | None = None, **more: Any
-    ) -> None:
+    def __init__(self, head: TertiaryHead, runtime: Runtime, tasks: Sequence[str], **more: Any) -> None:
         super().__init__(runtime, **more)
-        self._heads, self._readout = heads, readout
+        self._head, self._tasks = head, tasks
 
     def run(self, queries: Sequence[Query], guides: Sequence[Guide]) -> list[TertiaryMaps]:
         """Maps of RNAs of similar length."""
@@ -147,57 +150,46 @@ class TertiaryPredictor(PairPredictor["TertiaryMaps"]):
             found = [self._in_windows(guides[0], window)]
         else:
             found = self._maps(guides)
-        return [TertiaryMaps(query.record, *maps) for query, maps in zip(queries, found, strict=True)]
+        return [
+            TertiaryMaps(query.record, maps.get("contact"), maps.get("distance"), maps.get("sd"), guide.template)
+            for query, guide, maps in zip(queries, guides, found, strict=True)
+        ]
 
     @torch.inference_mode()
     def _maps(self, guides: Sequence[Guide]) -> list[Maps]:
-        device = self.runtime.device
-        contact = distance = sd = None
+        device, pair = self.runtime.device, self._head.config.pair
+        inputs = pair_inputs(**batch_of(guides, pair), width=pair.embedding).to(device)
         with mixed_precision(device.type, bf16=self.runtime.dtype == torch.bfloat16):
-            for task, head in self._heads.items():
-                pair = head.config.pair
-                inputs = pair_inputs(**batch_of(guides, pair), width=pair.embedding).to(device)
-                logits = head(inputs, distances=task == "distance")
-                if task == "contact":
-                    contact = logits.contacts().float().cpu().numpy()
-                else:
-                    maps = logits.distances(self._readout or head.config.readout)
-                    distance, sd = (values.float().cpu().numpy() for values in maps)
-                del logits
-        for values in (distance, sd):
-            if values is not None:
-                # The head also has an opinion on the distance of a base from itself.
-                np.einsum("bii->bi", values)[:] = 0.0
-        if contact is not None:
-            np.einsum("bii->bi", contact)[:] = 1.0
-        sizes = [len(guide.sequence) for guide in guides]
-        return [
-            tuple(None if m is None else m[k, :size, :size].copy() for m in (contact, distance, sd))  # type: ignore[misc]
-            for k, size in enumerate(sizes)
-        ]
+            logits = self._head(inputs, distances="distance" in self._tasks)
+        maps: dict[str, Tensor] = {}
+        if "contact" in self._tasks:
+            maps["contact"] = logits.contacts()
+        if "distance" in self._tasks:
+            mean, sd = logits.distances()
+            maps |= {"distance": mean, "sd": sd * self._head.config.sd_scale}
+        for name, map_BLL in maps.items():
+            # The head also has an opinion on a base and itself.
+            map_BLL.diagonal(dim1=1, dim2=2).fill_(1.0 if name == "contact" else 0.0)
+        found = []
+        for k, guide in enumerate(guides):
+            size = len(guide.sequence)
+            found.append({name: m[k, :size, :size].float().cpu().numpy().copy() for name, m in maps.items()})
+        return found
 
     def _in_windows(self, guide: Guide, window: int) -> Maps:
-        length = len(guide.sequence)
+        square, prior_LL = (len(guide.sequence),) * 2, guide.prior_LL
         # Every window is run once and gives all maps; stitching goes map by map.
         run = in_windows(guide, lambda part: self._maps([part])[0])
-
-        def stitched(number: int, outside_LL: np.ndarray) -> NDArray[np.float32]:
-            def block(part: slice) -> np.ndarray:
-                map_WW = run(part)[number]
-                assert map_WW is not None
-                return map_WW
-
-            return stitch(length, window, block, outside_LL, one_partner=False)
-
-        contact = distance = sd = None
-        square, prior_LL = (length, length), guide.prior_LL
-        if "contact" in self._heads:
-            far_LL = np.zeros(square, dtype=np.float32) if prior_LL is None else spread_probabilities(prior_LL)
-            contact = stitched(0, far_LL)
-        if "distance" in self._heads:
-            distance = stitched(1, np.full(square, FARTHEST, dtype=np.float32))
-            sd = stitched(2, np.zeros(square, dtype=np.float32))
-        return contact, distance, sd
+        outside = {
+            "contact": np.zeros(square, np.float32) if prior_LL is None else spread_probabilities(prior_LL),
+            "distance": np.full(square, FARTHEST, dtype=np.float32),
+            "sd": np.zeros(square, dtype=np.float32),
+        }
+        names = [name for name in outside if name in self._tasks or (name == "sd" and "distance" in self._tasks)]
+        return {
+            name: stitch(len(guide.sequence), window, lambda part: run(part)[name], outside[name], one_partner=False)  # noqa: B023
+            for name in names
+        }
 
 
 def load_tertiary_predictor(
@@ -207,50 +199,29 @@ def load_tertiary_predictor(
     prior: bool = True,
     families: Sequence[str | Path] = (),
     warn: Callable[[str], None] = warnings.warn,
-    readout: Readout | None = None,
     max_bytes: int | None = None,
     batch_tokens: int = DEFAULT_BATCH_TOKENS,
 ) -> TertiaryPredictor:
     """The predictor of a model for ``contact``, ``distance``, or both.
 
     Args:
-        prior: use the thermodynamic prior where a head takes one.
-        families: libraries of families to look for, files or ``shipped``, where a head takes templates.
+        prior: use the thermodynamic prior where the head takes one.
+        families: libraries of families to look for, files or ``shipped``, where the head takes templates.
         warn: called once when the prior is wanted and ViennaRNA is missing.
-        readout: where distances are read; what the head's card says if None.
         max_bytes: memory that the process may take.
-        batch_tokens: tokens per batch of the encoder, if a head reads one.
+        batch_tokens: tokens per batch of the encoder, if the head reads one.
 
     Raises:
         UsageError: for a codon model.
         WeightsError: when the model lacks a head, or the head belongs to another encoder.
     """
     try:
-        heads = {task: _load_head(model, task) for task in tasks}
+        tensors, card = model.component(HEAD_KIND)
     except WeightsError:
         model.check_nucleotides()
         raise
-    configs = {task: head.config.pair for task, head in heads.items()}
-    encoders = [model.encoder_for(task) for task, config in configs.items() if config.embedding]
-    if len({id(encoder) for encoder in encoders}) > 1:
-        raise UsageError(f"the heads of '{model.name}' read different encoders", hint="ask for one map at a time")
-    takes_templates = any("template" in config.inputs for config in configs.values())
-    return TertiaryPredictor(
-        heads,
-        model.runtime,
-        encoder=encoders[0] if encoders else None,
-        parameters=prior_parameters(list(configs.values()), wanted=prior, warn=warn),
-        search=family_search(model, families) if takes_templates else None,
-        readout=readout,
-        max_bytes=max_bytes,
-        batch_tokens=batch_tokens,
-    )
-
-
-def _load_head(model: NamedModel, task: str) -> TertiaryHead:
-    tensors, card = model.component(task)
-    if card.kind != task:
-        raise WeightsError(f"'{card.name}' is a model of kind {card.kind}, not {task}")
+    if card.kind != HEAD_KIND:
+        raise WeightsError(f"'{card.name}' is a model of kind {card.kind}, not {HEAD_KIND}")
     try:
         config = TertiaryConfig.from_dict(card.config)
     except (KeyError, TypeError) as error:
@@ -258,7 +229,16 @@ def _load_head(model: NamedModel, task: str) -> TertiaryHead:
     with NoInitialValues():
         head = TertiaryHead(config)
     load_tensors(head, tensors, card)
-    return head.to(model.runtime.device).eval()
+    return TertiaryPredictor(
+        head.to(model.runtime.device).eval(),
+        model.runtime,
+        tasks,
+        encoder=model.encoder_for(HEAD_KIND) if config.pair.embedding else None,
+        parameters=prior_parameters([config.pair], wanted=prior, warn=warn),
+        search=family_search(model, families) if "template" in config.pair.inputs else None,
+        max_bytes=max_bytes,
+        batch_tokens=batch_tokens,
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -272,6 +252,14 @@ class TertiaryMaps:
     """Expected smallest distance of heavy atoms, Å, 20 for all that is farther."""
     sd_LL: NDArray[np.float32] | None = None
     """Standard deviation of the distance, Å."""
+    template: Template | None = None
+    """What was known of its families."""
+
+    @property
+    def relatives(self) -> list[str]:
+        """Names of its families of which a 3D structure was known."""
+        hits = self.template.hits if self.template is not None else []
+        return [hit.family.name for hit in hits if hit.family.shape is not None]
 
     def named(self) -> dict[str, NDArray[np.float32]]:
         """The maps that there are, as files name them."""

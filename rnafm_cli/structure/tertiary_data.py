@@ -1,11 +1,10 @@
-"""Chains for training contact and distance heads, with all that the networks see of them computed once.
+"""Chains for training heads for contacts and distances, with all that the networks see of them computed once.
 
 Shape suffixes: L residues, D embedding width.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,11 +17,16 @@ from rnafm_cli.encoder.batches import buckets
 from rnafm_cli.encoder.embed import embed_batch
 from rnafm_cli.encoder.network import Encoder
 from rnafm_cli.errors import InputError
+from rnafm_cli.families.known_chains import place
+from rnafm_cli.families.library import Library
+from rnafm_cli.families.search import Search
 from rnafm_cli.io.chain_files import read_chains
 from rnafm_cli.rna.chains import Chain, without_repeats
 from rnafm_cli.structure.batches import Example, sampling_weights
-from rnafm_cli.structure.chain_folds import folds_of
+from rnafm_cli.structure.chain_folds import folds_of, linked_chains
+from rnafm_cli.structure.predict import Guide
 from rnafm_cli.structure.prior_cache import PriorCache
+from rnafm_cli.structure.training_templates import chain_templates
 from rnafm_cli.training.recipes import TertiaryRecipe
 from rnafm_cli.training.trainer import rows_sha256
 
@@ -60,9 +64,9 @@ class ChainSet:
         """Numbers of the chains that are trained on when a fold is held out; all for None."""
         return np.flatnonzero(self.folds != (-1 if fold is None else fold))
 
-    def inside(self, fold: int) -> np.ndarray:
-        """Numbers of the chains of a fold."""
-        return np.flatnonzero(self.folds == fold)
+    def inside(self, fold: int | None) -> np.ndarray:
+        """Numbers of the chains of a fold; none for None."""
+        return np.flatnonzero(self.folds == (-1 if fold is None else fold))
 
     def weights(self, members: np.ndarray, recipe: TertiaryRecipe) -> np.ndarray:
         """Probability with which each of some chains is drawn."""
@@ -84,7 +88,10 @@ def load_chains(
     """
     read: list[Chain] = []
     for path in files:
-        read += read_chains(path) if path.is_file() and path.suffix in (".h5", ".hdf5") else _structures(path, reject)
+        try:
+            read += read_chains(path, reject=reject)
+        except InputError as error:
+            reject(error)
     section, counts = recipe.data, Counter(read=len(read))
     fitting = [chain for chain in read if section.min_length <= len(chain) <= section.max_length]
     counts["too short or long"] = len(read) - len(fitting)
@@ -109,35 +116,36 @@ def prepare_examples(
     *,
     encoder: Encoder | None,
     prior_file: Path | None,
+    libraries: Sequence[Library] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> ChainSet:
-    """Run the encoder and ViennaRNA over all chains, once.
+    """Run the encoder and ViennaRNA over all chains and look for their families, once.
 
     Args:
         encoder: None for heads without embeddings.
         prior_file: cache of pair probabilities to use and complete; None for heads without them.
+        libraries: families to look for.
     """
-    folds, groups = folds_of(chains, folds=recipe.data.folds, seed=recipe.data.seed)
-    examples = [Example(chain) for chain in chains]
-    if prior_file is not None:
-        cache = PriorCache(prior_file, recipe.trunk.parameters)
-        cache.add_missing((chain.sequence for chain in chains), report=progress)
-        examples = [
-            dataclasses.replace(one, prior_LL=cache[one.chain.sequence].dense(len(one.chain))) for one in examples
-        ]
+    search = Search(libraries)
+    placed = place(chains, search)
+    # The surest family comes first.
+    families = {chains[one.number].id: one.family.accession for one in reversed(placed)}
+    folds, groups = folds_of(chains, folds=recipe.data.folds, seed=recipe.data.seed, families=families)
+    rows: list[torch.Tensor | None] = [None] * len(chains)
     if encoder is not None:
         for group in buckets([len(chain) + 2 for chain in chains], _TOKENS_AT_ONCE):
             with torch.no_grad():
                 found = embed_batch(encoder, [chains[k].sequence for k in group], bf16=False)
             for k, rows_LD in zip(group, found, strict=True):
-                # A view would keep the whole batch in memory.
-                examples[k] = dataclasses.replace(examples[k], embedding_LD=rows_LD.half().clone())
-    return ChainSet(tuple(examples), folds, groups, counts)
-
-
-def _structures(path: Path, reject: Callable[[InputError], None]) -> list[Chain]:
-    try:
-        return read_chains(path, reject=reject) if path.is_dir() else read_chains(path)
-    except InputError as error:
-        reject(error)
-        return []
+                rows[k] = rows_LD.clone()  # A view would keep the whole batch in memory.
+    priors: list[np.ndarray | None] = [None] * len(chains)
+    if prior_file is not None:
+        cache = PriorCache(prior_file, recipe.trunk.parameters)
+        cache.add_missing((chain.sequence for chain in chains), report=progress)
+        priors = [cache[chain.sequence].dense(len(chain)) for chain in chains]
+    templates = chain_templates(chains, placed, search, folds=folds, clusters=linked_chains(chains, {}))
+    examples = tuple(
+        Example(chain, Guide(chain.sequence, rows_LD, prior_LL, template))
+        for chain, rows_LD, prior_LL, template in zip(chains, rows, priors, templates, strict=True)
+    )
+    return ChainSet(examples, folds, groups, counts)

@@ -1,7 +1,8 @@
 """What families say of training and development records, from alignments in which no record has a close relative.
 
 A head that always saw the right family would believe it blindly. So the rows of the alignments are dealt into halves by
-clusters, and a training record gets the template of the half that has fewer rows close to it.
+clusters, and a training record gets the template of the half that has fewer rows close to it. A chain with a known
+structure is told of other chains of its family, but of none that is nearly the same.
 """
 
 from __future__ import annotations
@@ -16,15 +17,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnafm_cli.errors import InputError
+from rnafm_cli.families.known_chains import Placed, shape_of
 from rnafm_cli.families.library import Library, build_library, far_rows
 from rnafm_cli.families.search import Search
+from rnafm_cli.families.shapes import Relatives
 from rnafm_cli.families.templates import Template, templates
 from rnafm_cli.io.stockholm import Alignment, read_stockholm
 from rnafm_cli.io.streams import atomic_path
+from rnafm_cli.rna.chains import Chain
 from rnafm_cli.rna.kmers import close_pairs, greedy_clusters, kmer_matrix
 from rnafm_cli.structure.prior_cache import SparsePairs
 
-__all__ = ["RecordTemplates", "dealt_halves", "far_alignments", "record_templates"]
+__all__ = ["RecordTemplates", "chain_templates", "dealt_halves", "far_alignments", "record_templates"]
 
 
 _SEED = 7
@@ -137,6 +141,44 @@ def record_templates(
     result = RecordTemplates(found, close)
     _write(cache, digest, result)
     return result
+
+
+def chain_templates(
+    chains: Sequence[Chain],
+    placed: Sequence[Placed],
+    search: Search,
+    *,
+    folds: NDArray[np.int64],
+    clusters: NDArray[np.int64],
+) -> list[Template | None]:
+    """What families say of chains, and of their known structures those of the other chains.
+
+    Folds keep families whole, so all relatives of a chain lie in its fold; chains of other folds are not looked at, and
+    nothing of a fold that is held out enters the training on the others.
+
+    Args:
+        placed: the chains on their families.
+        folds: (n,) fold of each chain.
+        clusters: (n,) number of its cluster: it is told nothing of the chains of its own.
+    """
+    found = []
+    for start in range(0, len(chains), _AT_ONCE):
+        found += templates([chain.sequence for chain in chains[start : start + _AT_ONCE]], search)
+    for one in placed:
+        relatives = [
+            other
+            for other in placed
+            if other.family is one.family
+            and folds[other.number] == folds[one.number]
+            and clusters[other.number] != clusters[one.number]
+        ]
+        shape, template = shape_of(one.family, relatives, chains), found[one.number]
+        if shape is not None and template is not None:
+            if template.relatives is None:
+                template = found[one.number] = replace(template, relatives=Relatives.none(len(chains[one.number])))
+            assert template.relatives is not None
+            template.relatives.add(Relatives.expected(shape, one.match_ML), one.bases)
+    return found
 
 
 def _library(alignments: Sequence[Alignment]) -> Library | None:

@@ -12,6 +12,7 @@ from rnafm_cli.training.recipe_files import OptimSection
 __all__ = [
     "BindingData",
     "BindingRecipe",
+    "ChainVariation",
     "FoldRecipe",
     "HeadOptim",
     "LoadRecipe",
@@ -195,15 +196,10 @@ class MapSection:
     """The map above the pair head."""
 
     channels: int = 64
-    growth: int = 0
-    """Channels that each coarser level has more."""
-    levels: int = 1
-    """Resolutions; 1 is no U-Net."""
     blocks: int = 3
     fine: int = 16
     patch: int = 32
     dropout: float = 0.1
-    readout: Literal["binned", "regression"] = "binned"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,13 +225,15 @@ class ChainSampling(Sampling):
 
 @dataclass(frozen=True, kw_only=True)
 class ChainVariation(Variation):
-    """What is withheld or blurred at random."""
+    """What is withheld at random."""
 
     drop_embedding: float = 0.1
     drop_sequence: float = 0.1
     drop_prior: float = 0.1
-    noise: float = 0.1
-    """Standard deviation of what is added to embeddings, as a share of theirs."""
+    drop_template: float = 0.15
+    """Share of chains that are shown without their families."""
+    drop_relatives: float = 0.15
+    """Share of chains that are shown without the known structures of their families."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,17 +242,15 @@ class LossSection:
 
     contact: float = 1.0
     bins: float = 0.2
-    square: float = 2.0
-    """Of the squared errors of distance / 20, by histogram and by regression."""
+    square: float = 4.0
+    """Of the squared errors of distance / 20."""
     near: float = 0.2
     """Weight of contacts below the long range, beside 1 for long-range ones."""
-    soft: float = 0.5
-    """For the final head: share of the target that comes from the heads of cross-validation."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ChainOptim(HeadOptim):
-    """The same for contact and distance heads."""
+    """The same for contacts and distances."""
 
     rate: float = 2e-3
     trunk_rate: float = 3e-4
@@ -271,7 +267,7 @@ class ChainOptim(HeadOptim):
 
 @dataclass(frozen=True, kw_only=True)
 class TertiaryRecipe(Recipe):
-    """Of a contact or distance head."""
+    """Of a head for contacts and distances."""
 
     trunk: PairSection = field(default_factory=PairSection)
     """The pair head where none comes trained."""
@@ -286,13 +282,11 @@ class TertiaryRecipe(Recipe):
         super().__post_init__()
         if self.data.folds < 2:
             raise ConfigError(f"data.folds {self.data.folds} must be at least 2")
-        if self.map.levels < 1 or self.sampling.crop < 8 or self.optim.steps < 1:
-            raise ConfigError("map.levels and optim.steps must be at least 1 and sampling.crop at least 8")
-        if self.run.bf16 and (self.map.channels % 16 or (self.map.levels > 1 and self.map.growth % 16)):
+        if self.sampling.crop < 8 or self.optim.steps < 1:
+            raise ConfigError("optim.steps must be at least 1 and sampling.crop at least 8")
+        if self.run.bf16 and self.map.channels % 16:
             # oneDNN's gradient of a dilated bfloat16 convolution with 72 channels holds NaN now and then.
-            raise ConfigError(
-                "map.channels and map.growth must be multiples of 16 with run.bf16", hint="or run.bf16=false"
-            )
+            raise ConfigError("map.channels must be a multiple of 16 with run.bf16", hint="or run.bf16=false")
 
 
 @dataclass(frozen=True, kw_only=True)

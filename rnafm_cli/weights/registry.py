@@ -50,7 +50,6 @@ MODELS: dict[str, ModelSpec] = {
             ENCODER: "rnafm-mini",
             "fold": "rnafm-mini-fold",
             "contact": "rnafm-mini-contact",
-            "distance": "rnafm-mini-distance",
             "rbp": "rnafm-mini-rbp",
             "mrl": "rnafm-mini-mrl",
         },

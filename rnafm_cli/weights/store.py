@@ -265,7 +265,7 @@ def encoder_read_by(card: Card) -> str | None:
 def _needs_none(path: Path) -> bool:
     """Whether a head was trained without an encoder."""
     card = read_card(path)
-    return card.encoder_sha256 is None and card.config.get("embedding") == 0
+    return card.encoder_sha256 is None and card.config.get("pair", card.config).get("embedding") == 0
 
 
 def _check_encoder(head: Path, encoder: Path) -> None:

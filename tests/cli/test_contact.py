@@ -29,7 +29,7 @@ FASTA = ">one made up\nGGGGGCAAAAGCCCCCAUGCUAGCUAGGCA\n>two/b\nACGUNACGUACGUACGG
 FIRST, SECOND = 30, 26
 TINY = {
     "trunk": "width=8 channels=8 blocks=1 heads=2 fine=4",
-    "map": "channels=8 levels=1 blocks=1 fine=4",
+    "map": "channels=8 blocks=1 fine=4",
     "optim": "steps=2 warmup=1",
     "data": "folds=2 min_length=10",
     "run": "bf16=false",
@@ -90,7 +90,7 @@ def test_contacts_with_distances_are_those_of_both_commands(inside: Command, mod
     assert [row["p"] for row in table] == [row["p"] for row in contacts]
     assert [(r["distance"], r["sd"]) for r in table] == [(r["distance"], r["sd"]) for r in distances]
     with h5py.File(maps) as file:
-        assert {"model", "contact_sha256", "distance_sha256", "encoder_sha256", "command"} <= set(file.attrs)
+        assert {"model", "head_sha256", "encoder_sha256", "families", "command"} <= set(file.attrs)
         group = file["two_b"]
         assert group.attrs["id"] == "two/b"
         assert group["contact"].shape == group["distance"].shape == group["sd"].shape == (SECOND, SECOND)
@@ -110,7 +110,7 @@ def test_results_do_not_depend_on_batches(inside: Command, model: Path) -> None:
 
 
 def test_json_lines(rnafm: Command, model: Path) -> None:
-    result = rnafm("distance", "-m", model, "--format", "jsonl", "--top", "3", "--readout", "regression", stdin=FASTA)
+    result = rnafm("distance", "-m", model, "--format", "jsonl", "--top", "3", stdin=FASTA)
     first, second = map(json.loads, result.stdout.splitlines())
     assert first["columns"] == ["i", "j", "distance", "sd"]
     assert (first["id"], first["length"], len(first["pairs"])) == ("one", FIRST, 3)
@@ -209,7 +209,7 @@ def test_a_missing_head_is_one_clear_line(rnafm: Command, tmp_path: Path) -> Non
         result = rnafm(task, "-m", alone, stdin=FASTA)
         assert result.returncode == 4
         assert result.stderr.count("\n") == 1
-        assert task in result.stderr
+        assert "contact head" in result.stderr
     assert rnafm("contact", "-m", "rna-fm", stdin=FASTA).returncode == 4
 
 
@@ -292,6 +292,11 @@ def test_evaluation(inside: Command, predicted: tuple[Path, Path, Path], tmp_pat
     scores = json.loads(result.stdout)["predictors"]["perfect"]["all"]["all"]
     assert scores["mse"]["value"] == pytest.approx(0, abs=1e-6)
     assert scores["pa"]["value"] == pytest.approx(1)
+    options = ("--embed3d", "--no-baseline", "--plot", tmp_path / "points")
+    points = rows(inside("evaluate", "distance", truth, perfect, "--against", noisy, *options).stdout)
+    assert value(points, "perfect", "trace_correlation") > 0.95 > value(points, "noisy", "trace_correlation")
+    assert value(points, "perfect", "trace_rmsd") < value(points, "noisy", "trace_rmsd")
+    assert len(list((tmp_path / "points" / "traces").iterdir())) == 12
     text = inside("evaluate", "distance", truth, noisy, "--format", "table")
     assert "baseline" in text.stdout
     assert "PMCC" in text.stdout
@@ -334,8 +339,8 @@ def test_training_from_structures(inside: Command, settings: list[str], tmp_path
     result = inside(*command, "--on-error", "skip")
     assert result.returncode == 0, result.stderr
     assert "dna.pdb" in result.stderr
-    assert "baseline: " in result.stderr
+    assert "pair probabilities: " in result.stderr
     assert (run / "final" / "head.safetensors").exists()
     table = rows((run / "table.tsv").read_text())
-    assert {row["row"] for row in table} >= {"baseline", "sequence+prior"}
+    assert {row["row"] for row in table} >= {"pair probabilities", "head"}
     assert inside("finetune", "distance", "-o", run).returncode == 2

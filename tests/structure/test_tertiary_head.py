@@ -11,6 +11,9 @@ from support.made_chains import made_chains
 from support.tertiary_models import WIDTH, tiny_config, tiny_head, tiny_pair
 from torch import Tensor
 
+from rnafm_cli.families.shapes import Relatives, Shape
+from rnafm_cli.families.templates import Template
+from rnafm_cli.rna.metrics import score_distances
 from rnafm_cli.structure.pair import PairHead, pair_inputs
 from rnafm_cli.structure.tertiary_head import BIN_CENTRES, BIN_EDGES, TertiaryConfig, TertiaryHead, TertiaryLogits
 from rnafm_cli.structure.tertiary_task import distance_bins, usual_logits
@@ -42,9 +45,8 @@ def run(head: TertiaryHead, lengths: tuple[int, ...], *, distances: bool = True)
         return head(inputs, distances=distances)
 
 
-@pytest.mark.parametrize("levels", [1, 2, 3])
-def test_results_do_not_depend_on_padding_or_company(levels: int) -> None:
-    head = tiny_head(tiny_config(levels=levels))
+def test_results_do_not_depend_on_padding_or_company() -> None:
+    head = tiny_head()
     together = run(head, LENGTHS)
     for k, length in enumerate(LENGTHS):
         alone = run(head, (length,))
@@ -57,11 +59,10 @@ def test_results_do_not_depend_on_padding_or_company(levels: int) -> None:
 def test_maps_are_symmetric_and_within_bounds() -> None:
     logits = run(tiny_head(), LENGTHS)
     assert torch.equal(logits.contact_BLL, logits.contact_BLL.transpose(1, 2))
-    for readout in ("binned", "regression"):
-        mean, sd = logits.distances(readout)  # type: ignore[arg-type]
-        assert mean.min() >= 0 and mean.max() <= 20
-        assert sd.min() >= 0
-        assert torch.allclose(mean, mean.transpose(1, 2), atol=1e-4)
+    mean, sd = logits.distances()
+    assert mean.min() >= 0 and mean.max() <= 20
+    assert sd.min() >= 0
+    assert torch.allclose(mean, mean.transpose(1, 2), atol=1e-4)
 
 
 def test_contacts_alone_are_the_same_contacts() -> None:
@@ -86,6 +87,26 @@ def test_an_untrained_head_knows_what_is_usual() -> None:
     assert mean[0, 0, 1] < mean[0, 0, 10]
 
 
+def test_an_untrained_head_believes_relatives() -> None:
+    torch.manual_seed(0)
+    chain = made_chains(1)[0]
+    size, states = len(chain), np.arange(len(chain))
+    shape = Shape.of(size, [(chain, states, 9.0)])
+    assert shape is not None
+    empty_L = np.zeros(size, np.float32)
+    template = Template(
+        [], np.zeros((size, size), np.float32), empty_L, empty_L, Relatives.expected(shape, np.eye(size))
+    )
+    head = TertiaryHead(dataclasses.replace(tiny_config(), pair=tiny_pair(("sequence", "template")))).eval()
+    head.set_usual(usual_logits(made_chains(6, seed=1)))
+    with torch.no_grad():
+        told, alone = (head(pair_inputs([chain.sequence], templates=[one])) for one in (template, None))
+    score = [score_distances(chain, logits.distances()[0][0].numpy()).values["mse"] for logits in (told, alone)]  # type: ignore[union-attr]
+    assert score[0] < 0.3 * score[1]
+    close = torch.from_numpy(chain.contacts() == 1)
+    assert told.contacts()[0][close].mean() > alone.contacts()[0][close].mean()
+
+
 def test_bins_hold_their_centres() -> None:
     assert len(BIN_CENTRES) == len(BIN_EDGES) + 1
     assert distance_bins(torch.tensor(BIN_CENTRES)).tolist() == list(range(len(BIN_CENTRES)))
@@ -99,7 +120,7 @@ def test_the_pair_head_inside_is_that_of_fold() -> None:
 
 
 def test_configurations_come_back_from_cards() -> None:
-    config = tiny_config(levels=3)
-    plain = {**dataclasses.asdict(config), "widths": [8, 8, 8], "unknown": 1}
+    config = tiny_config(blocks=3)
+    plain = {**dataclasses.asdict(config), "unknown": 1}
     plain["pair"] = {**plain["pair"], "dilations": [1, 2]}
     assert TertiaryConfig.from_dict(plain) == config

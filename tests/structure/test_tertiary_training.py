@@ -11,21 +11,22 @@ import numpy as np
 import pytest
 import torch
 from support.made_chains import chain_file, made_chains
-from support.tertiary_models import codon_model, tiny_config, tiny_model, tiny_pair
+from support.tertiary_models import codon_model, tiny_model, tiny_pair
+from torch import Tensor
 
 from rnafm_cli.errors import ConfigError, InputError, UsageError, WeightsError
 from rnafm_cli.rna.chains import Chain
 from rnafm_cli.structure.batches import Example, collate_chains
 from rnafm_cli.structure.cross_validation import HEAD_FILE, TertiaryOutcome, TertiaryRun, run_tertiary
-from rnafm_cli.structure.fold_task import Start
 from rnafm_cli.structure.map_report import read_maps
 from rnafm_cli.structure.pair import PairHead
+from rnafm_cli.structure.predict import Guide
 from rnafm_cli.structure.prior_cache import PriorCache
-from rnafm_cli.structure.tertiary_data import chains_sha256
+from rnafm_cli.structure.tertiary_data import ChainSet, chains_sha256
 from rnafm_cli.structure.tertiary_head import TertiaryConfig, TertiaryHead
-from rnafm_cli.structure.tertiary_task import TertiaryTask, map_head_config
+from rnafm_cli.structure.tertiary_task import TertiaryTask
 from rnafm_cli.training.recipe_files import recipe_from_dict
-from rnafm_cli.training.recipes import TertiaryRecipe, Variation
+from rnafm_cli.training.recipes import ChainVariation, TertiaryRecipe
 from rnafm_cli.training.trainer import Trainer
 from rnafm_cli.weights.files import Card, load_model_file, save_model_file
 
@@ -34,13 +35,13 @@ torch.set_num_threads(1)
 
 SMALL: dict[str, dict[str, object]] = {
     "trunk": {"width": 8, "channels": 8, "blocks": 2, "heads": 2, "fine": 4, "axial_every": 2},
-    "map": {"channels": 8, "growth": 8, "levels": 2, "blocks": 1, "fine": 4},
+    "map": {"channels": 8, "blocks": 1, "fine": 4},
     "data": {"folds": 3},
     "sampling": {"pair_budget": 8000, "round_size": 8, "crop": 32},
     "optim": {"steps": 6, "warmup": 2, "average": 0.5},
     "run": {"bf16": False, "log_steps": 1},
 }
-SHOWN = frozenset({"sequence", "prior"})
+PAIR = tiny_pair(("sequence", "prior"))
 
 
 def recipe(**changes: dict[str, object]) -> TertiaryRecipe:
@@ -53,16 +54,19 @@ def examples(count: int, tmp_path: Path, *, contacts_only: int = 0) -> list[Exam
     chains = made_chains(count, contacts_only=contacts_only)
     cache = PriorCache(tmp_path / "prior.h5")
     cache.add_missing(chain.sequence for chain in chains)
-    return [Example(chain, prior_LL=cache[chain.sequence].dense(len(chain))) for chain in chains]
+    return [Example(c, Guide(c.sequence, prior_LL=cache[c.sequence].dense(len(c)))) for c in chains]
 
 
 def trainer(
-    config: TertiaryRecipe, some: list[Example], folder: Path, *, start: Start | None = None, soft: float = 0.0
+    recipe: TertiaryRecipe, some: list[Example], folder: Path, *, fold: dict[str, Tensor] | None = None
 ) -> Trainer:
     card = Card(name="t", kind="contact", config={})
-    weights = np.full(len(some), 1 / len(some))
-    task = TertiaryTask("contact", config, some, weights, shown=SHOWN, start=start, soft=soft)
-    return Trainer(config, task, folder, card=card, names=("head", None), midway=False)
+    count = len(some)
+    data = ChainSet(tuple(some), np.zeros(count, dtype=np.int64), np.arange(count), {})
+    config = TertiaryConfig(pair=PAIR, **dataclasses.asdict(recipe.map))
+    return Trainer(
+        recipe, TertiaryTask(recipe, data, config, fold=fold), folder, card=card, names=("head", None), midway=False
+    )
 
 
 def rows(path: Path, delimiter: str = ",") -> list[dict[str, str]]:
@@ -73,7 +77,8 @@ def rows(path: Path, delimiter: str = ",") -> list[dict[str, str]]:
 def test_windows_withheld_inputs_and_padding(tmp_path: Path) -> None:
     some = examples(5, tmp_path, contacts_only=2)
     rng = np.random.default_rng(0)
-    batch = collate_chains(some, crop=30, rng=rng, shown=SHOWN, variation=Variation(drop_sequence=0.5, drop_prior=0.5))
+    variation = ChainVariation(drop_sequence=0.5, drop_prior=0.5)
+    batch = collate_chains(some, PAIR, crop=30, rng=rng, variation=variation)
     assert batch.contact_BLL.shape == (5, 30, 30)
     assert batch.inputs.embedding_BLD is None
     shown = torch.stack([batch.inputs.has_sequence_B, batch.inputs.has_prior_B])  # type: ignore[list-item]
@@ -130,18 +135,17 @@ def test_chains_are_known_by_their_distances_too() -> None:
 
 def test_a_frozen_pair_head_stays_as_it_is(tmp_path: Path) -> None:
     torch.manual_seed(1)
-    pair = tiny_pair(("sequence", "prior"))
-    tensors = PairHead(pair).state_dict()
-    work = trainer(recipe(optim={"trunk_rate": 0.0}), examples(6, tmp_path), tmp_path / "a", start=Start(pair, tensors))
+    tensors = PairHead(PAIR).state_dict()
+    work = trainer(recipe(optim={"trunk_rate": 0.0}), examples(6, tmp_path), tmp_path / "a", fold=tensors)
     assert work.train().finished
     learned = work.mean_head()[0].state_dict()
     assert all(torch.equal(learned[f"fold.{name}"], value) for name, value in tensors.items())
-    moving = trainer(recipe(), examples(6, tmp_path), tmp_path / "b", start=Start(pair, tensors))
+    moving = trainer(recipe(), examples(6, tmp_path), tmp_path / "b", fold=tensors)
     assert moving.train().finished
     assert not torch.equal(moving.mean["head.fold.letter.weight"], tensors["letter.weight"])
 
 
-@pytest.mark.parametrize("changes", [{"map": {"levels": 0}}, {"data": {"folds": 1}}, {"map": {"channel": 8}}])
+@pytest.mark.parametrize("changes", [{"sampling": {"crop": 2}}, {"data": {"folds": 1}}, {"map": {"channel": 8}}])
 def test_recipes_that_make_no_sense(changes: dict[str, dict[str, object]]) -> None:
     with pytest.raises(ConfigError):
         recipe(**changes)
@@ -150,7 +154,6 @@ def test_recipes_that_make_no_sense(changes: dict[str, dict[str, object]]) -> No
 def run(folder: Path, tmp_path: Path, **options: object) -> tuple[TertiaryOutcome, list[str]]:
     told: list[str] = []
     values: dict[str, object] = {
-        "task": "contact",
         "files": (tmp_path / "chains.h5",),
         "recipe": recipe(optim={"steps": 3}),
         "output": folder,
@@ -178,18 +181,18 @@ def test_a_whole_run_with_an_encoder_and_a_fold_head(tmp_path: Path) -> None:
     options = {"model": str(model), "init_from": str(start)}
     folder = tmp_path / "run"
 
-    outcome, told = run(folder, tmp_path, rows=("transfer", "random"), folds=(0, 2), final=False, **options)
+    outcome, told = run(folder, tmp_path, folds=(0, 2), final=False, **options)
     assert outcome.finished
     assert outcome.head is None
-    assert any("baseline" in line for line in told)
+    assert any("pair probabilities" in line for line in told)
     table = rows(folder / "table.tsv", "\t")
-    assert {row["row"] for row in table} == {"baseline", "ceiling"} - ({"ceiling"} if len(table) < 2 else set())
+    assert {row["row"] for row in table} == {"pair probabilities", "relatives", "ceiling"}
 
-    before = (folder / "folds" / "transfer" / "0" / HEAD_FILE).stat().st_mtime_ns
+    before = (folder / "folds" / "0" / HEAD_FILE).stat().st_mtime_ns
     outcome, _ = run(folder, tmp_path, **options)
     assert outcome.finished
-    assert (folder / "folds" / "transfer" / "0" / HEAD_FILE).stat().st_mtime_ns == before
-    assert {row["row"] for row in rows(folder / "table.tsv", "\t")} >= {"baseline", "transfer"}
+    assert (folder / "folds" / "0" / HEAD_FILE).stat().st_mtime_ns == before
+    assert {row["row"] for row in rows(folder / "table.tsv", "\t")} >= {"pair probabilities", "head"}
     assert outcome.means["chains_with_distances"] == 7
     maps = read_maps(folder / "held_out.h5", made_chains(9), "contact")
     assert len(maps) == 9
@@ -224,18 +227,10 @@ def test_codon_models_are_refused(tmp_path: Path) -> None:
         run(tmp_path / "run", tmp_path, model=str(codon_model(tmp_path)))
 
 
-def test_rows_and_folds_that_do_not_exist(tmp_path: Path) -> None:
+def test_folds_that_do_not_exist(tmp_path: Path) -> None:
     chain_file(tmp_path / "chains.h5", made_chains(6))
-    with pytest.raises(UsageError, match="no row 'transfer'"):
-        run(tmp_path / "run", tmp_path, rows=("transfer",))
     with pytest.raises(UsageError, match="folds 0 to 2"):
         run(tmp_path / "run", tmp_path, folds=(5,))
-
-
-def test_distances_need_distances(tmp_path: Path) -> None:
-    chain_file(tmp_path / "chains.h5", made_chains(6, contacts_only=6))
-    with pytest.raises(InputError, match="only contacts"):
-        run(tmp_path / "run", tmp_path, task="distance")
 
 
 def test_chains_too_short_or_unknown_are_left_out(tmp_path: Path) -> None:
@@ -243,20 +238,15 @@ def test_chains_too_short_or_unknown_are_left_out(tmp_path: Path) -> None:
     short = Chain("short", "ACGU", np.zeros((4, 4), dtype=np.float32))
     blank = Chain("blank", "A" * 30, contact_LL=np.full((30, 30), -1, dtype=np.int8))
     chain_file(tmp_path / "chains.h5", [*chains, short, blank])
-    outcome, told = run(tmp_path / "run", tmp_path, prior=False, final=False, rows=("sequence",))
+    outcome, told = run(tmp_path / "run", tmp_path, prior=False, final=False)
     assert outcome.means["chains"] == 7
     assert "too short or long 1" in told[0]
     assert "nothing known 1" in told[0]
 
 
-def test_configuration_of_a_tiny_head_matches_its_recipe() -> None:
-    assert map_head_config(recipe(), tiny_pair()).widths == (8, 16)
-    assert tiny_config().readout == recipe().map.readout
-
-
 def test_folds_of_another_recipe_or_other_chains_are_not_mixed(tmp_path: Path) -> None:
     chain_file(tmp_path / "chains.h5", made_chains(6))
-    options = {"prior": False, "final": False, "rows": ("sequence",), "folds": (0,)}
+    options = {"prior": False, "final": False, "folds": (0,)}
     run(tmp_path / "run", tmp_path, **options)
     with pytest.raises(ConfigError, match="holds a run with another recipe"):
         run(tmp_path / "run", tmp_path, recipe=recipe(map={"blocks": 2}), **options)

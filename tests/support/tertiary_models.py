@@ -42,8 +42,8 @@ def tiny_section() -> dict[str, object]:
     }
 
 
-def tiny_config(inputs: tuple[str, ...] = ("embedding", "sequence", "prior"), *, levels: int = 2) -> TertiaryConfig:
-    return TertiaryConfig(pair=tiny_pair(inputs), widths=(8,) * levels, blocks=1, fine=4, patch=4, dropout=0.1)
+def tiny_config(inputs: tuple[str, ...] = ("embedding", "sequence", "prior"), *, blocks: int = 2) -> TertiaryConfig:
+    return TertiaryConfig(pair=tiny_pair(inputs), channels=8, blocks=blocks, fine=4, patch=4, dropout=0.1)
 
 
 def tiny_head(config: TertiaryConfig | None = None, *, seed: int = 0) -> TertiaryHead:
@@ -56,7 +56,7 @@ def tiny_head(config: TertiaryConfig | None = None, *, seed: int = 0) -> Tertiar
     return head.eval()
 
 
-def tiny_model(folder: Path, *, heads: tuple[str, ...] = ("contact", "distance")) -> Path:
+def tiny_model(folder: Path, *, heads: tuple[str, ...] = ("contact",)) -> Path:
     """The encoder's file; the heads lie beside it."""
     torch.manual_seed(3)
     shape = EncoderConfig(layers=1, width=WIDTH, heads=2, ffn=16, positions="rotary")

@@ -1,0 +1,79 @@
+"""Chains with known 3D structure, placed on the families they belong to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnafm_cli.families.alignment import align
+from rnafm_cli.families.library import Family, Library
+from rnafm_cli.families.search import Search, compatible
+from rnafm_cli.families.shapes import Shape
+from rnafm_cli.rna.chains import Chain
+from rnafm_cli.rna.kmers import greedy_clusters
+
+__all__ = ["Placed", "place", "shape_of", "with_shapes"]
+
+_AT_ONCE = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Placed:
+    """A chain on a family.
+
+    Args:
+        number: of the chain.
+        bases: the stretch that was aligned.
+        match_ML: probability that a match state emits a base of the stretch.
+        state_L: match state of each base of the chain, -1 for none.
+    """
+
+    number: int
+    family: Family
+    bases: slice
+    match_ML: NDArray[np.float64]
+    state_L: NDArray[np.int64]
+
+
+def place(chains: Sequence[Chain], search: Search) -> list[Placed]:
+    """All families of all chains, chain after chain, the surest first."""
+    found = []
+    for start in range(0, len(chains), _AT_ONCE):
+        part = chains[start : start + _AT_ONCE]
+        jobs, owners = [], []
+        for number, (chain, hits) in enumerate(zip(part, search.hits([c.sequence for c in part]), strict=True), start):
+            for hit in compatible(hits):
+                bases = slice(*hit.stretch(len(chain)))
+                jobs.append((hit.family, chain.sequence[bases]))
+                owners.append((number, bases, len(chain)))
+        for (number, bases, length), posterior in zip(owners, align(jobs), strict=True):
+            state_L = np.full(length, -1)
+            state_L[bases] = posterior.path()
+            found.append(Placed(number, posterior.family, bases, posterior.match_ML, state_L))
+    return found
+
+
+def shape_of(family: Family, placed: Sequence[Placed], chains: Sequence[Chain]) -> Shape | None:
+    """What chains on a family have in common; chains that are close (8-mers) share one vote."""
+    cluster = greedy_clusters([chains[one.number].sequence for one in placed])
+    votes = 1.0 / np.bincount(cluster)[cluster]
+    return Shape.of(
+        len(family), [(chains[one.number], one.state_L, vote) for one, vote in zip(placed, votes, strict=True)]
+    )
+
+
+def with_shapes(library: Library, chains: Sequence[Chain]) -> Library:
+    """The library with the shapes of the families that chains belong to."""
+    by_family: dict[str, list[Placed]] = {}
+    for one in place(chains, Search([library])):
+        by_family.setdefault(one.family.accession, []).append(one)
+    families = [
+        replace(family, shape=shape_of(family, by_family[family.accession], chains))
+        if family.accession in by_family
+        else family
+        for family in library.families
+    ]
+    return Library(library.name, families)
