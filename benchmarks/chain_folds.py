@@ -13,7 +13,7 @@ from rnafm_cli.io.chain_files import read_hdf5_chains
 from rnafm_cli.io.streams import open_output
 from rnafm_cli.structure.chain_folds import FOLDS, draw_folds, shipped_families, write_folds
 
-TARGET = Path(__file__).parents[1] / "rnafm_cli" / "data" / "chain_folds.tsv"
+TARGET = Path(__file__).parents[1] / "rnafm_cli" / "structure" / "chain_folds.tsv"
 
 
 def main() -> None:

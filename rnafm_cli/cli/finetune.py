@@ -205,7 +205,7 @@ CONTACT_HELP = """Train a head that predicts which bases are in contact and how 
     head to keep is trained on all chains: final/head.safetensors. The folder also receives table.tsv, held_out.h5 (maps
     of chains by heads that have not seen them) and a checkpoint; the same command goes on from it.
 """
-DISTANCE_HELP = """Train a head that predicts distances between bases: as 'rnafm finetune contact' makes it, it tells both.
+DISTANCE_HELP = """Train a head that predicts distances between bases, and contacts: as 'rnafm finetune contact' does.
 
     Chains of which only contacts are known help the training.
 """

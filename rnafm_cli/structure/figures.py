@@ -369,6 +369,6 @@ def draw_trace(name: str, found_LX: NDArray[np.floating], known_LX: NDArray[np.f
         axes.set(xlabel="first axis (Å)", ylabel=f"{('second', 'third')[second - 1]} axis (Å)", aspect="equal")
         axes.set_adjustable("datalim")
         plain_frame(axes)
-    figure.legend(loc="outside lower center", ncols=2, fontsize=8, frameon=False)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8, frameon=False)
     figure.suptitle(f"{name}: one point a residue, by distances; 5' to 3' along the line", fontsize=9, color=INK)
     save_figure(figure, path)
