@@ -19,12 +19,13 @@ __version__ = "0.1.0"
 # Read by OpenMP when torch is loaded: threads that wait for others leave the core to whoever has work.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-__all__ = ["Model", "RnafmError", "SequenceRecord", "__version__", "annotate", "load_model", "read_fasta"]
+__all__ = ["Model", "RnafmError", "SequenceRecord", "__version__", "annotate", "load_model", "read_fasta", "to_frame"]
 
 _HOMES = {
     "annotate": "rnafm_cli.families.annotate",
     "Model": "rnafm_cli.model",
     "load_model": "rnafm_cli.model",
+    "to_frame": "rnafm_cli.model",
     "SequenceRecord": "rnafm_cli.rna.records",
     "read_fasta": "rnafm_cli.io.fasta",
     "RnafmError": "rnafm_cli.errors",
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from rnafm_cli.errors import RnafmError
     from rnafm_cli.families.annotate import annotate
     from rnafm_cli.io.fasta import read_fasta
-    from rnafm_cli.model import Model, load_model
+    from rnafm_cli.model import Model, load_model, to_frame
     from rnafm_cli.rna.records import SequenceRecord
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,6 +17,8 @@ from rnafm_cli.io.fasta import Records, as_records
 from rnafm_cli.rna.records import SequenceRecord
 
 if TYPE_CHECKING:
+    import pandas
+
     from rnafm_cli.encoder.embed import Pooling
     from rnafm_cli.families.annotate import Annotation
     from rnafm_cli.families.search import Strands
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from rnafm_cli.structure.fold import Fold
     from rnafm_cli.structure.tertiary import TertiaryMaps
 
-__all__ = ["Long", "Model", "Records", "load_model"]
+__all__ = ["Long", "Model", "Records", "load_model", "to_frame"]
 
 
 Long = Literal["window", "error", "skip"]
@@ -219,6 +221,28 @@ class Model(NamedModel):
 
         predictor = LoadPredictor(self, assay, batch_tokens=batch_tokens)
         return ribosome_load(as_records(records, reject=reject), predictor, reject=reject)
+
+
+def to_frame(results: Iterable[Any]) -> pandas.DataFrame:
+    """One pandas table of what a method of :class:`Model` yields, its columns named as those of the command.
+
+    Embeddings give a row per RNA (pooled) or nucleotide, a column per dimension.
+
+    >>> to_frame(model.fold("rnas.fa")).to_parquet("folds.parquet")  # doctest: +SKIP
+    """
+    import pandas
+
+    def rows() -> Iterator[dict[str, Any]]:
+        for result in results:
+            if not isinstance(result, tuple):
+                yield from result.rows()
+                continue
+            record, array = result
+            for position, vector in enumerate(np.atleast_2d(array), start=1):
+                place = {"position": position, "base": record.sequence[position - 1]} if array.ndim == 2 else {}
+                yield {"id": record.id, **place, **{f"v{k}": x for k, x in enumerate(vector)}}
+
+    return pandas.DataFrame(list(rows()))
 
 
 def load_model(

@@ -45,3 +45,25 @@ def test_contacts_and_distances(tmp_path: Path) -> None:
     assert contacts.contact_LL is not None and contacts.contact_LL.shape == (14, 14)
     assert contacts.distance_LL is None and distances.contact_LL is None
     assert distances.distance_LL is not None and distances.sd_LL is not None
+
+
+def test_results_as_tables_and_in_notebooks(tmp_path: Path) -> None:
+    model = rnafm.load_model("tiny", weights_dir=save_models(tmp_path), device="cpu")
+    pooled = rnafm.to_frame(model.embed(RNAS, pool="mean"))
+    assert list(pooled["id"]) == ["hairpin", "short"] and pooled.shape[1] == 1 + model.encoder.config.width
+    assert "".join(rnafm.to_frame(model.embed(RNAS[:1]))["base"]) == RNAS[0][1]
+    bound = rnafm.to_frame(model.rbp(RNAS))
+    assert list(bound["protein"]) == [*PROTEINS, *PROTEINS] and set(bound["call"]) <= {"bound", "unbound", "NA"}
+    (load,) = model.mrl(RNAS[:1], assay="egfp_unmod_1")
+    assert "<td>hairpin</td>" in load._repr_html_()
+
+
+def test_structures_and_maps_as_tables(tmp_path: Path) -> None:
+    folds = list(rnafm.load_model(threads=1).fold([("<a&b>", "GGGGGCAAAAGCCCCC")], families=()))
+    table = rnafm.to_frame(folds)
+    assert list(table["structure"]) == ["((((((....))))))"] and table["best_family"].isna().all()
+    drawing = folds[0]._repr_svg_()
+    assert drawing.startswith("<svg") and "&lt;a&amp;b&gt;" in drawing
+    tiny = rnafm.load_model(str(tiny_model(tmp_path)), device="cpu")
+    maps = rnafm.to_frame(tiny.contact(RNAS[:1]))
+    assert len(maps) == 14 * 13 / 2 and list(maps.columns) == ["id", "i", "j", "p"] and maps["p"].between(0, 1).all()

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import numpy as np
@@ -16,6 +17,7 @@ from rnafm_cli.families.library import SHIPPED, Family, load_libraries
 from rnafm_cli.families.search import MAX_EVALUE, Hit, Search, Strands, reverse_complement, without_rivals
 from rnafm_cli.io.fasta import Records, as_records
 from rnafm_cli.io.stockholm import Alignment, wuss
+from rnafm_cli.io.tables import Tabular
 from rnafm_cli.rna.records import SequenceRecord
 
 __all__ = ["COLUMNS", "Annotation", "ConsensusAlignments", "annotate", "annotated", "gff3_line", "row_of"]
@@ -35,11 +37,15 @@ COLUMNS: dict[str, type] = {
 
 
 @dataclass(frozen=True, eq=False)
-class Annotation:
+class Annotation(Tabular):
     """One RNA and the families it holds, best first."""
 
     record: SequenceRecord
     hits: list[Hit]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row of :data:`COLUMNS` per family, for :func:`rnafm_cli.to_frame`."""
+        return [dict(zip(COLUMNS, row_of(self.record, hit), strict=True)) for hit in self.hits]
 
 
 def annotate(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from rnafm_cli.errors import Reject, UsageError, WeightsError, raise_rejected
 from rnafm_cli.function.heads import load_ribosome_load_head, reduced_embeddings
 from rnafm_cli.function.inputs import aligned_letters, aligned_rows
 from rnafm_cli.function.ribosome_load import UtrInputs
+from rnafm_cli.io.tables import Tabular
 from rnafm_cli.rna.records import SequenceRecord
 from rnafm_cli.rna.upstream_starts import UpstreamStart, upstream_starts
 from rnafm_cli.weights.registry import nearest_name
@@ -32,7 +34,7 @@ _LETTERS_PER_BATCH = 16_384
 
 
 @dataclass(frozen=True, eq=False)
-class RibosomeLoad:
+class RibosomeLoad(Tabular):
     """One UTR's predicted mean ribosome load, in ribosomes.
 
     Args:
@@ -46,6 +48,12 @@ class RibosomeLoad:
     sd: float
     members_M: NDArray[np.float64]
     starts: list[UpstreamStart]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row for :func:`rnafm_cli.to_frame`."""
+        frames = [start.frame for start in self.starts]
+        load = {"id": self.record.id, "mrl": self.mrl, "mrl_sd": self.sd}
+        return [{**load, "uaug": len(frames), "uaug_frame": frames}]
 
 
 class LoadPredictor:

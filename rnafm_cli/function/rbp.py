@@ -23,6 +23,7 @@ from rnafm_cli.function.binding import WindowInputs
 from rnafm_cli.function.heads import load_binding_head, reduced_embeddings
 from rnafm_cli.function.inputs import aligned_letters, aligned_rows
 from rnafm_cli.function.metrics import Platt
+from rnafm_cli.io.tables import Tabular
 from rnafm_cli.rna.records import SequenceRecord
 from rnafm_cli.weights.files import Card
 
@@ -62,7 +63,7 @@ StructureOf = Callable[[SequenceRecord], NDArray[np.floating] | None]
 
 
 @dataclass(frozen=True, eq=False)
-class Binding:
+class Binding(Tabular):
     """One RNA's binding probabilities.
 
     Args:
@@ -86,6 +87,19 @@ class Binding:
         """Of the RNA: those of its most probable windows, unclear ones left out if there are others."""
         clear_W = ~self.unclear_W
         return self.probabilities_WP[clear_W if clear_W.any() else slice(None)].max(axis=0)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row per protein, for :func:`rnafm_cli.to_frame`; the call is NA where too little of the RNA is known."""
+        unclear = bool(self.unclear_W.all())
+        return [
+            {
+                "id": self.record.id,
+                "protein": protein,
+                "probability": float(p),
+                "call": "NA" if unclear else "bound" if p >= limit else "unbound",
+            }
+            for protein, p, limit in zip(self.proteins, self.probabilities_P, self.thresholds_P, strict=True)
+        ]
 
 
 class BindingPredictor:

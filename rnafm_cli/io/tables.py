@@ -24,6 +24,7 @@ __all__ = [
     "RowSink",
     "TableFormat",
     "TableWriter",
+    "Tabular",
     "cells_of",
     "column_names",
     "output_format",
@@ -176,6 +177,19 @@ class TableWriter:
         if isinstance(value, list | tuple):
             return [self._plain(item) for item in value]
         return value
+
+
+class Tabular:
+    """A result that is rows of a table, and is shown as one in notebooks."""
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Rows by column name."""
+        raise NotImplementedError
+
+    def _repr_html_(self) -> str:
+        import pandas
+
+        return str(pandas.DataFrame(self.rows()).to_html(index=False))
 
 
 OutputFormat = Literal["tsv", "jsonl", "h5"]

@@ -89,6 +89,30 @@ class Fold:
             return None
         return float(self.probs_LL[self.pairs[:, 0], self.pairs[:, 1]].mean(dtype=np.float64))
 
+    def rows(self) -> list[dict[str, Any]]:
+        """One row for :func:`rnafm_cli.to_frame`."""
+        best = self.hits[0] if self.hits else None
+        return [
+            {
+                "id": self.record.id,
+                "length": len(self.record),
+                "sequence": self.structure.sequence,
+                "structure": self.structure.dot_bracket,
+                "expected_accuracy": self.expected_accuracy,
+                "pair_confidence": self.pair_confidence,
+                "best_family": best.family.accession if best else None,
+                "evalue": best.evalue if best else None,
+            }
+        ]
+
+    def _repr_svg_(self) -> str:
+        """The radial drawing, which notebooks show."""
+        from rnafm_cli.viz.structure import structure_canvas
+
+        supported = self.pairs[self.is_supported] if self.hits else None
+        sequence = self.structure.sequence
+        return structure_canvas(self.record.id, sequence, self.pairs, self.probs_LL, supported, style="radial").svg()
+
 
 _UNKNOWN_TO_N = str.maketrans({letter: "N" for letter in "RYKMSWBDHV"})
 

@@ -265,3 +265,17 @@ class TertiaryMaps:
         """The maps that there are, as files name them."""
         maps = {"contact": self.contact_LL, "distance": self.distance_LL, "sd": self.sd_LL}
         return {name: map_LL for name, map_LL in maps.items() if map_LL is not None}
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row per pair i < j, counted from 1, for :func:`rnafm_cli.to_frame`."""
+        i_P, j_P = np.triu_indices(len(self.record), 1)
+        columns = {"p" if name == "contact" else name: map_LL[i_P, j_P] for name, map_LL in self.named().items()}
+        return [
+            {
+                "id": self.record.id,
+                "i": int(i) + 1,
+                "j": int(j) + 1,
+                **dict(zip(columns, map(float, found), strict=True)),
+            }
+            for i, j, *found in zip(i_P, j_P, *columns.values(), strict=True)
+        ]
