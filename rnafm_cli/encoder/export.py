@@ -69,7 +69,7 @@ def export_multimolecule(encoder: Encoder, folder: Path) -> None:
         "model_type": "rnafm",
         "architectures": ["RnaFmForMaskedLM"],
         "codon": config.tokens == "codon",
-        "vocab_size": len(MULTIMOLECULE.vocabulary(config.alphabet)),
+        "vocab_size": len(MULTIMOLECULE.vocabularies(config.alphabet)[0]),
         "hidden_size": config.width,
         "num_hidden_layers": config.layers,
         "num_attention_heads": config.heads,
@@ -147,7 +147,7 @@ def _renamed(encoder: Encoder, layout: Layout) -> dict[str, Tensor]:
         sources = layout.sources(name)
         tensors |= {source: piece.clone() for source, piece in zip(sources, tensor.chunk(len(sources)), strict=True)}
     place = {token: row for row, token in enumerate(config.alphabet.tokens)} | {"<null>": len(config.alphabet) - 2}
-    rows = [place.get(token, config.alphabet.unk) for token in layout.vocabulary(config.alphabet)]
+    rows = [place.get(token, config.alphabet.unk) for token in layout.vocabularies(config.alphabet)[0]]
     for name in (layout.table, "lm_head.bias"):
         tensors[name] = tensors[name][rows]
     tensors[layout.second_table] = tensors[layout.table].clone()
