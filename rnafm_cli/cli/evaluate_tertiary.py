@@ -39,7 +39,10 @@ Known = Annotated[
     Path, typer.Argument(metavar="TRUTH", help="Known chains: HDF5, a PDB or mmCIF file, or a folder of such files.")
 ]
 Predicted = Annotated[
-    Path, typer.Argument(metavar="PRED", help="Predicted maps, matched by id: HDF5, or a table of pairs; '-' is stdin.")
+    Path,
+    typer.Argument(
+        metavar="PRED", help="Predicted maps, matched by id: HDF5, a table of pairs, or CASP's RR; '-' is stdin."
+    ),
 ]
 Against = Annotated[
     Path | None, typer.Option("--against", metavar="PRED2", help="Compare with a second predictor, chain by chain.")

@@ -7,7 +7,7 @@ atoms are d.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -30,6 +30,7 @@ __all__ = [
     "format_rosetta",
     "format_secstruct",
     "pair_rows",
+    "read_casprr",
     "rosetta_files",
 ]
 
@@ -139,6 +140,28 @@ def format_casprr(record: SequenceRecord, rows: Sequence[PairRow]) -> str:
         "END",
     ]
     return "\n".join(lines) + "\n"
+
+
+def read_casprr(lines: Iterable[str], source: str) -> Iterator[tuple[int, dict[str, str]]]:
+    """Line number and cells ``id``, ``i``, ``j``, ``p`` of the pairs of a text in CASP's RR format, old or new.
+
+    Of several models of a target the first is read.
+
+    Raises:
+        InputError: for a pair without five columns (``i j 0 8 p``) or three (``i j p``), or one before any TARGET.
+    """
+    target, model = "", "1"
+    for number, line in enumerate(lines, start=1):
+        words = line.split()
+        if words[:1] == ["TARGET"] and len(words) > 1:
+            target, model = words[1], "1"
+        elif words[:1] == ["MODEL"] and len(words) > 1:
+            model = words[1]
+        elif words and words[0].isdigit() and model == "1":
+            if len(words) not in (3, 5) or not target:
+                problem = "no TARGET line stands above" if not target else f"{len(words)} columns"
+                raise InputError(f"{source}:{number}: {problem}", hint="pairs of CASP RR read: i j 0 8 probability")
+            yield number, {"id": target, "i": words[0], "j": words[1], "p": words[-1]}
 
 
 def format_3drna_contacts(record: SequenceRecord, rows: Sequence[PairRow]) -> str:

@@ -1,12 +1,13 @@
 """Predicted contact and distance maps of known chains: read, scores summed up, and written as TSV, JSON or text.
 
 HDF5: as ``rnafm contact --h5`` writes it, or any file with an (L, L) data set per id at its root. Tables: as the
-commands write them, with the columns ``id i j`` (from 1) and ``p`` or ``distance``. Shape suffix: L residues.
+commands write them, with the columns ``id i j`` (from 1) and ``p`` or ``distance``. Contacts may be in CASP's RR
+format. Shape suffix: L residues.
 """
 
 from __future__ import annotations
 
-import csv
+import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -20,9 +21,10 @@ from numpy.typing import NDArray
 
 from rnafm_cli.errors import InputError
 from rnafm_cli.io.chain_files import is_hdf5
+from rnafm_cli.io.modelling import read_casprr
 from rnafm_cli.io.names import hdf5_key
 from rnafm_cli.io.streams import STDIO, TextSink, input_name, open_text
-from rnafm_cli.io.tables import TableWriter
+from rnafm_cli.io.tables import TableWriter, table_rows
 from rnafm_cli.rna.bootstrap import Difference, Interval, mean_interval, paired_difference
 from rnafm_cli.rna.chains import Chain
 from rnafm_cli.rna.metrics import LENGTH_BINS, MapScore, length_bin
@@ -114,30 +116,24 @@ def _from_table(path: str | Path, chains: Sequence[Chain], task: str) -> dict[st
     known = {chain.id: chain for chain in chains}
     found: dict[str, NDArray[np.float32]] = {}
     with open_text(path) as handle:
-        rows = csv.reader(handle, delimiter="\t")
-        header = next(rows, [])
-        missing = [want for want in ("id", "i", "j", column) if want not in header]
-        if missing:
-            raise InputError(
-                f"{name}: is neither HDF5 nor a table with the column{'s' * (len(missing) > 1)} {', '.join(missing)}",
-                hint=f"'rnafm {task}' writes one",
-            )
-        places = [header.index(want) for want in ("id", "i", "j", column)]
-        for number, row in enumerate(rows, start=2):
+        first = next((line for line in handle if line.strip()), "")
+        is_casp = task == "contact" and first.startswith("PFRMAT")
+        text = itertools.chain([first], handle)
+        rows = read_casprr(text, name) if is_casp else table_rows(text, name, ("id", "i", "j", column))
+        for number, row in rows:
+            identifier = row["id"]
+            if (chain := known.get(identifier)) is None:
+                continue
+            if identifier not in found:
+                empty = 0.0 if task == "contact" else np.nan
+                found[identifier] = np.full((len(chain), len(chain)), empty, dtype=np.float32)
             try:
-                identifier, i, j, value = (row[place] for place in places)
-                chain = known.get(identifier)
-                if chain is None:
-                    continue
-                if identifier not in found:
-                    empty = 0.0 if task == "contact" else np.nan
-                    found[identifier] = np.full((len(chain), len(chain)), empty, dtype=np.float32)
-                first, second = int(i) - 1, int(j) - 1
-                if not 0 <= min(first, second) or not max(first, second) < len(chain):
-                    raise InputError(f"{name}:{number}: '{identifier}' has no pair {i} {j}, only {len(chain)} residues")
-                found[identifier][first, second] = found[identifier][second, first] = float(value)
-            except (ValueError, IndexError) as error:
+                i, j, value = int(row["i"]), int(row["j"]), float(row[column])
+            except ValueError as error:
                 raise InputError(f"{name}:{number}: is no row of pairs ({error})") from error
+            if not 1 <= min(i, j) or not max(i, j) <= len(chain):
+                raise InputError(f"{name}:{number}: '{identifier}' has no pair {i} {j}, only {len(chain)} residues")
+            found[identifier][i - 1, j - 1] = found[identifier][j - 1, i - 1] = value
     for identifier, map_LL in found.items():
         if task == "distance":
             np.fill_diagonal(map_LL, 0.0)

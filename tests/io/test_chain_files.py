@@ -111,5 +111,5 @@ def test_tables_of_pairs(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="pairs.tsv:2"):
         read_maps(path, [chain], "contact")
     path.write_text(">made0\nACGU\n")
-    with pytest.raises(InputError, match="neither HDF5 nor a table"):
+    with pytest.raises(InputError, match="has no column 'id'"):
         read_maps(path, [chain], "contact")

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from rnafm_cli.errors import InputError
-from rnafm_cli.io.modelling import format_3drna, format_secstruct, rosetta_files
+from rnafm_cli.io.modelling import PairRow, format_3drna, format_casprr, format_secstruct, rosetta_files
+from rnafm_cli.rna.chains import Chain
 from rnafm_cli.rna.pseudoknots import from_dot_bracket
-from rnafm_cli.rna.records import StructureRecord
+from rnafm_cli.rna.records import SequenceRecord, StructureRecord
+from rnafm_cli.structure.map_report import read_maps
 
 THREE_LAYERS = StructureRecord(
     "my/rna 1", "GGGAACCCAAUUUCCCAAAGGGUUGGG", from_dot_bracket("(((..[[[..{{{)))...]]]..}}}"), "", "", "x.dbn", 1
@@ -43,3 +47,18 @@ def test_unknown_bases_are_refused(form) -> None:
     record = StructureRecord("a", "GGNAACC", from_dot_bracket("((...))"), "", "", "x.dbn", 4)
     with pytest.raises(InputError, match="x.dbn:4: record 'a': 'N' at position 3"):
         form(record)
+
+
+def test_contacts_in_casps_format_come_back(tmp_path: Path) -> None:
+    record = SequenceRecord("a", "GGGGAAAACCCC")
+    rows = [PairRow(1, 12, "G", "C", 0.75), PairRow(2, 11, "G", "C", 0.5)]
+    chain = Chain("a", record.sequence, contact_LL=np.zeros((12, 12), dtype=np.int8))
+    text = format_casprr(record, rows)
+    for written in (text, text.replace(" 0 8 ", " "), text + "MODEL 2\n3 10 0 8 0.9\nEND\n"):
+        (tmp_path / "a.rr").write_text(written)
+        found_LL = read_maps(tmp_path / "a.rr", [chain], "contact")["a"]
+        assert np.argwhere(np.triu(found_LL)).tolist() == [[0, 11], [1, 10]]
+        assert found_LL[0, 11] == found_LL[11, 0] == 0.75
+    (tmp_path / "a.rr").write_text("PFRMAT RR\nTARGET a\n1 12 0 8\n")
+    with pytest.raises(InputError, match="a.rr:3: 4 columns"):
+        read_maps(tmp_path / "a.rr", [chain], "contact")
