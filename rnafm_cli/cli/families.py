@@ -102,7 +102,7 @@ def build(
     rows = sum(family.rows for family in library.families)
     console.info(f"{output}: {len(library)} families, {rows} rows, {output.stat().st_size / 1e6:.1f} MB")
     if known:
-        shaped = [family.known_chains for family in library.families if family.shape is not None]
+        shaped = [family.known_chains for family in library.families if family.packed_shape is not None]
         console.info(
             f"{len(shaped)} families have known 3D structures: of {len(known)} chains {sum(shaped)} unlike ones"
         )
@@ -171,7 +171,7 @@ def _card(library: Library, output: Path, sources: list[Path], skipped: int) -> 
         config={
             "families": len(library),
             "with consensus pairs": pairs,
-            "with known 3D structures": sum(family.shape is not None for family in library.families),
+            "with known 3D structures": sum(family.packed_shape is not None for family in library.families),
         },
         dtype="uint8",
         source={

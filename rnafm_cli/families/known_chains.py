@@ -56,13 +56,11 @@ def place(chains: Sequence[Chain], search: Search) -> list[Placed]:
     return found
 
 
-def shape_of(family: Family, placed: Sequence[Placed], chains: Sequence[Chain]) -> Shape | None:
-    """What chains on a family have in common; chains that are close (8-mers) share one vote."""
+def shape_of(placed: Sequence[Placed], chains: Sequence[Chain]) -> Shape | None:
+    """What chains on one family have in common; chains that are close (8-mers) share one vote."""
     cluster = greedy_clusters([chains[one.number].sequence for one in placed])
     votes = 1.0 / np.bincount(cluster)[cluster]
-    return Shape.of(
-        len(family), [(chains[one.number], one.state_L, vote) for one, vote in zip(placed, votes, strict=True)]
-    )
+    return Shape.of([(chains[one.number], one.state_L, vote) for one, vote in zip(placed, votes, strict=True)])
 
 
 def with_shapes(library: Library, chains: Sequence[Chain]) -> Library:
@@ -70,10 +68,8 @@ def with_shapes(library: Library, chains: Sequence[Chain]) -> Library:
     by_family: dict[str, list[Placed]] = {}
     for one in place(chains, Search([library])):
         by_family.setdefault(one.family.accession, []).append(one)
-    families = [
-        replace(family, shape=shape_of(family, by_family[family.accession], chains))
-        if family.accession in by_family
-        else family
-        for family in library.families
-    ]
+    families = []
+    for family in library.families:
+        shape = shape_of(by_family.get(family.accession, []), chains)
+        families.append(family if shape is None else replace(family, packed_shape=shape.packed()))
     return Library(library.name, families)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import json
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -63,7 +62,7 @@ class Family:
         evalue: location and slope of the score statistics: MSV, Viterbi, Forward; (6,).
         pairs: consensus pairs by match state, 0-based, (P, 2).
         pair_odds_P44: log of how much more often two letters face each other than their frequencies tell.
-        shape: what its known 3D structures have in common; None where there are none.
+        packed_shape: what its known 3D structures have in common, see :attr:`shape`; None where there are none.
     """
 
     accession: str
@@ -77,16 +76,21 @@ class Family:
     evalue: NDArray[np.float32]
     pairs: Pairs
     pair_odds_P44: NDArray[np.float32]
-    shape: Shape | None = None
+    packed_shape: bytes | None = None
 
     def __len__(self) -> int:
         """Match states."""
         return len(self.match_M4)
 
+    @cached_property
+    def shape(self) -> Shape | None:
+        """What its known 3D structures have in common; None where there are none."""
+        return None if self.packed_shape is None else Shape.unpacked(self.packed_shape)
+
     @property
     def known_chains(self) -> int:
         """Chains with known 3D structure behind its shape, near copies counted once."""
-        return 0 if self.shape is None else round(float(self.shape.seen_MM.max()))
+        return 0 if self.shape is None else round(float(self.shape.seen_KK.max()))
 
     @property
     def consensus(self) -> str:
@@ -153,11 +157,10 @@ class Library:
             "pairs": np.concatenate([f.pairs for f in families]).astype(np.uint16),
             "pair_odds": np.concatenate([_signed_bytes_of(f.pair_odds_P44) for f in families]),
         }
-        if shaped := [(number, f.shape) for number, f in enumerate(families) if f.shape is not None]:
-            maps = np.concatenate([shape.packed() for _, shape in shaped])
-            # Most of the bytes repeat their neighbours.
-            arrays["shape"] = np.frombuffer(zlib.compress(maps.tobytes(), 9), dtype=np.uint8)
-            arrays["shape_family"] = np.array([number for number, _ in shaped], dtype=np.int32)
+        packed = [f.packed_shape or b"" for f in families]
+        if any(packed):
+            arrays["shape"] = np.frombuffer(b"".join(packed), dtype=np.uint8)
+            arrays["shape_size"] = np.array([len(part) for part in packed], dtype=np.int32)
         metadata = {"format": FORMAT, "version": VERSION, "alphabet": _LETTERS, "families": json.dumps(texts)}
         with atomic_path(path) as written:
             written.touch()
@@ -253,7 +256,7 @@ def _families(arrays: dict[str, NDArray[Any]], texts: list[list[str]]) -> Iterat
     pairs = arrays["pairs"].astype(np.int64)
     if not len(texts) == len(lengths) == len(counts) or lengths.sum() != len(match) or counts.sum() != len(pairs):
         raise ValueError("its arrays do not fit together")
-    shapes = _shapes(arrays, lengths)
+    shapes = _shapes(arrays, len(lengths))
     state, pair = 0, 0
     for number, (text, length, count) in enumerate(zip(texts, lengths.tolist(), counts.tolist(), strict=True)):
         node = state + number
@@ -270,25 +273,19 @@ def _families(arrays: dict[str, NDArray[Any]], texts: list[list[str]]) -> Iterat
             evalue=arrays["evalue"][number],
             pairs=pairs[pair : pair + count],
             pair_odds_P44=odds[pair : pair + count],
-            shape=shapes.get(number),
+            packed_shape=shapes[number],
         )
         state, pair = state + length, pair + count
 
 
-def _shapes(arrays: dict[str, NDArray[Any]], lengths: NDArray[np.int64]) -> dict[int, Shape]:
-    """The shapes by the number of their family."""
+def _shapes(arrays: dict[str, NDArray[Any]], families: int) -> list[bytes | None]:
+    """The packed shape of each family."""
     if "shape" not in arrays:
-        return {}
-    try:
-        packed = np.frombuffer(zlib.decompress(arrays["shape"].tobytes()), dtype=np.uint8)
-    except zlib.error as error:
-        raise ValueError(str(error)) from error
-    owners = arrays["shape_family"].tolist()
-    sizes = [Shape.packed_size(int(lengths[number])) for number in owners]
-    if sum(sizes) != len(packed):
+        return [None] * families
+    packed, ends = arrays["shape"].tobytes(), np.cumsum(arrays["shape_size"])
+    if len(ends) != families or ends[-1] != len(packed):
         raise ValueError("its shapes do not fit its families")
-    parts = np.split(packed, np.cumsum(sizes)[:-1])
-    return {number: Shape.unpacked(int(lengths[number]), part) for number, part in zip(owners, parts, strict=True)}
+    return [packed[end - size : end] or None for end, size in zip(ends, arrays["shape_size"], strict=True)]
 
 
 def _bytes_of(probability: NDArray[np.float32]) -> NDArray[np.uint8]:

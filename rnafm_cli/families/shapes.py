@@ -1,11 +1,12 @@
 """What the known 3D structures of a family have in common: contacts and distances by pairs of match states.
 
-Shape suffixes: M match states of one family, L bases.
+Shape suffixes: M match states of one family, K those on which known chains stand, L bases.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,33 +24,41 @@ _STEPS = (255.0, 10.0, 255.0 / FARTHEST, 510.0 / FARTHEST, 10.0)
 
 @dataclass(frozen=True, eq=False)
 class Shape:
-    """Maps of one family, (M, M) float32 and symmetric; near copies among the chains share one vote.
+    """Maps of one family, (K, K) float32 and symmetric; near copies among the chains share one vote.
 
     Args:
-        contact_MM: share of the chains in which two match states are in contact.
-        seen_MM: number of chains that tell.
-        distance_MM: mean distance, Å, 20 for all that is farther.
-        spread_MM: its standard deviation between chains, Å.
-        measured_MM: number of chains that tell distances.
+        state_K: the match states, in their order: of a long family short chains know a part.
+        contact_KK: share of the chains in which two match states are in contact.
+        seen_KK: number of chains that tell.
+        distance_KK: mean distance, Å, 20 for all that is farther.
+        spread_KK: its standard deviation between chains, Å.
+        measured_KK: number of chains that tell distances.
     """
 
-    contact_MM: NDArray[np.float32]
-    seen_MM: NDArray[np.float32]
-    distance_MM: NDArray[np.float32]
-    spread_MM: NDArray[np.float32]
-    measured_MM: NDArray[np.float32]
+    state_K: NDArray[np.int64]
+    contact_KK: NDArray[np.float32]
+    seen_KK: NDArray[np.float32]
+    distance_KK: NDArray[np.float32]
+    spread_KK: NDArray[np.float32]
+    measured_KK: NDArray[np.float32]
 
     @classmethod
-    def of(cls, size: int, placed: Iterable[tuple[Chain, NDArray[np.int64], float]]) -> Shape | None:
-        """The maps of a family of ``size`` match states; None without chains.
+    def of(cls, placed: Sequence[tuple[Chain, NDArray[np.int64], float]]) -> Shape | None:
+        """The maps of a family; None without chains.
 
         Args:
             placed: each chain, the match state of each of its bases (-1 for none), and its weight.
         """
-        seen, contact, measured, total, squares = np.zeros((5, size, size))
+        state_K = np.unique(
+            np.concatenate([np.zeros(0, np.int64), *(state_L[state_L >= 0] for _, state_L, _ in placed)])
+        )
+        if not len(state_K):
+            return None
+        seen, contact, measured, total, squares = np.zeros((5, len(state_K), len(state_K)))
         for chain, state_L, weight in placed:
             bases = np.flatnonzero(state_L >= 0)
-            here, square = np.ix_(bases, bases), np.ix_(state_L[bases], state_L[bases])
+            place = np.searchsorted(state_K, state_L[bases])
+            here, square = np.ix_(bases, bases), np.ix_(place, place)
             labels = chain.contacts()[here]
             seen[square] += weight * (labels >= 0)
             contact[square] += weight * (labels == 1)
@@ -61,33 +70,43 @@ class Shape:
                 measured[square] += weight * known
                 total[square] += weight * distance
                 squares[square] += weight * distance**2
-        if not seen.any():
-            return None
         mean = total / np.maximum(measured, 1e-9)
         spread = np.sqrt(np.maximum(squares / np.maximum(measured, 1e-9) - mean**2, 0.0))
         maps = (contact / np.maximum(seen, 1e-9), seen.clip(max=_MOST), mean, spread, measured.clip(max=_MOST))
-        return cls(*(map_MM.astype(np.float32) for map_MM in maps))
+        return cls(state_K, *(map_KK.astype(np.float32) for map_KK in maps))
 
-    def packed(self) -> NDArray[np.uint8]:
-        """The upper triangles one after the other, a byte for each value."""
-        upper = np.triu_indices(len(self.seen_MM))
-        scaled = [map_MM[upper] * step for map_MM, step in zip(vars(self).values(), _STEPS, strict=True)]
-        return np.clip(np.rint(np.concatenate(scaled)), 0, 255).astype(np.uint8)
+    @property
+    def _maps(self) -> list[NDArray[np.float32]]:
+        return [self.contact_KK, self.seen_KK, self.distance_KK, self.spread_KK, self.measured_KK]
 
-    @staticmethod
-    def packed_size(size: int) -> int:
-        """Bytes of a family of ``size`` match states."""
-        return len(_STEPS) * (size * (size + 1) // 2)
+    def packed(self) -> bytes:
+        """The match states and the upper triangles of the maps, a byte for each value, compressed."""
+        upper = np.triu_indices(len(self.state_K))
+        scaled = [map_KK[upper] * step for map_KK, step in zip(self._maps, _STEPS, strict=True)]
+        maps = np.clip(np.rint(np.concatenate(scaled)), 0, 255).astype(np.uint8)
+        head = np.array([len(self.state_K), *self.state_K], dtype="<u2")
+        return zlib.compress(head.tobytes() + maps.tobytes(), 9)
 
     @classmethod
-    def unpacked(cls, size: int, packed: NDArray[np.uint8]) -> Shape:
-        """The inverse of :meth:`packed`."""
+    def unpacked(cls, packed: bytes) -> Shape:
+        """The inverse of :meth:`packed`.
+
+        Raises:
+            ValueError: when the bytes are something else.
+        """
+        try:
+            plain = zlib.decompress(packed)
+        except zlib.error as error:
+            raise ValueError(str(error)) from error
+        size = int(np.frombuffer(plain, "<u2", 1)[0])
+        state_K = np.frombuffer(plain, "<u2", size, offset=2).astype(np.int64)
         upper = np.triu_indices(size)
         maps = np.zeros((len(_STEPS), size, size), dtype=np.float32)
-        for map_MM, values, step in zip(maps, packed.reshape(len(_STEPS), -1), _STEPS, strict=True):
-            map_MM[upper] = values / step
-            map_MM.T[upper] = map_MM[upper]
-        return cls(*maps)
+        values = np.frombuffer(plain, np.uint8, offset=2 * (size + 1)).reshape(len(_STEPS), -1)
+        for map_KK, row, step in zip(maps, values, _STEPS, strict=True):
+            map_KK[upper] = row / step
+            map_KK.T[upper] = map_KK[upper]
+        return cls(state_K, *maps)
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,11 +129,12 @@ class Relatives:
 
     @classmethod
     def expected(cls, shape: Shape, match_ML: NDArray[np.floating]) -> Relatives:
-        """Under the probabilities with which each base stands on each match state."""
-        seen, measured = (count / (count + 1.0) for count in (shape.seen_MM, shape.measured_MM))
-        squares = shape.distance_MM**2 + shape.spread_MM**2
-        weighted = (shape.contact_MM * seen, seen, shape.distance_MM * measured, squares * measured, measured)
-        contact, seen, total, squares, measured = (match_ML.T @ map_MM @ match_ML for map_MM in weighted)
+        """Under the probabilities with which each base stands on each match state of the family."""
+        match_KL = match_ML[shape.state_K]
+        seen, measured = (count / (count + 1.0) for count in (shape.seen_KK, shape.measured_KK))
+        squares = shape.distance_KK**2 + shape.spread_KK**2
+        weighted = (shape.contact_KK * seen, seen, shape.distance_KK * measured, squares * measured, measured)
+        contact, seen, total, squares, measured = (match_KL.T @ map_KK @ match_KL for map_KK in weighted)
         share, norm = np.maximum(seen, 1e-6), np.maximum(measured, 1e-6)
         spread = np.sqrt(np.maximum(squares / norm - (total / norm) ** 2, 0.0))
         return cls(*(m.astype(np.float32) for m in (contact / share, seen, total / norm, spread, measured)))

@@ -66,8 +66,7 @@ def templates(sequences: Sequence[str], search: Search, *, relatives: bool = Fal
             empty_L = np.zeros(length, dtype=np.float32)
             square_LL = np.zeros((length, length), dtype=np.float32)
             template = found[number] = Template(kept[number], square_LL, empty_L, empty_L.copy())
-        shape = hit.family.shape
-        if relatives and shape is not None:
+        if relatives and (shape := hit.family.shape) is not None:
             if template.relatives is None:
                 template = found[number] = replace(template, relatives=Relatives.none(len(sequences[number])))
             assert template.relatives is not None

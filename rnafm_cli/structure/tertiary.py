@@ -259,7 +259,7 @@ class TertiaryMaps:
     def relatives(self) -> list[str]:
         """Names of its families of which a 3D structure was known."""
         hits = self.template.hits if self.template is not None else []
-        return [hit.family.name for hit in hits if hit.family.shape is not None]
+        return [hit.family.name for hit in hits if hit.family.packed_shape is not None]
 
     def named(self) -> dict[str, NDArray[np.float32]]:
         """The maps that there are, as files name them."""

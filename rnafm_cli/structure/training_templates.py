@@ -172,7 +172,7 @@ def chain_templates(
             and folds[other.number] == folds[one.number]
             and clusters[other.number] != clusters[one.number]
         ]
-        shape, template = shape_of(one.family, relatives, chains), found[one.number]
+        shape, template = shape_of(relatives, chains), found[one.number]
         if shape is not None and template is not None:
             if template.relatives is None:
                 template = found[one.number] = replace(template, relatives=Relatives.none(len(chains[one.number])))

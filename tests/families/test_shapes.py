@@ -42,17 +42,18 @@ def test_means_spread_and_chains_that_tell() -> None:
     assert second.distance_LL is not None
     second = replace(second, distance_LL=second.distance_LL + 2.0)
     states = np.arange(len(first))
-    shape = Shape.of(len(first), [(first, states, 1.0), (second, states, 1.0)])
+    shape = Shape.of([(first, states, 1.0), (second, states, 1.0)])
     assert shape is not None
-    assert shape.seen_MM[0, 1] == 2.0 and shape.seen_MM[0, 3] == 0.0
+    assert shape.seen_KK[0, 1] == 2.0 and shape.seen_KK[0, 3] == 0.0
     assert first.distance_LL is not None
-    assert shape.distance_MM[0, 1] == pytest.approx(first.distance_LL[0, 1] + 1.0, abs=0.01)
-    assert shape.spread_MM[0, 1] == pytest.approx(1.0, abs=0.01)
-    assert Shape.of(5, []) is None
-    read = Shape.unpacked(len(first), shape.packed())
-    for name, map_MM in vars(read).items():
-        assert np.allclose(map_MM, getattr(shape, name), atol=0.06), name
-        assert np.array_equal(map_MM, map_MM.T)
+    assert shape.distance_KK[0, 1] == pytest.approx(first.distance_LL[0, 1] + 1.0, abs=0.01)
+    assert shape.spread_KK[0, 1] == pytest.approx(1.0, abs=0.01)
+    assert Shape.of([]) is None
+    read = Shape.unpacked(shape.packed())
+    assert np.array_equal(read.state_K, states)
+    for name, map_KK in list(vars(read).items())[1:]:
+        assert np.allclose(map_KK, getattr(shape, name), atol=0.06), name
+        assert np.array_equal(map_KK, map_KK.T)
 
 
 def test_a_relative_is_told_where_it_lies(library: Library, tmp_path: Path) -> None:
@@ -71,6 +72,20 @@ def test_a_relative_is_told_where_it_lies(library: Library, tmp_path: Path) -> N
     assert np.abs(inner.distance_LL - wanted).mean() < 0.5
     (plain,) = templates([query.sequence], Search([read]))
     assert plain is not None and plain.relatives is None
+
+
+def test_a_chain_of_a_part_keeps_a_part() -> None:
+    whole = made_chains(1)[0]
+    states = np.full(len(whole), -1)
+    states[5:9] = [100, 101, 102, 104]
+    shape = Shape.of([(whole, states, 1.0)])
+    assert shape is not None and shape.state_K.tolist() == [100, 101, 102, 104]
+    match_ML = np.zeros((200, 3))
+    match_ML[[100, 101, 103], [0, 1, 2]] = 1.0
+    found = Relatives.expected(shape, match_ML)
+    assert found.seen_LL[0, 1] == pytest.approx(0.5) and found.seen_LL[0, 2] == 0.0
+    with pytest.raises(ValueError):
+        Shape.unpacked(b"nothing")
 
 
 def test_near_copies_share_one_vote(library: Library) -> None:

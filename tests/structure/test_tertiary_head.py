@@ -91,7 +91,7 @@ def test_an_untrained_head_believes_relatives() -> None:
     torch.manual_seed(0)
     chain = made_chains(1)[0]
     size, states = len(chain), np.arange(len(chain))
-    shape = Shape.of(size, [(chain, states, 9.0)])
+    shape = Shape.of([(chain, states, 9.0)])
     assert shape is not None
     empty_L = np.zeros(size, np.float32)
     template = Template(
