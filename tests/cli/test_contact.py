@@ -175,7 +175,7 @@ def test_heat_maps(inside: Command, model: Path, tmp_path: Path) -> None:
 def test_truth_that_does_not_fit(inside: Command, model: Path, tmp_path: Path) -> None:
     chain = made_chains(1)[0]
     truth = chain_file(tmp_path / "chains.h5", [chain])
-    options = ("contact", "-m", model, "--plot", tmp_path / "p", "--truth", truth, "-o", "/dev/null")
+    options = ("contact", "-m", model, "--plot", tmp_path / "p", "--truth", truth, "-o", "/dev/null", "--force")
     unknown = inside(*options, stdin=FASTA)
     assert unknown.returncode == 0
     assert "no chain with the id or the sequence of one, two/b; drawn without" in unknown.stderr
