@@ -1,19 +1,63 @@
 """The same sequences laid out by several kinds of vectors, with figures of how well each separates the labels.
 
-Shape suffixes: N points, D width, K neighbours, S sampled points.
+Shape suffixes: N points, D width, K neighbours or axes, S sampled points.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from sklearn.metrics import adjusted_rand_score, silhouette_score
 
 from rnafm_cli.atlas.graph import Neighbours, nearest
 from rnafm_cli.atlas.layout import AtlasLayout, LayoutOptions, lay_out
+from rnafm_cli.atlas.points import AtlasPoints
 from rnafm_cli.encoder.vectors import Points, kmer_frequencies, knn_transfer, one_hot
+from rnafm_cli.rna.kmers import separate_folds
+
+Baseline = Literal["random", "onehot", "kmer"]
+
+NEIGHBOURS = 10
+CALIBRATED = 10_000
+"""Points on which the calls of an atlas are calibrated, if no comparison needs the folds of all."""
+
+
+def folds_of(
+    points: AtlasPoints,
+    labels: Sequence[str],
+    *,
+    every: bool,
+    seed: int = 0,
+    tell: Callable[[str], None] = lambda message: None,
+    warn: Callable[[str], None] = warnings.warn,
+) -> np.ndarray | None:
+    """(N,) folds without near copies between them, by which calls are calibrated and vectors compared.
+
+    None with fewer than two labels or without sequences.
+
+    Args:
+        every: put all points into folds; else a sample is enough for calibration, and -1 stands for the others.
+    """
+    if len(set(labels) - {""}) < 2:
+        return None
+    if points.sequences is None:
+        warn(
+            "embeddings do not tell which RNAs are near copies: --map-onto will give no confidence on this map; "
+            "for that, make it from sequences"
+        )
+        return None
+    tell("near copies among the sequences")
+    count = len(points)
+    rows = np.arange(count)
+    if not every and count > CALIBRATED:
+        rows = np.random.default_rng(seed).permutation(count)[:CALIBRATED]
+    folds = np.full(count, -1, dtype=np.int64)
+    folds[rows] = separate_folds([points.sequences[k] for k in rows], seed=seed)
+    return folds
 
 
 def neighbour_purity(neighbours: Neighbours, label_N: np.ndarray) -> float:
@@ -28,16 +72,9 @@ def silhouette(points_ND: np.ndarray, label_N: np.ndarray, *, sample: int = 4000
 
     Distances are Euclidean and go to the sampled points alone.
     """
-    from sklearn.metrics import silhouette_score
-
     chosen_S = np.sort(np.random.default_rng(seed).permutation(len(points_ND))[:sample])
     points_SD, label_S = np.asarray(points_ND, dtype=np.float64)[chosen_S], np.asarray(label_N)[chosen_S]
     return float(silhouette_score(points_SD, label_S)) if 1 < len(set(label_S)) < len(label_S) else float("nan")
-
-
-Baseline = Literal["random", "onehot", "kmer"]
-
-NEIGHBOURS = 10
 
 
 @dataclass(frozen=True)
@@ -56,6 +93,11 @@ class Separation:
     """Mean over (a sample of) points, principal axes; -1 to 1."""
     adjusted_rand: float
     """Agreement of the clusters with the labels; 1 at best, 0 by chance."""
+
+    def __str__(self) -> str:
+        known = "" if np.isnan(self.accuracy) else f"kNN {self.accuracy:.3f}, "
+        rest = f"purity {self.purity:.3f}, silhouette {self.silhouette:+.3f}, ARI {self.adjusted_rand:.3f}"
+        return f"{self.view}: {known}{rest}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,8 +169,6 @@ def separation(
     accuracy = float("nan")
     if fold_N is not None and len(np.unique(fold_N[kept])) > 1:
         accuracy = knn_transfer(vectors_ND[kept], list(label_N), fold_N[kept], neighbours=NEIGHBOURS).macro_accuracy
-    from sklearn.metrics import adjusted_rand_score
-
     return Separation(
         view=view,
         labels=len(np.unique(label_N)),

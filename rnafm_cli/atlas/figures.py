@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from scipy.ndimage import convolve, gaussian_filter
 
+from rnafm_cli.atlas.comparison import Panel
 from rnafm_cli.viz.canvas import save_figure
 from rnafm_cli.viz.palette import INK, MUTED
 
@@ -137,8 +138,6 @@ def _colours(anchors_L2: np.ndarray) -> list[str]:
     return [GROUP_COLOURS[k] for k in chosen]
 
 
-NamePlaces = np.ndarray
-
 _LETTER = 0.56
 """Mean width of a letter, as a share of the font size."""
 _ROUNDS = 400
@@ -149,7 +148,7 @@ def name_boxes(names: Sequence[str], size: float) -> np.ndarray:
     return np.asarray([(max(1, len(name)) * _LETTER * size + 4, 1.25 * size + 1) for name in names]).reshape(-1, 2)
 
 
-def spread_names(anchors_L2: np.ndarray, boxes_L2: np.ndarray, frame: tuple[float, float]) -> NamePlaces:
+def spread_names(anchors_L2: np.ndarray, boxes_L2: np.ndarray, frame: tuple[float, float]) -> np.ndarray:
     """(L, 2) middles of the names: near their anchors, inside the frame, and apart where there is room.
 
     Args:
@@ -231,17 +230,8 @@ def _disc(radius: float) -> np.ndarray:
 _MOST_PANEL_NAMES = 14
 
 
-@dataclass(frozen=True, eq=False)
-class MapPanel:
-    """One map and the lines below it."""
-
-    title: str
-    place_N2: np.ndarray
-    lines: Sequence[str]
-
-
 def draw_panels(
-    panels: Sequence[MapPanel],
+    panels: Sequence[Panel],
     labels: Sequence[str],
     stem: Path,
     *,
@@ -260,7 +250,7 @@ def draw_panels(
     rows = -(-len(panels) // columns)
     figure = Figure(figsize=(3.7 * columns, 4.1 * rows), facecolor="white", layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False)
-    places = [closed_up(panel.place_N2) for panel in panels]
+    places = [closed_up(panel.layout.place_N2) for panel in panels]
     first = group_points(places[0], labels, counts)
     colour_N3 = first.colour_of_points()
     for k, axes in enumerate(grid.flat):
@@ -269,9 +259,9 @@ def draw_panels(
             continue
         panel = panels[k]
         dress_map(axes, places[k], square=True)
-        axes.set_title(panel.title, fontsize=9, color=INK, loc="left")
+        axes.set_title(panel.name, fontsize=9, color=INK, loc="left")
         draw_points(axes, places[k], colour_N3, seed=seed, pixels=800, size=0.7)
-        axes.set_xlabel("\n".join(panel.lines), fontsize=6.5, color=INK)
+        axes.set_xlabel("\n".join(map(str, panel.separations)), fontsize=6.5, color=INK)
     write_caption(figure, caption)
     figure.draw_without_rendering()
     for place_N2, axes in zip(places, grid.flat, strict=False):

@@ -1,77 +1,212 @@
-"""New sequences on an existing map: places, nearest labelled neighbours, and a type with its confidence.
+"""An atlas in a file, and new sequences on it: places, nearest labelled neighbours, a type with its confidence.
 
-Shape suffixes: M new points, N points of the map, D width, K principal axes, L labels.
+A new point starts at the mean of its neighbours' places, weighted as UMAP weights edges, and then moves by UMAP's own
+gradients. The steps take their expected value instead of drawing edges, and all points meet the same drawn
+repelling points, so a point's place depends on nothing else that is placed.
+
+Shape suffixes: M new points, N points of the map, D width, K principal axes or neighbours, L labels, P points of the
+calibration, R repelling points.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 from scipy.optimize import isotonic_regression
 
-from rnafm_cli.atlas.files import AtlasFile, read_atlas_file
+from rnafm_cli import __version__
 from rnafm_cli.atlas.graph import Neighbours, nearest
-from rnafm_cli.atlas.layout import AtlasLayout, Curve, place
+from rnafm_cli.atlas.layout import AtlasLayout, Curve, plane_of
 from rnafm_cli.atlas.points import UNLABELLED, AtlasPoints
 from rnafm_cli.encoder.vectors import PCA
 from rnafm_cli.errors import InputError, WeightsError
+from rnafm_cli.io.journal import NewHdf5
+from rnafm_cli.io.provenance import plain
 from rnafm_cli.weights.store import search_dirs
 
-
-@dataclass(frozen=True, eq=False)
-class Votes:
-    """Weighted shares of the labels among a point's neighbours."""
-
-    share_NL: np.ndarray
-
-    @property
-    def winner_N(self) -> np.ndarray:
-        """The label with the largest share."""
-        return self.share_NL.argmax(axis=1)
-
-    @property
-    def top_N(self) -> np.ndarray:
-        """The winner's share."""
-        return self.share_NL.max(axis=1)
+FORMAT = "rnafm-atlas"
+FORMAT_VERSION = 1
 
 
-def vote_by_distance(neighbours: Neighbours, label_N: np.ndarray, labels: int) -> Votes:
-    """Shares of each label among the neighbours; a near one weighs up to eleven times as much as the farthest."""
-    far = neighbours.distance_NK / np.maximum(neighbours.distance_NK[:, -1:], 1e-12)
-    weight = 1 / (0.1 + far)
-    share = np.zeros((len(far), labels))
-    for rank in range(far.shape[1]):
-        share[np.arange(len(far)), label_N[neighbours.index_NK[:, rank]]] += weight[:, rank]
-    return Votes(share / share.sum(axis=1, keepdims=True))
+@dataclass(frozen=True, eq=False, kw_only=True)
+class AtlasFile:
+    """A map with labelled points."""
 
-
-@dataclass(frozen=True, eq=False)
-class Calibration:
-    """A rising curve from the winner's share to the chance that the call is right."""
-
+    ids: list[str]
+    labels: list[str]
+    """``""`` where there is none."""
+    roles: list[str]
+    starts: list[str]
+    """First bases."""
+    lengths_N: np.ndarray
+    cluster_N: np.ndarray
+    place_N2: np.ndarray
+    reduced_NK: np.ndarray
+    mean_D: np.ndarray
+    axes_KD: np.ndarray
     share_P: np.ndarray
+    """Winner's share of votes, ascending."""
     accuracy_P: np.ndarray
-
-    def confidence(self, share_N: np.ndarray) -> np.ndarray:
-        """Chance of a right call, 0 to 1, between the curve's points by straight lines; NaN without a curve."""
-        if not len(self.share_P):
-            return np.full(len(share_N), np.nan)
-        return np.interp(share_N, self.share_P, self.accuracy_P)
+    """How often a call with that share was right."""
+    settings: Mapping[str, Any]
+    """What made it: ``model``, ``weights_sha256``, ``layer``, ``method``, ``neighbours``, ``a``, ``b``, ``seed``,
+    ``far`` (distance to the nearest neighbour that one point in a hundred exceeds), ..."""
 
 
-def calibrate(share_N: np.ndarray, right_N: np.ndarray, *, weight_N: np.ndarray | None = None) -> Calibration:
-    """Isotonic regression of right calls on shares, as one point for each step of the curve.
+_TEXTS = ("ids", "labels", "roles", "starts")
+_ARRAYS = {
+    "lengths": ("lengths_N", np.int64),
+    "clusters": ("cluster_N", np.int32),
+    "coordinates": ("place_N2", np.float32),
+    "vectors": ("reduced_NK", np.float16),
+    "pca_mean": ("mean_D", np.float32),
+    "pca_axes": ("axes_KD", np.float32),
+    "vote_share": ("share_P", np.float64),
+    "vote_accuracy": ("accuracy_P", np.float64),
+}
+
+
+def write_atlas_file(path: str | Path, atlas: AtlasFile) -> None:
+    """Write an atlas; the same atlas gives the same bytes. The file appears whole or not at all."""
+    with NewHdf5(Path(path), libver="v108") as file:
+        file.attrs.update({"format": FORMAT, "format_version": FORMAT_VERSION, "rnafm_version": __version__})
+        file.attrs.update({key: value for key, value in atlas.settings.items() if value is not None})
+        for name in _TEXTS:
+            _store(file, name, np.char.encode(np.asarray(getattr(atlas, name), dtype=np.str_), "utf-8"))
+        for name, (field, kind) in _ARRAYS.items():
+            _store(file, name, np.asarray(getattr(atlas, field), dtype=kind))
+
+
+def _store(file: h5py.File, name: str, values: np.ndarray) -> None:
+    small = values.size < 64 or values.dtype.itemsize == 0
+    values = values.astype("S1") if values.dtype.itemsize == 0 else values
+    file.create_dataset(name, data=values, track_times=False, **({} if small else {"compression": "gzip"}))
+
+
+def read_atlas_file(path: str | Path) -> AtlasFile:
+    """Read an atlas.
+
+    Raises:
+        InputError: when the file is missing, damaged or something else.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            settings = {key: plain(value) for key, value in file.attrs.items()}
+            if settings.get("format") != FORMAT:
+                raise InputError(f"{path}: is not an atlas", hint="give the atlas.h5 that 'rnafm atlas' wrote")
+            texts: dict[str, Any] = {name: [value.decode() for value in file[name][:]] for name in _TEXTS}
+            arrays: dict[str, Any] = {field: file[name][:] for name, (field, _) in _ARRAYS.items()}
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file") from error
+    except (OSError, KeyError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: is not a readable atlas ({error})") from error
+    arrays["reduced_NK"] = arrays["reduced_NK"].astype(np.float32)
+    return AtlasFile(**texts, **arrays, settings=settings)
+
+
+_EPOCHS = 100
+_RATE = 0.25
+_REPELLERS = 5
+_CLIP = 4.0
+_BLOCK = 1024
+
+
+def place(neighbours: Neighbours, map_N2: np.ndarray, curve: Curve | None = None, *, seed: int = 0) -> np.ndarray:
+    """(M, 2) float32 places of new points.
+
+    Args:
+        neighbours: of the new points among the map's points, in the space the map was made from.
+        curve: the map's; None leaves points at the mean of their neighbours, for maps that are no UMAP.
+        seed: of the repelling points.
+    """
+    map_N2 = np.asarray(map_N2, dtype=np.float64)
+    weight_MK = _edge_weights(neighbours.distance_NK.astype(np.float64))
+    share_MK = weight_MK / weight_MK.sum(axis=1, keepdims=True)
+    result_M2 = np.einsum("mk,mkc->mc", share_MK, map_N2[neighbours.index_NK])
+    if curve is not None:
+        for start in range(0, len(result_M2), _BLOCK):
+            rows = slice(start, start + _BLOCK)
+            result_M2[rows] = _settled(result_M2[rows], neighbours.index_NK[rows], weight_MK[rows], map_N2, curve, seed)
+    same_M = neighbours.distance_NK[:, 0] == 0
+    result_M2[same_M] = map_N2[neighbours.index_NK[same_M, 0]]
+    return result_M2.astype(np.float32)
+
+
+def _edge_weights(far_MK: np.ndarray) -> np.ndarray:
+    """exp(-d / s) with s such that a row's weights sum to log2(K)."""
+    count = far_MK.shape[1]
+    target = np.log2(max(count, 2))
+    low, high = np.zeros(len(far_MK)), np.full(len(far_MK), np.inf)
+    width = np.ones(len(far_MK))
+    for _ in range(64):
+        above = np.exp(-far_MK / width[:, None]).sum(axis=1) > target
+        high, low = np.where(above, width, high), np.where(above, low, width)
+        width = np.where(np.isinf(high), 2 * width, (low + np.minimum(high, 1e300)) / 2)
+    width = np.maximum(width, 1e-3 * np.maximum(far_MK.mean(axis=1), 1e-12))
+    # In the exponent the nearest is taken off: a point far from everything keeps weights.
+    return np.exp(-(far_MK - far_MK[:, :1]) / width[:, None])
+
+
+def _settled(
+    place_M2: np.ndarray, index_MK: np.ndarray, weight_MK: np.ndarray, map_N2: np.ndarray, curve: Curve, seed: int
+) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    place_M2 = place_M2.copy()
+    pull_MK = weight_MK / weight_MK.max()
+    pull_M = pull_MK.sum(axis=1, keepdims=True)
+    target_MK2 = map_N2[index_MK]
+    for epoch in range(_EPOCHS):
+        rate = _RATE * (1 - epoch / _EPOCHS)
+        away = place_M2[:, None] - target_MK2
+        square = (away**2).sum(axis=2)
+        power = np.where(square > 0, np.maximum(square, 1e-12) ** (curve.b - 1), 0.0)
+        strength = -2 * curve.a * curve.b * power / (curve.a * power * square + 1)
+        step_M2 = (pull_MK[:, :, None] * np.clip(strength[:, :, None] * away, -_CLIP, _CLIP)).sum(axis=1)
+        repeller_R2 = map_N2[rng.integers(0, len(map_N2), size=_REPELLERS * index_MK.shape[1])]
+        away = place_M2[:, None] - repeller_R2
+        square = (away**2).sum(axis=2)
+        strength = 2 * curve.b / ((0.001 + square) * (curve.a * square**curve.b + 1))
+        push_M2 = np.clip(strength[:, :, None] * away, -_CLIP, _CLIP).mean(axis=1)
+        place_M2 += rate * (step_M2 + _REPELLERS * pull_M * push_M2)
+    return place_M2
+
+
+def vote_by_distance(neighbours: Neighbours, label_N: np.ndarray, labels: int) -> np.ndarray:
+    """(N, L) shares of the labels among the neighbours; a near one weighs up to eleven times as much as the last."""
+    weight = 1 / (0.1 + neighbours.distance_NK / np.maximum(neighbours.distance_NK[:, -1:], 1e-12))
+    share = np.zeros((len(weight), labels))
+    np.add.at(share, (np.arange(len(weight))[:, None], label_N[neighbours.index_NK]), weight)
+    return share / share.sum(axis=1, keepdims=True)
+
+
+_NO_CURVE = np.zeros(0), np.zeros(0)
+
+
+def confidence(share_N: np.ndarray, share_P: np.ndarray, accuracy_P: np.ndarray) -> np.ndarray:
+    """(N,) chance of a right call, 0 to 1, by straight lines between the curve's points; NaN without a curve."""
+    return np.interp(share_N, share_P, accuracy_P) if len(share_P) else np.full(len(share_N), np.nan)
+
+
+def calibrate(
+    share_N: np.ndarray, right_N: np.ndarray, *, weight_N: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """A rising curve from the winner's share of votes to the chance that it is right, one point for each step.
+
+    Returns:
+        (P,) shares, ascending, and (P,) how often calls with such a share were right (isotonic regression).
 
     Args:
         right_N: whether each call was right, known from points whose label was hidden.
         weight_N: what each call counts; equal if None.
     """
     if not len(share_N):
-        return Calibration(np.zeros(0), np.zeros(0))
+        return _NO_CURVE
     order = np.argsort(share_N, kind="stable")
     weight_N = np.ones(len(share_N)) if weight_N is None else weight_N
     share_S, accuracy_S, weight_S, calls_S = _rising(share_N[order], right_N[order], weight_N[order])
@@ -79,10 +214,10 @@ def calibrate(share_N: np.ndarray, right_N: np.ndarray, *, weight_N: np.ndarray 
     # half. Steps of few calls move most, and those that moved past a neighbour are joined with it.
     mean = (accuracy_S @ weight_S + weight_N.mean()) / (weight_S.sum() + 2 * weight_N.mean())
     drawn_S = (calls_S * accuracy_S + 2 * mean) / (calls_S + 2)
-    return Calibration(*_rising(share_S, drawn_S, weight_S)[:2])
+    return _rising(share_S, drawn_S, weight_S)[:2]
 
 
-def _rising(share_N: np.ndarray, right_N: np.ndarray, weight_N: np.ndarray) -> tuple[np.ndarray, ...]:
+def _rising(share_N: np.ndarray, right_N: np.ndarray, weight_N: np.ndarray) -> Any:
     """Mean share, mean of what is right, weight and number of calls of each step of the isotonic regression."""
     found = isotonic_regression(right_N, weights=weight_N)
     starts = found.blocks[:-1]
@@ -173,10 +308,14 @@ def atlas_file_of(
         fold_N: folds that hold near copies together, -1 for points to leave out; each fold's points are called by
             the others'. Without them calls have no confidence: that of a near copy's call says nothing of others.
     """
-    calibration, far = _calibrated(layout.reduced_NK, labels, fold_N)
-    curve = layout.curve
+    (share_P, accuracy_P), far = _calibrated(layout.reduced_NK, labels, fold_N)
     made = {key: points.provenance.get(key) for key in ("model", "weights_sha256", "layer", "pooling")}
-    made |= {"a": curve.a, "b": curve.b} if curve else {}
+    made |= {"method": layout.method, "neighbours": layout.neighbours.index_NK.shape[1], "far": far}
+    made |= dataclasses.asdict(layout.curve) if layout.curve else {}
+    if layout.pca.whitened:
+        # Points of unit length do not show how far out they lie.
+        away_N = layout.pca.from_middle(points.vectors_ND)
+        made |= {"whitened": True, "far_from_middle": float(np.quantile(away_N, _FAR_QUANTILE))}
     return AtlasFile(
         ids=points.ids,
         labels=list(labels),
@@ -188,23 +327,18 @@ def atlas_file_of(
         reduced_NK=layout.reduced_NK,
         mean_D=layout.pca.mean_D,
         axes_KD=layout.pca.axes_KD,
-        share_P=calibration.share_P,
-        accuracy_P=calibration.accuracy_P,
-        settings={key: value for key, value in made.items() if value is not None}
-        | {"method": layout.method, "neighbours": layout.neighbours.index_NK.shape[1], "far": far}
-        | (_whitened_settings(layout, points) if layout.pca.whitened else {}),
+        share_P=share_P,
+        accuracy_P=accuracy_P,
+        settings={key: value for key, value in made.items() if value is not None},
     )
 
 
-def _whitened_settings(layout: AtlasLayout, points: AtlasPoints) -> dict[str, Any]:
-    # Points of unit length do not show how far out they lie.
-    away_N = layout.pca.from_middle(points.vectors_ND)
-    return {"whitened": True, "far_from_middle": float(np.quantile(away_N, _FAR_QUANTILE))}
-
-
-def _calibrated(reduced_NK: np.ndarray, labels: Sequence[str], fold_N: np.ndarray | None) -> tuple[Calibration, float]:
+def _calibrated(
+    reduced_NK: np.ndarray, labels: Sequence[str], fold_N: np.ndarray | None
+) -> tuple[tuple[np.ndarray, np.ndarray], float]:
+    """The curve of the map's own calls, and the distance to the nearest neighbour that few of its points exceed."""
     if fold_N is None:
-        return Calibration(np.zeros(0), np.zeros(0)), float("inf")
+        return _NO_CURVE, float("inf")
     label_N = np.asarray(labels)
     kept = np.flatnonzero((label_N != UNLABELLED) & (fold_N >= 0))
     names, number_N = np.unique(label_N[kept], return_inverse=True)
@@ -218,10 +352,10 @@ def _calibrated(reduced_NK: np.ndarray, labels: Sequence[str], fold_N: np.ndarra
             continue
         found = nearest(points_NK[test], NEIGHBOURS, among_MD=points_NK[known])
         votes = vote_by_distance(found, number_N[known], len(names))
-        share[test], right[test] = votes.top_N, votes.winner_N == number_N[test]
+        share[test], right[test] = votes.max(axis=1), votes.argmax(axis=1) == number_N[test]
         away.append(found.distance_NK[:, 0])
     if not away:
-        return Calibration(np.zeros(0), np.zeros(0)), float("inf")
+        return _NO_CURVE, float("inf")
     # Each label counts the same, so that the confidence does not lean on how many of each the atlas holds.
     weight = 1 / np.bincount(number_N)[number_N]
     return calibrate(share, right, weight_N=weight), float(np.quantile(np.concatenate(away), _FAR_QUANTILE))
@@ -244,36 +378,31 @@ def map_onto(atlas: AtlasFile, vectors_MD: np.ndarray, *, seed: int = 0) -> list
     outside_M = pca.from_middle(vectors_MD) > float(atlas.settings.get("far_from_middle", np.inf))
     curve = Curve(float(atlas.settings["a"]), float(atlas.settings["b"])) if "a" in atlas.settings else None
     every = nearest(reduced_MK, int(atlas.settings["neighbours"]) + 1, among_MD=atlas.reduced_NK)
-    if atlas.settings.get("method") == "pca":
-        place_M2 = np.zeros((len(reduced_MK), 2), dtype=np.float32)
-        place_M2[:, : min(2, reduced_MK.shape[1])] = reduced_MK[:, :2]
-    else:
-        place_M2 = place(every, atlas.place_N2, curve, seed=seed)
+    is_plane = atlas.settings.get("method") == "pca"
+    place_M2 = plane_of(reduced_MK) if is_plane else place(every, atlas.place_N2, curve, seed=seed)
     found = nearest(reduced_MK, NEIGHBOURS, among_MD=atlas.reduced_NK[known])
-    votes = vote_by_distance(found, number_N, len(names))
-    confidence = Calibration(atlas.share_P, atlas.accuracy_P).confidence(votes.top_N)
+    votes_ML = vote_by_distance(found, number_N, len(names))
+    sure_M = confidence(votes_ML.max(axis=1), atlas.share_P, atlas.accuracy_P)
     far_M = outside_M | (found.distance_NK[:, 0] > float(atlas.settings.get("far", np.inf)))
-    return [
-        _call(atlas, found, k, known, names, votes.share_NL[k], place_M2[k], float(confidence[k]), bool(far_M[k]))
-        for k in range(len(reduced_MK))
-    ]
+    calls = []
+    for k, (x, y) in enumerate(place_M2.tolist()):
+        order = np.argsort(-votes_ML[k], kind="stable")
+        second = str(names[order[1]]) if len(order) > 1 and votes_ML[k, order[1]] > 0 else ""
+        near = [
+            (atlas.ids[known[n]], atlas.labels[known[n]], float(distance))
+            for n, distance in zip(found.index_NK[k], found.distance_NK[k], strict=True)
+        ]
+        calls.append(TypeCall(x, y, str(names[order[0]]), float(sure_M[k]), second, bool(far_M[k]), near))
+    return calls
 
 
-def _call(
-    atlas: AtlasFile,
-    found: Neighbours,
-    row: int,
-    known: np.ndarray,
-    names: np.ndarray,
-    share_L: np.ndarray,
-    place_2: np.ndarray,
-    confidence: float,
-    far: bool,
-) -> TypeCall:
-    order = np.argsort(-share_L, kind="stable")
-    second = str(names[order[1]]) if len(order) > 1 and share_L[order[1]] > 0 else ""
-    near = [
-        (atlas.ids[known[k]], atlas.labels[known[k]], float(distance))
-        for k, distance in zip(found.index_NK[row], found.distance_NK[row], strict=True)
-    ]
-    return TypeCall(float(place_2[0]), float(place_2[1]), str(names[order[0]]), confidence, second, far, near)
+CALL_COLUMNS = ("id", "label", "confidence", "runner_up", "far", "x", "y", "length", "neighbours")
+
+
+def call_row(identifier: str, length: int, call: TypeCall, *, format: str = "tsv") -> list[Any]:
+    """The row of a new sequence in :data:`CALL_COLUMNS`; unknown values are None."""
+    near: Any = call.neighbours
+    if format == "tsv":
+        near = ";".join(f"{name}={label}:{far:.3g}" for name, label, far in call.neighbours)
+    sure = None if np.isnan(call.confidence) else round(call.confidence, 4)
+    return [identifier, call.label, sure, call.runner_up, call.far, call.x, call.y, length or None, near]

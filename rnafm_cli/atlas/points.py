@@ -69,20 +69,18 @@ def read_times(path: str | Path) -> Mapping[str, float]:
     """A number for each label, from the first two columns of a table (a header line may stand above).
 
     Raises:
-        InputError: for a second column that is no number.
+        InputError: naming the line, for a second column that is no number.
     """
     result: dict[str, float] = {}
     with open_text(path) as handle:
-        rows = [cells for _, cells in cells_of(handle) if not cells[0].startswith("#")]
-    for number, cells in enumerate(rows, start=1):
-        try:
-            result[cells[0]] = float(cells[1])
-        except (IndexError, ValueError) as error:
-            if number == 1 and len(cells) > 1:
-                continue
-            raise InputError(
-                f"{input_name(path)}: row {number} has no number in its second column", hint="give label, tab, time"
-            ) from error
+        for k, (number, cells) in enumerate(cells_of(handle)):
+            try:
+                result[cells[0]] = float(cells[1])
+            except (IndexError, ValueError) as error:
+                if k > 0 or len(cells) < 2:
+                    raise InputError(
+                        f"{input_name(path)}:{number}: has no number in its second column", hint="give label, tab, time"
+                    ) from error
     if not result:
         raise InputError(f"{input_name(path)}: holds no times")
     return result

@@ -10,21 +10,17 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import permutations
 from typing import Literal
 
 import numpy as np
 from scipy import sparse
 from scipy.sparse.csgraph import breadth_first_order, connected_components, minimum_spanning_tree
 from scipy.sparse.linalg import eigsh
-from scipy.stats import rankdata
+from scipy.stats import permutation_test, rankdata
 
 from rnafm_cli.atlas.graph import leiden
 from rnafm_cli.atlas.layout import AtlasLayout
 from rnafm_cli.errors import InputError, UsageError
-
-_EXACT = 7
-"""Values up to which every order is tried."""
 
 
 @dataclass(frozen=True)
@@ -38,33 +34,32 @@ class Association:
     permutations: int
 
 
-def spearman(first_N: np.ndarray, second_N: np.ndarray) -> float:
-    """Spearman's rank correlation, ties at their mean rank; NaN when one list is constant."""
-    a, b = _unit_ranks(first_N), _unit_ranks(second_N)
-    return float(a @ b) if a.any() and b.any() else float("nan")
-
-
 def associate(first_N: np.ndarray, second_N: np.ndarray, *, resamples: int = 100_000, seed: int = 0) -> Association:
-    """Spearman's correlation with a two-sided permutation p value: every order of up to 7 values, else random ones."""
-    observed, size = spearman(first_N, second_N), len(first_N)
-    if not np.isfinite(observed):
-        return Association(observed, float("nan"), size, 0)
+    """Spearman's correlation (NaN for a constant list) with a two-sided permutation p value.
+
+    Every order is tried where there are no more of them than ``resamples``, else random ones.
+    """
+    size = len(first_N)
+    if not (np.ptp(first_N) and np.ptp(second_N)):
+        return Association(float("nan"), float("nan"), size, 0)
     a, b = _unit_ranks(first_N), _unit_ranks(second_N)
-    if size <= _EXACT:
-        orders = np.asarray(list(permutations(range(size))))
-        return Association(observed, float((np.abs(a[orders] @ b) >= abs(observed) - 1e-9).mean()), size, len(orders))
-    rng = np.random.default_rng(seed)
-    strong = 0
-    for start in range(0, resamples, 10_000):
-        shuffled = rng.permuted(np.tile(a, (min(10_000, resamples - start), 1)), axis=1)
-        strong += int((np.abs(shuffled @ b) >= abs(observed) - 1e-9).sum())
-    return Association(observed, (strong + 1) / (resamples + 1), size, resamples)
+    found = permutation_test(
+        (a,),
+        lambda orders, axis: np.abs(orders @ b),
+        permutation_type="pairings",
+        alternative="greater",
+        vectorized=True,
+        batch=10_000,
+        n_resamples=resamples,
+        rng=seed,
+    )
+    return Association(float(a @ b), float(found.pvalue), size, len(found.null_distribution))
 
 
 def _unit_ranks(value_N: np.ndarray) -> np.ndarray:
-    """Ranks around their mean, of length 1; zeros for equal values."""
+    """Ranks around their mean (ties at their mean rank), of length 1."""
     rank_N = rankdata(value_N) - (len(value_N) + 1) / 2
-    return rank_N / max(float(np.linalg.norm(rank_N)), 1e-12)
+    return rank_N / np.linalg.norm(rank_N)
 
 
 _WEAK = 0.1

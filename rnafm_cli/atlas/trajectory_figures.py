@@ -6,7 +6,6 @@ Shape suffixes: N points, C clusters, T terminal clusters, G cells along one sid
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,24 +28,14 @@ from rnafm_cli.atlas.trajectory import Association, Lineages
 from rnafm_cli.viz.palette import INK, MUTED, PALE
 
 
-@dataclass(frozen=True, eq=False)
-class FlowField:
-    """A smoothed value and its gradient on a square grid; row k lies at ``y_G[k]``."""
-
-    x_G: np.ndarray
-    y_G: np.ndarray
-    value_GG: np.ndarray
-    """NaN where there are no points."""
-    along_GG: np.ndarray
-    """Gradient in x; NaN where there are no points."""
-    up_GG: np.ndarray
-    """Gradient in y; NaN where there are no points."""
-
-
 def flow_field(
     place_N2: np.ndarray, value_N: np.ndarray, *, cells: int = 60, width: float = 2.0, least: float = 0.15
-) -> FlowField:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Average the value over the neighbourhood on the map, and take the gradient.
+
+    Returns:
+        (G,) x and y of a square grid, and (G, G) its values, gradients along x and gradients along y, a row for each
+        y; NaN where there are no points.
 
     Args:
         value_N: NaN values are left out.
@@ -70,7 +59,7 @@ def flow_field(
     empty = density_GG < least * np.quantile(density_GG[count_GG > 0], 0.95)
     for grid in (value_GG, along_GG, up_GG):
         grid[empty] = np.nan
-    return FlowField((edges_x[:-1] + edges_x[1:]) / 2, (edges_y[:-1] + edges_y[1:]) / 2, value_GG, along_GG, up_GG)
+    return (edges_x[:-1] + edges_x[1:]) / 2, (edges_y[:-1] + edges_y[1:]) / 2, value_GG, along_GG, up_GG
 
 
 _MOST_LABELS = 40
@@ -99,17 +88,17 @@ def draw_stream(
     figure, axes = plain_map(place_N2, title=title, caption=caption)
     colour_N3, mappable = scale_colours(time_N)
     draw_points(axes, place_N2, colour_N3)
-    field = flow_field(place_N2, time_N)
-    speed = np.hypot(field.along_GG, field.up_GG)
+    x_G, y_G, _, along_GG, up_GG = flow_field(place_N2, time_N)
+    speed = np.hypot(along_GG, up_GG)
     # Log speed: flat and steep stretches both keep lines that can be seen.
     top = np.nanmax(speed) if np.isfinite(speed).any() else 0.0
     if top > 0:
         width = 0.4 + 1.0 * np.nan_to_num(np.log1p(9 * speed / top) / np.log(10))
         axes.streamplot(
-            field.x_G,
-            field.y_G,
-            np.ma.masked_invalid(field.along_GG),
-            np.ma.masked_invalid(field.up_GG),
+            x_G,
+            y_G,
+            np.ma.masked_invalid(along_GG),
+            np.ma.masked_invalid(up_GG),
             color=INK,
             density=1.5,
             linewidth=width,
@@ -157,19 +146,8 @@ def draw_cluster_graph(
     edge = [INK if k in lineages.terminal_T else "white" for k in range(count)]
     area = 30 + 320 * np.sqrt(sizes / sizes.max())
     axes.scatter(*centre.T, s=area, c=discs, edgecolors=edge, linewidths=1.4, zorder=4)
-    for k in range(count):
-        axes.annotate(
-            names[k],
-            centre[k],
-            xytext=(0, -10),
-            textcoords="offset points",
-            fontsize=5.5,
-            color=INK,
-            ha="center",
-            va="top",
-            zorder=5,
-        )
     _time_bar(figure, axes, mappable)
+    write_names(axes, names, centre, [INK] * count, size=5.5, shift=(0, -12))
     return save_both(figure, stem)
 
 

@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from rnafm_cli.cli import options
-from rnafm_cli.cli.atlas_run import AtlasRun, Wishes
-from rnafm_cli.cli.options import DeviceChoice, LongChoice, OnErrorChoice, PrecisionChoice
+from rnafm_cli.cli.atlas_run import AtlasRun
+from rnafm_cli.cli.options import DeviceChoice, Intake, LongChoice, OnErrorChoice, PrecisionChoice
 from rnafm_cli.errors import UsageError
 
 
@@ -218,22 +218,20 @@ def atlas(
             hint="leave out --compare, --trajectory, --view, --labels, --label-by, --per-label and --fold",
         )
 
-    from rnafm_cli.atlas.layout import LayoutOptions
+    intake = Intake(inputs, on_error)
 
-    layout = LayoutOptions(
-        method=method.value,
-        components=components,
-        whiten=whiten,
-        neighbours=neighbours,
-        min_dist=min_dist,
-        resolution=resolution,
-        seed=seed,
-    )
-    wishes = Wishes(
+    from rnafm_cli.atlas.layout import LayoutOptions
+    from rnafm_cli.atlas.placement import find_atlas
+
+    run = AtlasRun(
         inputs=inputs or [],
-        on_error=on_error,
+        intake=intake,
+        target=None if map_onto is None else find_atlas(map_onto, weights_dir=weights_dir),
+        folder=output,
+        cache=h5,
+        force=force,
         rename_duplicates=rename_duplicates,
-        model=model,
+        model_name=model,
         weights_dir=weights_dir,
         device=device.value,
         precision=precision.value,
@@ -241,10 +239,15 @@ def atlas(
         layer=layer,
         batch_tokens=batch_tokens,
         long=long,
-        folder=output,
-        cache=h5,
-        force=force,
-        layout=layout,
+        layout=LayoutOptions(
+            method=method.value,
+            components=components,
+            whiten=whiten,
+            neighbours=neighbours,
+            min_dist=min_dist,
+            resolution=resolution,
+            seed=seed,
+        ),
         label_by=label_by,
         labels=labels,
         per_label=per_label,
@@ -257,12 +260,11 @@ def atlas(
         page=page,
         title=title,
     )
-    run = AtlasRun(wishes, onto=map_onto)
     if map_onto is None:
         run.make()
     else:
         run.map(table_format=output_format.value)
-    run.intake.finish()
+    intake.finish()
 
 
 def _baselines(text: str | None) -> list[str]:

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rnafm_cli.atlas.comparison import Panel, Separation
 from rnafm_cli.atlas.figures import (
     GROUP_COLOURS,
-    MapPanel,
     closed_up,
     draw_groups,
     draw_mapped,
@@ -22,6 +22,7 @@ from rnafm_cli.atlas.figures import (
     shade,
     spread_names,
 )
+from rnafm_cli.atlas.layout import LayoutOptions, lay_out
 
 
 def crowd(count: int = 600, groups: int = 12) -> tuple[np.ndarray, list[str]]:
@@ -106,12 +107,16 @@ def test_a_forty_thousandth_point_can_be_seen(tmp_path: Path) -> None:
 
 def test_panels_stand_side_by_side(tmp_path: Path) -> None:
     place, labels = crowd()
+    options, found = LayoutOptions(method="pca", components=2), Separation("type", 12, 600, 0.25, 0.5, 0.1, 0.2)
     panels = [
-        MapPanel(name, place[::-1] * k, [f"type: kNN 0.{k}"]) for k, name in enumerate(("one", "two", "three"), 1)
+        Panel(name, lay_out(place[::-1] * k, options), [found]) for k, name in enumerate(("one", "two", "three"), 1)
     ]
     draw_panels(panels, labels, tmp_path / "p", caption="figures")
     svg = (tmp_path / "p.svg").read_text()
-    assert all(f">{word}</text>" in svg for word in ("one", "two", "three", "type: kNN 0.3", "figures"))
+    assert all(
+        f">{word}</text>" in svg
+        for word in ("one", "two", "three", "type: kNN 0.250, purity 0.500, silhouette +0.100, ARI 0.200", "figures")
+    )
     colours = re.findall(r"fill: (#[0-9a-f]{6})", svg)
     assert set(GROUP_COLOURS) <= set(colours)
 

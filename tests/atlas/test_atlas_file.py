@@ -7,7 +7,8 @@ import h5py
 import numpy as np
 import pytest
 
-from rnafm_cli.atlas.files import AtlasFile, read_atlas_file, write_atlas_file, write_points, write_rows
+from rnafm_cli.atlas.placement import AtlasFile, read_atlas_file, write_atlas_file
+from rnafm_cli.atlas.results import write_rows
 from rnafm_cli.errors import InputError
 
 
@@ -65,14 +66,8 @@ def test_what_is_no_atlas_is_refused(tmp_path: Path) -> None:
 
 
 def test_unknown_values_are_empty_cells(tmp_path: Path) -> None:
-    path = tmp_path / "atlas.tsv"
-    place = np.asarray([(1.5, -2), (0, 0)], dtype=np.float32)
-    time = np.asarray([0.25, np.nan])
-    write_points(path, ["a", "b"], place, ["tRNA", ""], np.asarray([1, 0]), np.asarray([76, 0]), time)
-    assert path.read_text().splitlines() == [
-        "id\tx\ty\tlabel\tcluster\tpseudotime\tlength",
-        "a\t1.5\t-2\ttRNA\t2\t0.25\t76",
-        "b\t0\t0\t\t1\t\t",
-    ]
-    write_rows(path, ("a", "b"), [{"a": float("nan"), "b": 1}])
-    assert path.read_text() == "a\tb\n\t1\n"
+    path = tmp_path / "a.tsv"
+    write_rows(path, [{"a": float("nan"), "b": 1}, {"a": None, "b": 2.5}])
+    assert path.read_text() == "a\tb\n\t1\n\t2.5\n"
+    write_rows(path, [], ("a", "b"))
+    assert path.read_text() == "a\tb\n"

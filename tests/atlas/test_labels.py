@@ -43,7 +43,7 @@ def test_times_of_labels(tmp_path: Path) -> None:
     path.write_text("species\tmillion years\nMus\t87\nDanio\t429.5\textra\n")
     assert read_times(path) == {"Mus": 87.0, "Danio": 429.5}
     path.write_text("Mus\t87\nDanio\told\n")
-    with pytest.raises(InputError, match="row 2 has no number"):
+    with pytest.raises(InputError, match=":2: has no number"):
         read_times(path)
 
 

@@ -5,7 +5,8 @@ import pytest
 from support.points import blobs
 
 from rnafm_cli.atlas.graph import nearest
-from rnafm_cli.atlas.layout import Curve, place
+from rnafm_cli.atlas.layout import Curve
+from rnafm_cli.atlas.placement import place
 
 CURVE = Curve(1.577, 0.895)
 """UMAP's for min_dist 0.1."""
