@@ -112,11 +112,11 @@ def test_bad_records_stop_or_are_left_out(rnafm: Command, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)])
 def test_stopped_run_leaves_no_final_file_and_resumes(
-    rnafm: Command, tmp_path: Path, sent: signal.Signals, code: int
+    rnafm: Command, rnafm_process: Command, tmp_path: Path, sent: signal.Signals, code: int
 ) -> None:
     rng = np.random.default_rng(0)
     fasta, out, whole = tmp_path / "many.fa", tmp_path / "e.h5", tmp_path / "whole.h5"
-    fasta.write_text("".join(f">r{k}\n{''.join(rng.choice(list('ACGU'), 300))}\n" for k in range(200)))
+    fasta.write_text("".join(f">r{k}\n{''.join(rng.choice(list('ACGU'), 300))}\n" for k in range(80)))
     command = [sys.executable, "-m", "rnafm_cli", "embed", str(fasta), "--h5", str(out), "--batch-tokens", "1000"]
     process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, text=True)
     partial = out.with_name("e.h5.tmp")
@@ -131,7 +131,7 @@ def test_stopped_run_leaves_no_final_file_and_resumes(
     assert sent == signal.SIGKILL or "records are kept, --resume goes on from there" in told
     assert not out.exists()
     assert partial.exists()
-    resumed = rnafm("embed", fasta, "--h5", out, "--resume")
+    resumed = rnafm_process("embed", fasta, "--h5", out, "--resume")
     assert resumed.returncode == 0, resumed.stderr
     assert rnafm("embed", fasta, "--h5", whole).returncode == 0
     first, second = arrays(out), arrays(whole)
