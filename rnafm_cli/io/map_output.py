@@ -16,12 +16,13 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from rnafm_cli.errors import RnafmError, UsageError
+from rnafm_cli.errors import UsageError
 from rnafm_cli.io.modelling import PairRow, format_3drna_contacts, format_3drna_distances, format_casprr, format_rosetta
-from rnafm_cli.io.names import DistinctNames, file_stem, refuse_suffix
+from rnafm_cli.io.names import file_stem, refuse_suffix
 from rnafm_cli.io.pair_probabilities import PairProbabilityWriter
 from rnafm_cli.io.provenance import Provenance
-from rnafm_cli.io.streams import STDIO, TextSink, open_output
+from rnafm_cli.io.streams import STDIO, TextSink
+from rnafm_cli.io.structure_output import RecordFolder
 from rnafm_cli.rna.records import SequenceRecord
 
 __all__ = [
@@ -214,38 +215,12 @@ class MapStream:
         self._sink.flush()
 
 
-class MapFolder:
-    """A file for each RNA, named by its id; each appears whole or not at all.
-
-    Args:
-        folder: made if need be.
-        force: replace files that exist.
-
-    Raises:
-        UsageError: when the folder is a file.
-    """
+class MapFolder(RecordFolder):
+    """A file for each RNA."""
 
     def __init__(self, folder: str | Path, format: MapFormat, columns: tuple[str, ...], *, force: bool = False) -> None:
-        self.folder, self._format, self._force = Path(folder), format, force
-        self._writer = _Writer(format, columns)
-        if self.folder.exists() and not self.folder.is_dir():
-            raise UsageError(f"{folder}: is no folder", hint="name a folder, or write to one file with -o")
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RnafmError(f"{folder}: cannot be made ({error.strerror or error})") from error
-        self._names = DistinctNames(lambda name: file_stem(name).casefold(), kind="file name")
-
-    def claim(self, record: SequenceRecord) -> None:
-        """Reserve a record's file name.
-
-        Raises:
-            InputError: when an earlier record has it.
-            UsageError: when the file is there and ``force`` is off.
-        """
-        self._names.claim(record)
-        if not self._force and self._path(record).exists():
-            raise UsageError(f"{self._path(record)}: exists", hint="--force replaces it")
+        super().__init__(folder, (format.suffix,), force=force)
+        self._suffix, self._writer = format.suffix, _Writer(format, columns)
 
     def add(self, record: SequenceRecord, rows: Sequence[PairRow]) -> None:
         """Write the pairs of one RNA.
@@ -254,12 +229,7 @@ class MapFolder:
             InputError: when the format cannot hold the record.
             RnafmError: when writing fails.
         """
-        text = self._writer.text(record, rows)
-        with open_output(self._path(record)) as sink:
-            sink.write(self._writer.header + text)
-
-    def _path(self, record: SequenceRecord) -> Path:
-        return self.folder / (file_stem(record.id) + self._format.suffix)
+        self.write({file_stem(record.id) + self._suffix: self._writer.header + self._writer.text(record, rows)})
 
 
 def _rounded(value: Any) -> Any:

@@ -11,7 +11,7 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -31,6 +31,7 @@ __all__ = [
     "FolderOutput",
     "OUTPUT_FORMATS",
     "OutputFormat",
+    "RecordFolder",
     "StreamOutput",
     "StructureOutput",
     "StructureScore",
@@ -291,21 +292,20 @@ class StreamOutput:
         self._sink.flush()
 
 
-class FolderOutput:
-    """A file (for ``rosetta`` two) for each record, named by its id; each appears whole or not at all.
+class RecordFolder:
+    """A folder with files of each record, named by its id; each appears whole or not at all.
 
     Args:
         folder: made if need be.
+        suffixes: of the files of a record.
         force: replace files that exist.
 
     Raises:
-        UsageError: when the folder is a file, or the format has no place for scores.
+        UsageError: when the folder is a file.
     """
 
-    def __init__(self, folder: str | Path, format: str, *, scored: bool = False, force: bool = False) -> None:
-        self._format = check_format(format, scored=scored, folder=True)
-        self._scored, self._force = scored, force
-        self.folder = Path(folder)
+    def __init__(self, folder: str | Path, suffixes: Sequence[str], *, force: bool = False) -> None:
+        self.folder, self._suffixes, self._force = Path(folder), suffixes, force
         if self.folder.exists() and not self.folder.is_dir():
             raise UsageError(f"{folder}: is no folder", hint="name a folder, or write to one file with -o")
         try:
@@ -322,13 +322,33 @@ class FolderOutput:
             UsageError: when a file is there and ``force`` is off.
         """
         self._names.claim(record)
-        if self._force:
-            return
-        suffixes = (".secstruct", ".fasta") if self._format.files else (self._format.suffix,)
-        for suffix in suffixes:
+        for suffix in self._suffixes:
             path = self.folder / (file_stem(record.id) + suffix)
-            if path.exists():
+            if path.exists() and not self._force:
                 raise UsageError(f"{path}: exists", hint="--force replaces it")
+
+    def write(self, texts: Mapping[str, str]) -> None:
+        """Write files by name.
+
+        Raises:
+            RnafmError: when writing fails.
+        """
+        for name, text in texts.items():
+            with open_output(self.folder / name) as sink:
+                sink.write(text)
+
+
+class FolderOutput(RecordFolder):
+    """A file (for ``rosetta`` two) for each record.
+
+    Raises:
+        UsageError: when the folder is a file, or the format has no place for scores.
+    """
+
+    def __init__(self, folder: str | Path, format: str, *, scored: bool = False, force: bool = False) -> None:
+        self._format, self._scored = check_format(format, scored=scored, folder=True), scored
+        suffixes = (".secstruct", ".fasta") if self._format.files else (self._format.suffix,)
+        super().__init__(folder, suffixes, force=force)
 
     def add(self, record: StructureRecord, score: StructureScore | None = None) -> None:
         """Write one structure.
@@ -338,9 +358,7 @@ class FolderOutput:
             RnafmError: when writing fails.
         """
         self._format.check(record)
-        for name, text in self._texts(record, score).items():
-            with open_output(self.folder / name) as sink:
-                sink.write(text)
+        self.write(self._texts(record, score))
 
     def _texts(self, record: StructureRecord, score: StructureScore | None) -> dict[str, str]:
         if self._format.files is not None:
