@@ -217,7 +217,7 @@ def fold(
     )
     if shape is not None and not predictor.takes_reactivities:
         raise UsageError(
-            "--shape acts through the thermodynamic prior, which this run has not",
+            "--shape acts through the thermodynamic prior, and this run has none",
             hint="use rnafm-mini with its prior (and ViennaRNA installed)",
         )
     with ExitStack() as stack:
@@ -382,4 +382,4 @@ class _Knowledge:
         for what, file in known:
             if file is not None and (unused := file.unused()):
                 shown = ", ".join(unused[:5]) + (" ..." if len(unused) > 5 else "")
-                console.warn(f"{file.name}: {what} of RNAs that the input has not: {shown}")
+                console.warn(f"{file.name}: {what} of RNAs that are not in the input: {shown}")
