@@ -78,7 +78,7 @@ def _set_verbose(value: bool) -> bool:
 
 def complete_model(incomplete: str) -> list[str]:
     # A fixed list: completion must not import the registry's dependencies or touch the disk.
-    names = ["rnafm-mini", "rnafm-mini-pdb", "rnafm-mini-next", "rna-fm", "mrna-fm", "rna-fm-ss-bprna", "rna-fm-ss-pdb"]
+    names = ["rnafm-mini", "rnafm-mini-pdb", "rna-fm", "mrna-fm", "rna-fm-ss-bprna", "rna-fm-ss-pdb"]
     return [name for name in names if name.startswith(incomplete)]
 
 

@@ -61,12 +61,6 @@ MODELS: dict[str, ModelSpec] = {
         components={ENCODER: "rnafm-mini", "fold": "rnafm-mini-pdb-fold"},
         licence="MIT",
     ),
-    "rnafm-mini-next": ModelSpec(
-        summary="encoder that also learned from family alignments, better embeddings; shipped without heads",
-        preset="rnafm-mini",
-        components={ENCODER: "rnafm-mini-next"},
-        licence="MIT",
-    ),
     "rna-fm": ModelSpec(
         summary="RNA-FM, 100 M parameters (Chen et al. 2022)",
         preset="rna-fm",
