@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 
 from rnafm_cli.errors import InputError, UsageError
-from rnafm_cli.training.labelled_rows import cluster_split, read_labelled, read_sets, split_sets, without_leaks
+from rnafm_cli.training.labelled_rows import (
+    cluster_split,
+    read_labelled,
+    read_sets,
+    split_sets,
+    without_leaks,
+    write_labelled,
+)
 
 
 def rna(rng: np.random.Generator, length: int) -> str:
@@ -116,3 +123,16 @@ def test_rows_of_other_splits_are_counted_and_common_ends_are_told(tmp_path: Pat
     }
     with pytest.raises(InputError, match="s: each of its 6 training rows shares a 30-mer"):
         split_sets(read_sets([written("ACGU" * 8)], "label", binary=True))
+
+
+def test_rows_by_split_are_kept_and_come_back(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    lines = [f"{rna(rng, 60)},{k % 2}" for k in range(40)]
+    (tmp_path / "set.csv").write_text("\n".join(["utr,rl", *lines]) + "\n")
+    (rows,) = read_sets([tmp_path], "mrl", binary=False)
+    train, dev, _ = split_sets([rows])
+    write_labelled(tmp_path / "kept.tsv.gz", [train[0], dev[0]], "mrl")
+    kept = read_labelled(tmp_path / "kept.tsv.gz", "mrl")
+    assert sorted(kept.sequences) == sorted(rows.sequences)
+    assert kept.part("dev").sequences == dev[0].sequences and kept.part("dev").values.tolist() == dev[0].values.tolist()
+    assert len(kept.part("train")) == 36
