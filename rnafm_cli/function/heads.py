@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
@@ -23,11 +23,14 @@ from rnafm_cli.rna.records import SequenceRecord
 from rnafm_cli.weights.files import Card, load_tensors
 from rnafm_cli.weights.store import encoder_read_by, load_component
 
+FunctionHead = BindingHead | LoadHead
 Head = TypeVar("Head", BindingHead, LoadHead)
+_TASKS = {BindingHead: "rbp", LoadHead: "mrl"}
+_CONFIGS: dict[type, Any] = {BindingHead: BindingConfig, LoadHead: LoadConfig}
 
 
-def load_binding_head(model: NamedModel, *, embeddings: bool = True) -> tuple[BindingHead, Card]:
-    """The RBP head of a model, in evaluation mode on its device.
+def load_head(model: NamedModel, kind: type[Head], *, embeddings: bool = True) -> tuple[Head, Card]:
+    """The RBP or MRL head of a model, in evaluation mode on its device.
 
     Args:
         embeddings: whether it shall read embeddings, for which the encoder is checked.
@@ -35,25 +38,25 @@ def load_binding_head(model: NamedModel, *, embeddings: bool = True) -> tuple[Bi
     Raises:
         WeightsError: when the model has no such head, or it does not fit its card or the model's encoder.
     """
-    tensors, card = _component(model, "rbp", embeddings=embeddings)
-    head = BindingHead(BindingConfig.from_dict(card.config))
-    return _ready(head, tensors, card, model), card
+    task = _TASKS[kind]
+    tensors, card = model.component(task)
+    if embeddings and card.config.get("embedding"):
+        model.check_nucleotides(task)
+    return _built(kind, tensors, card).to(model.runtime.device).eval(), card
 
 
-def load_ribosome_load_head(model: NamedModel) -> tuple[LoadHead, Card]:
-    """The MRL head of a model, in evaluation mode on its device.
-
-    Raises:
-        WeightsError: when the model has no such head, or it does not fit its card or the model's encoder.
-    """
-    tensors, card = _component(model, "mrl", embeddings=True)
-    head = LoadHead(LoadConfig.from_dict(card.config))
-    return _ready(head, tensors, card, model), card
+def _built(kind: type[Head], tensors: dict[str, Tensor], card: Card) -> Head:
+    config = _CONFIGS[kind].from_dict(card.config)
+    if not getattr(config, "proteins", ()) and not getattr(config, "assays", ()):
+        raise WeightsError(f"the card of '{card.name}' names no outputs")
+    head = kind(config)
+    load_tensors(head, tensors, card)
+    return head
 
 
 def reduced_embeddings(
     records: Sequence[SequenceRecord],
-    head: BindingHead | LoadHead,
+    head: FunctionHead,
     encoder: Encoder | None,
     runtime: Runtime,
     *,
@@ -65,23 +68,6 @@ def reduced_embeddings(
     with torch.inference_mode():
         found = encode(records, encoder, runtime, batch_tokens=batch_tokens)
         return [head.reduction(one.rows_LD.to(runtime.device)).cpu() for one in found]
-
-
-def _component(model: NamedModel, task: str, *, embeddings: bool) -> tuple[dict[str, Tensor], Card]:
-    tensors, card = model.component(task)
-    if embeddings and card.config.get("embedding"):
-        model.check_nucleotides(task)
-    return tensors, card
-
-
-def _ready(head: Head, tensors: dict[str, Tensor], card: Card, model: NamedModel) -> Head:
-    if not getattr(head.config, "proteins", ()) and not getattr(head.config, "assays", ()):
-        raise WeightsError(f"the card of '{card.name}' names no outputs")
-    load_tensors(head, tensors, card)
-    return head.to(model.runtime.device).eval()
-
-
-FunctionHead = BindingHead | LoadHead
 
 
 @dataclass(frozen=True)
@@ -125,11 +111,6 @@ def load_head_start(
         WeightsError: when it cannot be had.
     """
     tensors, card = load_component(name_or_file, kind, weights_dir=weights_dir, any_encoder=True)
-    head: FunctionHead
-    if kind == "rbp":
-        head = BindingHead(BindingConfig.from_dict(card.config))
-    else:
-        head = LoadHead(LoadConfig.from_dict(card.config))
-    load_tensors(head, tensors, card)
+    head: FunctionHead = _built(BindingHead, tensors, card) if kind == "rbp" else _built(LoadHead, tensors, card)
     same = encoder_sha256 is not None and encoder_read_by(card) == encoder_sha256 and head.config.reduced == channels
     return HeadStart(head, same, report)

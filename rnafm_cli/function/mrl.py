@@ -19,9 +19,9 @@ from rnafm_cli.encoder.batches import buckets
 from rnafm_cli.encoder.embed import DEFAULT_BATCH_TOKENS, shared_out
 from rnafm_cli.encoder.model import NamedModel
 from rnafm_cli.errors import Reject, UsageError, WeightsError, raise_rejected
-from rnafm_cli.function.heads import load_ribosome_load_head, reduced_embeddings
+from rnafm_cli.function.heads import load_head, reduced_embeddings
 from rnafm_cli.function.inputs import aligned_letters, aligned_rows
-from rnafm_cli.function.ribosome_load import UtrInputs
+from rnafm_cli.function.ribosome_load import LoadHead, UtrInputs
 from rnafm_cli.io.tables import Tabular
 from rnafm_cli.rna.records import SequenceRecord
 from rnafm_cli.rna.upstream_starts import UpstreamStart, upstream_starts
@@ -71,7 +71,7 @@ class LoadPredictor:
     def __init__(
         self, model: NamedModel, assay: str | None = None, *, batch_tokens: int = DEFAULT_BATCH_TOKENS
     ) -> None:
-        self.head, self.card = load_ribosome_load_head(model)
+        self.head, self.card = load_head(model, LoadHead)
         self.runtime, self.batch_tokens = model.runtime, batch_tokens
         self.encoder = model.encoder_for("mrl") if self.head.reduction is not None else None
         config = self.head.config

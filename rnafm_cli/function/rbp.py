@@ -19,8 +19,8 @@ from rnafm_cli.encoder.batches import window_starts
 from rnafm_cli.encoder.embed import DEFAULT_BATCH_TOKENS, shared_out
 from rnafm_cli.encoder.model import NamedModel
 from rnafm_cli.errors import InputError, Reject, WeightsError, raise_rejected
-from rnafm_cli.function.binding import WindowInputs
-from rnafm_cli.function.heads import load_binding_head, reduced_embeddings
+from rnafm_cli.function.binding import BindingHead, WindowInputs
+from rnafm_cli.function.heads import load_head, reduced_embeddings
 from rnafm_cli.function.inputs import aligned_letters, aligned_rows
 from rnafm_cli.function.metrics import Platt
 from rnafm_cli.io.tables import Tabular
@@ -115,7 +115,7 @@ class BindingPredictor:
     """
 
     def __init__(self, model: NamedModel, *, embeddings: bool = True, batch_tokens: int = DEFAULT_BATCH_TOKENS) -> None:
-        self.head, self.card = load_binding_head(model, embeddings=embeddings)
+        self.head, self.card = load_head(model, BindingHead, embeddings=embeddings)
         self.runtime, self.batch_tokens = model.runtime, batch_tokens
         self.encoder = model.encoder_for("rbp") if embeddings and self.head.reduction is not None else None
         self.proteins = self.head.config.proteins
