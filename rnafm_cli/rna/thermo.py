@@ -34,8 +34,10 @@ PARAMETER_SETS = {
 LONGEST_EXACT = 2500
 """Up to this length the whole ensemble is summed by default; beyond it pairs are confined to windows."""
 
-LONGEST_UNSCALED = 200
-"""Up to this length no energy is low enough to overflow: a pure GC hairpin folds exactly at 300 nt."""
+_LONGEST_UNSCALED = 1000
+"""Up to this length hardly any RNA is so stable that its Boltzmann factors overflow."""
+_OVERFLOW = 99_000.0
+"""A sum that overflowed has 100,000 kcal/mol in ViennaRNA's words, one that vanished infinitely many."""
 
 _SHAPE_SLOPE, _SHAPE_INTERCEPT = 1.8, -0.6
 _MISSING_REACTIVITY = -999.0
@@ -115,10 +117,11 @@ def pair_probabilities(
         # In this order: the other way round, ViennaRNA computes the factors anew from its default parameters.
         compound.exp_params_subst(factors)
         compound.params_subst(energies)
-        # Boltzmann factors of a long RNA overflow unless they are scaled by the energy of its best structure.
-        if length > LONGEST_UNSCALED or shape is not None or temperature < 37.0:
+        # Scaled by the energy of the best structure, the factors of no RNA overflow; to know it takes half as much
+        # time again.
+        if length > _LONGEST_UNSCALED or not compound.pf()[1] < _OVERFLOW:
             compound.exp_params_rescale(compound.mfe()[1])
-        compound.pf()
+            compound.pf()
         upper_LL += np.asarray(compound.bpp(), dtype=np.float32)[1:, 1:]
     upper_LL /= len(parameters)
     return upper_LL + upper_LL.T
