@@ -194,6 +194,12 @@ def fold(
         )
         return
 
+    libraries = families_of(families, use_families)
+    if libraries:
+        from rnafm_cli.families.search import search_ahead
+
+        search_ahead(libraries, weights_dir)
+
     from rnafm_cli.io.names import rename_duplicates as renamed
     from rnafm_cli.model import load_model
     from rnafm_cli.structure.fold import fold as folds_of
@@ -209,7 +215,7 @@ def fold(
     predictor = load_fold_predictor(
         loaded,
         prior=prior,
-        families=families_of(families, use_families),
+        families=libraries,
         options=rules,
         warn=console.warn,
         max_bytes=round(max_memory * 1e9) if max_memory else None,

@@ -10,15 +10,27 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from rnafm_cli.families.library import Family, Library
+from rnafm_cli.families.library import Family, Library, load_libraries
 
 if TYPE_CHECKING:
     from pyhmmer.easel import RNA, DigitalSequenceBlock
     from pyhmmer.plan7 import OptimizedProfile
 
-__all__ = ["MAX_EVALUE", "Hit", "Search", "Strands", "compatible", "reverse_complement", "without_rivals"]
+__all__ = [
+    "MAX_EVALUE",
+    "Hit",
+    "Search",
+    "Strands",
+    "compatible",
+    "reverse_complement",
+    "search_ahead",
+    "search_of",
+    "without_rivals",
+]
 
 MAX_EVALUE = 1e-3
 _OVERLAP = 0.2
@@ -99,6 +111,10 @@ class Search:
                 families.setdefault(family.accession, (family, library.name))
         self.families = families
 
+    def make_profiles(self) -> None:
+        """Do now what the first search would do: copies of this process have it then."""
+        _ = self._tiers
+
     @cached_property
     def _tiers(self) -> list[_Tier]:
         """The profiles by the windows they are searched in."""
@@ -177,6 +193,44 @@ class Search:
                     )
             pipeline.clear()
         return found
+
+
+def search_ahead(libraries: Sequence[str | Path], weights_dir: Path | None) -> None:
+    """Begin to make what :func:`search_of` will be asked for, in a thread: torch takes as long to import."""
+    _ahead[tuple(libraries), weights_dir] = thread = _Making(libraries, weights_dir)
+    thread.start()
+
+
+def search_of(libraries: Sequence[str | Path], weights_dir: Path | None) -> Search:
+    """The families of libraries by name or file, ready to be looked for.
+
+    Raises:
+        WeightsError: when there is no such library, or it cannot be used.
+    """
+    thread = _ahead.pop((tuple(libraries), weights_dir), None)
+    if thread is not None:
+        thread.join()
+        if thread.made is not None:
+            return thread.made
+    return Search(load_libraries(libraries, weights_dir))
+
+
+class _Making(Thread):
+    def __init__(self, libraries: Sequence[str | Path], weights_dir: Path | None) -> None:
+        super().__init__(daemon=True)
+        self.made: Search | None = None
+        self._libraries, self._weights_dir = libraries, weights_dir
+
+    def run(self) -> None:
+        try:
+            made = Search(load_libraries(self._libraries, self._weights_dir))
+            made.make_profiles()
+        except Exception:
+            return  # Whoever asks for it meets the same failure, where it can be told.
+        self.made = made
+
+
+_ahead: dict[tuple[tuple[str | Path, ...], Path | None], _Making] = {}
 
 
 @dataclass(frozen=True)

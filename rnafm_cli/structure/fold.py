@@ -248,10 +248,9 @@ def family_search(model: NamedModel, families: Sequence[str | Path]) -> Search |
     """The families of libraries, ready to be looked for; None for no library."""
     if not families:
         return None
-    from rnafm_cli.families.library import load_libraries
-    from rnafm_cli.families.search import Search
+    from rnafm_cli.families.search import search_of
 
-    return Search(load_libraries(families, model.weights_dir))
+    return search_of(families, model.weights_dir)
 
 
 def prior_parameters(

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.seeds import HAIRPIN, rows_of
 
+from rnafm_cli.errors import WeightsError
 from rnafm_cli.families import search as search_module
 from rnafm_cli.families.library import Library
-from rnafm_cli.families.search import Hit, Search, compatible, reverse_complement, without_rivals
+from rnafm_cli.families.search import (
+    Hit,
+    Search,
+    compatible,
+    reverse_complement,
+    search_ahead,
+    search_of,
+    without_rivals,
+)
 
 ROWS = rows_of(HAIRPIN, 12, seed=1)
 
@@ -83,3 +94,14 @@ def test_odd_sequences_pass(search: Search, text: str) -> None:
 def test_earlier_libraries_come_first(library: Library) -> None:
     both = Search([Library("ours", library.families[:1]), library])
     assert both.hits([ROWS[0]])[0][0].library == "ours" and len(both.families) == 3
+
+
+def test_a_search_made_ahead_is_the_one_that_is_asked_for(library: Library, tmp_path: Path) -> None:
+    path = tmp_path / "mine.lib"
+    with pytest.raises(WeightsError, match="no family library .*mine.lib"):
+        search_ahead([path], None)
+        search_of([path], None)
+    library.save(path)
+    search_ahead([path], None)
+    text = noise(50, 1) + ROWS[0]
+    assert told(search_of([path], None).hits([text])[0]) == told(search_of([path], None).hits([text])[0]) != []
