@@ -1,148 +1,140 @@
-"""RNA-FM's structure head: ours against the published `rna-fm` package, same weights, same threads, one run.
-And `rnafm fold` with its default model against `RNAfold -p`, whole processes on the same file.
+"""How many RNAs `rnafm fold` folds in a second, by length, beside ViennaRNA's partition function on the same RNAs.
 
-Usage: python benchmarks/fold.py [--quick] [--rounds 5] [--threads 2] [--clock wall|cpu] [--lengths N ...]
-           [--only heads|memory|programs ...]
+Usage: python benchmarks/fold.py [--lengths 50 100 ...] [--letters 20000] [--rounds 5] [--busy 1]
+
+Both take all CPUs, one process for each, start-up excluded and families on; a round is one after the other, and figures
+are medians over rounds. The shares are of the processor time of one process: partition functions, network, families,
+decoding and the rest. `--busy` processes compete while all of it runs. Prints Markdown.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
+import json
+import multiprocessing
 import resource
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
-import torch
-from torch import Tensor
-from whole_fold import RECORDS, compare_programs
+import numpy as np
 
-from rnafm_cli.encoder.config import ENCODER_PRESETS
+from rnafm_cli.encoder.workers import usable_cpus
+from rnafm_cli.model import load_model
+from rnafm_cli.rna.records import SequenceRecord
+from rnafm_cli.structure.fold import fold, load_fold_predictor
 
-PARTS = ("heads", "memory", "programs")
-CONFIG = ENCODER_PRESETS["rna-fm"]
-MEMORY_SHARE = 0.5
-TARGETS = {("fp32", 600): 1.2, ("bf16", 300): 3.0, ("bf16", 600): 3.0}
-SEED = 1
+LENGTHS = (50, 100, 200, 500, 1000)
+PARTS = {"partition functions": "_prior", "network": "probabilities", "families": "_templates", "decoding": "_decoded"}
 
 
 def main() -> None:
     options = parse_options()
-    if options.peak:
-        print(peak_memory(options.peak, options.memory_length))
+    if options.one:
+        print(json.dumps(measured(options.one, options.letters, options.rounds)))
         return
-    torch.set_num_threads(options.threads)
-    print(f"{options.threads} threads, {options.clock} clock, load average {os.getloadavg()[0]:.1f}")
-    clock = time.process_time if options.clock == "cpu" else time.perf_counter
-    if "heads" in options.only:
+    print(f"{usable_cpus()} CPUs, {options.busy} busy processes\n")
+    print("| nt | rnafm | ViennaRNA's pf | times as long | peak memory | " + " | ".join([*PARTS, "rest"]) + " |")
+    print("|---" * (6 + len(PARTS)) + "|")
+    with busy(options.busy):
         for length in options.lengths:
-            compare_heads(length, options.rounds, clock)
-    if "memory" in options.only:
-        compare_memory(options.memory_length)
-    if "programs" in options.only:
-        compare_programs(min(options.rounds, 3), options.threads, records=options.records)
+            command = [sys.executable, __file__, "--one", str(length)]
+            command += ["--letters", str(options.letters), "--rounds", str(options.rounds)]
+            row = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+            shares = " | ".join(f"{share:.0%}" for share in row["shares"])
+            print(
+                f"| {length} | {row['ours']:.1f}/s | {row['theirs']:.1f}/s | {row['ratio']:.1f} | "
+                f"{row['peak'] / 1024:.0f} MiB | {shares} |",
+                flush=True,
+            )
 
 
-def compare_heads(length: int, rounds: int, clock: Callable[[], float]) -> None:
-    """Seconds of one pair map in turn, and how far the logits are apart."""
-    from upstream import our_head, upstream_head
-
-    theirs, _ = upstream_head(SEED)
-    head = our_head(theirs)
-    tokens_1T, features_1TD = head_input(length)
-    runs: dict[str, Callable[[], Tensor]] = {
-        "upstream": lambda: theirs(tokens_1T, {"embedding": features_1TD})[0],
-        "fp32": lambda: head(features_1TD[0, 1:-1]),
-        "bf16": lambda: head(features_1TD[0, 1:-1], dtype=torch.bfloat16),
+def measured(length: int, letters: int, rounds: int) -> dict[str, Any]:
+    """RNAs/s of both, the median ratio of a round, KiB of the largest process, and shares of time."""
+    rng = np.random.default_rng(length)
+    count = max(4, letters // length)
+    records = [SequenceRecord(f"r{k}", "".join(rng.choice(list("ACGU"), length))) for k in range(count)]
+    predictor = load_fold_predictor(load_model(device="cpu"), families=("shipped",))
+    if predictor.search is not None:
+        predictor.search.make_profiles()
+    list(fold(records[:2], predictor))
+    with multiprocessing.get_context("fork").Pool(usable_cpus()) as pool:
+        ours, theirs = [], []
+        for _ in range(rounds):
+            ours.append(seconds(lambda: list(fold(records, predictor))))
+            theirs.append(seconds(lambda: pool.map(partition, [record.sequence for record in records], 1)))
+    peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return {
+        "ours": count / statistics.median(ours),
+        "theirs": count / statistics.median(theirs),
+        "ratio": statistics.median(a / b for a, b in zip(ours, theirs, strict=True)),
+        "peak": peak,
+        "shares": shares(records, length),
     }
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    logits: dict[str, Tensor] = {}
-    for _ in range(rounds):
-        for name, run in runs.items():
-            start = clock()
-            with torch.no_grad():
-                logits[name] = run()
-            seconds[name].append(clock() - start)
-    reference = logits["upstream"]
-    print(f"{length} nt: upstream {statistics.median(seconds['upstream']):.2f} s")
-    for name in ("fp32", "bf16"):
-        ratio = statistics.median(a / b for a, b in zip(seconds["upstream"], seconds[name], strict=True))
-        target = TARGETS.get((name, length))
-        verdict = f" (target {target}x {'reached' if ratio >= target else 'MISSED'})" if target else ""
-        difference = (logits[name] - reference).abs()
-        probability = (logits[name].sigmoid() - reference.sigmoid()).abs()
-        apart = f"{difference.max():.1e} at most, {difference.mean():.1e} on average"
-        print(
-            f"  ours {name} {statistics.median(seconds[name]):.2f} s, {ratio:.2f}x{verdict}; logits differ by {apart} "
-            f"(their deviation {reference.std():.2f}), "
-            f"probabilities by {probability.max():.1e} at most"
-        )
-        if name == "fp32" and difference.max() > 5e-4:
-            raise SystemExit("float32 logits differ")
 
 
-def head_input(length: int) -> tuple[Tensor, Tensor]:
-    """Tokens with <cls> and <eos>, and made-up representations of unit variance."""
-    generator = torch.Generator().manual_seed(length)
-    tokens_1T = torch.randint(4, 8, (1, length + 2), generator=generator)
-    tokens_1T[0, 0], tokens_1T[0, -1] = 0, 2
-    return tokens_1T, torch.randn(1, length + 2, CONFIG.width, generator=generator)
+def partition(sequence: str) -> None:
+    """ViennaRNA's best structure, which scales the sums as RNAfold does, and partition function."""
+    import RNA
+
+    compound = RNA.fold_compound(sequence)
+    compound.exp_params_rescale(compound.mfe()[1])
+    compound.pf()
 
 
-def compare_memory(length: int) -> None:
-    """Peak resident memory of a fresh process that folds one RNA with encoder and head in float32."""
-    peaks = {}
-    for side in ("upstream", "ours"):
-        command = [sys.executable, __file__, "--peak", side, "--memory-length", str(length)]
-        peaks[side] = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
-        print(f"peak memory at {length} nt, encoder and head, {side}: {peaks[side] / 1024:.0f} MiB")
-    share = peaks["ours"] / peaks["upstream"]
-    print(
-        f"ours takes {share:.2f} of it (target under {MEMORY_SHARE}: {'reached' if share < MEMORY_SHARE else 'MISSED'})"
-    )
+def shares(records: list[SequenceRecord], length: int) -> list[float]:
+    """Of the processor time that one process takes, by part."""
+    predictor = load_fold_predictor(load_model(device="cpu", threads=1), families=("shipped",))
+    list(fold(records[:1], predictor))
+    spent = dict.fromkeys(PARTS, 0.0)
+    for part, method in PARTS.items():
+        setattr(predictor, method, timed(getattr(predictor, method), part, spent))
+    started = time.process_time()
+    list(fold(records[: max(2, 4000 // length)], predictor))
+    whole = time.process_time() - started
+    found = [spent[part] / whole for part in PARTS]
+    return [*found, 1.0 - sum(found)]
 
 
-@torch.no_grad()
-def peak_memory(side: str, length: int) -> int:
-    """KiB of this process after one map; upstream's modules hold only themselves then, ours only ours."""
-    tokens_1T, _ = head_input(length)
-    if side == "upstream":
-        from upstream import upstream_encoder, upstream_head
+def timed(method: Callable[..., Any], part: str, spent: dict[str, float]) -> Callable[..., Any]:
+    def run(*arguments: Any) -> Any:
+        started = time.process_time()
+        result = method(*arguments)
+        spent[part] += time.process_time() - started
+        return result
 
-        encoder, head = upstream_encoder(SEED)[0], upstream_head(SEED)[0]
-        hidden = encoder(tokens_1T, repr_layers=[CONFIG.layers])["representations"][CONFIG.layers]
-        head(tokens_1T, {"embedding": hidden}).sigmoid()
-    else:
-        from rnafm_cli.encoder.network import Encoder
-        from rnafm_cli.encoder.resnet import PairResNet
+    return run
 
-        ours, our_pair_head = Encoder(CONFIG).eval(), PairResNet().eval()
-        hidden = ours(tokens_1T).hidden[CONFIG.layers]
-        our_pair_head(hidden[0, 1:-1]).sigmoid()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+def seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+@contextmanager
+def busy(count: int) -> Iterator[None]:
+    """So many processes that do nothing but compute."""
+    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for other in others:
+            other.kill()
 
 
 def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--lengths", type=int, nargs="+", default=[300, 600])
-    parser.add_argument("--rounds", type=int, default=5, help="times every way is run, in turn")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument(
-        "--clock", choices=("wall", "cpu"), default="wall", help="cpu: on a busy machine, with --threads 1"
-    )
-    parser.add_argument("--memory-length", type=int, default=1000)
-    parser.add_argument("--only", choices=PARTS, nargs="+", default=PARTS, help="all three without it")
-    parser.add_argument("--records", type=int, default=RECORDS, help="RNAs of the comparison with RNAfold")
-    parser.add_argument("--quick", action="store_true", help="one round: heads at 100 and 300 nt, 40 records")
-    parser.add_argument("--peak", choices=("upstream", "ours"), help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.quick:
-        options.lengths, options.rounds, options.records = [100, 300], 1, 40
-        options.only = [part for part in options.only if part != "memory"]
-    return options
+    parser.add_argument("--lengths", type=int, nargs="+", default=LENGTHS)
+    parser.add_argument("--letters", type=int, default=20_000, help="of all RNAs of one length")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--busy", type=int, default=0, help="processes that compete")
+    parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

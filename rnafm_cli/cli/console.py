@@ -124,7 +124,8 @@ class _PlainProgress:
             rate = self._done / (now - self._started)
             share = f" of {self._total}" if self._total else ""
             left = f", {_duration((self._total - self._done) / rate)} left" if self._total else ""
-            info(f"{self._description} {self._done}{share} {self._unit}, {rate:.1f}/s{left}")
+            pace = f"{rate:.1f}/s" if rate >= 0.1 else f"{1 / rate:.0f} s each"
+            info(f"{self._description} {self._done}{share} {self._unit}, {pace}{left}")
 
 
 def _duration(seconds: float) -> str:

@@ -31,7 +31,7 @@ PARAMETER_SETS = {
 }
 """Energy parameters that ViennaRNA brings along: Turner & Mathews 2010, Andronescu et al. 2007, Langdon et al. 2018."""
 
-LONGEST_EXACT = 2500
+LONGEST_EXACT = 1600
 """Up to this length the whole ensemble is summed by default; beyond it pairs are confined to windows."""
 
 _LONGEST_UNSCALED = 1000
@@ -131,8 +131,8 @@ def local_pair_probabilities(
     sequence: str,
     *,
     parameters: Parameters = TURNER,
-    window: int = 1200,
-    max_span: int = 800,
+    window: int = 600,
+    max_span: int = 400,
     cutoff: float = 1e-5,
 ) -> np.ndarray:
     """Pair probabilities of a long RNA: means over all windows that hold both bases (Bernhart et al. 2006).

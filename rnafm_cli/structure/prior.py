@@ -9,7 +9,7 @@ from rnafm_cli.rna import thermo
 
 __all__ = ["prior_of"]
 
-LONGEST_SPAN = 800
+LONGEST_SPAN = 400
 """Pairs farther apart are left out of the prior of a long RNA."""
 
 

@@ -62,6 +62,11 @@ def test_windows_of_long_rnas_use_them_too() -> None:
         np.testing.assert_array_equal(local, local.T)
 
 
+def test_what_overflows_is_scaled_by_the_best_structure() -> None:
+    found = pair_probabilities("G" * 200 + "AAAA" + "C" * 200, parameters=BOTH)
+    assert np.isfinite(found).all() and found[100, 303] > 0.9
+
+
 def test_evidence_counts_with_every_set() -> None:
     sequence = "GGGGGAAAACCCCC"
     assert pair_probabilities(sequence, parameters=BOTH)[0, 13] > 0.8
