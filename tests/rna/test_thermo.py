@@ -64,7 +64,7 @@ def test_windows_of_long_rnas_use_them_too() -> None:
 
 def test_what_overflows_is_scaled_by_the_best_structure() -> None:
     found = pair_probabilities("G" * 200 + "AAAA" + "C" * 200, parameters=BOTH)
-    assert np.isfinite(found).all() and found[100, 303] > 0.9
+    assert np.isfinite(found).all() and found.sum(axis=1)[100] > 0.99
 
 
 def test_evidence_counts_with_every_set() -> None:
