@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -37,3 +38,18 @@ def test_readme_names_every_command() -> None:
     assert len(names) >= 3
     for name in names:
         assert f"rnafm {name}" in readme
+
+
+def test_the_example_notebook_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    cells = json.loads((ROOT / "examples" / "first_look.ipynb").read_text())["cells"]
+    monkeypatch.chdir(ROOT / "examples")
+    names: dict[str, object] = {}
+    for cell in cells:
+        if cell["cell_type"] == "code":
+            assert cell["outputs"], "the notebook is stored with its results"
+            exec("".join(cell["source"]), names)
+
+
+def test_pictures_of_the_readme_are_small() -> None:
+    shown = re.findall(r"docs/img/[\w.]+", (ROOT / "README.md").read_text())
+    assert len(shown) == 3 and sum((ROOT / name).stat().st_size for name in shown) < 300_000

@@ -63,6 +63,7 @@ def test_structures_and_maps_as_tables(tmp_path: Path) -> None:
     table = rnafm.to_frame(folds)
     assert list(table["structure"]) == ["((((((....))))))"] and table["best_family"].isna().all()
     drawing = folds[0]._repr_svg_()
+    assert repr(folds[0]) == "Fold('<a&b>', 16 nt, 6 pairs)"
     assert drawing.startswith("<svg") and "&lt;a&amp;b&gt;" in drawing
     tiny = rnafm.load_model(str(tiny_model(tmp_path)), device="cpu")
     maps = rnafm.to_frame(tiny.contact(RNAS[:1]))

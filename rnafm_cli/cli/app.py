@@ -209,6 +209,7 @@ def _register() -> None:
         mrl,
         pretrain,
         rbp,
+        schema,
         weights,
     )
 
@@ -226,6 +227,7 @@ def _register() -> None:
     app.add_typer(finetune.app, name="finetune")
     app.add_typer(evaluate.app, name="evaluate")
     app.command("cite")(cite.cite)
+    app.command("schema")(schema.schema)
     for group in (app, families.app, weights.app, pretrain.app, finetune.app, evaluate.app):
         for registered in group.registered_commands:
             registered.cls = Careful

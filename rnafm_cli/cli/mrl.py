@@ -63,6 +63,7 @@ def mrl(
 
     from rnafm_cli.function.mrl import LoadPredictor, ribosome_load
     from rnafm_cli.function.mrl import scan as variants
+    from rnafm_cli.io.columns import types_of
     from rnafm_cli.io.tables import output_format as format_of
     from rnafm_cli.io.tables import table_output
     from rnafm_cli.model import load_model
@@ -70,13 +71,7 @@ def mrl(
     chosen_format = format_of(output, output_format.value if output_format else None)
     loaded = load_model(model, weights_dir=weights_dir, device=device.value, precision=precision.value, threads=threads)
     predictor = LoadPredictor(loaded, assay, batch_tokens=batch_tokens)
-    columns: dict[str, type] = {"id": str}
-    if scan:
-        columns |= {"position": int, "ref": str, "alt": str, "mrl": float, "mrl_sd": float}
-        columns |= {"change": float, "change_sd": float}
-    else:
-        columns |= {"mrl": float, "mrl_sd": float}
-    columns |= {"uaug": int, "uaug_frame": list}
+    columns = types_of("mrl --scan" if scan else "mrl")
     provenance = {
         "model": loaded.name,
         "weights_sha256": predictor.card.weights_sha256,

@@ -137,6 +137,7 @@ def rbp(
     intake = None if list_proteins else Intake(inputs, on_error)
 
     from rnafm_cli.function.rbp import BindingPredictor
+    from rnafm_cli.io.columns import types_of
     from rnafm_cli.io.tables import output_format as format_of
     from rnafm_cli.io.tables import table_output
     from rnafm_cli.model import load_model
@@ -150,9 +151,7 @@ def rbp(
         return
     source = _structure(structure, predictor, loaded, max_memory)
     gallery = _gallery(saliency, force)
-    columns: dict[str, type] = {"id": str}
-    columns |= {"start": int, "end": int} if windows else {}
-    columns |= {"protein": str, "probability": float, "call": str}
+    columns = types_of("rbp --windows" if windows else "rbp")
     table = table_output(
         output, columns, format=chosen_format, provenance=_provenance(predictor, loaded, step), force=force
     )

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnafm_cli.errors import UsageError
+from rnafm_cli.io.columns import TABLES
 from rnafm_cli.io.modelling import PairRow, format_3drna_contacts, format_3drna_distances, format_casprr, format_rosetta
 from rnafm_cli.io.names import file_stem, refuse_suffix
 from rnafm_cli.io.pair_probabilities import PairProbabilityWriter
@@ -120,8 +121,7 @@ def map_format(task: str, name: str) -> MapFormat:
 
 def columns_of(task: str, *, with_distance: bool = False) -> tuple[str, ...]:
     """Columns of the table of pairs."""
-    values = {"contact": ("p",), "distance": ("distance", "sd")}[task]
-    return ("id", "i", "j", "base_i", "base_j", *values, *(("distance", "sd") if with_distance else ()))
+    return tuple(TABLES[f"{task} --with-distance" if with_distance else task])
 
 
 class MapOutput(Protocol):

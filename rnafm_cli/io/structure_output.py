@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from rnafm_cli.errors import InputError, RnafmError, UsageError
+from rnafm_cli.io.columns import TABLES
 from rnafm_cli.io.modelling import format_3drna, rosetta_files
 from rnafm_cli.io.names import DistinctNames, file_stem, refuse_suffix
 from rnafm_cli.io.streams import TextSink, open_output
-from rnafm_cli.io.structures import STRUCTURE_FORMATS, TSV_COLUMNS, plain_letters
+from rnafm_cli.io.structures import STRUCTURE_FORMATS, plain_letters
 from rnafm_cli.rna.pseudoknots import to_dot_bracket
 from rnafm_cli.rna.records import SequenceRecord, StructureRecord
 
@@ -225,8 +226,6 @@ def _text_of(name: str) -> Callable[[StructureRecord], str]:
     return write
 
 
-_TSV_HEADER = "\t".join(TSV_COLUMNS)
-
 OUTPUT_FORMATS: dict[str, OutputFormat] = {
     "dbn": OutputFormat(".dbn", _remarked(_text_of("dbn")), scored_header="", strands=True),
     "ct": OutputFormat(".ct", _bare(_text_of("ct"))),
@@ -234,8 +233,8 @@ OUTPUT_FORMATS: dict[str, OutputFormat] = {
     "tsv": OutputFormat(
         ".tsv",
         _tsv,
-        f"{_TSV_HEADER}\n",
-        scored_header=f"{_TSV_HEADER}\texpected_accuracy\tpair_confidence\tbest_family\tevalue\n",
+        "\t".join(TABLES["fold --format tsv"]) + "\n",
+        scored_header="\t".join(TABLES["fold --format tsv --score"]) + "\n",
     ),
     "jsonl": OutputFormat(".jsonl", _jsonl, scored_header=""),
     "3drna": OutputFormat(".3drna", _bare(format_3drna)),

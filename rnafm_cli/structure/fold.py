@@ -89,6 +89,9 @@ class Fold:
             return None
         return float(self.probs_LL[self.pairs[:, 0], self.pairs[:, 1]].mean(dtype=np.float64))
 
+    def __repr__(self) -> str:
+        return f"Fold({self.record.id!r}, {len(self.record)} nt, {len(self.pairs)} pairs)"
+
     def rows(self) -> list[dict[str, Any]]:
         """One row for :func:`rnafm_cli.to_frame`."""
         best = self.hits[0] if self.hits else None

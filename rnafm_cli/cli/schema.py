@@ -1,0 +1,36 @@
+"""``rnafm schema``: the columns of a command's tables."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from rnafm_cli.errors import UsageError
+
+__all__ = ["schema"]
+
+
+def schema(
+    command: Annotated[
+        str | None, typer.Argument(metavar="[COMMAND]", help="Whose tables; all if left out.", show_default=False)
+    ] = None,
+) -> None:
+    """Print the columns of the tables that commands write, one a line.
+
+    Columns: table (the command with the options that decide), column, type, meaning. JSON Lines have the same names
+    where a command's --format jsonl writes the table.
+
+    Example: rnafm schema annotate
+    """
+    from rnafm_cli.io.columns import TABLES
+
+    known = sorted({table.split()[0] for table in TABLES})
+    if command is not None and command not in known:
+        raise UsageError(f"'{command}' writes no table that is described", hint=f"commands are {', '.join(known)}")
+    sys.stdout.write("table\tcolumn\ttype\tmeaning\n")
+    for table, columns in TABLES.items():
+        if command in (None, table.split()[0]):
+            for name, column in columns.items():
+                sys.stdout.write(f"{table}\t{name}\t{column.type.__name__}\t{column.meaning}\n")
