@@ -98,6 +98,9 @@ def worked(
                 future = pool.submit(_do, task)
                 future.add_done_callback(feed.wake)
                 waiting.append(future)
+        if pool is not None:
+            # Its processes hold the files that were open when they began, and HDF5's locks on them.
+            pool.shutdown()
     except BrokenProcessPool as error:
         raise RnafmError(
             "a process that worked beside this one was ended, perhaps because memory ran out",
