@@ -1,6 +1,8 @@
 """Make the pictures of the README anew.
 
-The picture of the report needs Chromium.
+python docs/pictures.py LABELLED.fa.gz
+
+LABELLED.fa.gz: RNAs with ``type=...`` in their headers, for the atlas. The picture of the report needs Chromium.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ def small(picture: Path, name: str, *, width: int) -> None:
         image.convert("RGB").quantize(128).save(PICTURES / name, optimize=True)
 
 
-def main() -> None:
+def main(labelled: Path) -> None:
     PICTURES.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
@@ -46,7 +48,9 @@ def main() -> None:
         browser += [f"--screenshot={folder / 'report.png'}", (folder / "report.html").as_uri()]
         subprocess.run(browser, check=True, stderr=subprocess.DEVNULL)
         small(folder / "report.png", "report.png", width=1000)
+        rnafm("atlas", labelled, "--rename-duplicates", "--per-label", "20", "-o", folder / "atlas")
+        small(folder / "atlas" / "atlas.png", "atlas.png", width=800)
 
 
 if __name__ == "__main__":
-    main()
+    main(Path(sys.argv[1]))

@@ -52,4 +52,4 @@ def test_the_example_notebook_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_pictures_of_the_readme_are_small() -> None:
     shown = re.findall(r"docs/img/[\w.]+", (ROOT / "README.md").read_text())
-    assert len(shown) == 3 and sum((ROOT / name).stat().st_size for name in shown) < 300_000
+    assert len(shown) == 4 and sum((ROOT / name).stat().st_size for name in shown) < 300_000
