@@ -5,6 +5,7 @@ A reader that can go on after a bad record calls ``reject`` with its error; the 
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import re
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from rnafm_cli.errors import InputError, Reject, RnafmWarning, raise_rejected
+from rnafm_cli.errors import InputError, Reject, RnafmWarning, UsageError, raise_rejected
 from rnafm_cli.io.names import source_stem
 from rnafm_cli.io.stockholm import read_alignments
 from rnafm_cli.io.tables import table_rows
@@ -28,6 +29,7 @@ __all__ = [
     "read_ct",
     "read_dotbracket",
     "read_jsonl",
+    "read_pairs_of_coordinates",
     "read_st",
     "read_stockholm_rows",
     "read_structure_table",
@@ -37,6 +39,7 @@ __all__ = [
 
 _TO_RNA = str.maketrans("Tt", "UU")
 _KEPT = set("ACGURYKMSWBDHVN")
+_CANONICAL = {"AU", "UA", "GC", "CG", "GU", "UG"}
 
 _MODIFIED = dict(zip('PI7L#="+!4J', "UGGGGAAAUUU", strict=True))
 """One-letter codes of modified bases by their parents (Sprinzl's and Modomics'): pseudouridine, inosine, m7G ..."""
@@ -482,3 +485,79 @@ def read_stockholm_rows(
                 reject(error)
             else:
                 yield record
+
+
+def read_pairs_of_coordinates(
+    lines: Iterable[str], source: str, reject: Reject = raise_rejected
+) -> Iterator[StructureRecord]:
+    """Yield each nucleic acid chain of a PDB or mmCIF text with the canonical pairs seen in its first model.
+
+    Pairs are those of biotite (Leontis and Westhof's geometry, bases side by side in one plane) that are cis, A-U, G-C
+    or G-U, and have N1 of the purine within 3.5 Å of the pyrimidine's N3 (of its O2 in G-U): Watson-Crick edges. They
+    are told by distance because biotite's own call of edges needs hydrogens, which most files lack. Only observed
+    residues count. Ids are ``FILE_CHAIN``.
+
+    Raises:
+        UsageError: when biotite is not installed.
+        InputError: for a text that biotite cannot read, or pairs between chains, which a record cannot hold.
+    """
+    try:
+        from biotite import structure
+        from biotite.structure.io import pdb, pdbx
+    except ImportError as error:
+        raise UsageError(
+            f"{source}: pairs of coordinates are found by the package biotite", hint="pip install 'rnafm[pdb]'"
+        ) from error
+    from rnafm_cli.io.coordinates import parent_letter
+
+    text = "".join(lines)
+    try:
+        if text.lstrip().startswith("data_"):
+            atoms = pdbx.get_structure(pdbx.CIFFile.read(io.StringIO(text)), model=1)
+        else:
+            atoms = pdb.PDBFile.read(io.StringIO(text)).get_structure(model=1)
+    except Exception as error:  # biotite names many kinds
+        raise InputError(f"{source}: its coordinates cannot be read ({error})") from error
+    atoms = atoms[structure.filter_nucleotides(atoms)]
+    if not len(atoms):
+        raise InputError(f"{source}: has no nucleic acid chain")
+    starts = structure.get_residue_starts(atoms)
+    letters = [parent_letter(name) for name in atoms.res_name[starts]]
+    chains = atoms.chain_id[starts]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that there are no hydrogens
+        found = structure.base_pairs(atoms)
+    partner: dict[int, int] = {}
+    between: set[tuple[str, str]] = set()
+    ends = [*starts[1:], len(atoms)]
+
+    def edges_meet(i: int, j: int) -> bool:
+        purine, pyrimidine = (i, j) if letters[i] in "AG" else (j, i)
+        wanted = {purine: "N1", pyrimidine: "O2" if letters[purine] + letters[pyrimidine] == "GU" else "N3"}
+        places = [
+            atoms.coord[starts[k] : ends[k]][atoms.atom_name[starts[k] : ends[k]] == atom] for k, atom in wanted.items()
+        ]
+        return all(map(len, places)) and float(np.linalg.norm(places[0][0] - places[1][0])) < 3.5
+
+    if len(found):
+        is_cis = structure.base_pairs_glycosidic_bond(atoms, found) == structure.GlycosidicBond.CIS
+        for i, j in np.sort(np.searchsorted(starts, found[is_cis], side="right") - 1).tolist():
+            if letters[i] + letters[j] not in _CANONICAL or i in partner or j in partner or not edges_meet(i, j):
+                continue
+            if chains[i] != chains[j]:
+                between.add((chains[i], chains[j]))
+                continue
+            partner |= {i: j, j: i}
+    for one, other in sorted(between):
+        warnings.warn(f"{source}: pairs between chains {one} and {other} are left out", RnafmWarning, stacklevel=2)
+    stem = source_stem(source)
+    for chain in dict.fromkeys(chains.tolist()):
+        places = np.flatnonzero(chains == chain)
+        first = int(places[0])
+        pairs = [(i - first, j - first) for i, j in sorted(partner.items()) if i < j and chains[i] == chain]
+        try:
+            record = _record(f"{stem}_{chain}", "".join(letters[i] for i in places), pairs, source=source, line=1)
+        except InputError as error:
+            reject(error)
+        else:
+            yield record

@@ -115,6 +115,8 @@ def _begins(*marks: str) -> Callable[[list[str]], bool]:
     return lambda lines: lines[0].lower().startswith(marks)
 
 
+_PDB_RECORDS = tuple(f"{word:6}" for word in ("header", "atom", "hetatm", "model", "remark", "cryst1", "title"))
+
 STRUCTURE_FORMATS: dict[str, StructureFormat] = {
     entry.name: entry
     for entry in (
@@ -122,6 +124,8 @@ STRUCTURE_FORMATS: dict[str, StructureFormat] = {
             "stockholm", (".sto", ".stk", ".stockholm"), _begins("# stockholm", "#=g"), readers.read_stockholm_rows
         ),
         StructureFormat("jsonl", (".jsonl",), _begins("{"), readers.read_jsonl),
+        StructureFormat("cif", (".cif", ".mmcif"), _begins("data_"), readers.read_pairs_of_coordinates),
+        StructureFormat("pdb", (".pdb", ".ent"), _begins(*_PDB_RECORDS), readers.read_pairs_of_coordinates),
         StructureFormat("st", (".st",), _begins("#name:"), readers.read_st),
         StructureFormat("tsv", (".tsv",), _is_table, readers.read_structure_table, format_tsv),
         StructureFormat("csv", (".csv",), _is_table, readers.read_structure_table),
@@ -200,7 +204,8 @@ def _format(content: list[str], name: str, wanted: str | None) -> StructureForma
             return entry
     raise InputError(
         f"{name}: is no secondary structure file",
-        hint="known are dot-bracket, CT, BPSEQ, ST, Stockholm, JSON Lines, and tables with sequence and structure",
+        hint="known are dot-bracket, CT, BPSEQ, ST, Stockholm, JSON Lines, PDB, mmCIF, "
+        "and tables with sequence and structure",
     )
 
 

@@ -328,8 +328,8 @@ def test_format_may_be_named(tmp_path: Path) -> None:
     (tmp_path / "x").write_text(">a\nACGU\n....\n")
     with pytest.raises(InputError, match="no base 1 follows"):
         list(read_structures(tmp_path / "x", format="ct"))
-    with pytest.raises(UsageError, match="unknown structure format 'pdb'"):
-        list(read_structures(tmp_path / "x", format="pdb"))
+    with pytest.raises(UsageError, match="unknown structure format 'xyz'"):
+        list(read_structures(tmp_path / "x", format="xyz"))
 
 
 def test_viennarna_reads_our_records(tmp_path: Path) -> None:

@@ -1,0 +1,67 @@
+"""Secondary structures of PDB and mmCIF files, by biotite's annotation of base pairs."""
+
+from __future__ import annotations
+
+import sys
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+from rnafm_cli.errors import InputError, RnafmWarning, UsageError
+from rnafm_cli.io.structures import read_structures
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+
+@pytest.fixture
+def helix() -> str:
+    """forgi's ideal helix of 8 pairs, one chain of 16 residues."""
+    pytest.importorskip("biotite")
+    pytest.importorskip("forgi")
+    return (files("forgi") / "threedee/data/ideal_1_8_9_16.pdb").read_text()
+
+
+def test_pairs_of_a_helix(tmp_path: Path, helix: str) -> None:
+    (tmp_path / "helix.pdb").write_text(helix)
+    (record,) = read_structures(tmp_path / "helix.pdb")
+    assert record.id == "helix_A"
+    assert record.pairs.tolist() == [[i, 15 - i] for i in range(8)]
+    assert all(record.sequence[i] + record.sequence[j] in {"AU", "UA", "GC", "CG"} for i, j in record.pairs)
+
+
+def test_pdb_and_mmcif_say_the_same(tmp_path: Path, helix: str) -> None:
+    import gemmi
+
+    document = gemmi.read_pdb_string(helix).make_mmcif_document()
+    (tmp_path / "helix.cif").write_text(document.as_string())
+    (tmp_path / "helix.pdb").write_text(helix)
+    (one,), (other,) = (list(read_structures(tmp_path / f"helix.{kind}")) for kind in ("cif", "pdb"))
+    assert (one.sequence, one.pairs.tolist()) == (other.sequence, other.pairs.tolist())
+
+
+def test_pairs_between_chains_are_told(tmp_path: Path, helix: str) -> None:
+    lines = [
+        line[:21] + "B" + line[22:] if line.startswith("ATOM") and int(line[22:26]) > 8 else line
+        for line in helix.splitlines()
+    ]
+    (tmp_path / "duplex.pdb").write_text("\n".join(lines) + "\n")
+    with pytest.warns(RnafmWarning, match="pairs between chains A and B"):
+        records = list(read_structures(tmp_path / "duplex.pdb"))
+    assert [(record.id, len(record.pairs)) for record in records] == [("duplex_A", 0), ("duplex_B", 0)]
+
+
+def test_a_file_without_nucleotides(tmp_path: Path) -> None:
+    pytest.importorskip("biotite")
+    atom = "ATOM      1  CA  ALA A   1       3.063   8.025  -4.135  1.00  1.00           C  \n"
+    (tmp_path / "protein.pdb").write_text(atom)
+    with pytest.raises(InputError, match="no nucleic acid chain"):
+        list(read_structures(tmp_path / "protein.pdb"))
+
+
+def test_without_biotite_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "biotite", None)
+    (tmp_path / "x.pdb").write_text("HEADER    RNA\n")
+    with pytest.raises(UsageError, match="biotite") as raised:
+        list(read_structures(tmp_path / "x.pdb"))
+    assert "rnafm[pdb]" in (raised.value.hint or "")
