@@ -1,4 +1,4 @@
-"""Write docs/cli.md from the commands' own help; ``--check`` fails when it has drifted."""
+"""Write docs/cli.md from the commands' own help and columns; ``--check`` fails when it has drifted."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+from rnafm_cli.io.columns import TABLES
+
 TARGET = Path(__file__).with_name("cli.md")
 HEAD = """# Command line reference
 
-Written by `python docs/generate_cli.py` from each command's `--help`.
+Written by `python docs/generate_cli.py` from each command's `--help`. What [columns of tables](#columns-of-tables) mean
+stands at the end.
 """
 
 
@@ -52,8 +55,20 @@ def sections(*command: str) -> list[str]:
     return found
 
 
+def columns() -> str:
+    """The columns of the tables that commands write, as ``rnafm schema`` tells them."""
+    rows = [
+        f"| `{table}` | {name} | {column.type.__name__} | {column.meaning} |"
+        for table, found in TABLES.items()
+        for name, column in found.items()
+    ]
+    return "\n".join(
+        ["## Columns of tables", "", "| table | column | type | meaning |", "|---|---|---|---|", *rows, ""]
+    )
+
+
 def main() -> None:
-    document = "\n".join([HEAD, *sections()])
+    document = "\n".join([HEAD, *sections(), columns()])
     if "--check" in sys.argv[1:]:
         if TARGET.read_text() != document:
             sys.exit("docs/cli.md has drifted; run: python docs/generate_cli.py")
