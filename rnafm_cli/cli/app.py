@@ -242,12 +242,27 @@ def main() -> None:
     warnings.showwarning = _shown_on_console(warnings.showwarning)
     try:
         app(prog_name="rnafm")
+    except SystemExit as end:
+        _end_beside_a_reader(end.code)
+        raise
     except OSError as failure:
         # Commands tell of their failures themselves: what is left is help for a closed stdout.
         if failure.errno != errno.EBADF:
             raise
     finally:
         _flush_or_discard_stdout()
+
+
+def _end_beside_a_reader(code: Any) -> None:
+    """End at once where a thread still waits for records from standard input.
+
+    It holds the lock of the stream, at which Python, when it cleans up, would abort.
+    """
+    workers = sys.modules.get("rnafm_cli.encoder.workers")
+    if workers is not None and workers.is_reading() and sys.stdin is sys.__stdin__:
+        _flush_or_discard_stdout()
+        sys.stderr.flush()
+        os._exit(code if isinstance(code, int) else int(code is not None))
 
 
 def _open_closed_streams() -> None:

@@ -23,7 +23,7 @@ from typing import Any, Generic, TypeVar
 
 from rnafm_cli.errors import RnafmError
 
-__all__ = ["usable_cpus", "worked"]
+__all__ = ["is_reading", "usable_cpus", "worked"]
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -114,6 +114,14 @@ def worked(
         raise feed.failure
 
 
+_READER = "reads tasks ahead"
+
+
+def is_reading() -> bool:
+    """Whether a thread still waits for tasks, which may come from a stream that has not ended."""
+    return any(thread.name == _READER for thread in threading.enumerate())
+
+
 class _Feed(Generic[Task]):
     """Tasks read ahead by a thread, and a place to wait for one of them or for a result."""
 
@@ -124,7 +132,7 @@ class _Feed(Generic[Task]):
         self._room = threading.Semaphore(ahead)
         self._ended = self._closed = False
         self._unseen = 0
-        threading.Thread(target=self._read, args=(tasks,), daemon=True).start()
+        threading.Thread(target=self._read, args=(tasks,), name=_READER, daemon=True).start()
 
     @property
     def open(self) -> bool:
