@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Iterator
 
@@ -73,15 +74,16 @@ def test_a_lost_process_is_told() -> None:
 
 
 def test_results_do_not_wait_for_a_slow_source() -> None:
+    three_are_out = threading.Event()
+
     def source() -> Iterator[int]:
         yield from (0, 1, 2)
-        time.sleep(1.5)
+        assert three_are_out.wait(timeout=30), "results wait for the source"
         yield 3
 
     results = worked(where, source(), processes=2)
-    started = time.monotonic()
     assert [next(results)[0] for _ in range(3)] == [0, 1, 2]
-    assert time.monotonic() - started < 1.4
+    three_are_out.set()
     assert [number for number, _ in results] == [3]
 
 
