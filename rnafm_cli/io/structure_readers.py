@@ -19,7 +19,7 @@ from rnafm_cli.errors import InputError, Reject, RnafmWarning, UsageError, raise
 from rnafm_cli.io.names import source_stem
 from rnafm_cli.io.stockholm import read_alignments
 from rnafm_cli.io.tables import table_rows
-from rnafm_cli.rna.pairs import Pairs
+from rnafm_cli.rna.pairs import Pairs, are_canonical
 from rnafm_cli.rna.pseudoknots import from_dot_bracket
 from rnafm_cli.rna.records import StructureRecord
 
@@ -39,7 +39,6 @@ __all__ = [
 
 _TO_RNA = str.maketrans("Tt", "UU")
 _KEPT = set("ACGURYKMSWBDHVN")
-_CANONICAL = {"AU", "UA", "GC", "CG", "GU", "UG"}
 
 _MODIFIED = dict(zip('PI7L#="+!4J', "UGGGGAAAUUU", strict=True))
 """One-letter codes of modified bases by their parents (Sprinzl's and Modomics'): pseudouridine, inosine, m7G ..."""
@@ -541,8 +540,9 @@ def read_pairs_of_coordinates(
 
     if len(found):
         is_cis = structure.base_pairs_glycosidic_bond(atoms, found) == structure.GlycosidicBond.CIS
-        for i, j in np.sort(np.searchsorted(starts, found[is_cis], side="right") - 1).tolist():
-            if letters[i] + letters[j] not in _CANONICAL or i in partner or j in partner or not edges_meet(i, j):
+        cis = np.sort(np.searchsorted(starts, found[is_cis], side="right") - 1)
+        for i, j in cis[are_canonical(cis, "".join(letters))].tolist():
+            if i in partner or j in partner or not edges_meet(i, j):
                 continue
             if chains[i] != chains[j]:
                 between.add((chains[i], chains[j]))
