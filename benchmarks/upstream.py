@@ -60,7 +60,7 @@ def our_head(upstream: nn.Module) -> PairResNet:
     """Our structure head with upstream's tensors."""
     theirs = upstream.state_dict()
     head = PairResNet()
-    head.load_state_dict({name: theirs[UPSTREAM.head_sources(name)[0]] for name in head.state_dict()})
+    head.load_state_dict({name: theirs[UPSTREAM.source(name)] for name in head.state_dict()})
     return head.eval()
 
 

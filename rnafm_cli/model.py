@@ -5,11 +5,11 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rnafm_cli.encoder.embed import DEFAULT_BATCH_TOKENS
+from rnafm_cli.encoder.embed import DEFAULT_BATCH_TOKENS, Long, Pooling, embed
 from rnafm_cli.encoder.model import NamedModel
 from rnafm_cli.encoder.runtime import Runtime
 from rnafm_cli.errors import Reject, raise_rejected
@@ -19,7 +19,6 @@ from rnafm_cli.rna.records import SequenceRecord
 if TYPE_CHECKING:
     import pandas
 
-    from rnafm_cli.encoder.embed import Pooling
     from rnafm_cli.families.annotate import Annotation
     from rnafm_cli.families.search import Strands
     from rnafm_cli.function.mrl import RibosomeLoad
@@ -29,11 +28,7 @@ if TYPE_CHECKING:
     from rnafm_cli.structure.fold import Fold
     from rnafm_cli.structure.tertiary import TertiaryMaps
 
-__all__ = ["Long", "Model", "Records", "load_model", "to_frame"]
-
-
-Long = Literal["window", "error", "skip"]
-"""What happens to RNAs beyond the encoder's limit."""
+__all__ = ["Model", "Records", "load_model", "to_frame"]
 
 
 class Model(NamedModel):
@@ -50,8 +45,6 @@ class Model(NamedModel):
         reject: Reject = raise_rejected,
     ) -> Iterator[tuple[SequenceRecord, np.ndarray]]:
         """Yield (record, float32 array): (L, D) per nucleotide or (D,) pooled; see :func:`encoder.embed.embed`."""
-        from rnafm_cli.encoder.embed import embed
-
         return embed(
             as_records(records, reject=reject),
             self.encoder,

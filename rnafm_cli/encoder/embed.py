@@ -14,9 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.nn.utils.rnn import pad_sequence
 
 from rnafm_cli import __version__
 from rnafm_cli.encoder.batches import blend_weights, buckets, read_ahead, window_starts
+from rnafm_cli.encoder.config import EncoderConfig
 from rnafm_cli.encoder.network import Encoder
 from rnafm_cli.encoder.runtime import Runtime, mixed_precision
 from rnafm_cli.encoder.workers import worked
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULT_BATCH_TOKENS",
     "Encoded",
+    "Long",
     "Pooling",
     "embed",
     "embed_batch",
@@ -40,8 +43,11 @@ __all__ = [
     "within_limit",
 ]
 
-
 Result = TypeVar("Result")
+
+Long = Literal["window", "error", "skip"]
+"""What happens to RNAs beyond the encoder's limit."""
+Pooling = Literal["none", "mean", "max", "cls"]
 
 DEFAULT_BATCH_TOKENS = 4096
 OVERLAP_SHARE = 4
@@ -57,13 +63,6 @@ class Encoded:
     """float32 on the CPU; row i is nucleotide (codon) i."""
     cls_D: Tensor
     """float32; the <cls> row, averaged over windows where there are several."""
-
-
-@dataclass(frozen=True)
-class _Piece:
-    owner: int
-    start: int
-    tokens: np.ndarray
 
 
 def encode(
@@ -84,14 +83,46 @@ def encode(
         layer: 0 (embedding) to ``encoder.config.layers`` (default: the last, after the final norm).
         batch_tokens: tokens per batch, pads included.
     """
-    layer = encoder.config.layers if layer is None else layer
-    pieces = [piece for owner, record in enumerate(records) for piece in _pieces(owner, record, encoder)]
-    outputs: list[Tensor] = [torch.empty(0)] * len(pieces)
-    for group in buckets([len(piece.tokens) for piece in pieces], batch_tokens):
-        hidden = _run(encoder, runtime, [pieces[k].tokens for k in group], layer)
-        for k, rows_TD in zip(group, hidden, strict=True):
-            outputs[k] = rows_TD
-    return list(_assemble(records, pieces, outputs, encoder))
+    config = encoder.config
+    unit, size = config.alphabet.unit, config.max_length
+    layer = config.layers if layer is None else layer
+    windows = [
+        (owner, start)
+        for owner, record in enumerate(records)
+        for start in window_starts(len(record.sequence) // unit, size, size // OVERLAP_SHARE)
+    ]
+    texts = [records[owner].sequence[start * unit : (start + size) * unit] for owner, start in windows]
+    outputs: list[list[tuple[int, Tensor]]] = [[] for _ in records]
+    for group in buckets([len(text) // unit + 2 for text in texts], batch_tokens):
+        with torch.inference_mode():
+            tokens_BT = _tokens([texts[k] for k in group], encoder).to(runtime.device)
+            hidden_BTD = encoder(tokens_BT, layers=(layer,)).hidden[layer].float().cpu()
+        for k, rows_TD in zip(group, hidden_BTD, strict=True):
+            owner, start = windows[k]
+            outputs[owner].append((start, rows_TD[: len(texts[k]) // unit + 2]))
+    # The windows of an RNA are equally long: they stay in order when sorted by length.
+    return [_blended(record, found, config) for record, found in zip(records, outputs, strict=True)]
+
+
+def _tokens(sequences: Sequence[str], encoder: Encoder) -> Tensor:
+    """(B, T) tokens, padded on the right."""
+    alphabet = encoder.config.alphabet
+    rows = [torch.from_numpy(alphabet.encode(sequence).astype(np.int64)) for sequence in sequences]
+    return pad_sequence(rows, batch_first=True, padding_value=alphabet.pad)
+
+
+def _blended(record: SequenceRecord, windows: list[tuple[int, Tensor]], config: EncoderConfig) -> Encoded:
+    """One record from the starts and (T, D) rows of its windows."""
+    if len(windows) == 1:
+        rows_TD = windows[0][1]
+        return Encoded(record, rows_TD[1:-1], rows_TD[0])
+    length, size = len(record.sequence) // config.alphabet.unit, config.max_length
+    rows_LD, total_L = torch.zeros(length, config.width), torch.zeros(length)
+    for start, rows_TD in windows:
+        weights = torch.from_numpy(blend_weights(start, size, length, size // OVERLAP_SHARE))
+        rows_LD[start : start + size] += weights[:, None] * rows_TD[1:-1]
+        total_L[start : start + size] += weights
+    return Encoded(record, rows_LD / total_L[:, None], torch.stack([rows_TD[0] for _, rows_TD in windows]).mean(0))
 
 
 def shared_out(
@@ -101,7 +132,7 @@ def shared_out(
     *,
     encoder: Encoder | None = None,
     batch_tokens: int = DEFAULT_BATCH_TOKENS,
-    long: Literal["window", "error", "skip"] = "window",
+    long: Long = "window",
     reject: Reject = raise_rejected,
     alone: Callable[[Sequence[SequenceRecord]], bool] = lambda records: False,
 ) -> Iterator[Result]:
@@ -130,7 +161,7 @@ def shared_out(
 
 
 def within_limit(
-    records: Iterable[SequenceRecord], encoder: Encoder, long: str, reject: Reject
+    records: Iterable[SequenceRecord], encoder: Encoder, long: Long, reject: Reject
 ) -> Iterator[SequenceRecord]:
     """The records that the encoder takes: whole codons, and within its limit unless ``long`` is ``window``."""
     config = encoder.config
@@ -150,58 +181,6 @@ def within_limit(
             yield record
 
 
-def _pieces(owner: int, record: SequenceRecord, encoder: Encoder) -> list[_Piece]:
-    config = encoder.config
-    unit, size = config.alphabet.unit, config.max_length
-    length = len(record.sequence) // unit
-    starts = window_starts(length, size, size // OVERLAP_SHARE)
-    return [
-        _Piece(owner, start, config.alphabet.encode(record.sequence[start * unit : (start + size) * unit]))
-        for start in starts
-    ]
-
-
-@torch.inference_mode()
-def _run(encoder: Encoder, runtime: Runtime, batch: list[np.ndarray], layer: int) -> list[Tensor]:
-    width = max(len(tokens) for tokens in batch)
-    tokens_BT = np.full((len(batch), width), encoder.config.alphabet.pad, dtype=np.int64)
-    for row, tokens in zip(tokens_BT, batch, strict=True):
-        row[: len(tokens)] = tokens
-    hidden_BTD = encoder(torch.from_numpy(tokens_BT).to(runtime.device), layers=(layer,)).hidden[layer]
-    hidden_BTD = hidden_BTD.float().cpu()
-    return [hidden_BTD[k, : len(tokens)] for k, tokens in enumerate(batch)]
-
-
-def _assemble(
-    chunk: Sequence[SequenceRecord], pieces: list[_Piece], outputs: list[Tensor], encoder: Encoder
-) -> Iterator[Encoded]:
-    size = encoder.config.max_length
-    overlap = size // OVERLAP_SHARE
-    first = 0
-    for owner, record in enumerate(chunk):
-        count = 1
-        while first + count < len(pieces) and pieces[first + count].owner == owner:
-            count += 1
-        mine = range(first, first + count)
-        first += count
-        if count == 1:
-            rows_TD = outputs[mine[0]]
-            yield Encoded(record, rows_TD[1:-1], rows_TD[0])
-            continue
-        length = len(record.sequence) // encoder.config.alphabet.unit
-        rows_LD = torch.zeros(length, encoder.config.width)
-        total_L = torch.zeros(length)
-        for k in mine:
-            start = pieces[k].start
-            weights = torch.from_numpy(blend_weights(start, size, length, overlap))
-            rows_LD[start : start + size] += weights[:, None] * outputs[k][1:-1]
-            total_L[start : start + size] += weights
-        yield Encoded(record, rows_LD / total_L[:, None], torch.stack([outputs[k][0] for k in mine]).mean(0))
-
-
-Pooling = Literal["none", "mean", "max", "cls"]
-
-
 def embed(
     records: Iterable[SequenceRecord],
     encoder: Encoder,
@@ -210,7 +189,7 @@ def embed(
     layer: int = -1,
     pool: Pooling = "none",
     batch_tokens: int = DEFAULT_BATCH_TOKENS,
-    long: Literal["window", "error", "skip"] = "window",
+    long: Long = "window",
     reject: Reject = raise_rejected,
 ) -> Iterator[tuple[SequenceRecord, np.ndarray]]:
     """Yield (record, float32 array) in input order.
@@ -273,14 +252,9 @@ def _pooled(encoded: Encoded, pool: Pooling) -> np.ndarray:
 
 def embed_batch(encoder: Encoder, sequences: Sequence[str], *, bf16: bool) -> list[Tensor]:
     """Per-nucleotide representations of the last layer, (L, D) float32 each, gradients kept if they are on."""
-    alphabet = encoder.config.alphabet
     device = encoder.embed.weight.device
-    widest = max(map(len, sequences)) + 2
-    tokens_BT = torch.full((len(sequences), widest), alphabet.pad)
-    for row, sequence in zip(tokens_BT, sequences, strict=True):
-        row[: len(sequence) + 2] = torch.from_numpy(alphabet.encode(sequence).astype(np.int64))
     with mixed_precision(device.type, bf16=bf16):
-        hidden_BTD = encoder(tokens_BT.to(device)).hidden[encoder.config.layers].float()
+        hidden_BTD = encoder(_tokens(sequences, encoder).to(device)).hidden[encoder.config.layers].float()
     return [hidden_BTD[k, 1 : len(sequence) + 1] for k, sequence in enumerate(sequences)]
 
 

@@ -21,7 +21,7 @@ from rnafm_cli.errors import ConfigError, UsageError, WeightsError
 from rnafm_cli.rna.alphabet import CODON, NUCLEOTIDE, Alphabet
 from rnafm_cli.weights.checkpoints import Checkpoint
 
-__all__ = ["Layout", "MULTIMOLECULE", "Parts", "UPSTREAM", "encoder_shape", "layout_of", "structure_head_shape"]
+__all__ = ["Layout", "MULTIMOLECULE", "Parts", "UPSTREAM", "encoder_shape", "structure_head_shape"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,38 +37,34 @@ class Layout:
     """The embedding table."""
     second_table: str
     """The output head's copy of the embedding table."""
-    encoder: Mapping[str, tuple[str, ...]]
-    """Our module -> theirs, stacked along the first axis if several."""
+    names: Mapping[str, str | tuple[str, ...]]
+    """Our module, of the encoder or the structure head -> theirs; several are stacked along the first axis."""
     aliases: Mapping[str, str]
     """Second names under which a tensor may be present."""
-    head: Mapping[str, str]
-    """Our module of the structure head -> theirs."""
     dropped: re.Pattern[str]
     """Tensors that have no place in ours: untrained heads, buffers."""
     vocabularies: Callable[[Alphabet], tuple[tuple[str, ...], ...]]
     """Tokens in the order of the rows of the embedding table, of which there were several over time."""
 
     def sources(self, name: str) -> tuple[str, ...]:
-        """The published names that make up one of our encoder's tensors."""
+        """The published names that make up one of our tensors."""
         module, leaf = name.rsplit(".", 1)
-        pattern, number = _numbered(module)
-        return tuple(f"{theirs.format(number)}.{leaf}" for theirs in self.encoder[pattern])
+        number = re.search(r"(?<=\.)\d+(?=\.)", module)
+        pattern = module if number is None else f"{module[: number.start()]}{{}}{module[number.end() :]}"
+        theirs = self.names[pattern]
+        each = (theirs,) if isinstance(theirs, str) else theirs
+        return tuple(f"{one.format('' if number is None else number[0])}.{leaf}" for one in each)
 
-    def head_sources(self, name: str) -> tuple[str, ...]:
-        """The published name of one of our structure head's tensors."""
-        module, leaf = name.rsplit(".", 1)
-        pattern, number = _numbered(module)
-        return (f"{self.head[pattern].format(number)}.{leaf}",)
-
-    def count(self, source: str, names: Iterable[str]) -> int:
-        """How many layers or blocks there are, by a published name of the one with number 0."""
-        pattern = re.compile(re.escape(source).replace(r"\.0\.", r"\.(\d+)\."))
-        return 1 + max((int(found[1]) for found in map(pattern.fullmatch, names) if found), default=-1)
+    def source(self, name: str) -> str:
+        """The published name of a tensor that is whole in the file."""
+        (theirs,) = self.sources(name)
+        return theirs
 
 
-def _numbered(module: str) -> tuple[str, str]:
-    found = re.search(r"(?<=\.)\d+(?=\.)", module)
-    return (module[: found.start()] + "{}" + module[found.end() :], found[0]) if found else (module, "")
+def _count(source: str, names: Iterable[str]) -> int:
+    """How many layers or blocks there are, by a published name of the one with number 0."""
+    pattern = re.compile(re.escape(source).replace(r"\.0\.", r"\.(\d+)\."))
+    return 1 + max((int(found[1]) for found in map(pattern.fullmatch, names) if found), default=-1)
 
 
 @dataclass
@@ -90,42 +86,31 @@ class Parts:
         Raises:
             WeightsError: when they are no RNA-FM encoder, or hold two tensors of one name.
         """
-        layout = layout_of(checkpoint.tensors)
-        if layout is None:
-            shown = ", ".join(list(checkpoint.tensors)[:4])
+        names = list(checkpoint.tensors)
+        known = (one for one in (MULTIMOLECULE, UPSTREAM) if one.table in {one.wrapping.sub("", n) for n in names})
+        if (layout := next(known, None)) is None:
+            shown = ", ".join(names[:4])
             raise WeightsError(
                 f"{checkpoint.path}: holds no RNA-FM encoder "
-                f"(no embedding table among its {len(checkpoint.tensors)} tensors: {shown}, ...)"
+                f"(no embedding table among its {len(names)} tensors: {shown}, ...)"
             )
         parts = cls(layout, {}, {}, [], None)
         for full_name, tensor in checkpoint.tensors.items():
-            parts._sort(full_name, tensor, checkpoint)
+            name, into = layout.wrapping.sub("", full_name), parts.encoder
+            if layout.dropped.match(name):
+                parts.dropped.append(full_name)
+                if name.endswith(("contact_head.regression.weight", "_head.decoder.weight")):
+                    parts.contact_size = tensor.numel()
+                continue
+            if layout.head_wrapping.match(full_name):
+                name, into = layout.head_wrapping.sub("", full_name), parts.head
+                if name.endswith(".num_batches_tracked"):
+                    continue
+            name = layout.aliases.get(name, name)
+            if name in into and not torch.equal(into[name], tensor):
+                raise WeightsError(f"{checkpoint.path}: holds two different tensors {name}")
+            into[name] = tensor
         return parts
-
-    def _sort(self, full_name: str, tensor: Tensor, checkpoint: Checkpoint) -> None:
-        name, into = self.layout.wrapping.sub("", full_name), self.encoder
-        if self.layout.dropped.match(name):
-            self.dropped.append(full_name)
-            if name.endswith(("contact_head.regression.weight", "_head.decoder.weight")):
-                self.contact_size = tensor.numel()
-            return
-        if self.layout.head_wrapping.match(full_name):
-            name, into = self.layout.head_wrapping.sub("", full_name), self.head
-            if name.endswith(".num_batches_tracked"):
-                return
-        name = self.layout.aliases.get(name, name)
-        if name in into and not torch.equal(into[name], tensor):
-            raise WeightsError(f"{checkpoint.path}: holds two different tensors {name}")
-        into[name] = tensor
-
-
-def layout_of(names: Iterable[str]) -> Layout | None:
-    """The layout that a file's tensor names belong to; None for something else."""
-    names = list(names)
-    for layout in (MULTIMOLECULE, UPSTREAM):
-        if any(layout.wrapping.sub("", name) == layout.table for name in names):
-            return layout
-    return None
 
 
 def _multimolecule_vocabularies(alphabet: Alphabet) -> tuple[tuple[str, ...], ...]:
@@ -143,23 +128,20 @@ UPSTREAM = Layout(
     head_wrapping=re.compile(r"^(?:module\.)?downstream_modules\.[^.]*\."),
     table="embed_tokens.weight",
     second_table="lm_head.weight",
-    encoder={
-        "embed": ("embed_tokens",),
-        "positions": ("embed_positions",),
-        "norm_before": ("emb_layer_norm_before",),
-        "norm_after": ("emb_layer_norm_after",),
-        "layers.{}.attention_norm": ("layers.{}.self_attn_layer_norm",),
+    names={
+        "embed": "embed_tokens",
+        "positions": "embed_positions",
+        "norm_before": "emb_layer_norm_before",
+        "norm_after": "emb_layer_norm_after",
+        "layers.{}.attention_norm": "layers.{}.self_attn_layer_norm",
         "layers.{}.qkv": tuple(f"layers.{{}}.self_attn.{part}_proj" for part in "qkv"),
-        "layers.{}.out": ("layers.{}.self_attn.out_proj",),
-        "layers.{}.ffn_norm": ("layers.{}.final_layer_norm",),
-        "layers.{}.ffn_in": ("layers.{}.fc1",),
-        "layers.{}.ffn_out": ("layers.{}.fc2",),
-        "token_head": ("lm_head",),
-        "token_head.dense": ("lm_head.dense",),
-        "token_head.norm": ("lm_head.layer_norm",),
-    },
-    aliases={},
-    head={
+        "layers.{}.out": "layers.{}.self_attn.out_proj",
+        "layers.{}.ffn_norm": "layers.{}.final_layer_norm",
+        "layers.{}.ffn_in": "layers.{}.fc1",
+        "layers.{}.ffn_out": "layers.{}.fc2",
+        "token_head": "lm_head",
+        "token_head.dense": "lm_head.dense",
+        "token_head.norm": "lm_head.layer_norm",
         "reduce": "pre_reduction",
         "first": "proj.first.0",
         "blocks.{}.norm": "proj.resnet.{}.bn1",
@@ -167,6 +149,7 @@ UPSTREAM = Layout(
         "blocks.{}.conv2": "proj.resnet.{}.conv2",
         "last": "proj.final",
     },
+    aliases={},
     dropped=re.compile(r"^(?:contact_head\.|(?:\w+\.)*(?:version|_float_tensor|position_ids)$)"),
     vocabularies=lambda alphabet: (alphabet.tokens,),
 )
@@ -177,23 +160,20 @@ MULTIMOLECULE = Layout(
     head_wrapping=re.compile(r"^(?:module\.)?ss_head\."),
     table="embeddings.word_embeddings.weight",
     second_table="lm_head.decoder.weight",
-    encoder={
-        "embed": ("embeddings.word_embeddings",),
-        "positions": ("embeddings.position_embeddings",),
-        "norm_before": ("embeddings.layer_norm",),
-        "norm_after": ("encoder.layer_norm",),
-        "layers.{}.attention_norm": ("encoder.layer.{}.attention.layer_norm",),
+    names={
+        "embed": "embeddings.word_embeddings",
+        "positions": "embeddings.position_embeddings",
+        "norm_before": "embeddings.layer_norm",
+        "norm_after": "encoder.layer_norm",
+        "layers.{}.attention_norm": "encoder.layer.{}.attention.layer_norm",
         "layers.{}.qkv": tuple(f"encoder.layer.{{}}.attention.self.{part}" for part in ("query", "key", "value")),
-        "layers.{}.out": ("encoder.layer.{}.attention.output.dense",),
-        "layers.{}.ffn_norm": ("encoder.layer.{}.layer_norm",),
-        "layers.{}.ffn_in": ("encoder.layer.{}.intermediate.dense",),
-        "layers.{}.ffn_out": ("encoder.layer.{}.output.dense",),
-        "token_head": ("lm_head",),
-        "token_head.dense": ("lm_head.transform.dense",),
-        "token_head.norm": ("lm_head.transform.layer_norm",),
-    },
-    aliases={"lm_head.decoder.bias": "lm_head.bias"},
-    head={
+        "layers.{}.out": "encoder.layer.{}.attention.output.dense",
+        "layers.{}.ffn_norm": "encoder.layer.{}.layer_norm",
+        "layers.{}.ffn_in": "encoder.layer.{}.intermediate.dense",
+        "layers.{}.ffn_out": "encoder.layer.{}.output.dense",
+        "token_head": "lm_head",
+        "token_head.dense": "lm_head.transform.dense",
+        "token_head.norm": "lm_head.transform.layer_norm",
         "reduce": "reduction",
         "first": "projection",
         "blocks.{}.norm": "convnet.layers.{}.bn1",
@@ -201,6 +181,7 @@ MULTIMOLECULE = Layout(
         "blocks.{}.conv2": "convnet.layers.{}.conv2",
         "last": "prediction",
     },
+    aliases={"lm_head.decoder.bias": "lm_head.bias"},
     dropped=re.compile(r"^(?:pooler\.|contact_head\.|ss_head\.decoder\.|(?:\w+\.)*(?:position_ids|inv_freq)$)"),
     vocabularies=_multimolecule_vocabularies,
 )
@@ -219,14 +200,11 @@ def encoder_shape(parts: Parts, checkpoint: Checkpoint, heads: int | None) -> En
     path, said, layout = checkpoint.path, checkpoint.settings, parts.layout
     if said.arch not in (None, "roberta_large"):
         raise WeightsError(f"{path}: is of architecture {said.arch}, only roberta_large is known")
-    (ffn_name,) = layout.sources("layers.0.ffn_in.weight")
-    (positions_name,) = layout.sources("positions.weight")
-    (norm_name,) = layout.sources("norm_before.weight")
-    (dense_name,) = layout.sources("token_head.dense.weight")
+    ffn_name = layout.source("layers.0.ffn_in.weight")
     rows, width = _matrix(parts.encoder, layout.table, path)
-    positions, _ = _matrix(parts.encoder, positions_name, path)
+    positions, _ = _matrix(parts.encoder, layout.source("positions.weight"), path)
     ffn, _ = _matrix(parts.encoder, ffn_name, path)
-    layers = layout.count(ffn_name, parts.encoder)
+    layers = _count(ffn_name, parts.encoder)
     for what, told, counted in (
         ("layers", said.layers, layers),
         ("channels", said.width, width),
@@ -247,9 +225,9 @@ def encoder_shape(parts: Parts, checkpoint: Checkpoint, heads: int | None) -> En
             ffn=ffn,
             tokens="rna" if vocabularies[rows] is NUCLEOTIDE else "codon",
             max_tokens=positions - 2,
-            norm_before=norm_name in parts.encoder,
+            norm_before=layout.source("norm_before.weight") in parts.encoder,
             token_dropout=said.token_dropout,
-            token_head=dense_name in parts.encoder,
+            token_head=layout.source("token_head.dense.weight") in parts.encoder,
         )
     except ConfigError as error:
         raise WeightsError(f"{path}: {error.message}") from error
@@ -261,24 +239,21 @@ def structure_head_shape(parts: Parts, width: int, path: Path) -> PairResNetConf
     Raises:
         WeightsError: when tensors needed for it are missing, and for the two-class files of 2022.
     """
-    layout = parts.layout
-    (reduce_name,) = layout.head_sources("reduce.weight")
-    (first_name,) = layout.head_sources("first.weight")
-    (block_name,) = layout.head_sources("blocks.0.conv1.weight")
-    (last_name,) = layout.head_sources("last.weight")
-    for needed in (last_name, reduce_name, first_name, block_name):
-        if needed not in parts.head:
-            raise WeightsError(f"{path}: its structure head does not fit: missing {needed}")
-        if needed == last_name and parts.head[last_name].shape[0] == 2:
-            raise WeightsError(
-                f"{path}: has the two-class structure head of 2022, which is not supported",
-                hint="use RNA-FM-ResNet_PDB-All.pth or RNA-FM-ResNet_bpRNA.pth, which replaced it",
-            )
+    last, reduce, first, block = (
+        parts.layout.source(f"{name}.weight") for name in ("last", "reduce", "first", "blocks.0.conv1")
+    )
+    if last in parts.head and parts.head[last].shape[0] == 2:
+        raise WeightsError(
+            f"{path}: has the two-class structure head of 2022, which is not supported",
+            hint="use RNA-FM-ResNet_PDB-All.pth or RNA-FM-ResNet_bpRNA.pth, which replaced it",
+        )
+    if missing := [name for name in (last, reduce, first, block) if name not in parts.head]:
+        raise WeightsError(f"{path}: its structure head does not fit: missing {missing[0]}")
     return PairResNetConfig(
         width=width,
-        reduced=parts.head[reduce_name].shape[0],
-        channels=parts.head[first_name].shape[0],
-        blocks=layout.count(block_name, parts.head),
+        reduced=parts.head[reduce].shape[0],
+        channels=parts.head[first].shape[0],
+        blocks=_count(block, parts.head),
     )
 
 
@@ -293,17 +268,18 @@ def _matrix(tensors: dict[str, Tensor], name: str, path: Path) -> tuple[int, int
 
 def _heads(parts: Parts, checkpoint: Checkpoint, given: int | None, shape: tuple[int, int, int]) -> int:
     """Attention heads leave no trace in the encoder's tensors; what else there is may tell."""
+    layers = shape[0]
     told = checkpoint.settings.heads
-    if told is None and parts.contact_size is not None and shape[0]:
-        told = parts.contact_size // shape[0]
+    if told is None and parts.contact_size is not None and layers:
+        told = parts.contact_size // layers
     if told is None:
         presets = {(c.layers, c.width, c.ffn): c.heads for c in ENCODER_PRESETS.values() if c.positions == "learned"}
         told = presets.get(shape)
-    if told is None and given is None:
-        raise UsageError(
-            f"{checkpoint.path}: does not tell how many attention heads it has",
-            hint="put its config.json beside it, or give --heads N",
-        )
     if told is not None and given not in (None, told):
         raise UsageError(f"{checkpoint.path}: has {told} attention heads, not {given}")
-    return told if told is not None else int(given or 0)
+    if told or given:
+        return int(told or given or 0)
+    raise UsageError(
+        f"{checkpoint.path}: does not tell how many attention heads it has",
+        hint="put its config.json beside it, or give --heads N",
+    )

@@ -13,16 +13,16 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from rnafm_cli.encoder.config import ENCODER_PRESETS, EncoderConfig
+from rnafm_cli.encoder.config import ENCODER_PRESETS
 from rnafm_cli.encoder.layouts import MULTIMOLECULE, Layout, Parts, encoder_shape, structure_head_shape
 from rnafm_cli.encoder.model import encoder_config
 from rnafm_cli.encoder.network import Encoder
@@ -41,7 +41,7 @@ from rnafm_cli.weights.files import (
     save_model_file,
 )
 from rnafm_cli.weights.registry import ENCODER, MODELS, Download, ModelSpec, nearest_name
-from rnafm_cli.weights.store import FOREIGN_SUFFIXES, target_dir
+from rnafm_cli.weights.store import EMBEDDED, FOREIGN_SUFFIXES, target_dir
 
 __all__ = ["MaskRow", "STRUCTURE_KIND", "convert", "import_file", "pull"]
 
@@ -78,31 +78,27 @@ def convert(
     """
     checkpoint = read_checkpoint(path)
     parts = Parts.split(checkpoint)
-    found = STRUCTURE_KIND if parts.head else "encoder"
-    if kind not in (None, found, "encoder"):
+    found = STRUCTURE_KIND if parts.head else ENCODER
+    if kind not in (None, found, ENCODER):
         raise WeightsError(f"{path}: is of kind {found}, not {kind}")
-    wanted, kind = kind, kind or found
-
+    shape = encoder_shape(parts, checkpoint, heads)
+    row_effect = _settle_table(parts, checkpoint, mask_row, shape.alphabet)
     misfits = _Misfits()
-    encoder_config = encoder_shape(parts, checkpoint, heads)
-    row_effect = _settle_table(parts, checkpoint, mask_row, encoder_config.alphabet)
-    tensors = _gather(parts.encoder, _shapes(encoder_config), parts.layout.sources, misfits)
-    config: dict[str, Any] = dataclasses.asdict(encoder_config)
-    if kind == STRUCTURE_KIND:
-        head_config = structure_head_shape(parts, encoder_config.width, path)
+    with NoInitialValues():
+        tensors = _gather(Encoder(shape), parts.encoder, parts.layout, misfits)
+    config: dict[str, Any] = dataclasses.asdict(shape)
+    if (kind or found) == STRUCTURE_KIND:
+        head_shape = structure_head_shape(parts, shape.width, path)
         with NoInitialValues():
-            shapes = {key: value.shape for key, value in PairResNet(head_config).state_dict().items()}
-        head = _gather(parts.head, shapes, parts.layout.head_sources, misfits)
-        tensors = {f"encoder.{key}": value for key, value in tensors.items()}
+            head = _gather(PairResNet(head_shape), parts.head, parts.layout, misfits)
+        tensors = {f"{EMBEDDED}{key}": value for key, value in tensors.items()}
         tensors |= {f"head.{key}": value for key, value in head.items()}
-        config = {"encoder": config, "head": dataclasses.asdict(head_config)}
+        config = {"encoder": config, "head": dataclasses.asdict(head_shape)}
         misfits.unexpected += parts.head
     elif parts.head:
         parts.dropped.append(f"structure head ({len(parts.head)} tensors)")
-    if wanted == "encoder":
-        parts.dropped += parts.encoder
-    else:
-        misfits.unexpected += parts.encoder
+    # Who asks for the encoder alone does not mind what else there is.
+    (parts.dropped if kind == ENCODER else misfits.unexpected).extend(parts.encoder)
     misfits.raise_any(path)
     for key, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
@@ -115,7 +111,7 @@ def convert(
         "mask_row": row_effect,
         "dropped": [*parts.dropped, *checkpoint.extras],
     }
-    return tensors, Card(name=name, kind=kind, config=config, mask_row=mask_row, source=source)
+    return tensors, Card(name=name, kind=kind or found, config=config, mask_row=mask_row, source=source)
 
 
 @dataclass
@@ -127,86 +123,55 @@ class _Misfits:
     shapes: list[str] = field(default_factory=list)
 
     def raise_any(self, path: Path) -> None:
-        told = [f"missing {_some(self.missing)}"] if self.missing else []
-        told += [f"unexpected {_some(self.unexpected)}"] if self.unexpected else []
-        told += [_some(self.shapes)] if self.shapes else []
+        told = [
+            what + ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+            for what, names in (("missing ", self.missing), ("unexpected ", self.unexpected), ("", self.shapes))
+            if names
+        ]
         if told:
-            only_more = self.unexpected and not self.missing and not self.shapes
+            only_more = not self.missing and not self.shapes
             hint = "--kind encoder takes the encoder alone" if only_more else None
             raise WeightsError(f"{path}: its tensors do not fit: {'; '.join(told)}", hint=hint)
 
 
-def _some(names: list[str]) -> str:
-    rest = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + rest
-
-
-def _shapes(config: EncoderConfig) -> dict[str, torch.Size]:
-    with NoInitialValues():
-        return {name: tensor.shape for name, tensor in Encoder(config).state_dict().items()}
-
-
-def _gather(
-    theirs: dict[str, Tensor],
-    shapes: Mapping[str, torch.Size],
-    sources: Callable[[str], tuple[str, ...]],
-    misfits: _Misfits,
-) -> dict[str, Tensor]:
-    """Our tensors from theirs, which are taken out of the dictionary."""
+def _gather(network: nn.Module, theirs: dict[str, Tensor], layout: Layout, misfits: _Misfits) -> dict[str, Tensor]:
+    """The tensors of our network from theirs, which are taken out of the dictionary."""
     ours: dict[str, Tensor] = {}
-    for name, shape in shapes.items():
+    for name, own in network.state_dict().items():
         if name.endswith(".num_batches_tracked"):
             continue
-        names = sources(name)
-        share = (shape[0] // len(names), *shape[1:])
-        pieces = [theirs.pop(source, None) for source in names]
-        misfits.missing += [source for source, piece in zip(names, pieces, strict=True) if piece is None]
-        misfits.shapes += [
-            f"{source} is {list(piece.shape)} instead of {list(share)}"
-            for source, piece in zip(names, pieces, strict=True)
-            if piece is not None and piece.shape != share
-        ]
-        found = [piece for piece in pieces if piece is not None and piece.shape == share]
-        if len(found) == len(names):
-            ours[name] = found[0] if len(found) == 1 else torch.cat(found)
+        sources = layout.sources(name)
+        share = (own.shape[0] // len(sources), *own.shape[1:])
+        pieces = {source: theirs.pop(source) for source in sources if source in theirs}
+        wrong = {source: list(piece.shape) for source, piece in pieces.items() if piece.shape != share}
+        misfits.missing += [source for source in sources if source not in pieces]
+        misfits.shapes += [f"{source} is {shape} instead of {list(share)}" for source, shape in wrong.items()]
+        if len(pieces) == len(sources) and not wrong:
+            # A tensor that is whole stays in the file's memory: joining one piece would copy it.
+            ours[name] = torch.cat(list(pieces.values())) if len(pieces) > 1 else pieces[sources[0]]
     return ours
 
 
 def _settle_table(parts: Parts, checkpoint: Checkpoint, mask_row: MaskRow, alphabet: Alphabet) -> str:
     """Bring the embedding table into our token order, one table for input and output; what became of <mask>."""
     layout = parts.layout
-    table = parts.encoder[layout.table]
-    second = parts.encoder.pop(layout.second_table, None)
-    effect = "as in the file"
+    table, second = parts.encoder[layout.table], parts.encoder.pop(layout.second_table, None)
+    zeroed, effect = layout is MULTIMOLECULE or checkpoint.wrapped, "as in the file"
     if layout is MULTIMOLECULE:
-        rows = _rows(layout, alphabet, len(table))
-        parts.encoder[layout.table] = table = table[rows]
-        bias = "lm_head.bias"
-        if bias in parts.encoder:
-            parts.encoder[bias] = parts.encoder[bias][rows]
-        zeroed = True
-    else:
-        zeroed = checkpoint.wrapped
-        if second is not None and not _same_memory(table, second):
-            table, zeroed = second, False
-            effect = f"as in {layout.second_table}"
+        vocabulary = next(one for one in layout.vocabularies(alphabet) if len(one) == len(table))
+        place = {token: row for row, token in enumerate(vocabulary)}
+        # Our unused tokens share a row there.
+        rows = [place["<null>" if token.startswith("<null") else token] for token in alphabet.tokens]
+        table = table[rows]
+        if "lm_head.bias" in parts.encoder:
+            parts.encoder["lm_head.bias"] = parts.encoder["lm_head.bias"][rows]
+    elif second is not None and (second.data_ptr() != table.data_ptr() or second.shape != table.shape):
+        table, zeroed, effect = second, False, f"as in {layout.second_table}"
     if zeroed and mask_row == "upstream":
-        table = table.clone()
+        table, effect = table.clone(), "zeroed"
         table[alphabet.mask] = 0
-        effect = "zeroed"
     parts.encoder[layout.table] = table
     return effect
-
-
-def _rows(layout: Layout, alphabet: Alphabet, count: int) -> Tensor:
-    """Where each of our tokens stands in a layout's vocabulary of that size; the unused ones share a row there."""
-    vocabulary = next(one for one in layout.vocabularies(alphabet) if len(one) == count)
-    place = {token: row for row, token in enumerate(vocabulary)}
-    return torch.tensor([place["<null>" if token.startswith("<null") else token] for token in alphabet.tokens])
-
-
-def _same_memory(a: Tensor, b: Tensor) -> bool:
-    return a.data_ptr() == b.data_ptr() and a.shape == b.shape
 
 
 def import_file(
@@ -243,8 +208,7 @@ def import_file(
     target = target_dir(weights_dir) / f"{name}{WEIGHTS_SUFFIX}"
     if target.exists() and not force:
         raise UsageError(f"{target}: exists already", hint="replace it with --force, or choose another name")
-    if _is_ours(path):
-        card = read_card(path)
+    if path.name.endswith(WEIGHTS_SUFFIX) and path.exists() and (card := _card_beside(path)) is not None:
         if kind not in (None, card.kind):
             raise WeightsError(f"{path}: is of kind {card.kind}, not {kind}")
         _check_registered(name, spec, card, path)
@@ -256,12 +220,12 @@ def import_file(
     return target, save_model_file(target, tensors, card)
 
 
-def _is_ours(path: Path) -> bool:
+def _card_beside(path: Path) -> Card | None:
+    """The card of a model file of ours; None for foreign files."""
     try:
-        read_card(path)
+        return read_card(path)
     except WeightsError:
-        return False
-    return path.name.endswith(WEIGHTS_SUFFIX) and path.exists()
+        return None
 
 
 def _check_registered(name: str, spec: ModelSpec | None, card: Card, path: Path) -> None:

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from scipy import sparse
-from scipy.sparse.linalg import LinearOperator, eigsh
 
 from rnafm_cli.rna.kmers import words_of
 
@@ -24,8 +23,6 @@ __all__ = [
     "knn_transfer",
     "one_hot",
     "score_types",
-    "unit_rows",
-    "vote",
 ]
 
 
@@ -107,61 +104,21 @@ def fit_pca(points_ND: Points, components: int, *, whiten: bool = False) -> PCA:
         whiten: bring all axes to equal variance, and points to unit length (Su et al. 2021). Few points must not be
             whitened along many axes: all would be equally far from each other.
     """
+    from sklearn.decomposition import PCA as Axes
+
     size, width = points_ND.shape
-    components = max(1, min(components, size - 1, width))
-    mean_D = np.asarray(points_ND.mean(axis=0, dtype=np.float64)).ravel()
-    if width <= _DENSE_WIDTH:
-        covariance_DD = _covariance(points_ND, mean_D)
-        total = float(np.trace(covariance_DD))
-        value_D, vector_DD = np.linalg.eigh(covariance_DD)
-        value_K, axes_KD = value_D[::-1][:components], vector_DD.T[::-1][:components]
-    else:
-        total = _total_variance(points_ND, mean_D)
-        value_K, axes_KD = _leading(points_ND, mean_D, components)
-    largest_K = np.abs(axes_KD).argmax(axis=1)
-    sign_K = np.where(axes_KD[np.arange(len(axes_KD)), largest_K] < 0, -1.0, 1.0)
-    share_K = np.maximum(value_K, 0.0) / total if total > 0 else np.zeros(len(value_K))
-    axes_KD = axes_KD * sign_K[:, None]
+    whole = width <= _DENSE_WIDTH
+    components = max(1, min(components, size - 1, width if whole else width - 1))
+    with np.errstate(invalid="ignore"):  # points that are all equal have no share of any variance
+        fitted = Axes(components, svd_solver="covariance_eigh" if whole else "arpack", random_state=0).fit(
+            points_ND.astype(np.float64)
+        )
+    axes_KD, share_K = fitted.components_, np.nan_to_num(fitted.explained_variance_ratio_)
     if not whiten:
-        return PCA(mean_D, axes_KD, share_K)
+        return PCA(fitted.mean_, axes_KD, share_K)
+    value_K = fitted.explained_variance_
     kept = value_K > _LEAST_VARIANCE * max(float(value_K[0]), _EPSILON)
-    return PCA(mean_D, axes_KD[kept] / np.sqrt(value_K[kept])[:, None], share_K[kept], whitened=True)
-
-
-def _block(points_ND: Points, start: int) -> np.ndarray:
-    block: Any = points_ND[start : start + _ROWS]
-    return np.asarray(block.toarray() if sparse.issparse(block) else block, dtype=np.float64)
-
-
-def _covariance(points_ND: Points, mean_D: np.ndarray) -> np.ndarray:
-    result = np.zeros((len(mean_D), len(mean_D)))
-    for start in range(0, points_ND.shape[0], _ROWS):
-        centred = _block(points_ND, start) - mean_D
-        result += centred.T @ centred
-    return result / max(1, points_ND.shape[0] - 1)
-
-
-def _total_variance(points_ND: Points, mean_D: np.ndarray) -> float:
-    squares = sum(float((_block(points_ND, start) ** 2).sum()) for start in range(0, points_ND.shape[0], _ROWS))
-    return max(0.0, squares - points_ND.shape[0] * float(mean_D @ mean_D)) / max(1, points_ND.shape[0] - 1)
-
-
-def _leading(points_ND: Points, mean_D: np.ndarray, components: int) -> tuple[np.ndarray, np.ndarray]:
-    """Largest eigenvalues (K,) and eigenvectors (K, D) of the covariance, without forming it."""
-    size = points_ND.shape[0]
-
-    def apply(vector_D: np.ndarray) -> np.ndarray:
-        shown_N = points_ND @ vector_D - mean_D @ vector_D
-        return (points_ND.T @ shown_N - mean_D * shown_N.sum()) / (size - 1)
-
-    width = len(mean_D)
-    operator = LinearOperator((width, width), matvec=apply, dtype=np.float64)
-    start = np.random.default_rng(0).normal(size=width)
-    value_K, vector_DK = eigsh(operator, k=min(components, width - 1), which="LA", v0=start, tol=1e-6)
-    return value_K[::-1], vector_DK.T[::-1]
-
-
-_QUERIES_AT_ONCE = 1024
+    return PCA(fitted.mean_, axes_KD[kept] / np.sqrt(value_K[kept])[:, None], share_K[kept], whitened=True)
 
 
 @dataclass(frozen=True)
@@ -181,42 +138,20 @@ def knn_transfer(
 
     A tie of votes goes to the type whose voter is nearest.
     """
+    from sklearn.neighbors import KNeighborsClassifier
+
     names, truth = np.unique(np.asarray(labels), return_inverse=True)
-    unit = unit_rows(vectors)
     predicted = np.zeros(len(truth), dtype=np.int64)
     for number in np.unique(fold):
         train, test = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
-        known = unit[train]
-        for start in range(0, len(test), _QUERIES_AT_ONCE):
-            rows = test[start : start + _QUERIES_AT_ONCE]
-            similarity = unit[rows] @ known.T
-            if sparse.issparse(similarity):
-                similarity = similarity.toarray()
-            count = min(neighbours, len(train))
-            nearest = np.argpartition(-similarity, count - 1, axis=1)[:, :count]
-            close = np.take_along_axis(similarity, nearest, axis=1)
-            nearest = np.take_along_axis(nearest, np.argsort(-close, axis=1, kind="stable"), axis=1)
-            predicted[rows] = vote(truth[train[nearest]], len(names))
+        voters = KNeighborsClassifier(min(neighbours, len(train)), weights=_votes, algorithm="brute", metric="cosine")
+        predicted[test] = voters.fit(vectors[train], truth[train]).predict(vectors[test])
     return score_types(truth, predicted, names)
 
 
-def unit_rows(vectors: np.ndarray | sparse.csr_matrix) -> np.ndarray | sparse.csr_matrix:
-    """The rows scaled to length 1; a row of zeros stays."""
-    if isinstance(vectors, sparse.csr_matrix):
-        norm = np.sqrt(np.asarray(vectors.multiply(vectors).sum(axis=1)).ravel())
-        return sparse.diags(1 / np.maximum(norm, 1e-12)) @ vectors
-    norm = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.maximum(norm, 1e-12)
-
-
-def vote(labels: np.ndarray, classes: int) -> np.ndarray:
-    """(n,) winner of each row of labels, which stand nearest first."""
-    votes = np.zeros((len(labels), classes))
-    rows = np.arange(len(labels))
-    for rank in range(labels.shape[1]):
-        # Less than one vote in all, falling with the rank: breaks ties only.
-        votes[rows, labels[:, rank]] += 1 + 0.5 ** (rank + 2)
-    return votes.argmax(axis=1)
+def _votes(distances: np.ndarray) -> np.ndarray:
+    """One vote a neighbour, and less than one in all that falls with the rank: it breaks ties only."""
+    return np.zeros_like(distances) + 1 + 0.5 ** (np.arange(distances.shape[1]) + 2.0)
 
 
 def score_types(truth: np.ndarray, predicted: np.ndarray, names: np.ndarray) -> Transfer:
