@@ -22,9 +22,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rnafm_cli.encoder.batches import buckets
 from rnafm_cli.encoder.embed import embed_batch
 from rnafm_cli.encoder.model import load_encoder
+from rnafm_cli.encoder.workers import buckets
 from rnafm_cli.function.metrics import rank, regress
 from rnafm_cli.io.chain_files import read_chains
 from rnafm_cli.rna.alphabet import letter_codes

@@ -94,7 +94,7 @@ def convert_structures(
 ) -> None:
     """Write structures as ``fold`` writes its own; pairs stay as they are, canonical or not."""
     from rnafm_cli.io.names import rename_duplicates
-    from rnafm_cli.rna.pseudoknots import BRACKET_LAYERS, layers
+    from rnafm_cli.rna.pairs import BRACKET_LAYERS, layers
     from rnafm_cli.rna.records import SequenceRecord
 
     pictures, crowded = gallery(plot, plot_style), 0
@@ -330,7 +330,7 @@ def _write(
     scored: bool,
 ) -> None:
     from rnafm_cli.io.structure_output import FamilyCall, StructureScore
-    from rnafm_cli.rna.pseudoknots import BRACKET_LAYERS, layers
+    from rnafm_cli.rna.pairs import BRACKET_LAYERS, layers
 
     replaced = crowded = 0
     for result in results:

@@ -17,11 +17,10 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
 from rnafm_cli import __version__
-from rnafm_cli.encoder.batches import blend_weights, buckets, read_ahead, window_starts
 from rnafm_cli.encoder.config import EncoderConfig
 from rnafm_cli.encoder.network import Encoder
 from rnafm_cli.encoder.runtime import Runtime, mixed_precision
-from rnafm_cli.encoder.workers import worked
+from rnafm_cli.encoder.workers import blend_weights, buckets, read_ahead, window_starts, worked
 from rnafm_cli.errors import InputError, Reject, UsageError, raise_rejected
 from rnafm_cli.rna.records import SequenceRecord
 

@@ -22,8 +22,7 @@ from rnafm_cli.errors import InputError, Reject, WeightsError, raise_rejected
 from rnafm_cli.families.shapes import Shape
 from rnafm_cli.io.stockholm import Alignment
 from rnafm_cli.io.streams import atomic_path
-from rnafm_cli.rna.pairs import Pairs, no_pairs
-from rnafm_cli.rna.pseudoknots import to_dot_bracket
+from rnafm_cli.rna.pairs import Pairs, no_pairs, to_dot_bracket
 from rnafm_cli.weights.cards import WEIGHTS_SUFFIX, Card, card_path, file_sha256, verify_model_file, write_card
 from rnafm_cli.weights.registry import SHIPPED_FAMILIES, nearest_name
 from rnafm_cli.weights.store import in_folders, search_dirs

@@ -20,9 +20,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from rnafm_cli.encoder.batches import buckets
 from rnafm_cli.encoder.embed import embed_batch
 from rnafm_cli.encoder.network import Encoder
+from rnafm_cli.encoder.workers import buckets
 from rnafm_cli.errors import ConfigError
 from rnafm_cli.io.streams import write_error, write_json
 from rnafm_cli.rna.alphabet import letter_codes

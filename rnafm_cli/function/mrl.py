@@ -15,9 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rnafm_cli.encoder.batches import buckets
 from rnafm_cli.encoder.embed import DEFAULT_BATCH_TOKENS, shared_out
 from rnafm_cli.encoder.model import NamedModel
+from rnafm_cli.encoder.workers import buckets
 from rnafm_cli.errors import Reject, UsageError, WeightsError, raise_rejected
 from rnafm_cli.function.heads import load_head, reduced_embeddings
 from rnafm_cli.function.inputs import aligned_letters, aligned_rows

@@ -13,8 +13,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from rnafm_cli.encoder.batches import window_starts
 from rnafm_cli.encoder.embed import shared_out
+from rnafm_cli.encoder.workers import window_starts
 from rnafm_cli.errors import InputError, Reject, raise_rejected
 from rnafm_cli.function.rbp import DEFAULT_STEP, Binding, BindingPredictor, StructureOf, folds_long
 from rnafm_cli.rna.records import SequenceRecord

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rnafm_cli.encoder.batches import buckets
 from rnafm_cli.encoder.embed import embed_batch
 from rnafm_cli.encoder.network import Encoder
 from rnafm_cli.encoder.runtime import mixed_precision
+from rnafm_cli.encoder.workers import buckets
 from rnafm_cli.function.binding import BindingConfig, BindingHead, WindowInputs
 from rnafm_cli.function.heads import HeadStart
 from rnafm_cli.function.inputs import NucleotideCache, Reduction, aligned_letters, aligned_rows

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from rnafm_cli.errors import InputError
 from rnafm_cli.io.names import file_stem
 from rnafm_cli.rna.chains import CONTACT_DISTANCE
-from rnafm_cli.rna.pairs import are_canonical
-from rnafm_cli.rna.pseudoknots import to_dot_bracket
+from rnafm_cli.rna.pairs import are_canonical, to_dot_bracket
 from rnafm_cli.rna.records import SequenceRecord, StructureRecord
 
 __all__ = [

@@ -9,8 +9,7 @@ from string import ascii_lowercase, ascii_uppercase
 
 from rnafm_cli.errors import InputError, Reject, raise_rejected
 from rnafm_cli.io.streams import input_name, open_text
-from rnafm_cli.rna.pairs import Pairs
-from rnafm_cli.rna.pseudoknots import from_dot_bracket, layers
+from rnafm_cli.rna.pairs import Pairs, from_dot_bracket, layers
 
 __all__ = ["Alignment", "format_stockholm", "read_alignments", "read_stockholm", "wuss", "wuss_pairs"]
 

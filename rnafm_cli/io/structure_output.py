@@ -23,7 +23,7 @@ from rnafm_cli.io.modelling import format_3drna, rosetta_files
 from rnafm_cli.io.names import DistinctNames, file_stem, refuse_suffix
 from rnafm_cli.io.streams import TextSink, open_output
 from rnafm_cli.io.structures import STRUCTURE_FORMATS, plain_letters
-from rnafm_cli.rna.pseudoknots import to_dot_bracket
+from rnafm_cli.rna.pairs import to_dot_bracket
 from rnafm_cli.rna.records import SequenceRecord, StructureRecord
 
 __all__ = [

@@ -19,8 +19,7 @@ from rnafm_cli.errors import InputError, Reject, RnafmWarning, UsageError, raise
 from rnafm_cli.io.names import source_stem
 from rnafm_cli.io.stockholm import read_alignments
 from rnafm_cli.io.tables import table_rows
-from rnafm_cli.rna.pairs import Pairs, are_canonical
-from rnafm_cli.rna.pseudoknots import from_dot_bracket
+from rnafm_cli.rna.pairs import Pairs, are_canonical, from_dot_bracket
 from rnafm_cli.rna.records import StructureRecord
 
 __all__ = [

@@ -13,8 +13,7 @@ from rnafm_cli.io import structure_readers as readers
 from rnafm_cli.io.names import PACKED
 from rnafm_cli.io.streams import STDIO, input_name, open_text
 from rnafm_cli.io.tables import cells_of, column_names
-from rnafm_cli.rna.pairs import pairs_to_partners
-from rnafm_cli.rna.pseudoknots import to_dot_bracket
+from rnafm_cli.rna.pairs import pairs_to_partners, to_dot_bracket
 from rnafm_cli.rna.records import StructureRecord
 
 __all__ = [

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from rnafm_cli.encoder.batches import buckets, window_starts
 from rnafm_cli.encoder.network import Encoder, untrained
 from rnafm_cli.encoder.vectors import Transfer, fit_pca, kmer_frequencies, knn_transfer, one_hot, score_types
+from rnafm_cli.encoder.workers import buckets, window_starts
 from rnafm_cli.errors import InputError, UsageError
 from rnafm_cli.io.fasta import read_fasta
 from rnafm_cli.pretrain.masked_model import MaskedTokenModel

@@ -20,8 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnafm_cli.rna.chains import FARTHEST, LONG_RANGE, Chain
-from rnafm_cli.rna.pairs import Pairs, no_pairs
-from rnafm_cli.rna.pseudoknots import layers
+from rnafm_cli.rna.pairs import Pairs, layers, no_pairs
 
 LENGTH_BINS = ("<50", "50-100", "100-200", "200-500", ">500")
 _BIN_STARTS = (50, 100, 200, 501)

@@ -1,12 +1,16 @@
-"""Base pairs and their three forms: pair lists, partner arrays and dense matrices.
+"""Base pairs and their four forms: pair lists, partner arrays, dense matrices and dot-bracket text.
 
 A pair list is an (n, 2) integer array, 0-based, i < j in each row, rows ascending. A partner array has
-one entry per base: the 0-based position of its partner or -1.
+one entry per base: the 0-based position of its partner or -1. Dot-bracket text writes one layer of nested pairs per
+kind of bracket, in the order ``()``, ``[]``, ``{}``, ``<>`` and then ``Aa``, ``Bb``, ... as in the extended form of
+ViennaRNA, DSSR and biotite. Layer 0 keeps as many pairs as a nested structure can hold, so that programs that know only
+``()`` see the main fold.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from string import ascii_lowercase, ascii_uppercase
 from typing import TypeAlias
 
 import numpy as np
@@ -147,3 +151,167 @@ def stems(pairs: Pairs) -> list[Pairs]:
 
 def _shown(pair: NDArray[np.int64]) -> str:
     return f"{int(pair[0]) + 1}-{int(pair[1]) + 1}"
+
+
+_OPEN = "([{<" + ascii_uppercase
+_CLOSE = ")]}>" + ascii_lowercase
+BRACKET_LAYERS = 4
+"""Layers that dot-bracket text can show without letters."""
+
+
+def crossing(pairs: Pairs, others: Pairs) -> NDArray[np.bool_]:
+    """Which pairs cross which: entry (a, b) is true where i < k < j < l, or k < i < l < j.
+
+    Args:
+        pairs: (n, 2), 0-based, i < j.
+        others: (m, 2), likewise.
+
+    Returns:
+        (n, m) matrix.
+    """
+    i, j = pairs[:, :1], pairs[:, 1:]
+    k, m = others[:, 0], others[:, 1]
+    return ((i < k) & (k < j) & (j < m)) | ((k < i) & (i < m) & (m < j))
+
+
+def is_nested(pairs: Pairs) -> bool:
+    """Whether no two pairs cross (no pseudoknot); each base has at most one partner."""
+    closes: list[int] = []
+    for i, j in pairs.tolist():
+        while closes and closes[-1] < i:
+            closes.pop()
+        if closes and closes[-1] < j:
+            return False
+        closes.append(j)
+    return True
+
+
+def layers(pairs: Pairs) -> list[Pairs]:
+    """Split pairs into nested sets; each takes as many of the remaining pairs as a nested set can hold.
+
+    Of equally large choices the one that opens first (5') goes into the lower layer. Bases must have at
+    most one partner.
+
+    Returns:
+        Pair lists, one per layer; an empty list when there are no pairs.
+    """
+    rest = as_pairs(pairs)
+    found: list[Pairs] = []
+    while len(rest):
+        kept = _largest_nested(rest)
+        found.append(rest[kept])
+        rest = rest[~kept]
+    return found
+
+
+def to_dot_bracket(pairs: Pairs, length: int, *, max_layers: int | None = None, letters: bool = False) -> str:
+    """Dot-bracket text of a pair list.
+
+    >>> to_dot_bracket(as_pairs([(0, 5), (1, 4), (3, 7)]), 9)
+    '((.[)).].'
+
+    Args:
+        pairs: (n, 2), 0-based; each base in at most one pair.
+        max_layers: layers to write, at most 4, or 30 with ``letters``; pairs of higher layers are left out
+            (written as dots). Compare with ``len(layers(pairs))`` to know whether that happens.
+        letters: write layers beyond the fourth as ``Aa``, ``Bb``, ...
+    """
+    most = len(_OPEN) if letters else BRACKET_LAYERS
+    most = most if max_layers is None else min(most, max_layers)
+    text = ["."] * length
+    for opening, closing, layer in zip(_OPEN[:most], _CLOSE, layers(pairs), strict=False):
+        for i, j in layer.tolist():
+            text[i], text[j] = opening, closing
+    return "".join(text)
+
+
+def from_dot_bracket(text: str, *, unpaired: str = ".") -> Pairs:
+    """Pair list of dot-bracket text; all kinds of brackets and letters are understood.
+
+    >>> from_dot_bracket("((.[)).].").tolist()
+    [[0, 5], [1, 4], [3, 7]]
+
+    Args:
+        unpaired: the characters that stand for an unpaired base.
+
+    Raises:
+        InputError: naming (1-based) the position of a foreign character or of a bracket without partner.
+    """
+    opened: dict[str, list[int]] = {}
+    pairs: list[tuple[int, int]] = []
+    for position, symbol in enumerate(text):
+        if symbol in unpaired:
+            continue
+        if symbol in _OPEN:
+            opened.setdefault(symbol, []).append(position)
+        elif symbol in _CLOSE:
+            partner = opened.get(_OPEN[_CLOSE.index(symbol)])
+            if not partner:
+                raise InputError(f"unbalanced structure: '{symbol}' at position {position + 1} closes nothing")
+            pairs.append((partner.pop(), position))
+        else:
+            raise InputError(f"'{symbol}' at position {position + 1} is not a dot-bracket symbol")
+    left = [(stack[-1], symbol) for symbol, stack in opened.items() if stack]
+    if left:
+        position, symbol = min(left)
+        raise InputError(f"unbalanced structure: '{symbol}' at position {position + 1} is never closed")
+    return as_pairs(pairs)
+
+
+def _largest_nested(pairs: Pairs) -> NDArray[np.bool_]:
+    """Mask (n,) of a largest subset of pairs without crossings."""
+    if is_nested(pairs):
+        return np.ones(len(pairs), dtype=np.bool_)
+    stem_of, sizes = _stem_numbers(pairs)
+    first = np.array([np.flatnonzero(stem_of == s)[0] for s in range(len(sizes))])
+    knotted = np.flatnonzero(crossing(pairs[first], pairs[first]).any(axis=1))
+    kept = np.ones(len(sizes), dtype=np.bool_)
+    kept[knotted] = _heaviest_nested(pairs[first[knotted]], sizes[knotted])
+    return kept[stem_of]
+
+
+def _stem_numbers(pairs: Pairs) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Number of the stem of each pair (n,) and the stems' sizes; bulges and loops do not break a stem.
+
+    Pairs that stack once unpaired bases are taken out cross the same other pairs, so they stay together.
+    """
+    rank = np.searchsorted(np.sort(pairs.ravel()), pairs)
+    numbers = {tuple(r): -1 for r in rank.tolist()}
+    sizes: list[int] = []
+    for i, j in rank.tolist():
+        outer = numbers.get((i - 1, j + 1))
+        if outer is None:
+            outer = len(sizes)
+            sizes.append(0)
+        numbers[i, j] = outer
+        sizes[outer] += 1
+    return np.array(list(numbers.values())), np.array(sizes)
+
+
+def _heaviest_nested(pairs: Pairs, weights: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Mask (n,) of a set of pairs without crossings of greatest total weight, by interval dynamic programming."""
+    ends = np.sort(pairs.ravel())
+    spans = np.searchsorted(ends, pairs)
+    pair_at = np.full(len(ends), -1)
+    pair_at[spans[:, 0]] = np.arange(len(pairs))
+    # best[i, j]: greatest weight among pairs whose ends both lie in i .. j-1.
+    best = np.zeros((len(ends) + 2, len(ends) + 1), dtype=np.int32)
+    for i in range(len(ends) - 1, -1, -1):
+        best[i] = best[i + 1]
+        if (pair := pair_at[i]) >= 0:
+            j = spans[pair, 1]
+            inside = weights[pair] + best[i + 1, j]
+            best[i, j + 1 :] = np.maximum(best[i, j + 1 :], inside + best[j + 1, j + 1 :])
+    chosen = np.zeros(len(pairs), dtype=np.bool_)
+    open_spans = [(0, len(ends))]
+    while open_spans:
+        i, stop = open_spans.pop()
+        while i < stop:
+            pair = pair_at[i]
+            j = spans[pair, 1] if pair >= 0 else stop
+            if j < stop and best[i, stop] == weights[pair] + best[i + 1, j] + best[j + 1, stop]:
+                chosen[pair] = True
+                open_spans.append((j + 1, stop))
+                stop = j
+            i += 1
+    return chosen

@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from rnafm_cli.rna.pairs import Pairs, as_pairs, no_pairs, validate
-from rnafm_cli.rna.pseudoknots import to_dot_bracket
+from rnafm_cli.rna.pairs import Pairs, as_pairs, no_pairs, to_dot_bracket, validate
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)

@@ -33,6 +33,8 @@ PARAMETER_SETS = {
 
 LONGEST_EXACT = 1600
 """Up to this length the whole ensemble is summed by default; beyond it pairs are confined to windows."""
+LONGEST_SPAN = 400
+"""Pairs farther apart are left out of the prior of a longer RNA."""
 
 _LONGEST_UNSCALED = 1000
 """Up to this length hardly any RNA is so stable that its Boltzmann factors overflow."""
@@ -132,7 +134,7 @@ def local_pair_probabilities(
     *,
     parameters: Parameters = TURNER,
     window: int = 600,
-    max_span: int = 400,
+    max_span: int = LONGEST_SPAN,
     cutoff: float = 1e-5,
 ) -> np.ndarray:
     """Pair probabilities of a long RNA: means over all windows that hold both bases (Bernhart et al. 2006).
@@ -153,6 +155,24 @@ def local_pair_probabilities(
             if entry.i > 0 and entry.j > 0:
                 p_LL[entry.i - 1, entry.j - 1] += entry.p / len(parameters)
     return p_LL + p_LL.T
+
+
+def prior(
+    sequence: str,
+    parameters: Parameters,
+    constraint: str | None = None,
+    reactivities: np.ndarray | None = None,
+) -> np.ndarray:
+    """Pair probabilities to guide a head, (L, L) float32 symmetric; local ones of a long RNA that nothing is known of.
+
+    Args:
+        parameters, constraint, reactivities: see :func:`pair_probabilities`.
+    """
+    long = len(sequence) > LONGEST_EXACT
+    if long and constraint is None and reactivities is None:
+        return local_pair_probabilities(sequence, parameters=parameters, max_span=LONGEST_SPAN)
+    span = LONGEST_SPAN if long else None
+    return pair_probabilities(sequence, parameters=parameters, constraint=constraint, shape=reactivities, max_span=span)
 
 
 @lru_cache(maxsize=16)

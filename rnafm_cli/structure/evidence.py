@@ -14,8 +14,7 @@ from rnafm_cli.errors import InputError
 from rnafm_cli.io.names import file_stem, source_stem
 from rnafm_cli.io.streams import STDIO, input_name, open_text
 from rnafm_cli.io.structure_readers import rna_letters
-from rnafm_cli.rna.constraints import Constraints, parse_constraints
-from rnafm_cli.rna.decode import DecodeOptions
+from rnafm_cli.rna.decode import Constraints, DecodeOptions, parse_constraints
 from rnafm_cli.rna.pairs import are_canonical
 from rnafm_cli.rna.records import SequenceRecord
 
@@ -35,7 +34,7 @@ class Evidence:
     """Knowledge of one RNA of L bases.
 
     Args:
-        constraint: L of RNAfold's symbols, see :func:`rnafm_cli.rna.constraints.parse_constraints`.
+        constraint: L of RNAfold's symbols, see :func:`rnafm_cli.rna.decode.parse_constraints`.
         reactivities: (L,) SHAPE reactivities, NaN where there is none.
         place: file and line of the constraint, for messages.
     """

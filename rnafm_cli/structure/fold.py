@@ -22,8 +22,7 @@ from rnafm_cli.rna.decode import DecodeOptions, decode, expected_accuracy
 from rnafm_cli.rna.records import SequenceRecord, StructureRecord
 from rnafm_cli.structure.evidence import Evidence, EvidenceOf, no_evidence
 from rnafm_cli.structure.pair import PairConfig, PairHead, pair_probabilities
-from rnafm_cli.structure.plan import stitch
-from rnafm_cli.structure.predict import Guide, PairPredictor, Query, batch_of, in_windows, predict
+from rnafm_cli.structure.predict import Guide, PairPredictor, Query, batch_of, in_windows, predict, stitch
 from rnafm_cli.weights.files import NoInitialValues, load_tensors
 
 if TYPE_CHECKING:
@@ -213,7 +212,7 @@ def load_fold_predictor(
         families: libraries of families to look for, files or ``shipped``, where the head takes templates.
         options: decoding rules.
         warn: called once when the prior is wanted and ViennaRNA is missing.
-        max_bytes: memory that the process may take; see :func:`rnafm_cli.structure.plan.default_max_memory`.
+        max_bytes: memory that the process may take; see :func:`rnafm_cli.structure.predict.default_max_memory`.
         batch_tokens: tokens per batch of the encoder, if the head reads one.
 
     Raises:

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rnafm_cli.encoder.batches import buckets
 from rnafm_cli.encoder.embed import embed_batch, embed_padded
 from rnafm_cli.encoder.model import load_encoder
 from rnafm_cli.encoder.network import Encoder
 from rnafm_cli.encoder.runtime import mixed_precision
+from rnafm_cli.encoder.workers import buckets
 from rnafm_cli.errors import InputError, Reject, UsageError, WeightsError
 from rnafm_cli.rna import thermo
 from rnafm_cli.rna.decode import DecodeOptions, decode

@@ -25,14 +25,13 @@ from rnafm_cli.rna.records import SequenceRecord
 from rnafm_cli.structure.baselines import spread_probabilities
 from rnafm_cli.structure.fold import family_search, prior_parameters
 from rnafm_cli.structure.pair import pair_inputs
-from rnafm_cli.structure.plan import stitch
-from rnafm_cli.structure.predict import Guide, PairPredictor, Query, batch_of, in_windows
+from rnafm_cli.structure.predict import Guide, PairPredictor, Query, batch_of, in_windows, stitch
 from rnafm_cli.structure.tertiary_head import TertiaryConfig, TertiaryHead
 from rnafm_cli.weights.files import NoInitialValues, load_tensors
 
 if TYPE_CHECKING:
     from rnafm_cli.encoder.model import NamedModel
-    from rnafm_cli.families.templates import Template
+    from rnafm_cli.families.alignment import Template
 
 __all__ = [
     "HEAD_KIND",

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from rnafm_cli.encoder.batches import buckets
 from rnafm_cli.encoder.embed import embed_batch
 from rnafm_cli.encoder.network import Encoder
+from rnafm_cli.encoder.workers import buckets
 from rnafm_cli.errors import InputError
 from rnafm_cli.families.known_chains import place
 from rnafm_cli.families.library import Library

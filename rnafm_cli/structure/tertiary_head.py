@@ -18,8 +18,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rnafm_cli.rna.chains import FARTHEST
-from rnafm_cli.structure.pair import PairConfig, PairHead, PairInputs, padded
-from rnafm_cli.structure.pair_map import ResidualBlock, base_mask, coarsen, map_mask, refine
+from rnafm_cli.structure.pair import (
+    PairConfig,
+    PairHead,
+    PairInputs,
+    ResidualBlock,
+    base_mask,
+    coarsen,
+    map_mask,
+    padded,
+    refine,
+)
 from rnafm_cli.weights.files import known_values
 
 __all__ = [

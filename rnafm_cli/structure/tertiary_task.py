@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rnafm_cli.encoder.batches import buckets
 from rnafm_cli.encoder.runtime import Runtime, mixed_precision
+from rnafm_cli.encoder.workers import buckets
 from rnafm_cli.rna.chains import FARTHEST, LONG_RANGE, Chain
 from rnafm_cli.rna.records import SequenceRecord
 from rnafm_cli.structure.batches import ChainBatch, Example, collate_chains, draw_batches

@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnafm_cli.errors import InputError
+from rnafm_cli.families.alignment import Template, templates
 from rnafm_cli.families.known_chains import Placed, shape_of
 from rnafm_cli.families.library import Library, build_library, far_rows
 from rnafm_cli.families.search import Search
 from rnafm_cli.families.shapes import Relatives
-from rnafm_cli.families.templates import Template, templates
 from rnafm_cli.io.stockholm import Alignment, read_stockholm
 from rnafm_cli.io.streams import atomic_path
 from rnafm_cli.rna.chains import Chain

@@ -15,9 +15,7 @@ from rnafm_cli.rna import thermo
 from rnafm_cli.rna.records import SequenceRecord
 from rnafm_cli.structure.evidence import ReactivityProfiles
 from rnafm_cli.structure.fold import load_fold_predictor
-from rnafm_cli.structure.plan import check_memory, default_max_memory, plan_pairs
-from rnafm_cli.structure.predict import Query, prior_cell_bytes
-from rnafm_cli.structure.prior import prior_of
+from rnafm_cli.structure.predict import Query, check_memory, default_max_memory, plan_pairs, prior_cell_bytes
 
 __all__ = ["COMPUTED", "StructureSource", "structure_source"]
 
@@ -82,7 +80,7 @@ def structure_source(
     Args:
         source: one of ``COMPUTED``; a file ``.h5`` of ``rnafm fold --probs``; or a table (or folder of tables) of
             positions and scores, such as icSHAPE's, of which what exceeds 1 counts as 1.
-        max_bytes: memory that folding may take; see :func:`rnafm_cli.structure.plan.default_max_memory`.
+        max_bytes: memory that folding may take; see :func:`rnafm_cli.structure.predict.default_max_memory`.
         warn: called once when the model's structure head has to do without ViennaRNA.
 
     Raises:
@@ -113,7 +111,7 @@ class _Thermodynamic(StructureSource):
         check_memory(record, plan, self._max_bytes, None)
 
     def __call__(self, record: SequenceRecord) -> NDArray[np.floating]:
-        return _unpaired(prior_of(record.sequence, thermo.TURNER))
+        return _unpaired(thermo.prior(record.sequence, thermo.TURNER))
 
 
 class _Folded(StructureSource):

@@ -17,8 +17,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from rnafm_cli.rna.pairs import Pairs, are_canonical, no_pairs, pairs_to_partners
-from rnafm_cli.rna.pseudoknots import to_dot_bracket
+from rnafm_cli.rna.pairs import Pairs, are_canonical, no_pairs, pairs_to_partners, to_dot_bracket
 from rnafm_cli.viz.axes import labelled_positions
 from rnafm_cli.viz.canvas import Canvas, Curve, Disc, Line, Point, Text
 from rnafm_cli.viz.palette import INK, MUTED, base_colour, confidence_opacity, layer_colour

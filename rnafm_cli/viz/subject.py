@@ -10,8 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rnafm_cli.rna.pairs import Pairs, as_pairs, validate
-from rnafm_cli.rna.pseudoknots import layers
+from rnafm_cli.rna.pairs import Pairs, as_pairs, layers, validate
 from rnafm_cli.viz.canvas import Boxes, Canvas, Disc, Line, Point, Text
 from rnafm_cli.viz.palette import BASE_COLOURS, INK, LAYER_COLOURS, MUTED, confidence_opacity, layer_colour
 

@@ -16,7 +16,7 @@ import pytest
 from support.command import Command
 from support.vienna import vienna_records
 
-from rnafm_cli.rna.pseudoknots import from_dot_bracket, to_dot_bracket
+from rnafm_cli.rna.pairs import from_dot_bracket, to_dot_bracket
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples" / "rnas.fa"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rnafm_cli.encoder.batches import buckets, read_ahead
+from rnafm_cli.encoder.workers import buckets, read_ahead
 
 
 @given(st.lists(st.integers(1, 300), max_size=200), st.integers(1, 1000))

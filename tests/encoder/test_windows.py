@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rnafm_cli.encoder.batches import blend_weights, window_starts
+from rnafm_cli.encoder.workers import blend_weights, window_starts
 
 
 @given(st.integers(1, 5000), st.integers(8, 300))

@@ -8,10 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.seeds import HAIRPIN, KNOT, rows_of
 
-from rnafm_cli.families.alignment import align
+from rnafm_cli.families.alignment import align, templates
 from rnafm_cli.families.library import Library
 from rnafm_cli.families.search import Search
-from rnafm_cli.families.templates import templates
 from rnafm_cli.io.stockholm import wuss_pairs
 
 ROWS = rows_of(HAIRPIN, 12, seed=1)

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from support.made_chains import made_chains
 
+from rnafm_cli.families.alignment import templates
 from rnafm_cli.families.known_chains import with_shapes
 from rnafm_cli.families.library import Library, build_library
 from rnafm_cli.families.search import Search
 from rnafm_cli.families.shapes import Relatives, Shape
-from rnafm_cli.families.templates import templates
 from rnafm_cli.io.stockholm import read_stockholm
 from rnafm_cli.rna.chains import Chain
 

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from rnafm_cli.io.structure_output import ELEMENT_LETTERS, element_string, format_elements
-from rnafm_cli.rna.pseudoknots import from_dot_bracket
+from rnafm_cli.rna.pairs import from_dot_bracket
 from rnafm_cli.rna.records import StructureRecord
 
 needs_forgi = pytest.mark.skipif(importlib.util.find_spec("forgi") is None, reason="forgi is not installed")
@@ -51,7 +51,7 @@ def test_pseudoknots_and_unpaired_rnas_are_annotated() -> None:
 CODE = """if True:
     import sys
     from rnafm_cli.io.structure_output import element_string
-    from rnafm_cli.rna.pseudoknots import from_dot_bracket
+    from rnafm_cli.rna.pairs import from_dot_bracket
     from rnafm_cli.rna.records import StructureRecord
     record = StructureRecord("a", "GGGAAACCC", from_dot_bracket("(((...)))"))
     {setup}

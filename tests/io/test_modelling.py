@@ -11,7 +11,7 @@ import pytest
 from rnafm_cli.errors import InputError
 from rnafm_cli.io.modelling import PairRow, format_3drna, format_casprr, format_secstruct, rosetta_files
 from rnafm_cli.rna.chains import Chain
-from rnafm_cli.rna.pseudoknots import from_dot_bracket
+from rnafm_cli.rna.pairs import from_dot_bracket
 from rnafm_cli.rna.records import SequenceRecord, StructureRecord
 from rnafm_cli.structure.map_report import read_maps
 

@@ -10,7 +10,7 @@ from rnafm_cli.errors import InputError, UsageError
 from rnafm_cli.io.streams import open_output
 from rnafm_cli.io.structure_output import OUTPUT_FORMATS, FolderOutput, StreamOutput, StructureScore
 from rnafm_cli.io.structures import read_structures
-from rnafm_cli.rna.pseudoknots import from_dot_bracket
+from rnafm_cli.rna.pairs import from_dot_bracket
 from rnafm_cli.rna.records import SequenceRecord, StructureRecord
 
 KNOT = StructureRecord(

@@ -23,7 +23,7 @@ from rnafm_cli.io.structures import (
     format_dotbracket,
     read_structures,
 )
-from rnafm_cli.rna.pseudoknots import from_dot_bracket
+from rnafm_cli.rna.pairs import from_dot_bracket
 from rnafm_cli.rna.records import StructureRecord
 
 HAIRPIN = StructureRecord("hp", "GGGAAACCC", from_dot_bracket("(((...)))"), "a hairpin")

@@ -7,7 +7,7 @@ import pytest
 
 from rnafm_cli.rna.bootstrap import bootstrap, fold_intervals, mean_interval, paired_difference
 from rnafm_cli.rna.metrics import FoldScore, score_fold, summarise
-from rnafm_cli.rna.pseudoknots import from_dot_bracket
+from rnafm_cli.rna.pairs import from_dot_bracket
 
 
 def scores() -> list[FoldScore]:

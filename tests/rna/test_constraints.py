@@ -7,10 +7,8 @@ from hypothesis import strategies as st
 from rna_strategies import SEEDS, THOROUGH, random_pairs, random_probs, random_sequence
 
 from rnafm_cli.errors import InputError
-from rnafm_cli.rna.constraints import Constraints, parse_constraints
-from rnafm_cli.rna.decode import DecodeOptions, decode
-from rnafm_cli.rna.pairs import as_pairs, validate
-from rnafm_cli.rna.pseudoknots import from_dot_bracket, layers, to_dot_bracket
+from rnafm_cli.rna.decode import Constraints, DecodeOptions, decode, parse_constraints
+from rnafm_cli.rna.pairs import as_pairs, from_dot_bracket, layers, to_dot_bracket, validate
 
 DECODERS = ("mea", "threshold", "matching", "upstream")
 

@@ -10,8 +10,18 @@ from rna_strategies import SEEDS, THOROUGH, random_probs, random_sequence
 
 from rnafm_cli.errors import UsageError
 from rnafm_cli.rna.decode import DecodeOptions, add_knots, decode, limit_layers
-from rnafm_cli.rna.pairs import as_pairs, no_pairs, pairs_from_matrix, pairs_to_matrix, stems, validate
-from rnafm_cli.rna.pseudoknots import from_dot_bracket, is_nested, layers, to_dot_bracket
+from rnafm_cli.rna.pairs import (
+    as_pairs,
+    from_dot_bracket,
+    is_nested,
+    layers,
+    no_pairs,
+    pairs_from_matrix,
+    pairs_to_matrix,
+    stems,
+    to_dot_bracket,
+    validate,
+)
 
 POSTPROCESS = Path(__file__).parents[1] / "data" / "rnafm_postprocess.npz"
 

@@ -8,8 +8,7 @@ from hypothesis import given
 from rna_strategies import QUICK, SEEDS, random_pairs
 
 from rnafm_cli.rna.metrics import FoldScore, by_family, f1, length_bin, score_fold, summarise
-from rnafm_cli.rna.pairs import Pairs, as_pairs
-from rnafm_cli.rna.pseudoknots import from_dot_bracket
+from rnafm_cli.rna.pairs import Pairs, as_pairs, from_dot_bracket
 
 
 def near(pair: list[int], others: list[list[int]]) -> bool:

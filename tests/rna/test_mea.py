@@ -16,8 +16,7 @@ from rnafm_cli.rna.decode import (
     heaviest_nested,
     unpaired_probability,
 )
-from rnafm_cli.rna.pairs import Pairs, as_pairs, canonical_matrix, validate
-from rnafm_cli.rna.pseudoknots import is_nested
+from rnafm_cli.rna.pairs import Pairs, as_pairs, canonical_matrix, is_nested, validate
 
 
 def random_candidates(seed: int, length: int, density: float) -> tuple[Pairs, np.ndarray]:

@@ -8,8 +8,9 @@ from hypothesis import given
 from rna_strategies import QUICK, SEEDS, random_pairs, structures
 
 from rnafm_cli.errors import InputError
-from rnafm_cli.rna.pairs import Pairs, as_pairs
-from rnafm_cli.rna.pseudoknots import (
+from rnafm_cli.rna.pairs import (
+    Pairs,
+    as_pairs,
     crossing,
     from_dot_bracket,
     is_nested,

@@ -5,7 +5,7 @@ import pytest
 
 from rnafm_cli.errors import InputError
 from rnafm_cli.rna.calibration import CalibrationCounts, Reliability
-from rnafm_cli.rna.pseudoknots import from_dot_bracket
+from rnafm_cli.rna.pairs import from_dot_bracket
 from rnafm_cli.rna.records import StructureRecord
 from rnafm_cli.structure.fold_report import FEWEST, METRICS, compare, index_records, report_folds
 

@@ -22,8 +22,7 @@ from rnafm_cli.rna.records import SequenceRecord
 from rnafm_cli.structure.evidence import Evidence
 from rnafm_cli.structure.fold import Fold, FoldPredictor, GuidedPredictor, ResNetPredictor, fold
 from rnafm_cli.structure.pair import PairConfig, PairHead
-from rnafm_cli.structure.plan import DECODING_BYTES, NARROWEST_WINDOW, PROCESS_BYTES, plan_pairs, stitch
-from rnafm_cli.structure.predict import Query
+from rnafm_cli.structure.predict import DECODING_BYTES, NARROWEST_WINDOW, PROCESS_BYTES, Query, plan_pairs, stitch
 
 RUNTIME = Runtime.create("cpu")
 KNOT = SequenceRecord("knot", "GCGCGAGGCCACGCGCAAGGCCAAAA")

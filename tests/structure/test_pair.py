@@ -10,8 +10,7 @@ import pytest
 import torch
 
 from rnafm_cli.rna.alphabet import letter_codes
-from rnafm_cli.structure.pair import PairConfig, PairHead, PairInputs, pair_probabilities
-from rnafm_cli.structure.pair_map import coarsen, refine
+from rnafm_cli.structure.pair import PairConfig, PairHead, PairInputs, coarsen, pair_probabilities, refine
 
 PLAIN = PairConfig(
     embedding=12, width=8, channels=8, dilations=(1, 2, 4, 1), heads=2, fine=4, axial_every=2, dropout=0.0

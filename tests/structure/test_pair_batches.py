@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rnafm_cli.rna.pairs import are_canonical
-from rnafm_cli.rna.pseudoknots import from_dot_bracket
+from rnafm_cli.rna.pairs import are_canonical, from_dot_bracket
 from rnafm_cli.rna.records import StructureRecord
 from rnafm_cli.structure.batches import collate, draw_batches, mutate, sampling_weights, target_partners
 from rnafm_cli.structure.prior_cache import PriorCache

@@ -11,8 +11,8 @@ from support.made_chains import made_chains
 from support.tertiary_models import WIDTH, tiny_config, tiny_head, tiny_pair
 from torch import Tensor
 
+from rnafm_cli.families.alignment import Template
 from rnafm_cli.families.shapes import Relatives, Shape
-from rnafm_cli.families.templates import Template
 from rnafm_cli.rna.metrics import score_distances
 from rnafm_cli.structure.pair import PairHead, pair_inputs
 from rnafm_cli.structure.tertiary_head import BIN_CENTRES, BIN_EDGES, TertiaryConfig, TertiaryHead, TertiaryLogits

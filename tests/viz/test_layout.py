@@ -3,8 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rnafm_cli.rna.pairs import as_pairs, no_pairs
-from rnafm_cli.rna.pseudoknots import from_dot_bracket
+from rnafm_cli.rna.pairs import as_pairs, from_dot_bracket, no_pairs
 from rnafm_cli.viz.radial import place_bases, polygon_layout
 
 HAIRPIN = from_dot_bracket("((((....))))")

@@ -8,8 +8,7 @@ import pytest
 from rnafm_cli.errors import UsageError
 from rnafm_cli.rna.calibration import CalibrationCounts
 from rnafm_cli.rna.metrics import FoldScore, score_fold
-from rnafm_cli.rna.pairs import Pairs, as_pairs
-from rnafm_cli.rna.pseudoknots import from_dot_bracket
+from rnafm_cli.rna.pairs import Pairs, as_pairs, from_dot_bracket
 from rnafm_cli.structure.figures import draw_calibration, draw_f1_by_length, draw_f1_scatter
 from rnafm_cli.viz.canvas import write_picture
 from rnafm_cli.viz.structure import STYLES, Gallery, structure_canvas

@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rnafm_cli.errors import InputError, UsageError
-from rnafm_cli.rna.pairs import as_pairs, no_pairs
-from rnafm_cli.rna.pseudoknots import from_dot_bracket
+from rnafm_cli.rna.pairs import as_pairs, from_dot_bracket, no_pairs
 from rnafm_cli.viz.palette import LAYER_COLOURS
 from rnafm_cli.viz.structure import STYLES, draw_structure, structure_canvas
 
