@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -107,26 +108,44 @@ def test_files_have_one_noun() -> None:
     assert not wrong, "\n".join(wrong)
 
 
+WATCHED = """
+import os, sys, traceback
+
+class Watch:
+    def find_spec(self, name, path=None, target=None):
+        if name in WATCHED:
+            frames = [frame for frame, _ in traceback.walk_stack(sys._getframe(1))]
+            modules = [f"{frame.f_globals['__name__']}:{frame.f_lineno}" for frame in frames]
+            unasked = ("importlib", "_frozen", "__main__", "typer")
+            chain = [module for module in reversed(modules) if not module.startswith(unasked)]
+            sys.stderr.write(f"{' > '.join(chain)} imports {name}\\n")
+            sys.stderr.flush()
+            os._exit(99)
+
+sys.meta_path.insert(0, Watch())
+from rnafm_cli.cli.app import main
+main()
+"""
+HEAVY = {"torch", "numpy", "pandas", "h5py", "scipy", "sklearn", "rich.progress"}
+HEAVY |= {"RNA", "forgi", "umap", "numba", "matplotlib", "pyhmmer"}
+
+
 @pytest.mark.parametrize(
-    "arguments",
+    ("line", "heavy"),
     [
-        ["--help"],
-        ["--version"],
-        ["fold", "--no-such-option"],
-        ["embed", "--help"],
-        ["atlas", "--help"],
-        ["annotate", "--help"],
+        *((line, HEAVY) for line in ("--help", "--version", "fold --no-such-option", "schema", "cite")),
+        *((f"{command} --help", HEAVY) for command in ("embed", "atlas", "annotate", "finetune fold")),
+        ("weights list", {"torch", "pandas", "h5py", "scipy"}),
+        ("annotate in.fa", {"torch", "pandas", "h5py", "sklearn", "RNA", "matplotlib"}),
+        ("fold --convert in.dbn", {"torch", "pandas", "h5py", "sklearn", "pyhmmer", "matplotlib"}),
+        ("evaluate fold in.dbn in.dbn", {"torch", "h5py", "pyhmmer", "matplotlib"}),
     ],
 )
-def test_start_up_loads_no_heavy_library(arguments: list[str]) -> None:
-    code = (
-        "import sys\n"
-        f"sys.argv = ['rnafm', *{arguments!r}]\n"
-        "from rnafm_cli.cli.app import main\n"
-        "try:\n    main()\nexcept SystemExit:\n    pass\n"
-        "heavy = {'torch', 'numpy', 'pandas', 'h5py', 'scipy', 'rich.progress', 'RNA', 'forgi', 'umap', 'numba', "
-        "'matplotlib', 'pyhmmer'} & set(sys.modules)\n"
-        "sys.stderr.write('heavy:' + ','.join(sorted(heavy)))\n"
-    )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert result.stderr.endswith("heavy:")
+def test_commands_load_no_library_before_they_need_it(line: str, heavy: set[str], tmp_path: Path) -> None:
+    """A failure tells the chain of modules, with lines, that brought the library in."""
+    (tmp_path / "in.fa").write_text(">a\nGGGGAAAACCCC\n")
+    (tmp_path / "in.dbn").write_text(">a\nGGGGAAAACCCC\n((((....))))\n")
+    command = [sys.executable, "-c", WATCHED.replace("WATCHED", repr(heavy)), *line.split()]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ran = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert ran.returncode == (2 if "no-such" in line else 0), ran.stderr

@@ -90,7 +90,7 @@ def annotate(
     search = Search(libraries, max_evalue=max_evalue, threads=min(threads or usable_cpus(), usable_cpus()))
     alignments = ConsensusAlignments() if alignment else None
     total = known = 0
-    with _written(output, chosen) as write, console.progress(description="searching", unit="RNAs") as bar:
+    with _written(output, chosen) as write, intake.progress("searching", "RNAs") as bar:
         for found in annotated(intake.records(), search, strands=strands.value, every=every):
             write(found)
             total, known = total + 1, known + bool(found.hits)

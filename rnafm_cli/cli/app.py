@@ -16,7 +16,17 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from rnafm_cli import __version__
-from rnafm_cli.cli import console
+from rnafm_cli.cli import console, evaluate, families, finetune, pretrain, weights
+from rnafm_cli.cli.annotate import annotate
+from rnafm_cli.cli.atlas import atlas
+from rnafm_cli.cli.cite import cite
+from rnafm_cli.cli.contact import contact
+from rnafm_cli.cli.distance import distance
+from rnafm_cli.cli.embed import embed
+from rnafm_cli.cli.fold import fold
+from rnafm_cli.cli.mrl import mrl
+from rnafm_cli.cli.rbp import rbp
+from rnafm_cli.cli.schema import schema
 from rnafm_cli.errors import RnafmError, RnafmWarning, UsageError
 
 __all__ = ["app", "main"]
@@ -34,52 +44,50 @@ class ErrorBoundary(TyperGroup):
             result = super().invoke(ctx)
             sys.stdout.flush()
             return result
-        except RnafmError as failure:
-            _set_command(ctx)
-            console.error(failure.message, hint=failure.hint, exit_code=failure.exit_code)
-            code = failure.exit_code
-        except KeyboardInterrupt:
-            if console.console.as_json:
-                console.error("interrupted", exit_code=INTERRUPTED)
-            else:
-                console.console.line("")
-            code = INTERRUPTED
-        except BrokenPipeError:
-            code = CLOSED_PIPE
-        except OSError as failure:
-            if os.environ.get("RNAFM_DEBUG"):
-                raise
-            _set_command(ctx)
-            code = _os_failure(failure)
         except typer.Exit:
             raise
-        except Exception as failure:
-            if _is_usage_error(failure) and console.console.as_json:
-                _set_command(ctx)
-                parser: Any = failure
-                console.error(parser.format_message(), exit_code=parser.exit_code)
-                raise typer.Exit(parser.exit_code) from failure
-            if _is_usage_error(failure) or os.environ.get("RNAFM_DEBUG"):
+        except (Exception, KeyboardInterrupt) as failure:
+            foreseen = isinstance(failure, (RnafmError, KeyboardInterrupt, BrokenPipeError))
+            shows_itself = _is_usage_error(failure) and not console.console.as_json
+            if shows_itself or (os.environ.get("RNAFM_DEBUG") and not foreseen):
                 raise
             _set_command(ctx)
-            if told := _known_failure(failure):
-                console.error(told)
-                _flush_or_discard_stdout()
-                raise typer.Exit(1) from failure
-            where = traceback.extract_tb(failure.__traceback__)[-1]
-            place = f"{os.path.basename(where.filename)}:{where.lineno}"
-            console.error(
-                f"internal error: {type(failure).__name__}: {failure} ({place})",
-                hint="this is a bug in rnafm, RNAFM_DEBUG=1 shows the traceback to report",
-            )
-            code = 1
-        _flush_or_discard_stdout()
-        raise typer.Exit(code)
+            raise typer.Exit(_tell(failure)) from failure
+
+
+def _tell(failure: BaseException) -> int:
+    """Write what a failure means to the user; the exit code of its kind."""
+    if isinstance(failure, RnafmError):
+        console.error(failure.message, hint=failure.hint, exit_code=failure.exit_code)
+        return failure.exit_code
+    if isinstance(failure, KeyboardInterrupt):
+        if console.console.as_json:
+            console.error("interrupted", exit_code=INTERRUPTED)
+        else:
+            console.console.line("")
+        return INTERRUPTED
+    if isinstance(failure, OSError) and failure.errno == errno.EPIPE:
+        return CLOSED_PIPE
+    if _is_usage_error(failure):
+        parser: Any = failure
+        console.error(parser.format_message(), exit_code=parser.exit_code)
+        return int(parser.exit_code)
+    if told := _known_failure(failure):
+        console.error(told)
+    elif isinstance(failure, OSError):
+        where = f"{failure.filename}: " if failure.filename else ""
+        closed = failure.errno == errno.EBADF and not where
+        console.error("standard output is closed" if closed else f"{where}{failure.strerror or failure}")
+    else:
+        place = traceback.extract_tb(failure.__traceback__)[-1]
+        console.error(
+            f"internal error: {type(failure).__name__}: {failure} ({os.path.basename(place.filename)}:{place.lineno})",
+            hint="this is a bug in rnafm, RNAFM_DEBUG=1 shows the traceback to report",
+        )
+    return 1
 
 
 _WRITTEN = ("output", "per_record", "alignment", "plot", "report")
-
-
 _PICTURES = (".svg", ".png", ".pdf")
 
 
@@ -103,10 +111,11 @@ class Careful(TyperCommand):
             if folder is not None and os.path.isdir(folder):
                 if any(name.lower().endswith(_PICTURES) for name in os.listdir(folder)):
                     raise UsageError(f"{folder}: holds pictures already", hint="--force replaces those of one name")
+        console.console.prints_data = str(ctx.params.get("output")) == "-"
         return super().invoke(ctx)
 
 
-def _known_failure(failure: Exception) -> str | None:
+def _known_failure(failure: BaseException) -> str | None:
     """What to say about failures that libraries tell in words of their own; None for those that nobody foresaw."""
     text = str(failure)
     if isinstance(failure, MemoryError) or any(sign in text for sign in _NO_MEMORY):
@@ -129,18 +138,9 @@ def _set_command(ctx: Any) -> None:
         console.console.command = f"rnafm {ctx.invoked_subcommand}"
 
 
-def _is_usage_error(failure: Exception) -> bool:
+def _is_usage_error(failure: BaseException) -> bool:
     # Typer vendors its parser; its errors know how to show themselves.
     return hasattr(failure, "show") and hasattr(failure, "exit_code")
-
-
-def _os_failure(failure: OSError) -> int:
-    if failure.errno == errno.EPIPE:
-        return CLOSED_PIPE
-    where = f"{failure.filename}: " if failure.filename else ""
-    closed = "standard output is closed" if failure.errno == errno.EBADF and not where else ""
-    console.error(_known_failure(failure) or closed or f"{where}{failure.strerror or failure}")
-    return 1
 
 
 def _flush_or_discard_stdout() -> None:
@@ -195,41 +195,19 @@ def rnafm(
 
 
 def _register() -> None:
-    from rnafm_cli.cli import (
-        annotate,
-        atlas,
-        cite,
-        contact,
-        distance,
-        embed,
-        evaluate,
-        families,
-        finetune,
-        fold,
-        mrl,
-        pretrain,
-        rbp,
-        schema,
-        weights,
-    )
-
-    app.command("embed")(embed.embed)
-    app.command("fold")(fold.fold)
-    app.command("contact")(contact.contact)
-    app.command("distance")(distance.distance)
-    app.command("rbp")(rbp.rbp)
-    app.command("mrl")(mrl.mrl)
-    app.command("annotate")(annotate.annotate)
-    app.command("atlas")(atlas.atlas)
-    app.add_typer(families.app, name="families")
-    app.add_typer(weights.app, name="weights")
-    app.add_typer(pretrain.app, name="pretrain")
-    app.add_typer(finetune.app, name="finetune")
-    app.add_typer(evaluate.app, name="evaluate")
-    app.command("cite")(cite.cite)
-    app.command("schema")(schema.schema)
-    for group in (app, families.app, weights.app, pretrain.app, finetune.app, evaluate.app):
-        for registered in group.registered_commands:
+    for command in (embed, fold, contact, distance, rbp, mrl, annotate, atlas, cite, schema):
+        app.command(command.__name__)(command)
+    groups = {
+        "families": families,
+        "weights": weights,
+        "pretrain": pretrain,
+        "finetune": finetune,
+        "evaluate": evaluate,
+    }
+    for name, group in groups.items():
+        app.add_typer(group.app, name=name)
+    for each in (app, *(group.app for group in groups.values())):
+        for registered in each.registered_commands:
             registered.cls = Careful
 
 
@@ -240,29 +218,24 @@ def main() -> None:
     """Run the program; never returns."""
     _open_closed_streams()
     warnings.showwarning = _shown_on_console(warnings.showwarning)
+    code: Any = 0
     try:
         app(prog_name="rnafm")
     except SystemExit as end:
-        _end_beside_a_reader(end.code)
-        raise
+        code = end.code
     except OSError as failure:
         # Commands tell of their failures themselves: what is left is help for a closed stdout.
         if failure.errno != errno.EBADF:
             raise
     finally:
         _flush_or_discard_stdout()
-
-
-def _end_beside_a_reader(code: Any) -> None:
-    """End at once where a thread still waits for records from standard input.
-
-    It holds the lock of the stream, at which Python, when it cleans up, would abort.
-    """
     workers = sys.modules.get("rnafm_cli.encoder.workers")
     if workers is not None and workers.is_reading() and sys.stdin is sys.__stdin__:
-        _flush_or_discard_stdout()
+        # A thread still waits for records from standard input. It holds the lock of the stream, at which Python, when
+        # it cleans up, would abort.
         sys.stderr.flush()
         os._exit(code if isinstance(code, int) else int(code is not None))
+    sys.exit(code)
 
 
 def _open_closed_streams() -> None:

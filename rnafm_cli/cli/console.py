@@ -6,9 +6,10 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from datetime import timedelta
+from typing import Any
 
 __all__ = ["Progress", "console", "debug", "error", "info", "progress", "warn"]
 
@@ -21,12 +22,16 @@ class Console:
         self.quiet = False
         self.verbose = False
         self.as_json = False
+        self.prints_data = False
+        """Whether the command writes its results to stdout."""
 
     @property
     def animated(self) -> bool:
         """Whether a moving bar makes sense on stderr."""
-        dumb = os.environ.get("TERM") == "dumb" or bool(os.environ.get("CI"))
-        return sys.stderr.isatty() and not dumb and not self.quiet and not self.as_json
+        if self.quiet or self.as_json or os.environ.get("TERM") == "dumb" or os.environ.get("CI"):
+            return False
+        # Results that scroll by on the same terminal are progress enough, and a bar would stand among them.
+        return sys.stderr.isatty() and not (self.prints_data and sys.stdout.isatty())
 
     def tell(self, level: str, message: str, hint: str | None = None, **more: Any) -> None:
         """Write a message as a line for people, or as a JSON object for programs."""
@@ -72,35 +77,37 @@ def error(message: str, *, hint: str | None = None, exit_code: int = 1) -> None:
     console.tell("error", message, hint, exit_code=exit_code)
 
 
-class Progress(Protocol):
-    """Counts finished work."""
+class Progress:
+    """Counts finished work: a plain line every :attr:`period` seconds, or nothing, when it is quiet."""
 
-    def advance(self, amount: int = 1) -> None: ...
+    period = 30.0
+
+    def __init__(self, total: int | Callable[[], int | None] | None, description: str, unit: str) -> None:
+        self._total, self._description, self._unit = total, description, unit
+        self._done = 0
+        self._started = self._shown = time.monotonic()
+
+    def advance(self, amount: int = 1) -> None:
+        """So much more is done."""
+        self._done += amount
+        now = time.monotonic()
+        if self._done and now - self._shown >= self.period:
+            self._shown = now
+            self._tell(now - self._started)
+
+    def _tell(self, seconds: float) -> None:
+        if callable(self._total):
+            self._total = self._total()
+        rate = self._done / seconds
+        pace = f"{rate:.1f}/s" if rate >= 0.1 else f"{1 / rate:.0f} s each"
+        share = f" of {self._total}" if self._total else ""
+        left = f", {timedelta(seconds=round(max(0, self._total - self._done) / rate))} left" if self._total else ""
+        info(f"{self._description} {self._done}{share} {self._unit}, {pace}{left}")
 
 
-@contextmanager
-def progress(total: int | None = None, description: str = "", unit: str = "records") -> Iterator[Progress]:
-    """A bar on a terminal; elsewhere one plain line every 30 seconds; nothing when quiet.
+class _Bar(Progress):
+    """Moves on the terminal."""
 
-    Args:
-        total: amount of work if known (unknown for pipes: counts and rate only).
-        description: what is going on, in a word or two.
-        unit: what is counted.
-    """
-    if not console.animated:
-        yield _PlainProgress(total, description, unit)
-        return
-    from rich.console import Console as RichConsole
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-    from rich.progress import Progress as RichProgress
-
-    columns: list[Any] = [TextColumn("{task.description}"), MofNCompleteColumn(), TextColumn(unit)]
-    columns += [BarColumn(), TimeRemainingColumn()] if total else [TimeElapsedColumn()]
-    with RichProgress(*columns, console=RichConsole(stderr=True), transient=True) as bar:
-        yield _RichBar(bar, bar.add_task(description, total=total))
-
-
-class _RichBar:
     def __init__(self, bar: Any, task: Any) -> None:
         self._bar, self._task = bar, task
 
@@ -108,28 +115,27 @@ class _RichBar:
         self._bar.advance(self._task, amount)
 
 
-class _PlainProgress:
-    period = 30.0
+@contextmanager
+def progress(
+    total: int | Callable[[], int | None] | None = None, description: str = "", unit: str = "records"
+) -> Iterator[Progress]:
+    """A bar on a terminal; elsewhere, and where results appear on that terminal, one plain line every 30 seconds.
 
-    def __init__(self, total: int | None, description: str, unit: str) -> None:
-        self._total, self._description, self._unit = total, description, unit
-        self._done = 0
-        self._started = self._shown = time.monotonic()
+    Args:
+        total: amount of work, or what finds it out once something is shown; None if unknown: count and rate only.
+        description: what is going on, in a word or two.
+        unit: what is counted.
+    """
+    if not console.animated:
+        yield Progress(total, description, unit)
+        return
+    from rich.console import Console as RichConsole
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as RichProgress
 
-    def advance(self, amount: int = 1) -> None:
-        self._done += amount
-        now = time.monotonic()
-        if now - self._shown >= self.period:
-            self._shown = now
-            rate = self._done / (now - self._started)
-            share = f" of {self._total}" if self._total else ""
-            left = f", {_duration((self._total - self._done) / rate)} left" if self._total else ""
-            pace = f"{rate:.1f}/s" if rate >= 0.1 else f"{1 / rate:.0f} s each"
-            info(f"{self._description} {self._done}{share} {self._unit}, {pace}{left}")
-
-
-def _duration(seconds: float) -> str:
-    """Hours and minutes, or minutes and seconds."""
-    minutes, rest = divmod(round(max(seconds, 0.0)), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}"
+    known = total() if callable(total) else total
+    columns: list[Any] = [TextColumn("{task.description}"), MofNCompleteColumn(), TextColumn(unit)]
+    columns += [BarColumn(), TimeRemainingColumn()] if known else [TimeElapsedColumn()]
+    # What goes to stdout is data and stays where it was sent.
+    with RichProgress(*columns, console=RichConsole(stderr=True), transient=True, redirect_stdout=False) as bar:
+        yield _Bar(bar, bar.add_task(description, total=known))

@@ -106,7 +106,7 @@ def embed(
 
         records = renamed(records)
     try:
-        with writer, console.progress(description="embedding") as bar:
+        with writer, intake.progress("embedding") as bar:
             results = loaded.embed(
                 _todo(records, writer, bar),
                 layer=layer,

@@ -241,7 +241,7 @@ def fold(
             reject=intake.skip if long is LongChoice.skip else intake.reject,
             tell=console.info,
         )
-        bar = stack.enter_context(console.progress(description="folding"))
+        bar = stack.enter_context(intake.progress("folding"))
         scored = score or output_format is FormatChoice.jsonl
         _write(results, structures, maps, pictures, page, intake, bar, scored=scored)
     knowledge.report()

@@ -83,7 +83,7 @@ def mrl(
     records = lengths.watched(intake.records())
     with (
         table_output(output, columns, format=chosen_format, provenance=provenance, force=force) as sink,
-        console.progress(description="scanning" if scan else "predicting", unit="UTRs") as bar,
+        intake.progress("scanning" if scan else "predicting", "UTRs") as bar,
     ):
         if scan:
             for effects in variants(records, predictor):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -223,3 +224,12 @@ class Intake(Rejections):
         self.skipped += report.skipped
         for line in report.summary():
             console.info(line)
+
+    def progress(self, description: str, unit: str = "records") -> AbstractContextManager[console.Progress]:
+        """Counts finished records of as many as there are; of an unknown number where the input is no file."""
+        return console.progress(self._count, description, unit)
+
+    def _count(self) -> int | None:
+        from rnafm_cli.io.fasta import count_records
+
+        return count_records(self._paths)

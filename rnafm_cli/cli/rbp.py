@@ -156,7 +156,7 @@ def rbp(
         output, columns, format=chosen_format, provenance=_provenance(predictor, loaded, step), force=force
     )
     short = unclear = 0
-    with table as sink, console.progress(description="scoring") as bar:
+    with table as sink, intake.progress("scoring") as bar:
         reject = intake.skip if long is LongChoice.skip else intake.reject
         records = intake.records() if source is None else source.checked(intake.records(), reject)
         results = _results(

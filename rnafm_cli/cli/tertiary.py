@@ -253,7 +253,7 @@ def run(request: Request, intake: Intake) -> None:
             reject=intake.skip if request.long is LongChoice.skip else intake.reject,
             tell=console.info,
         )
-        bar = stack.enter_context(console.progress(description="predicting"))
+        bar = stack.enter_context(intake.progress("predicting"))
         _write(results, choice, text, maps, pictures, intake, bar)
     if pictures is not None:
         pictures.report()

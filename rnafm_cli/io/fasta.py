@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from rnafm_cli.errors import InputError, Reject, raise_rejected
-from rnafm_cli.io.streams import STDIO, input_name, open_text
+from rnafm_cli.io.streams import STDIO, input_name, open_text, text_blocks
 from rnafm_cli.io.tables import cells_of, column_names, table_rows
 from rnafm_cli.rna.alphabet import IUPAC_LETTERS
 from rnafm_cli.rna.records import SequenceRecord
 
-__all__ = ["IntakeReport", "Records", "as_records", "clean_record", "read_fasta", "write_fasta"]
+__all__ = ["IntakeReport", "Records", "as_records", "clean_record", "count_records", "read_fasta", "write_fasta"]
 
 Records = str | Path | Iterable[SequenceRecord | str | tuple[str, str]]
 """A FASTA path or one bare sequence, or records, (id, sequence) tuples or bare sequences."""
@@ -118,6 +118,25 @@ def read_fasta(
             tell(f"{empty.message}; left out")
     if not counts.records + counts.skipped:
         raise InputError("no input holds a record", hint="FASTA records are expected")
+
+
+def count_records(paths: Iterable[str | Path]) -> int | None:
+    """How many headers FASTA files have; None for what can be read only once, is no FASTA or cannot be read."""
+    total = 0
+    for path in paths:
+        if str(path) == STDIO or not os.path.isfile(path):
+            return None
+        try:
+            with open(path, "rb") as raw:
+                before, last = total, b"\n"
+                for block in text_blocks(raw, str(path)):
+                    total += (last + block).replace(b"\r", b"\n").count(b"\n>")
+                    last = block[-1:]
+                    if total == before:
+                        return None
+        except (InputError, OSError):
+            return None
+    return total
 
 
 def clean_record(header: str, sequence: str) -> SequenceRecord:
