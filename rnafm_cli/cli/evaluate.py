@@ -14,7 +14,7 @@ from rnafm_cli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from rnafm_cli.rna.calibration import Calibration
-    from rnafm_cli.structure.fold_report import Comparison, Match
+    from rnafm_cli.structure.evaluation import Comparison, Match
 
 
 EPILOG = "Example: rnafm evaluate encoder --model rnafm-mini --corpus corpus --atlas atlas_labelled.fa.gz"
@@ -183,7 +183,7 @@ def fold(
     for pseudoknotted pairs alone, and by length, all with bootstrap intervals. Every pair of the truth counts.
     """
     from rnafm_cli.io.streams import open_output
-    from rnafm_cli.structure.fold_report import report_folds, write_records, write_report
+    from rnafm_cli.structure.evaluation import report_scores, write_fold_scores, write_report
 
     rejections = Rejections(on_error)
     comparison = _compare(
@@ -193,10 +193,11 @@ def fold(
         raise InputError(f"{truth}: names no families", hint="only the TSV format has them, in the column 'family'")
     settings: Settings = {"seed": seed, "resamples": resamples, "confidence": confidence}
     calibration = _calibration(probs, comparison, settings) if probs else None
-    report = report_folds(comparison.scores, by_family=by_family, **settings)
+    scores = comparison.scores
+    report = report_scores(scores, compared=list(scores), by_family=by_family, **settings)
     if per_record:
         with open_output(per_record) as sink:
-            write_records(sink, comparison.scores)
+            write_fold_scores(sink, scores)
     if plot:
         _draw(comparison, calibration, plot, f".{plot_format.value}", seed)
     with open_output(output) as sink:
@@ -215,7 +216,7 @@ def _compare(
 ) -> Comparison:
     """Read and match the structures, and say what had no counterpart."""
     from rnafm_cli.io.structures import read_structures
-    from rnafm_cli.structure.fold_report import compare, index_records, match_of
+    from rnafm_cli.structure.evaluation import compare, index_records, match_of
 
     paths = [(path, name) for path, name in predictions if path is not None]
     if [truth, *(path for path, _ in paths)].count(Path("-")) > 1:
@@ -267,15 +268,15 @@ def _calibration(path: Path, comparison: Comparison, settings: Settings) -> Cali
 def _draw(comparison: Comparison, calibration: Calibration | None, folder: Path, suffix: str, seed: int) -> None:
     """The figures, and beside the calibration its numbers."""
     from rnafm_cli.io.streams import open_output
-    from rnafm_cli.structure.figures import draw_calibration, draw_f1_by_length, draw_f1_scatter
-    from rnafm_cli.structure.fold_report import write_calibration
+    from rnafm_cli.structure.evaluation import write_calibration
+    from rnafm_cli.structure.figures import draw_by_length, draw_calibration, draw_scatter
 
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder}: is no folder")
     folder.mkdir(parents=True, exist_ok=True)
-    draw_f1_by_length(comparison.scores, folder / f"f1_by_length{suffix}", seed=seed)
+    draw_by_length(comparison.scores, "f1", folder / f"f1_by_length{suffix}", seed=seed)
     if len(comparison.scores) > 1:
-        draw_f1_scatter(comparison.scores, folder / f"f1_scatter{suffix}", seed=seed)
+        draw_scatter(comparison.scores, "f1", folder / f"f1_scatter{suffix}", seed=seed)
     if calibration is not None:
         draw_calibration(calibration, folder / f"calibration{suffix}", name=next(iter(comparison.scores)))
         with open_output(folder / "calibration.tsv") as sink:

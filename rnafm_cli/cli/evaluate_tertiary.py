@@ -211,7 +211,7 @@ def _read(
 ) -> tuple[list[Chain], dict[str, dict]]:
     """Chains that are scored, and for each predictor by name their maps by id."""
     from rnafm_cli.io.chain_files import read_chains
-    from rnafm_cli.structure.map_report import read_maps
+    from rnafm_cli.structure.evaluation import read_maps
 
     chains = read_chains(job.truth, reject=Rejections(on_error).reject)
     if job.task == "distance":
@@ -271,7 +271,7 @@ def _guesses(task: str, chains: list[Chain]) -> dict:
 def _report(job: _Job, scores: dict[str, list[MapScore]], *, traces: bool = False) -> None:
     from rnafm_cli.io.streams import open_output
     from rnafm_cli.rna.metrics import CONTACT_METRICS, DISTANCE_METRICS
-    from rnafm_cli.structure.map_report import CEILING, ceiling_scores, report_maps, write_map_report, write_map_scores
+    from rnafm_cli.structure.evaluation import CEILING, ceiling_scores, report_scores, write_map_scores, write_report
 
     predictors = list(scores)
     if not scores[predictors[0]]:
@@ -283,17 +283,17 @@ def _report(job: _Job, scores: dict[str, list[MapScore]], *, traces: bool = Fals
         metrics += TRACE_METRICS
     if job.per_record:
         with open_output(job.per_record) as sink:
-            write_map_scores(sink, scores, metrics, pairs="pairs")
+            write_map_scores(sink, scores, metrics)
     if job.plot:
         _draw(job, {name: scores[name] for name in predictors[:2]}, metrics)
     every = dict(scores)
     if job.task == "contact":
         every[CEILING] = ceiling_scores(scores[predictors[0]])
-    report = report_maps(
+    report = report_scores(
         every, metrics, compared=predictors[:2], seed=job.seed, resamples=job.resamples, confidence=job.confidence
     )
     with open_output(job.output) as sink:
-        write_map_report(sink, report, format=job.format.value)
+        write_report(sink, report, format=job.format.value)
 
 
 def _draw(job: _Job, scores: dict[str, list[MapScore]], metrics: tuple[str, ...]) -> None:

@@ -7,7 +7,6 @@ Shape suffixes: N records, K bins, L bases.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from rnafm_cli.rna.bootstrap import mean_interval, paired_difference
 from rnafm_cli.rna.calibration import Calibration
 from rnafm_cli.rna.chains import FARTHEST, Chain
 from rnafm_cli.rna.metrics import FoldScore, MapScore
-from rnafm_cli.structure.fold_report import FEWEST
+from rnafm_cli.structure.evaluation import FEWEST, value_of
 from rnafm_cli.viz.axes import (
     equal_bins,
     figure_and_axes,
@@ -39,65 +38,9 @@ __all__ = [
     "draw_calibration",
     "draw_contacts",
     "draw_distances",
-    "draw_f1_by_length",
-    "draw_f1_scatter",
     "draw_scatter",
     "draw_trace",
 ]
-
-
-def draw_f1_scatter(scores: Mapping[str, Sequence[FoldScore]], path: Path, *, seed: int = 0) -> None:
-    """Strict F1 of two predictors record by record; points above the diagonal are RNAs that the first does better."""
-    (name, ours), (other, theirs) = list(scores.items())[:2]
-    y_N, x_N = _f1(ours), _f1(theirs)
-    figure, axes = figure_and_axes(4.6, 4.75)
-    axes.plot([0, 1], [0, 1], color=MUTED, linewidth=0.8, zorder=1)
-    better = [("equal", y_N == x_N, "#9ca3af"), (name, y_N > x_N, PREDICTORS[0]), (other, y_N < x_N, PREDICTORS[1])]
-    for label, chosen_N, colour in better:
-        share = f"{label}{'' if label == 'equal' else ' better'}: {int(chosen_N.sum())}"
-        points(axes, x_N[chosen_N], y_N[chosen_N], colour, label=share, zorder=2 if label == "equal" else 3)
-    gain = paired_difference(y_N, x_N, rng=np.random.default_rng(seed))
-    mean = f"mean difference {gain.estimate:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]"
-    axes.set_title(f"{len(y_N)} RNAs, {mean}", fontsize=8, color=INK)
-    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel=f"F1, {other}", ylabel=f"F1, {name}", aspect="equal")
-    axes.legend(loc="lower right", fontsize=7, frameon=True, framealpha=0.85, edgecolor="none", handletextpad=0.3)
-    save_figure(figure, path)
-
-
-def draw_f1_by_length(scores: Mapping[str, Sequence[FoldScore]], path: Path, *, seed: int = 0) -> None:
-    """Strict F1 of each record against its length, with means and 95 % intervals over bins of equal size."""
-    figure, axes = figure_and_axes(6.4, 3.8)
-    shift = 1.0
-    for (name, rows), colour in zip(scores.items(), PREDICTORS, strict=False):
-        length_N, f1_N = np.array([score.length for score in rows], dtype=np.float64), _f1(rows)
-        points(axes, length_N, f1_N, colour, faint=True)
-        bins = equal_bins(length_N)
-        found = [mean_interval(f1_N[chosen], rng=np.random.default_rng(seed)) for chosen in bins]
-        middle_K = np.array([np.exp(np.log(length_N[chosen]).mean()) for chosen in bins]) * shift
-        mean_K, low_K, high_K = (
-            np.array([getattr(one, part) for one in found]) for part in ("estimate", "low", "high")
-        )
-        axes.errorbar(
-            middle_K,
-            mean_K,
-            yerr=[np.maximum(mean_K - low_K, 0.0), np.maximum(high_K - mean_K, 0.0)],
-            color=colour,
-            marker="o",
-            markersize=4.5,
-            markeredgecolor="white",
-            linewidth=1.6,
-            elinewidth=1.2,
-            capsize=2.5,
-            label=f"{name} (mean {f1_N.mean():.3f})",
-            zorder=4,
-        )
-        # A second predictor's bars would hide the first's.
-        shift = 1.025
-    axes.set_xscale("log")
-    plain_lengths(axes, [score.length for rows in scores.values() for score in rows])
-    axes.set(ylim=(-0.03, 1.03), xlabel="length (nt)", ylabel="F1")
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.12), ncols=2, fontsize=8, frameon=False)
-    save_figure(figure, path)
 
 
 def draw_calibration(calibration: Calibration, path: Path, *, name: str = "") -> None:
@@ -139,11 +82,8 @@ def draw_calibration(calibration: Calibration, path: Path, *, name: str = "") ->
     save_figure(figure, path)
 
 
-def _f1(rows: Sequence[FoldScore]) -> np.ndarray:
-    return np.array([score.f1 for score in rows], dtype=np.float64)
-
-
 METRIC_NAMES = {
+    "f1": "F1",
     "top_l10": "precision of the best L/10 long-range pairs",
     "top_l5": "precision of the best L/5 long-range pairs",
     "top_l2": "precision of the best L/2 long-range pairs",
@@ -158,8 +98,10 @@ METRIC_NAMES = {
 _LOWER_IS_BETTER = frozenset({"mse"})
 
 
-def draw_scatter(scores: Mapping[str, Sequence[MapScore]], metric: str, path: Path, *, seed: int = 0) -> None:
-    """One score of two predictors chain by chain."""
+def draw_scatter(
+    scores: Mapping[str, Sequence[FoldScore | MapScore]], metric: str, path: Path, *, seed: int = 0
+) -> None:
+    """One score of two predictors RNA by RNA; points above the diagonal are those that the first does better."""
     (name, ours), (other, theirs) = list(scores.items())[:2]
     y_N, x_N = _values(ours, metric), _values(theirs, metric)
     known = ~(np.isnan(y_N) | np.isnan(x_N))
@@ -176,7 +118,7 @@ def draw_scatter(scores: Mapping[str, Sequence[MapScore]], metric: str, path: Pa
         told = f"{label}{'' if label == 'equal' else ' better'}: {int(chosen_N.sum())}"
         points(axes, x_N[chosen_N], y_N[chosen_N], colour, label=told, zorder=2 if label == "equal" else 3)
     mean = _mean_difference(y_N, x_N, seed)
-    count = f"{len(y_N)} chain{'s' if len(y_N) > 1 else ''}"
+    count = f"{len(y_N)} RNA{'s' if len(y_N) > 1 else ''}"
     axes.set_title(f"{METRIC_NAMES.get(metric, metric)}\n{count}, {mean}", fontsize=8, color=INK)
     axes.set(xlim=(low, high), ylim=(low, high), xlabel=other, ylabel=name, aspect="equal")
     figure.set_layout_engine("compressed")
@@ -193,8 +135,10 @@ def _mean_difference(y_N: NDArray[np.float64], x_N: NDArray[np.float64], seed: i
     return f"mean difference {gain.estimate:+.3g} [{gain.low:+.3g}, {gain.high:+.3g}]"
 
 
-def draw_by_length(scores: Mapping[str, Sequence[MapScore]], metric: str, path: Path, *, seed: int = 0) -> None:
-    """One score of each chain against its length, with means and 95 % intervals over bins of equal size."""
+def draw_by_length(
+    scores: Mapping[str, Sequence[FoldScore | MapScore]], metric: str, path: Path, *, seed: int = 0
+) -> None:
+    """One score of each RNA against its length, with means and 95 % intervals over bins of equal size."""
     figure, axes = figure_and_axes(6.4, 3.8)
     shift, every = 1.0, []
     for (name, rows), colour in zip(scores.items(), PREDICTORS, strict=False):
@@ -246,8 +190,8 @@ def _mean_line(
     )
 
 
-def _values(rows: Sequence[MapScore], metric: str) -> NDArray[np.float64]:
-    return np.array([score.values.get(metric, math.nan) for score in rows], dtype=np.float64)
+def _values(rows: Sequence[FoldScore | MapScore], metric: str) -> NDArray[np.float64]:
+    return np.array([value_of(score, metric) for score in rows], dtype=np.float64)
 
 
 def _limits(values: NDArray[np.float64]) -> tuple[float, float]:

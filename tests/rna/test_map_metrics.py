@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rnafm_cli.errors import UsageError
 from rnafm_cli.rna.chains import Chain
 from rnafm_cli.rna.metrics import score_contacts, score_distances
-from rnafm_cli.structure.map_report import ceiling_scores, report_maps
+from rnafm_cli.structure.evaluation import ceiling_scores, report_scores
 from rnafm_cli.structure.tertiary import PairChoice, Top, parse_top
 
 
@@ -93,10 +93,10 @@ def test_reports_hold_means_and_differences() -> None:
     rng = np.random.default_rng(0)
     scores = {name: [s for c in known if (s := score_contacts(c, rng.random((len(c), len(c)))))] for name in ("a", "b")}
     scores["ceiling"] = ceiling_scores(scores["a"])
-    report = report_maps(scores, ("top_l1",), compared=("a", "b"), resamples=100)
+    report = report_scores(scores, ("top_l1",), compared=("a", "b"), resamples=100)
     every = {(g.scope, g.name): g for g in report.groups["a"]}
-    assert every["all", "all"].chains == 12
-    assert every["contacts", "with contacts"].chains == 11
+    assert every["all", "all"].records == 12
+    assert every["contacts", "with contacts"].records == 11
     mean = np.mean([s.values["top_l1"] for s in scores["a"]])
     assert every["all", "all"].intervals["top_l1"].estimate == pytest.approx(mean)
     gain = report.differences["all", "all", "top_l1"]

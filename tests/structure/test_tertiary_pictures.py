@@ -48,7 +48,7 @@ def test_chain_by_chain(tmp_path: Path) -> None:
     better = int((ours < theirs).sum())
     assert f"ours better: {better}" in text
     assert f"theirs better: {20 - better}" in text
-    assert "20 chains, mean difference" in text
+    assert "20 RNAs, mean difference" in text
     # Three digits that count, however small the scores are.
     low, high = map(float, re.search(r"\[([-+.\de]+), ([-+.\de]+)\]", text.replace("−", "-")).groups())  # type: ignore[union-attr]
     assert low < float((ours - theirs).mean()) < high
@@ -57,7 +57,7 @@ def test_chain_by_chain(tmp_path: Path) -> None:
 def test_few_chains_get_no_interval(tmp_path: Path) -> None:
     one = {"ours": scores([0.5], "pmcc"), "theirs": scores([0.25], "pmcc")}
     draw_scatter(one, "pmcc", tmp_path / "a.svg")
-    assert "1 chain, mean difference +0.25<" in (tmp_path / "a.svg").read_text()
+    assert "1 RNA, mean difference +0.25<" in (tmp_path / "a.svg").read_text()
     draw_by_length(one, "pmcc", tmp_path / "b.svg")
     assert "ours (mean 0.500)" in (tmp_path / "b.svg").read_text()
 

@@ -9,7 +9,7 @@ from rnafm_cli.errors import UsageError
 from rnafm_cli.rna.calibration import CalibrationCounts
 from rnafm_cli.rna.metrics import FoldScore, score_fold
 from rnafm_cli.rna.pairs import Pairs, as_pairs, from_dot_bracket
-from rnafm_cli.structure.figures import draw_calibration, draw_f1_by_length, draw_f1_scatter
+from rnafm_cli.structure.figures import draw_by_length, draw_calibration, draw_scatter
 from rnafm_cli.viz.canvas import write_picture
 from rnafm_cli.viz.structure import STYLES, Gallery, structure_canvas
 
@@ -82,8 +82,8 @@ def test_figures_of_scores_are_reproducible_svg(scores: dict[str, list[FoldScore
     for seed in range(3):
         calibration.add(np.random.default_rng(seed).random((14, 14)), PAIRS)
     for k in (1, 2):
-        draw_f1_scatter(scores, tmp_path / f"scatter{k}.svg")
-        draw_f1_by_length(scores, tmp_path / f"length{k}.svg")
+        draw_scatter(scores, "f1", tmp_path / f"scatter{k}.svg")
+        draw_by_length(scores, "f1", tmp_path / f"length{k}.svg")
         draw_calibration(calibration.result(resamples=100), tmp_path / f"calibration{k}.svg")
     for name in ("scatter", "length", "calibration"):
         text = (tmp_path / f"{name}1.svg").read_text()
@@ -96,5 +96,5 @@ def test_figures_of_scores_are_reproducible_svg(scores: dict[str, list[FoldScore
 
 def test_one_record_is_enough_for_figures(tmp_path: Path) -> None:
     scores = {"ours": [score_fold(PAIRS, PAIRS, length=73)]}
-    draw_f1_by_length(scores, tmp_path / "one.svg")
+    draw_by_length(scores, "f1", tmp_path / "one.svg")
     assert "ours (mean 1.000)" in (tmp_path / "one.svg").read_text()
