@@ -14,7 +14,7 @@ from rnafm_cli.io.chain_files import read_chains
 from rnafm_cli.io.map_output import TertiaryMapWriter
 from rnafm_cli.rna.chains import Chain, without_repeats
 from rnafm_cli.rna.records import SequenceRecord
-from rnafm_cli.structure.evaluation import read_maps
+from rnafm_cli.structure.map_files import read_maps
 
 
 def test_chains_come_back(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from rnafm_cli.io.modelling import PairRow, format_3drna, format_casprr, format_
 from rnafm_cli.rna.chains import Chain
 from rnafm_cli.rna.pairs import from_dot_bracket
 from rnafm_cli.rna.records import SequenceRecord, StructureRecord
-from rnafm_cli.structure.evaluation import read_maps
+from rnafm_cli.structure.map_files import read_maps
 
 THREE_LAYERS = StructureRecord(
     "my/rna 1", "GGGAACCCAAUUUCCCAAAGGGUUGGG", from_dot_bracket("(((..[[[..{{{)))...]]]..}}}"), "", "", "x.dbn", 1

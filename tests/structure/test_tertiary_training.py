@@ -18,7 +18,7 @@ from rnafm_cli.errors import ConfigError, InputError, UsageError, WeightsError
 from rnafm_cli.rna.chains import Chain
 from rnafm_cli.structure.batches import Example, collate_chains
 from rnafm_cli.structure.cross_validation import HEAD_FILE, TertiaryOutcome, TertiaryRun, run_tertiary
-from rnafm_cli.structure.evaluation import read_maps
+from rnafm_cli.structure.map_files import read_maps
 from rnafm_cli.structure.pair import PairHead
 from rnafm_cli.structure.predict import Guide
 from rnafm_cli.structure.prior_cache import PriorCache
