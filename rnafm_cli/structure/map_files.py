@@ -1,7 +1,7 @@
 """Predicted maps of chains from files.
 
-HDF5, as ``rnafm contact --h5`` writes it or any file with an (L, L) data set per id at its root; a table with the columns
-``id i j`` (from 1) and ``p`` or ``distance``; contacts also in CASP's RR format. Shape suffix: L residues.
+HDF5, as ``rnafm contact --h5`` writes it or any file with an (L, L) data set per id at its root; a table with the
+columns ``id i j`` (from 1) and ``p`` or ``distance``; contacts also in CASP's RR format. Shape suffix: L residues.
 """
 
 from __future__ import annotations
