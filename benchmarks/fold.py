@@ -26,7 +26,8 @@ import numpy as np
 from rnafm_cli.encoder.workers import usable_cpus
 from rnafm_cli.model import load_model
 from rnafm_cli.rna.records import SequenceRecord
-from rnafm_cli.structure.fold import fold, load_fold_predictor
+from rnafm_cli.structure.fold import load_fold_predictor
+from rnafm_cli.structure.predict import predict
 
 LENGTHS = (50, 100, 200, 500, 1000)
 PARTS = {"partition functions": "_prior", "network": "probabilities", "families": "_templates", "decoding": "_decoded"}
@@ -61,11 +62,11 @@ def measured(length: int, letters: int, rounds: int) -> dict[str, Any]:
     predictor = load_fold_predictor(load_model(device="cpu"), families=("shipped",))
     if predictor.search is not None:
         predictor.search.make_profiles()
-    list(fold(records[:2], predictor))
+    list(predict(records[:2], predictor))
     with multiprocessing.get_context("fork").Pool(usable_cpus()) as pool:
         ours, theirs = [], []
         for _ in range(rounds):
-            ours.append(seconds(lambda: list(fold(records, predictor))))
+            ours.append(seconds(lambda: list(predict(records, predictor))))
             theirs.append(seconds(lambda: pool.map(partition, [record.sequence for record in records], 1)))
     peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return {
@@ -89,12 +90,12 @@ def partition(sequence: str) -> None:
 def shares(records: list[SequenceRecord], length: int) -> list[float]:
     """Of the processor time that one process takes, by part."""
     predictor = load_fold_predictor(load_model(device="cpu", threads=1), families=("shipped",))
-    list(fold(records[:1], predictor))
+    list(predict(records[:1], predictor))
     spent = dict.fromkeys(PARTS, 0.0)
     for part, method in PARTS.items():
         setattr(predictor, method, timed(getattr(predictor, method), part, spent))
     started = time.process_time()
-    list(fold(records[: max(2, 4000 // length)], predictor))
+    list(predict(records[: max(2, 4000 // length)], predictor))
     whole = time.process_time() - started
     found = [spent[part] / whole for part in PARTS]
     return [*found, 1.0 - sum(found)]

@@ -70,7 +70,7 @@ class Model(NamedModel):
         reject: Reject = raise_rejected,
         warn: Callable[[str], None] = warnings.warn,
     ) -> Iterator[Fold]:
-        """Yield a :class:`~rnafm_cli.structure.fold.Fold` per record in input order; see :func:`structure.fold.fold`.
+        """Yield a :class:`~rnafm_cli.structure.fold.Fold` per record in input order; see :func:`predict`.
 
         Args:
             prior: guide the pair head by ViennaRNA's pair probabilities, if it takes them.
@@ -80,7 +80,8 @@ class Model(NamedModel):
             warn: called once when the prior is wanted and ViennaRNA is missing.
         """
         from rnafm_cli.structure.evidence import no_evidence
-        from rnafm_cli.structure.fold import fold, load_fold_predictor
+        from rnafm_cli.structure.fold import load_fold_predictor
+        from rnafm_cli.structure.predict import predict
 
         predictor = load_fold_predictor(
             self,
@@ -91,7 +92,7 @@ class Model(NamedModel):
             max_bytes=max_bytes,
             batch_tokens=batch_tokens,
         )
-        return fold(
+        return predict(
             as_records(records, reject=reject),
             predictor,
             evidence_of=evidence_of or no_evidence,

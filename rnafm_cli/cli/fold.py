@@ -202,8 +202,8 @@ def fold(
 
     from rnafm_cli.io.names import rename_duplicates as renamed
     from rnafm_cli.model import load_model
-    from rnafm_cli.structure.fold import fold as folds_of
     from rnafm_cli.structure.fold import load_fold_predictor
+    from rnafm_cli.structure.predict import predict
 
     pictures = gallery(plot, plot_style)
     knowledge = _Knowledge(constraints, shape)
@@ -233,7 +233,7 @@ def fold(
         records: Iterable[SequenceRecord] = intake.records()
         if rename_duplicates:
             records = renamed(records)
-        results = folds_of(
+        results = predict(
             _claimed(records, structures, maps, intake),
             predictor,
             evidence_of=knowledge.of,

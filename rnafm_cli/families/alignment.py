@@ -3,8 +3,8 @@
 Instead of covariance models: forward and backward of HMMER's plan 7 model, glocal with a small weight of local entry
 and exit, flanks free. Between two passes the emissions of paired states are multiplied by how well each base fits what
 its partner may be (mean field). Several alignments go through numpy together, an antidiagonal at a time, on which no
-cell needs another. Shape suffixes: B alignments, M match states (padded), L bases (padded), P consensus pairs of one alignment, S states of one
-node: insert, match, delete.
+cell needs another. Shape suffixes: B alignments, M match states (padded), L bases (padded), P consensus pairs of one
+alignment, S states of one node: insert, match, delete.
 """
 
 from __future__ import annotations

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,30 +15,15 @@ import torch
 from rnafm_cli.encoder.embed import DEFAULT_BATCH_TOKENS
 from rnafm_cli.encoder.resnet import PairResNet, PairResNetConfig
 from rnafm_cli.encoder.runtime import Runtime
-from rnafm_cli.errors import Reject, UsageError, WeightsError, raise_rejected
-from rnafm_cli.rna import thermo
 from rnafm_cli.rna.decode import DecodeOptions, decode, expected_accuracy
 from rnafm_cli.rna.records import SequenceRecord, StructureRecord
-from rnafm_cli.structure.evidence import Evidence, EvidenceOf, no_evidence
+from rnafm_cli.structure.evidence import Evidence
 from rnafm_cli.structure.pair import PairConfig, PairHead, pair_probabilities
-from rnafm_cli.structure.predict import Guide, PairPredictor, Query, batch_of, in_windows, predict, stitch
-from rnafm_cli.weights.files import NoInitialValues, load_tensors
+from rnafm_cli.structure.predict import Guide, Maps, PairPredictor, Query, batch_of, head_file, ready, surroundings
 
 if TYPE_CHECKING:
     from rnafm_cli.encoder.model import NamedModel
-    from rnafm_cli.families.search import Hit, Search
-
-__all__ = [
-    "Fold",
-    "FoldPredictor",
-    "GuidedPredictor",
-    "ResNetPredictor",
-    "family_search",
-    "fold",
-    "load_fold_predictor",
-    "prior_parameters",
-]
-
+    from rnafm_cli.families.search import Hit
 
 HEAD_CELL_BYTES = 450
 """Working memory of our head for a pair of bases: 360 to 370 at 1,000 and 1,400 nt in float32, and a reserve."""
@@ -119,8 +103,20 @@ class Fold:
 _UNKNOWN_TO_N = str.maketrans({letter: "N" for letter in "RYKMSWBDHV"})
 
 
+def one_partner(probs_LL: np.ndarray) -> np.ndarray:
+    """Pair probabilities, scaled down where they give a base more than one partner, as windows and the prior may."""
+    most_L = np.maximum(probs_LL.sum(axis=1, dtype=np.float64), 1.0).astype(np.float32)
+    if (most_L > 1.0).any():
+        for row_L, most in zip(probs_LL, most_L, strict=True):
+            row_L /= np.maximum(most, most_L)
+    return probs_LL
+
+
 class FoldPredictor(PairPredictor[Fold]):
     """Structures by a head that gives pair probabilities, and a decoder.
+
+    Valid by construction: each base has at most one partner, hairpins have at least three bases and pairs are canonical
+    unless the options say otherwise.
 
     Args:
         gamma: the decoder's weight of pairs that suits the head, found on its development sets.
@@ -138,24 +134,19 @@ class FoldPredictor(PairPredictor[Fold]):
         """Whether SHAPE reactivities change anything: they enter through the prior."""
         return self.parameters is not None
 
-    @abstractmethod
-    def probabilities(self, guides: Sequence[Guide]) -> list[np.ndarray]:
-        """(L, L) float32 symmetric pair probabilities of RNAs of similar length."""
+    def check(self, query: Query) -> None:
+        """Refuse evidence that no structure of the record can meet."""
+        query.evidence.check(query.record, self.options)
 
-    def run(self, queries: Sequence[Query], guides: Sequence[Guide]) -> list[Fold]:
-        """Structures of RNAs of similar length."""
-        if len(guides) == 1 and (window := self.plan(queries[0]).window):
-            found = [self._in_windows(guides[0], window)]
-        else:
-            found = self.probabilities(guides)
-        return [self._decoded(*one) for one in zip(queries, guides, found, strict=True)]
+    def outside(self, guide: Guide) -> Maps:
+        """The prior; without one nothing pairs."""
+        square = (len(guide.sequence),) * 2
+        return {"pair": np.zeros(square, np.float32) if guide.prior_LL is None else guide.prior_LL.copy()}
 
-    def _in_windows(self, guide: Guide, window: int) -> np.ndarray:
-        block = in_windows(guide, lambda part: self.probabilities([part])[0])
-        return stitch(len(guide.sequence), window, block, guide.prior_LL)
-
-    def _decoded(self, query: Query, guide: Guide, probs_LL: np.ndarray) -> Fold:
-        pairs = decode(probs_LL, query.sequence, self.options, constraints=query.evidence.constraints)
+    def result(self, query: Query, guide: Guide, maps: Maps) -> Fold:
+        """The structure that the probabilities stand for."""
+        probs_LL = one_partner(maps["pair"]) if self.plan(query).window else maps["pair"]
+        pairs = decode(probs_LL, guide.sequence, self.options, constraints=query.evidence.constraints)
         if guide.template is None:
             return Fold(query.record, pairs, probs_LL, query.evidence)
         supported = guide.template.pairs_LL[pairs[:, 0], pairs[:, 1]] >= SUPPORT
@@ -171,11 +162,11 @@ class GuidedPredictor(FoldPredictor):
         super().__init__(runtime, **more)
         self._head = head
 
-    def probabilities(self, guides: Sequence[Guide]) -> list[np.ndarray]:
-        """(L, L) float32 symmetric pair probabilities of RNAs of similar length."""
-        return pair_probabilities(
-            self._head, **batch_of(guides, self._head.config), bf16=self.runtime.dtype == torch.bfloat16
-        )
+    def maps(self, guides: Sequence[Guide]) -> list[Maps]:
+        """Pair probabilities of RNAs of similar length."""
+        bf16 = self.runtime.dtype == torch.bfloat16
+        found = pair_probabilities(self._head, **batch_of(guides, self._head.config), bf16=bf16)
+        return [{"pair": p_LL} for p_LL in found]
 
 
 class ResNetPredictor(FoldPredictor):
@@ -188,11 +179,11 @@ class ResNetPredictor(FoldPredictor):
         super().__init__(runtime, **more)
         self._head = head
 
-    def probabilities(self, guides: Sequence[Guide]) -> list[np.ndarray]:
-        """(L, L) float32 symmetric pair probabilities."""
-        features = [guide.rows_LD for guide in guides]
-        moved = [rows_LD.to(self.runtime.device, self.runtime.dtype) for rows_LD in features if rows_LD is not None]
-        return [self._head(rows_LD).sigmoid().cpu().numpy() for rows_LD in moved]
+    def maps(self, guides: Sequence[Guide]) -> list[Maps]:
+        """Pair probabilities of RNAs."""
+        features = [guide.rows_LD for guide in guides if guide.rows_LD is not None]
+        moved = [rows_LD.to(self.runtime.device, self.runtime.dtype) for rows_LD in features]
+        return [{"pair": self._head(rows_LD).sigmoid().cpu().numpy()} for rows_LD in moved]
 
 
 def load_fold_predictor(
@@ -208,10 +199,8 @@ def load_fold_predictor(
     """What folds RNAs by a model.
 
     Args:
-        prior: use the thermodynamic prior where the head takes one.
-        families: libraries of families to look for, files or ``shipped``, where the head takes templates.
+        prior, families, warn: see :func:`rnafm_cli.structure.predict.surroundings`.
         options: decoding rules.
-        warn: called once when the prior is wanted and ViennaRNA is missing.
         max_bytes: memory that the process may take; see :func:`rnafm_cli.structure.predict.default_max_memory`.
         batch_tokens: tokens per batch of the encoder, if the head reads one.
 
@@ -219,80 +208,17 @@ def load_fold_predictor(
         UsageError: for a codon model, which folds nothing.
         WeightsError: when the model has no structure head that fits its encoder.
     """
-    try:
-        tensors, card = model.component("fold")
-    except WeightsError:
-        model.check_nucleotides()
-        raise
+    tensors, card = head_file(model, "fold")
     shared: dict[str, Any] = {"options": options, "max_bytes": max_bytes, "batch_tokens": batch_tokens}
     if card.kind == "fold-resnet":
-        with NoInitialValues():
-            resnet = PairResNet(PairResNetConfig(**card.config["head"]))
-        load_tensors(resnet, tensors, card)
-        resnet = resnet.to(model.runtime.device, model.runtime.dtype).eval()
+        shape = PairResNetConfig(**card.config["head"])
+        resnet = ready(lambda: PairResNet(shape), tensors, card, model.runtime).to(model.runtime.dtype)
         return ResNetPredictor(resnet, model.runtime, encoder=model.encoder_for("fold"), **shared)
-    with NoInitialValues():
-        head = PairHead(PairConfig.from_dict(card.config))
-    load_tensors(head, tensors, card)
-    inputs = head.config.inputs
+    config = PairConfig.from_dict(card.config)
     return GuidedPredictor(
-        head.to(model.runtime.device).eval(),
+        ready(lambda: PairHead(config), tensors, card, model.runtime),
         model.runtime,
-        encoder=model.encoder_for("fold") if head.config.embedding else None,
-        parameters=prior_parameters([head.config], wanted=prior, warn=warn),
-        search=family_search(model, families) if "template" in inputs else None,
         gamma=float(card.config.get("gamma", 1.0)),
+        **surroundings(model, "fold", config, prior=prior, families=families, warn=warn),
         **shared,
     )
-
-
-def family_search(model: NamedModel, families: Sequence[str | Path]) -> Search | None:
-    """The families of libraries, ready to be looked for; None for no library."""
-    if not families:
-        return None
-    from rnafm_cli.families.search import search_of
-
-    return search_of(families, model.weights_dir)
-
-
-def prior_parameters(
-    heads: Sequence[PairConfig], *, wanted: bool, warn: Callable[[str], None]
-) -> thermo.Parameters | None:
-    """The energy parameters of the prior that heads were trained with; None to do without.
-
-    Raises:
-        UsageError: when the heads' differ.
-    """
-    kinds = {head.parameters for head in heads if "prior" in head.inputs}
-    if not wanted or not kinds:
-        return None
-    if len(kinds) > 1:
-        raise UsageError("the heads' priors have different energy parameters", hint="ask for one map at a time")
-    if not thermo.available():
-        warn("ViennaRNA's Python package is missing: predicting without the thermodynamic prior, less exactly")
-        return None
-    return kinds.pop()
-
-
-def fold(
-    records: Iterable[SequenceRecord],
-    predictor: FoldPredictor,
-    *,
-    evidence_of: EvidenceOf = no_evidence,
-    long: Literal["window", "error", "skip"] = "window",
-    reject: Reject = raise_rejected,
-    tell: Callable[[str], None] | None = None,
-) -> Iterator[Fold]:
-    """Yield every record's structure in input order; see :func:`rnafm_cli.structure.predict.predict`.
-
-    The structure is valid by construction: each base has at most one partner, hairpins have at least three
-    bases and pairs are canonical unless the options say otherwise.
-
-    Args:
-        evidence_of: what is known of a record's structure.
-    """
-
-    def check(query: Query) -> None:
-        query.evidence.check(query.record, predictor.options)
-
-    return predict(records, predictor, evidence_of=evidence_of, check=check, long=long, reject=reject, tell=tell)

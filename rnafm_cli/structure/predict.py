@@ -1,7 +1,7 @@
 """The way of an RNA through a pair network: checked for memory, guided, through the network whole or in windows.
 
-Folding, contacts and distances differ in what a :class:`PairPredictor` makes of a batch; everything else is here.
-Shape suffixes: L bases, D embedding width.
+Folding, contacts and distances differ in the maps of a :class:`PairPredictor` and in what it makes of them; everything
+else is here. Shape suffixes: L bases, W bases of a window, D embedding width.
 """
 
 from __future__ import annotations
@@ -14,31 +14,45 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from rnafm_cli.encoder.embed import DEFAULT_BATCH_TOKENS, encode, within_limit
 from rnafm_cli.encoder.network import Encoder
 from rnafm_cli.encoder.runtime import Runtime
 from rnafm_cli.encoder.workers import blend_weights, buckets, read_ahead, window_starts, worked
-from rnafm_cli.errors import InputError, Reject, raise_rejected
+from rnafm_cli.errors import InputError, Reject, WeightsError, raise_rejected
 from rnafm_cli.rna import thermo
 from rnafm_cli.rna.records import SequenceRecord
 from rnafm_cli.structure.evidence import Evidence, EvidenceOf, no_evidence
+from rnafm_cli.weights.files import Card, NoInitialValues, load_tensors
 
 if TYPE_CHECKING:
+    from rnafm_cli.encoder.model import NamedModel
     from rnafm_cli.families.alignment import Template
     from rnafm_cli.families.search import Search
     from rnafm_cli.structure.pair import PairConfig
 
-
+GIGABYTE = 10**9
+DEFAULT_GIGABYTES = 4
+PROCESS_BYTES = int(0.6 * GIGABYTE)
+"""Interpreter, libraries, encoder and heads, before any RNA."""
+DECODING_BYTES = 20
+"""For each pair of bases: its probability, its prior, and at worst a sum of the decoder's."""
+EXACT_PRIOR_CELL_BYTES, LOCAL_PRIOR_CELL_BYTES = 100, 8
+"""ViennaRNA's working memory for a pair of bases, of the whole ensemble and of local pairs."""
+WIDEST_WINDOW = 2048
+"""Windows overlap by half, so this one still holds every pair that the local prior knows of."""
+NARROWEST_WINDOW = 512
+_WINDOW_STEP = 128
 PAIRS_PER_BATCH = 1 << 18
 """Cells of the pair maps that go through the network together."""
 FEW_PAIRS = 1 << 14
 """Cells up to which a batch may be filled without regard to padding."""
-EXACT_PRIOR_CELL_BYTES = 100
-LOCAL_PRIOR_CELL_BYTES = 8
 
 Result = TypeVar("Result")
+Head = TypeVar("Head", bound=nn.Module)
+Maps = dict[str, NDArray[np.float32]]
+"""(L, L) symmetric maps of one RNA by name."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,14 +63,9 @@ class Query:
     evidence: Evidence = field(default_factory=Evidence)
 
     @property
-    def sequence(self) -> str:
-        """The letters."""
-        return self.record.sequence
-
-    @property
     def cells(self) -> int:
         """Pairs of bases, both orders."""
-        return len(self.sequence) ** 2
+        return len(self.record.sequence) ** 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +91,94 @@ class Guide:
             None if self.prior_LL is None else self.prior_LL[bases, bases],
             None if self.template is None else self.template.part(bases),
         )
+
+
+@dataclass(frozen=True)
+class PairPlan:
+    """What one RNA will need.
+
+    Args:
+        window: bases of a window; None for the whole map at once.
+        bytes: predicted peak of the whole process.
+        whole: the same without windows.
+    """
+
+    window: int | None
+    bytes: int
+    whole: int
+
+    def check(
+        self, record: SequenceRecord, max_bytes: int, doing: str, tell: Callable[[str], None] | None = None
+    ) -> None:
+        """Refuse an RNA that would not fit, and tell of one that goes in windows, before work on it begins.
+
+        Args:
+            doing: what is about to be done, for the messages.
+
+        Raises:
+            InputError: when not even windows fit.
+        """
+        length = len(record.sequence)
+        if self.bytes > max_bytes:
+            raise InputError(
+                f"{record.where}: {doing} {length} nt takes about {self.bytes / GIGABYTE:.1f} GB "
+                f"and the limit is {max_bytes / GIGABYTE:.1f} GB",
+                hint=f"--max-memory {-(-self.bytes // GIGABYTE)} allows it, or cut the sequence into overlapping parts",
+            )
+        if self.window is not None and tell is not None:
+            tell(
+                f"{record.where}: {length} nt would take about {self.whole / GIGABYTE:.1f} GB at once; "
+                f"{doing} in windows of {self.window} nt (about {self.bytes / GIGABYTE:.1f} GB)"
+            )
+
+
+def plan_pairs(length: int, max_bytes: int, *, cell_bytes: int, prior_cell_bytes: int, windows: bool) -> PairPlan:
+    """Choose how to compute a pair map.
+
+    Args:
+        length: L.
+        max_bytes: what the process may take.
+        cell_bytes: the network's working memory for a pair of bases.
+        prior_cell_bytes: the prior's, which is needed and given back before the network's.
+        windows: whether the predictor can work in windows; it does so only if the whole does not fit.
+
+    Returns:
+        A plan whose ``bytes`` may still exceed the limit, when not even windows help.
+    """
+    fixed = PROCESS_BYTES + DECODING_BYTES * length**2
+
+    def peak(size: int) -> int:
+        return fixed + max(cell_bytes * size**2, prior_cell_bytes * length**2)
+
+    whole = peak(length)
+    if whole <= max_bytes or not windows or length <= NARROWEST_WINDOW:
+        return PairPlan(None, whole, whole)
+    room = max(max_bytes - fixed, 0) // cell_bytes
+    size = int(room**0.5) // _WINDOW_STEP * _WINDOW_STEP
+    size = min(max(size, NARROWEST_WINDOW), WIDEST_WINDOW, length)
+    return PairPlan(size, peak(size), whole)
+
+
+def prior_cell_bytes(length: int, *, exact: bool = False) -> int:
+    """ViennaRNA's working memory for a pair of bases of an RNA; long ones are folded locally unless ``exact``."""
+    return EXACT_PRIOR_CELL_BYTES if exact or length <= thermo.LONGEST_EXACT else LOCAL_PRIOR_CELL_BYTES
+
+
+def default_max_memory() -> int:
+    """Bytes a run takes unless told otherwise: 4 GB, or four fifths of what is free where that is less."""
+    most, group = DEFAULT_GIGABYTES * GIGABYTE, Path("/sys/fs/cgroup")
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+        most = min(most, free * 4 // 5)
+    except (OSError, ValueError, StopIteration):
+        pass
+    try:
+        free = int((group / "memory.max").read_text()) - int((group / "memory.current").read_text())
+        most = min(most, max(free, 0) * 4 // 5)
+    except (OSError, ValueError):
+        pass
+    return most
 
 
 class PairPredictor(ABC, Generic[Result]):
@@ -118,12 +215,27 @@ class PairPredictor(ABC, Generic[Result]):
         self.batch_tokens = batch_tokens
 
     @abstractmethod
-    def run(self, queries: Sequence[Query], guides: Sequence[Guide]) -> list[Result]:
-        """Results of RNAs of similar length."""
+    def maps(self, guides: Sequence[Guide]) -> list[Maps]:
+        """What the network makes of RNAs of similar length."""
+
+    @abstractmethod
+    def outside(self, guide: Guide) -> Maps:
+        """What holds for pairs that are too far apart for a window."""
+
+    @abstractmethod
+    def result(self, query: Query, guide: Guide, maps: Maps) -> Result:
+        """What is told of an RNA."""
+
+    def check(self, query: Query) -> None:
+        """Refuse a query that cannot be met.
+
+        Raises:
+            InputError: naming the record.
+        """
 
     def plan(self, query: Query) -> PairPlan:
         """Memory for one RNA, and whether it needs windows."""
-        length = len(query.sequence)
+        length = len(query.record.sequence)
         prior = prior_cell_bytes(length, exact=bool(query.evidence)) if self.parameters else 0
         return plan_pairs(
             length, self.max_bytes, cell_bytes=self.cell_bytes, prior_cell_bytes=prior, windows=self.windows
@@ -136,26 +248,37 @@ class PairPredictor(ABC, Generic[Result]):
         if self.encoder is not None:
             records = [query.record for query in queries]
             rows = [one.rows_LD for one in encode(records, self.encoder, self.runtime, batch_tokens=self.batch_tokens)]
-        found: list[Result | None] = [None] * len(queries)
+        found: dict[int, Result] = {}
         for group in buckets([query.cells for query in queries], PAIRS_PER_BATCH, small=FEW_PAIRS):
             part = [queries[k] for k in group]
-            guides = [Guide(queries[k].sequence, rows[k], self._prior(queries[k]), templates[k]) for k in group]
-            for k, result in zip(group, self.run(part, guides), strict=True):
-                found[k] = result
-        return [result for result in found if result is not None]
+            guides = [Guide(queries[k].record.sequence, rows[k], self._prior(queries[k]), templates[k]) for k in group]
+            found |= zip(group, self.run(part, guides), strict=True)
+        return [found[k] for k in range(len(queries))]
+
+    def run(self, queries: Sequence[Query], guides: Sequence[Guide]) -> list[Result]:
+        """Results of RNAs of similar length."""
+        if len(guides) == 1 and (window := self.plan(queries[0]).window):
+            guide = guides[0]
+            maps = [stitch(len(guide.sequence), window, lambda part: self._window(guide, part), self.outside(guide))]
+        else:
+            maps = self.maps(guides)
+        return [self.result(*one) for one in zip(queries, guides, maps, strict=True)]
+
+    def _window(self, guide: Guide, bases: slice) -> Maps:
+        return self.maps([guide.part(bases)])[0]
 
     def _prior(self, query: Query) -> NDArray[np.float32] | None:
         if self.parameters is None:
             return None
-        evidence = query.evidence
-        return thermo.prior(query.sequence, self.parameters, evidence.nested(query.sequence), evidence.reactivities)
+        sequence, evidence = query.record.sequence, query.evidence
+        return thermo.prior(sequence, self.parameters, evidence.nested(sequence), evidence.reactivities)
 
     def _templates(self, queries: Sequence[Query]) -> list[Template | None]:
         if self.search is None:
             return [None] * len(queries)
         from rnafm_cli.families.alignment import templates
 
-        found = templates([query.sequence for query in queries], self.search, relatives=self.relatives)
+        found = templates([query.record.sequence for query in queries], self.search, relatives=self.relatives)
         for query, template in zip(queries, found, strict=True):
             constraints = query.evidence.constraints
             if template is not None and constraints is not None:
@@ -167,9 +290,35 @@ class PairPredictor(ABC, Generic[Result]):
         return found
 
 
-def prior_cell_bytes(length: int, *, exact: bool = False) -> int:
-    """ViennaRNA's working memory for a pair of bases of an RNA; long ones are folded locally unless ``exact``."""
-    return EXACT_PRIOR_CELL_BYTES if exact or length <= thermo.LONGEST_EXACT else LOCAL_PRIOR_CELL_BYTES
+def stitch(length: int, window: int, maps_of: Callable[[slice], Maps], outside: Maps) -> Maps:
+    """The maps of a long RNA from those of its windows.
+
+    Windows overlap by half. A pair within several gets their mean, weighted by how far from a cut its bases
+    lie; a pair within none gets what stands in ``outside``.
+
+    Args:
+        maps_of: gives the (W, W) maps of a slice of bases.
+        outside: (L, L) values for pairs too far apart for a window, of each map; they are written over.
+    """
+    overlap = window // 2
+    starts = window_starts(length, window, overlap)
+    weights = [blend_weights(start, window, length, overlap) for start in starts]
+    parts = [slice(start, start + window) for start in starts]
+    for part in parts:
+        for map_LL in outside.values():
+            map_LL[part, part] = 0.0
+    for part, mine_W in zip(parts, weights, strict=True):
+        total_WW = np.zeros((window, window), dtype=np.float32)
+        for other, weights_W in zip(parts, weights, strict=True):
+            shared_W = np.zeros(window, dtype=np.float32)
+            low, high = max(part.start, other.start), min(part.stop, other.stop)
+            if low < high:
+                shared_W[low - part.start : high - part.start] = weights_W[low - other.start : high - other.start]
+                total_WW += shared_W[:, None] * shared_W
+        mine_WW = mine_W[:, None] * mine_W
+        for name, map_WW in maps_of(part).items():
+            outside[name][part, part] += map_WW * (mine_WW / total_WW)
+    return outside
 
 
 def predict(
@@ -177,7 +326,6 @@ def predict(
     predictor: PairPredictor[Result],
     *,
     evidence_of: EvidenceOf = no_evidence,
-    check: Callable[[Query], None] = lambda query: None,
     long: Literal["window", "error", "skip"] = "window",
     reject: Reject = raise_rejected,
     tell: Callable[[str], None] | None = None,
@@ -190,7 +338,6 @@ def predict(
     Args:
         records: clean sequences.
         evidence_of: what is known of a record beforehand.
-        check: raises an InputError for a query that cannot be met.
         long: what happens to records beyond the encoder's limit, if the head reads an encoder.
         reject: called with the error of a record that cannot be used.
         tell: called with a message before an RNA goes in windows.
@@ -202,8 +349,8 @@ def predict(
         for record in records:
             try:
                 query = Query(record, evidence_of(record))
-                check(query)
-                check_memory(record, predictor.plan(query), predictor.max_bytes, tell, doing=predictor.doing)
+                predictor.check(query)
+                predictor.plan(query).check(record, predictor.max_bytes, predictor.doing, tell)
             except InputError as error:
                 reject(error)
                 continue
@@ -219,26 +366,64 @@ def predict(
         yield from results
 
 
-def in_windows(one: Guide, run: Callable[[Guide], Result]) -> Callable[[slice], Result]:
-    """What ``run`` makes of a part of an RNA, each part once."""
-    kept: dict[int, Result] = {}
+def head_file(model: NamedModel, name: str) -> tuple[dict[str, Tensor], Card]:
+    """Tensors and card of one of a model's heads.
 
-    def result(bases: slice) -> Result:
-        if bases.start not in kept:
-            kept[bases.start] = run(one.part(bases))
-        return kept[bases.start]
+    Raises:
+        UsageError: for a codon model, which has none.
+        WeightsError: when the model has no such head that fits its encoder.
+    """
+    try:
+        return model.component(name)
+    except WeightsError:
+        model.check_nucleotides()
+        raise
 
-    return result
+
+def ready(make: Callable[[], Head], tensors: dict[str, Tensor], card: Card, runtime: Runtime) -> Head:
+    """A new head with its tensors, in evaluation mode, where it runs."""
+    with NoInitialValues():
+        head = make()
+    load_tensors(head, tensors, card)
+    return head.to(runtime.device).eval()
+
+
+def surroundings(
+    model: NamedModel,
+    name: str,
+    config: PairConfig,
+    *,
+    prior: bool,
+    families: Sequence[str | Path],
+    warn: Callable[[str], None],
+) -> dict[str, Any]:
+    """What a head is to be guided by, as arguments of a :class:`PairPredictor`: encoder, energy parameters, families.
+
+    Args:
+        prior: use the thermodynamic prior where the head takes one.
+        families: libraries of families to look for, files or ``shipped``, where the head takes templates.
+        warn: called once when the prior is wanted and ViennaRNA is missing.
+    """
+    found: dict[str, Any] = {}
+    if config.embedding:
+        found["encoder"] = model.encoder_for(name)
+    if prior and "prior" in config.inputs:
+        if thermo.available():
+            found["parameters"] = config.parameters
+        else:
+            warn("ViennaRNA's Python package is missing: predicting without the thermodynamic prior, less exactly")
+    if families and "template" in config.inputs:
+        from rnafm_cli.families.search import search_of
+
+        found["search"] = search_of(families, model.weights_dir)
+    return found
 
 
 def batch_of(guides: Sequence[Guide], config: PairConfig) -> dict[str, Any]:
     """Guides as arguments of :func:`rnafm_cli.structure.pair.pair_inputs`, less what a head was trained without."""
-    inputs, rows, priors = config.inputs, [], []
-    for guide in guides:
-        if guide.rows_LD is not None:
-            rows.append(guide.rows_LD)
-        if guide.prior_LL is not None:
-            priors.append(guide.prior_LL)
+    inputs = config.inputs
+    rows = [guide.rows_LD for guide in guides if guide.rows_LD is not None]
+    priors = [guide.prior_LL for guide in guides if guide.prior_LL is not None]
     return {
         "sequences": [guide.sequence for guide in guides],
         "embeddings": rows if rows and "embedding" in inputs else None,
@@ -246,158 +431,3 @@ def batch_of(guides: Sequence[Guide], config: PairConfig) -> dict[str, Any]:
         "templates": [guide.template for guide in guides] if "template" in inputs else None,
         "use_sequence": "sequence" in inputs,
     }
-
-
-GIGABYTE = 10**9
-DEFAULT_GIGABYTES = 4
-PROCESS_BYTES = int(0.6 * GIGABYTE)
-"""Interpreter, libraries, encoder and heads, before any RNA."""
-DECODING_BYTES = 20
-"""For each pair of bases: its probability, its prior, and at worst a sum of the decoder's."""
-WIDEST_WINDOW = 2048
-"""Windows overlap by half, so this one still holds every pair that the local prior knows of."""
-NARROWEST_WINDOW = 512
-_WINDOW_STEP = 128
-
-
-@dataclass(frozen=True)
-class PairPlan:
-    """What one RNA will need.
-
-    Args:
-        window: bases of a window; None for the whole map at once.
-        bytes: predicted peak of the whole process.
-        whole: the same without windows.
-    """
-
-    window: int | None
-    bytes: int
-    whole: int
-
-
-def plan_pairs(length: int, max_bytes: int, *, cell_bytes: int, prior_cell_bytes: int, windows: bool) -> PairPlan:
-    """Choose how to compute a pair map.
-
-    Args:
-        length: L.
-        max_bytes: what the process may take.
-        cell_bytes: the network's working memory for a pair of bases.
-        prior_cell_bytes: the prior's, which is needed and given back before the network's.
-        windows: whether the predictor can work in windows; it does so only if the whole does not fit.
-
-    Returns:
-        A plan whose ``bytes`` may still exceed the limit, when not even windows help.
-    """
-    fixed = PROCESS_BYTES + DECODING_BYTES * length**2
-
-    def peak(size: int) -> int:
-        return fixed + max(cell_bytes * size**2, prior_cell_bytes * length**2)
-
-    whole = peak(length)
-    if whole <= max_bytes or not windows or length <= NARROWEST_WINDOW:
-        return PairPlan(None, whole, whole)
-    room = max(max_bytes - fixed, 0) // cell_bytes
-    size = int(room**0.5) // _WINDOW_STEP * _WINDOW_STEP
-    size = min(max(size, NARROWEST_WINDOW), WIDEST_WINDOW, length)
-    return PairPlan(size, peak(size), whole)
-
-
-def check_memory(
-    record: SequenceRecord,
-    plan: PairPlan,
-    max_bytes: int,
-    tell: Callable[[str], None] | None,
-    *,
-    doing: str = "folding",
-) -> None:
-    """Refuse an RNA that would not fit, and tell of one that goes in windows, before work on it begins.
-
-    Args:
-        doing: what is about to be done, for the messages.
-
-    Raises:
-        InputError: when not even windows fit.
-    """
-    length = len(record.sequence)
-    if plan.bytes > max_bytes:
-        raise InputError(
-            f"{record.where}: {doing} {length} nt takes about {plan.bytes / GIGABYTE:.1f} GB "
-            f"and the limit is {max_bytes / GIGABYTE:.1f} GB",
-            hint=f"--max-memory {-(-plan.bytes // GIGABYTE)} allows it, or cut the sequence into overlapping parts",
-        )
-    if plan.window is not None and tell is not None:
-        tell(
-            f"{record.where}: {length} nt would take about {plan.whole / GIGABYTE:.1f} GB at once; "
-            f"{doing} in windows of {plan.window} nt (about {plan.bytes / GIGABYTE:.1f} GB)"
-        )
-
-
-def stitch(
-    length: int,
-    window: int,
-    block: Callable[[slice], np.ndarray],
-    outside_LL: np.ndarray | None,
-    *,
-    one_partner: bool = True,
-) -> np.ndarray:
-    """A map of a long RNA, pair probabilities say, from those of its windows.
-
-    Windows overlap by half. A pair within several gets their mean, weighted by how far from a cut its bases
-    lie; a pair within none gets ``outside_LL``.
-
-    Args:
-        block: gives the (W, W) symmetric map of a slice of bases.
-        outside_LL: (L, L) values for pairs too far apart for a window; 0 if None.
-        one_partner: whether a base has one partner at most: rows that sum to more than 1 are then scaled down.
-
-    Returns:
-        (L, L) float32, symmetric.
-    """
-    overlap = window // 2
-    starts = window_starts(length, window, overlap)
-    weights = [blend_weights(start, window, length, overlap) for start in starts]
-    p_LL = np.zeros((length, length), dtype=np.float32) if outside_LL is None else outside_LL.copy()
-    for start in starts:
-        p_LL[start : start + window, start : start + window] = 0.0
-    for number, start in enumerate(starts):
-        total_WW = np.zeros((window, window), dtype=np.float32)
-        for other, weights_W in zip(starts, weights, strict=True):
-            shared = np.zeros(window, dtype=np.float32)
-            low, high = max(start, other), min(start, other) + window
-            if low < high:
-                shared[low - start : high - start] = weights_W[low - other : high - other]
-                total_WW += shared[:, None] * shared
-        mine_WW = weights[number][:, None] * weights[number]
-        part = slice(start, start + window)
-        p_LL[part, part] += block(part) * (mine_WW / total_WW)
-    if not one_partner:
-        return p_LL
-    most_L = np.maximum(p_LL.sum(axis=1, dtype=np.float64), 1.0).astype(np.float32)
-    if (most_L > 1.0).any():
-        for i in range(length):
-            p_LL[i] /= np.maximum(most_L[i], most_L)
-    return p_LL
-
-
-def default_max_memory() -> int:
-    """Bytes a run takes unless told otherwise: 4 GB, or four fifths of what is free where that is less."""
-    free = _free_bytes()
-    return DEFAULT_GIGABYTES * GIGABYTE if free is None else min(DEFAULT_GIGABYTES * GIGABYTE, free * 4 // 5)
-
-
-def _free_bytes() -> int | None:
-    """Memory that this process could still get; None where the system does not say."""
-    found = []
-    try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                found.append(int(line.split()[1]) * 1024)
-    except (OSError, ValueError):
-        pass
-    try:
-        group = Path("/sys/fs/cgroup")
-        limit, used = (group / "memory.max").read_text(), (group / "memory.current").read_text()
-        found.append(int(limit) - int(used))
-    except (OSError, ValueError):
-        pass
-    return max(min(found), 0) if found else None

@@ -23,28 +23,13 @@ from rnafm_cli.errors import UsageError, WeightsError
 from rnafm_cli.rna.chains import FARTHEST
 from rnafm_cli.rna.records import SequenceRecord
 from rnafm_cli.structure.baselines import spread_probabilities
-from rnafm_cli.structure.fold import family_search, prior_parameters
 from rnafm_cli.structure.pair import pair_inputs
-from rnafm_cli.structure.predict import Guide, PairPredictor, Query, batch_of, in_windows, stitch
+from rnafm_cli.structure.predict import Guide, Maps, PairPredictor, Query, batch_of, head_file, ready, surroundings
 from rnafm_cli.structure.tertiary_head import TertiaryConfig, TertiaryHead
-from rnafm_cli.weights.files import NoInitialValues, load_tensors
 
 if TYPE_CHECKING:
     from rnafm_cli.encoder.model import NamedModel
     from rnafm_cli.families.alignment import Template
-
-__all__ = [
-    "HEAD_KIND",
-    "Maps",
-    "PairChoice",
-    "TASKS",
-    "TertiaryMaps",
-    "TertiaryPredictor",
-    "Top",
-    "load_tertiary_predictor",
-    "parse_top",
-]
-
 
 _TOP = re.compile(r"(?P<times>\d+(?:\.\d+)?)?\s*\*?\s*(?P<length>L)?\s*(?:/\s*(?P<part>\d+(?:\.\d+)?))?", re.IGNORECASE)
 
@@ -123,8 +108,6 @@ HEAD_KIND = "contact"
 """Kind and component of the one head that tells both."""
 HEAD_CELL_BYTES = 1250
 """Working memory of a head for a pair of bases, distances included, measured at 1,000 nt in float32."""
-Maps = dict[str, NDArray[np.float32]]
-"""``contact`` probabilities, ``distance`` and its deviation ``sd`` (Å), as far as asked for, each (L, L)."""
 
 
 class TertiaryPredictor(PairPredictor["TertiaryMaps"]):
@@ -143,19 +126,9 @@ class TertiaryPredictor(PairPredictor["TertiaryMaps"]):
         super().__init__(runtime, **more)
         self._head, self._tasks = head, tasks
 
-    def run(self, queries: Sequence[Query], guides: Sequence[Guide]) -> list[TertiaryMaps]:
-        """Maps of RNAs of similar length."""
-        if len(guides) == 1 and (window := self.plan(queries[0]).window):
-            found = [self._in_windows(guides[0], window)]
-        else:
-            found = self._maps(guides)
-        return [
-            TertiaryMaps(query.record, maps.get("contact"), maps.get("distance"), maps.get("sd"), guide.template)
-            for query, guide, maps in zip(queries, guides, found, strict=True)
-        ]
-
     @torch.inference_mode()
-    def _maps(self, guides: Sequence[Guide]) -> list[Maps]:
+    def maps(self, guides: Sequence[Guide]) -> list[Maps]:
+        """What is asked for: ``contact`` probabilities, ``distance`` and its deviation ``sd`` (Å)."""
         device, pair = self.runtime.device, self._head.config.pair
         inputs = pair_inputs(**batch_of(guides, pair), width=pair.embedding).to(device)
         with mixed_precision(device.type, bf16=self.runtime.dtype == torch.bfloat16):
@@ -169,26 +142,24 @@ class TertiaryPredictor(PairPredictor["TertiaryMaps"]):
         for name, map_BLL in maps.items():
             # The head also has an opinion on a base and itself.
             map_BLL.diagonal(dim1=1, dim2=2).fill_(1.0 if name == "contact" else 0.0)
-        found = []
-        for k, guide in enumerate(guides):
-            size = len(guide.sequence)
-            found.append({name: m[k, :size, :size].float().cpu().numpy().copy() for name, m in maps.items()})
-        return found
+        return [
+            {name: m[k, :size, :size].float().cpu().numpy().copy() for name, m in maps.items()}
+            for k, size in enumerate(len(guide.sequence) for guide in guides)
+        ]
 
-    def _in_windows(self, guide: Guide, window: int) -> Maps:
+    def outside(self, guide: Guide) -> Maps:
+        """Contacts as likely as the prior's pairs nearby; all distances long."""
         square, prior_LL = (len(guide.sequence),) * 2, guide.prior_LL
-        # Every window is run once and gives all maps; stitching goes map by map.
-        run = in_windows(guide, lambda part: self._maps([part])[0])
-        outside = {
-            "contact": np.zeros(square, np.float32) if prior_LL is None else spread_probabilities(prior_LL),
-            "distance": np.full(square, FARTHEST, dtype=np.float32),
-            "sd": np.zeros(square, dtype=np.float32),
-        }
-        names = [name for name in outside if name in self._tasks or (name == "sd" and "distance" in self._tasks)]
-        return {
-            name: stitch(len(guide.sequence), window, lambda part: run(part)[name], outside[name], one_partner=False)  # noqa: B023
-            for name in names
-        }
+        maps: Maps = {}
+        if "contact" in self._tasks:
+            maps["contact"] = np.zeros(square, np.float32) if prior_LL is None else spread_probabilities(prior_LL)
+        if "distance" in self._tasks:
+            maps |= {"distance": np.full(square, FARTHEST, dtype=np.float32), "sd": np.zeros(square, dtype=np.float32)}
+        return maps
+
+    def result(self, query: Query, guide: Guide, maps: Maps) -> TertiaryMaps:
+        """The maps of a record."""
+        return TertiaryMaps(query.record, maps.get("contact"), maps.get("distance"), maps.get("sd"), guide.template)
 
 
 def load_tertiary_predictor(
@@ -204,9 +175,7 @@ def load_tertiary_predictor(
     """The predictor of a model for ``contact``, ``distance``, or both.
 
     Args:
-        prior: use the thermodynamic prior where the head takes one.
-        families: libraries of families to look for, files or ``shipped``, where the head takes templates.
-        warn: called once when the prior is wanted and ViennaRNA is missing.
+        prior, families, warn: see :func:`rnafm_cli.structure.predict.surroundings`.
         max_bytes: memory that the process may take.
         batch_tokens: tokens per batch of the encoder, if the head reads one.
 
@@ -214,29 +183,20 @@ def load_tertiary_predictor(
         UsageError: for a codon model.
         WeightsError: when the model lacks a head, or the head belongs to another encoder.
     """
-    try:
-        tensors, card = model.component(HEAD_KIND)
-    except WeightsError:
-        model.check_nucleotides()
-        raise
+    tensors, card = head_file(model, HEAD_KIND)
     if card.kind != HEAD_KIND:
         raise WeightsError(f"'{card.name}' is a model of kind {card.kind}, not {HEAD_KIND}")
     try:
         config = TertiaryConfig.from_dict(card.config)
     except (KeyError, TypeError) as error:
         raise WeightsError(f"the card of '{card.name}' ({card.kind}) holds no usable configuration") from error
-    with NoInitialValues():
-        head = TertiaryHead(config)
-    load_tensors(head, tensors, card)
     return TertiaryPredictor(
-        head.to(model.runtime.device).eval(),
+        ready(lambda: TertiaryHead(config), tensors, card, model.runtime),
         model.runtime,
         tasks,
-        encoder=model.encoder_for(HEAD_KIND) if config.pair.embedding else None,
-        parameters=prior_parameters([config.pair], wanted=prior, warn=warn),
-        search=family_search(model, families) if "template" in config.pair.inputs else None,
         max_bytes=max_bytes,
         batch_tokens=batch_tokens,
+        **surroundings(model, HEAD_KIND, config.pair, prior=prior, families=families, warn=warn),
     )
 
 

@@ -15,7 +15,7 @@ from rnafm_cli.rna import thermo
 from rnafm_cli.rna.records import SequenceRecord
 from rnafm_cli.structure.evidence import ReactivityProfiles
 from rnafm_cli.structure.fold import load_fold_predictor
-from rnafm_cli.structure.predict import Query, check_memory, default_max_memory, plan_pairs, prior_cell_bytes
+from rnafm_cli.structure.predict import Query, default_max_memory, plan_pairs, prior_cell_bytes
 
 __all__ = ["COMPUTED", "StructureSource", "structure_source"]
 
@@ -108,7 +108,7 @@ class _Thermodynamic(StructureSource):
         plan = plan_pairs(
             length, self._max_bytes, cell_bytes=0, prior_cell_bytes=prior_cell_bytes(length), windows=False
         )
-        check_memory(record, plan, self._max_bytes, None)
+        plan.check(record, self._max_bytes, "folding")
 
     def __call__(self, record: SequenceRecord) -> NDArray[np.floating]:
         return _unpaired(thermo.prior(record.sequence, thermo.TURNER))
@@ -120,7 +120,7 @@ class _Folded(StructureSource):
         self._predictor = load_fold_predictor(model, warn=warn, max_bytes=max_bytes)
 
     def check(self, record: SequenceRecord) -> None:
-        check_memory(record, self._predictor.plan(Query(record)), self._predictor.max_bytes, None)
+        self._predictor.plan(Query(record)).check(record, self._predictor.max_bytes, "folding")
 
     def __call__(self, record: SequenceRecord) -> NDArray[np.floating]:
         return _unpaired(self._predictor([Query(record)])[0].probs_LL)

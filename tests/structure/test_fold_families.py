@@ -14,8 +14,9 @@ from rnafm_cli.families.search import Search
 from rnafm_cli.io.stockholm import read_stockholm
 from rnafm_cli.rna.records import SequenceRecord
 from rnafm_cli.structure.evidence import Evidence
-from rnafm_cli.structure.fold import Fold, GuidedPredictor, fold
+from rnafm_cli.structure.fold import Fold, GuidedPredictor
 from rnafm_cli.structure.pair import PairConfig, PairHead
+from rnafm_cli.structure.predict import predict
 
 ROWS = (
     "GGCACUGGAUCCAAGUUCGCUUGGAACCGAGUGCCAUAUCCGGAUACGCC",
@@ -54,7 +55,7 @@ def predictor(library: Library | None) -> GuidedPredictor:
 
 
 def folded(sequence: str, library: Library | None, evidence: Evidence | None = None) -> Fold:
-    (found,) = fold(
+    (found,) = predict(
         [SequenceRecord("r", sequence)], predictor(library), evidence_of=lambda record: evidence or Evidence()
     )
     return found
@@ -78,7 +79,7 @@ def test_a_stranger_folds_as_if_there_were_no_library(library: Library) -> None:
 
 def test_an_rna_does_not_depend_on_its_neighbours(library: Library) -> None:
     records = [SequenceRecord(str(k), s) for k, s in enumerate([STRANGER, MEMBER, STRANGER, MEMBER[:40]])]
-    for one in fold(records, predictor(library)):
+    for one in predict(records, predictor(library)):
         np.testing.assert_allclose(one.probs_LL, folded(one.record.sequence, library).probs_LL, atol=1e-5)
 
 

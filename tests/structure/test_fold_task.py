@@ -20,9 +20,17 @@ from rnafm_cli.rna.decode import DecodeOptions
 from rnafm_cli.rna.pairs import are_canonical
 from rnafm_cli.rna.records import SequenceRecord
 from rnafm_cli.structure.evidence import Evidence
-from rnafm_cli.structure.fold import Fold, FoldPredictor, GuidedPredictor, ResNetPredictor, fold
+from rnafm_cli.structure.fold import Fold, FoldPredictor, GuidedPredictor, ResNetPredictor, one_partner
 from rnafm_cli.structure.pair import PairConfig, PairHead
-from rnafm_cli.structure.predict import DECODING_BYTES, NARROWEST_WINDOW, PROCESS_BYTES, Query, plan_pairs, stitch
+from rnafm_cli.structure.predict import (
+    DECODING_BYTES,
+    NARROWEST_WINDOW,
+    PROCESS_BYTES,
+    Query,
+    plan_pairs,
+    predict,
+    stitch,
+)
 
 RUNTIME = Runtime.create("cpu")
 KNOT = SequenceRecord("knot", "GCGCGAGGCCACGCGCAAGGCCAAAA")
@@ -56,7 +64,7 @@ def guided(
 
 
 def folds(rnas: Iterable[SequenceRecord], predictor: FoldPredictor, **more: Any) -> list[Fold]:
-    return list(fold(rnas, predictor, **more))
+    return list(predict(rnas, predictor, **more))
 
 
 def test_order_and_batches_change_nothing(tiny: Encoder) -> None:
@@ -155,9 +163,9 @@ def test_stitching_true_blocks_gives_the_whole(length: int, window: int, seed: i
     window = min(window // 2 * 2, length)
     half = np.random.default_rng(seed).random((length, length), dtype=np.float32) / (2 * length)
     true_LL = half + half.T
-    stitched = stitch(length, window, lambda part: true_LL[part, part], true_LL)
+    stitched = stitch(length, window, lambda part: {"p": true_LL[part, part]}, {"p": true_LL.copy()})["p"]
     np.testing.assert_allclose(stitched, true_LL, atol=1e-6)
-    near = stitch(length, window, lambda part: true_LL[part, part], None)
+    near = stitch(length, window, lambda part: {"p": true_LL[part, part]}, {"p": np.zeros_like(true_LL)})["p"]
     i, j = np.indices((length, length))
     close = np.abs(i - j) < window // 2
     np.testing.assert_allclose(near[close], true_LL[close], atol=1e-6)
@@ -168,12 +176,12 @@ def test_rows_that_overflow_are_scaled() -> None:
     far = np.zeros((40, 40), dtype=np.float32)
     far[0, 39] = far[39, 0] = 0.8
 
-    def block(part: slice) -> np.ndarray:
+    def block(part: slice) -> dict[str, np.ndarray]:
         p = np.zeros((20, 20), dtype=np.float32)
         p[0, 10] = p[10, 0] = 0.8
-        return p
+        return {"p": p}
 
-    found = stitch(40, 20, block, far)
+    found = one_partner(stitch(40, 20, block, {"p": far})["p"])
     np.testing.assert_array_equal(found, found.T)
     assert found.sum(axis=1).max() <= 1 + 1e-6
 
