@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,6 +16,7 @@ from rnafm_cli.errors import InputError, UsageError
 if TYPE_CHECKING:
     import numpy as np
 
+    from rnafm_cli.function.metrics import Resampling
     from rnafm_cli.model import Model
     from rnafm_cli.training.labelled_rows import LabelledRows
 
@@ -97,61 +98,45 @@ def rbp(
     Tables have the columns sequence, label and split. The 5-mer baseline is fitted on training rows that share no
     30-mer with a row that is measured on.
     """
-    from rnafm_cli.function.evaluate import (
-        Resampling,
-        binding_probabilities,
-        binding_table,
-        kmer_logistic,
-        read_predictions,
-        records_of,
-        write_figures,
-    )
+    from rnafm_cli.function import evaluate as measuring
+    from rnafm_cli.function.metrics import Resampling
     from rnafm_cli.function.rbp import BindingPredictor
-    from rnafm_cli.io.streams import open_output
     from rnafm_cli.structure.unpaired import structure_source
 
-    measured, trained = _rows(tables, "label", split, limit, seed, baseline)
-    scores: Scores = {}
-    if predictions is not None:
-        found = read_predictions(predictions, "probability", by="protein")
-        scores[found.name] = {rows.name: found.of(rows.name, rows.ids, table=rows.name) for rows in measured}
-    for name in _heads(model, against, predictions):
-        loaded = _loaded(name, weights_dir, device, precision, threads)
-        predictor = BindingPredictor(loaded, batch_tokens=batch_tokens)
-        source = None
+    def score(name: str, loaded: Model) -> dict[str, np.ndarray]:
+        predictor, source = BindingPredictor(loaded, batch_tokens=batch_tokens), None
         if structure and predictor.takes_structure:
             source = structure_source(structure, loaded, warn=console.warn)
         elif structure:
             console.warn(f"{name} was trained without structure and scores without")
-        _warn_of_training_rows(name, "rbp", measured, weights_dir)
-        scores[name] = {}
+        found = {}
         for rows in measured:
             console.debug(f"{name}: {rows.name}, {len(rows)} rows")
             if source is not None:
-                for record in records_of(rows):
+                for record in measuring.records_of(rows):
                     source.check(record)
-            scores[name][rows.name] = binding_probabilities(predictor, rows, structure_of=source)
+            found[rows.name] = measuring.binding_probabilities(predictor, rows, structure_of=source)
         if source is not None and source.without:
             console.warn(f"{source.name}: no structure of {len(source.without):,} rows; {name} scored them without")
+        return found
+
+    measured, trained = _rows(tables, "label", split, limit, seed, baseline)
+    scores: Scores = {}
+    if predictions is not None:
+        scores[str(predictions)] = measuring.read_predictions(predictions, "probability", measured, by="protein")
+    for name in _heads(model, against, predictions):
+        loaded = _loaded(name, weights_dir, device, precision, threads)
+        _warn_of_training_rows(loaded, "rbp", measured)
+        scores[name] = score(name, loaded)
     calibrated = list(scores)
     if baseline:
         scores["5-mer logistic regression"] = {
-            rows.name: kmer_logistic(part.sequences, part.values, rows.sequences)
+            rows.name: measuring.kmer_logistic(part.sequences, part.values, rows.sequences)
             for rows, part in zip(measured, trained, strict=True)
         }
-    settings = Resampling(resamples=resamples, confidence=confidence, seed=seed)
-    table = binding_table(scores, measured, settings, probabilities=calibrated)
-    with open_output(output) as sink:
-        write_figures(
-            sink,
-            table,
-            _BINDING_COLUMNS,
-            format=report_format.value,
-            split=split,
-            resamples=resamples,
-            confidence=confidence,
-            seed=seed,
-        )
+    resampling = Resampling(resamples=resamples, confidence=confidence, seed=seed)
+    table = measuring.binding_table(scores, measured, resampling, probabilities=calibrated)
+    _write(output, table, _BINDING_COLUMNS, report_format, split, resampling)
 
 
 def mrl(
@@ -193,47 +178,30 @@ def mrl(
     Tables have the columns sequence, mrl and split. Each figure stands for all UTRs and by upstream start codons: none,
     in-frame, out-of-frame (reaching into the coding sequence), uORF (out of frame, closed by a stop codon).
     """
-    from rnafm_cli.function.evaluate import (
-        Resampling,
-        read_predictions,
-        ribosome_load_table,
-        ribosome_loads,
-        utr_ridge,
-        write_figures,
-    )
-    from rnafm_cli.io.streams import open_output
+    from rnafm_cli.function import evaluate as measuring
+    from rnafm_cli.function.metrics import Resampling
 
     measured, trained = _rows(tables, "mrl", split, limit, seed, baseline)
     scores: Scores = {}
     if predictions is not None:
-        found = read_predictions(predictions, "mrl")
-        scores[found.name] = {rows.name: found.of("", rows.ids, table=rows.name) for rows in measured}
+        scores[str(predictions)] = measuring.read_predictions(predictions, "mrl", measured)
     for name in _heads(model, against, predictions):
         loaded = _loaded(name, weights_dir, device, precision, threads)
-        _warn_of_training_rows(name, "mrl", measured, weights_dir)
+        _warn_of_training_rows(loaded, "mrl", measured)
         scores[name] = {
-            rows.name: ribosome_loads(loaded, rows, assay=assay, batch_tokens=batch_tokens) for rows in measured
+            rows.name: measuring.ribosome_loads(loaded, rows, assay=assay, batch_tokens=batch_tokens)
+            for rows in measured
         }
     if baseline:
         scores["ridge regression"] = {
-            rows.name: utr_ridge(part.sequences, part.values, rows.sequences)
+            rows.name: measuring.utr_ridge(part.sequences, part.values, rows.sequences)
             for rows, part in zip(measured, trained, strict=True)
         }
-    settings = Resampling(resamples=resamples, confidence=confidence, seed=seed)
-    table = ribosome_load_table(scores, measured, settings)
+    resampling = Resampling(resamples=resamples, confidence=confidence, seed=seed)
+    table = measuring.ribosome_load_table(scores, measured, resampling)
     if plot is not None:
         _draw(plot, scores, measured)
-    with open_output(output) as sink:
-        write_figures(
-            sink,
-            table,
-            _LOAD_COLUMNS,
-            format=report_format.value,
-            split=split,
-            resamples=resamples,
-            confidence=confidence,
-            seed=seed,
-        )
+    _write(output, table, _LOAD_COLUMNS, report_format, split, resampling)
 
 
 def _rows(
@@ -283,24 +251,44 @@ def _loaded(
     return load_model(name, weights_dir=weights_dir, device=device.value, precision=precision.value, threads=threads)
 
 
-def _warn_of_training_rows(name: str, task: str, measured: list[LabelledRows], weights_dir: Path | None) -> None:
-    """Tell how many rows the head was trained on, as far as its run's folder or the tables say."""
-    from rnafm_cli.function.rows import ROWS
-    from rnafm_cli.training.labelled_rows import read_labelled
+def _warn_of_training_rows(loaded: Model, task: str, measured: list[LabelledRows]) -> None:
+    """Tell how many rows the head was trained on: by the folder of its run, else by the split of a table of its own."""
+    from rnafm_cli.function.rows import KEPT_ROWS
+    from rnafm_cli.training.labelled_rows import read_sets
+    from rnafm_cli.weights.files import read_card
     from rnafm_cli.weights.store import find
 
-    column = "label" if task == "rbp" else "mrl"
-    folder = find(name, component=task, weights_dir=weights_dir).parent / ROWS
+    head = find(loaded.name, component=task, weights_dir=loaded.weights_dir)
+    folder, column = head.parent / KEPT_ROWS, "label" if task == "rbp" else "mrl"
+    kept = read_sets([folder], column, binary=task == "rbp") if folder.is_dir() else []
+    learnt = {sequence for rows in kept for sequence in rows.part("train").sequences}
+    own = read_card(head).config.get("proteins" if task == "rbp" else "assays", ())
     for rows in measured:
-        kept = folder / f"{rows.name}.tsv.gz"
-        if kept.exists():
-            learnt = set(read_labelled(kept, column).part("train").sequences)
+        if kept:
             count = sum(sequence in learnt for sequence in rows.sequences)
+            held = f"{folder} has those held out, which --split dev measures on"
         else:
-            count = int((rows.splits == "train").sum())
+            count = int((rows.splits == "train").sum()) if rows.name in own else 0
+            held = "those of the split dev were held out"
         if count:
-            held = f"; {kept} has those held out, which --split dev measures on" if kept.exists() else ""
-            console.warn(f"{rows.name}: {name} was trained on {count} of these {len(rows)} rows{held}")
+            console.warn(f"{rows.name}: {loaded.name} was trained on {count} of these {len(rows)} rows; {held}")
+
+
+def _write(
+    output: Path,
+    table: list[dict[str, Any]],
+    columns: tuple[str, ...],
+    report_format: ReportFormat,
+    split: str,
+    resampling: Resampling,
+) -> None:
+    from dataclasses import asdict
+
+    from rnafm_cli.function.evaluate import write_figures
+    from rnafm_cli.io.streams import open_output
+
+    with open_output(output) as sink:
+        write_figures(sink, table, columns, format=report_format.value, split=split, **asdict(resampling))
 
 
 def _draw(folder: Path, scores: Scores, measured: list[LabelledRows]) -> None:

@@ -98,7 +98,7 @@ def tables(
     verbose: options.Verbose = False,
 ) -> None:
     """``rbp`` and ``mrl``, told apart by the name of the command."""
-    from rnafm_cli.function.run import FunctionFiles, run_binding, run_load
+    from rnafm_cli.function.run import FunctionFiles, run_function
     from rnafm_cli.training.recipe_files import load_recipe
     from rnafm_cli.training.recipes import BindingRecipe, LoadRecipe
 
@@ -106,7 +106,7 @@ def tables(
     files = FunctionFiles(
         sets=tuple(tables),
         output=output,
-        name=name or "contact",
+        name=name or task,
         model=None if encoder is EncoderChoice.none else model,
         init_from=init_from,
         weights_dir=weights_dir,
@@ -114,10 +114,8 @@ def tables(
         threads=threads,
     )
     changes = with_encoder(overrides, encoder)
-    if task == "rbp":
-        _tell(run_binding(files, load_recipe(BindingRecipe, recipe, changes), report=console.info), "mean AUPRC")
-    else:
-        _tell(run_load(files, load_recipe(LoadRecipe, recipe, changes), report=console.info), "mean R2")
+    chosen = load_recipe(BindingRecipe if task == "rbp" else LoadRecipe, recipe, changes)
+    _tell(run_function(files, chosen, report=console.info), "mean AUPRC" if task == "rbp" else "mean R2")
 
 
 def with_encoder(given: list[str] | None, encoder: EncoderChoice | None) -> list[str]:

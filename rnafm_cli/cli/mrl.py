@@ -85,20 +85,13 @@ def mrl(
         table_output(output, columns, format=chosen_format, provenance=provenance, force=force) as sink,
         intake.progress("scanning" if scan else "predicting", "UTRs") as bar,
     ):
-        if scan:
-            for effects in variants(records, predictor):
-                for one in effects:
-                    uaugs = [start.frame for start in one.starts]
-                    loads = [one.mrl, one.sd, one.change, one.change_sd]
-                    sink.write([one.record.id, one.position + 1, one.ref, one.alt, *loads, len(uaugs), uaugs])
-                sink.flush()
-                bar.advance()
-        else:
-            for found in ribosome_load(records, predictor, reject=intake.reject):
-                frames = [start.frame for start in found.starts]
-                sink.write([found.record.id, found.mrl, found.sd, len(frames), frames])
-                sink.flush()
-                bar.advance()
+        effects = variants(records, predictor)
+        loads = ([found] for found in ribosome_load(records, predictor, reject=intake.reject))
+        for results in effects if scan else loads:
+            for row in (row for result in results for row in result.rows()):
+                sink.write([*row.values()])
+            sink.flush()
+            bar.advance()
     lengths.report()
     intake.finish()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,10 +16,8 @@ from rnafm_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from rnafm_cli.function.figures import SaliencyGallery
-    from rnafm_cli.function.rbp import Binding, BindingPredictor
-    from rnafm_cli.function.saliency import Saliency as Effects
+    from rnafm_cli.function.rbp import BindingPredictor
     from rnafm_cli.model import Model
-    from rnafm_cli.rna.records import SequenceRecord
     from rnafm_cli.structure.unpaired import StructureSource
 
 
@@ -136,7 +133,7 @@ def rbp(
     """
     intake = None if list_proteins else Intake(inputs, on_error)
 
-    from rnafm_cli.function.rbp import BindingPredictor
+    from rnafm_cli.function.rbp import BindingPredictor, bind
     from rnafm_cli.io.columns import types_of
     from rnafm_cli.io.tables import output_format as format_of
     from rnafm_cli.io.tables import table_output
@@ -159,12 +156,12 @@ def rbp(
     with table as sink, intake.progress("scoring") as bar:
         reject = intake.skip if long is LongChoice.skip else intake.reject
         records = intake.records() if source is None else source.checked(intake.records(), reject)
-        results = _results(
-            records, predictor, gallery is not None, step=step, structure_of=source, long=long.value, reject=reject
-        )
-        for result, effects in results:
-            for row in _rows(result, chosen, threshold, windows):
-                sink.write(row)
+        explain = gallery is not None
+        for result in bind(
+            records, predictor, step=step, structure_of=source, explain=explain, long=long.value, reject=reject
+        ):
+            for row in result.rows(chosen, threshold=threshold, windows=windows):
+                sink.write([*row.values()])
             sink.flush()
             short += len(result.record.sequence) < predictor.window
             if masked := int(result.unclear_W.sum()):
@@ -172,8 +169,10 @@ def rbp(
                 if unclear == 1:
                     share = f"{masked} of {len(result.unclear_W)} windows"
                     console.warn(f"{result.record.where}: {share} are mostly N: no call")
-            if gallery is not None and effects is not None:
-                _explain(gallery, result, effects, chosen, protein, threshold)
+            if gallery is not None:
+                # Pictures of all that were named, else of those called, or of the likeliest.
+                drawn = chosen if protein else result.called(chosen, threshold)
+                gallery.add(result, chosen, drawn or [max(chosen, key=lambda k: result.probabilities_P[k])])
             bar.advance()
         if gallery is not None:
             gallery.close()
@@ -191,7 +190,7 @@ def rbp(
 
 def _chosen(predictor: BindingPredictor, wanted: list[str] | None) -> list[int]:
     """Numbers of the outputs to report, in the model's order."""
-    from rnafm_cli.function.binding import matching, protein_of
+    from rnafm_cli.function.rbp import matching, protein_of
     from rnafm_cli.weights.registry import nearest_name
 
     names = predictor.proteins
@@ -212,17 +211,14 @@ def _chosen(predictor: BindingPredictor, wanted: list[str] | None) -> list[int]:
 
 
 def _list(predictor: BindingPredictor, chosen: list[int], output: Path, chosen_format: Any) -> None:
-    from rnafm_cli.function.rbp import REPORTED, dev_figures
+    from rnafm_cli.function.rbp import REPORTED
+    from rnafm_cli.io.columns import types_of
     from rnafm_cli.io.tables import table_output
 
-    figures = dev_figures(predictor.card)
-    columns: dict[str, type] = {"protein": str}
-    columns |= dict.fromkeys(("auprc", "auroc", "calibration_error", "prevalence", "threshold"), float)
-    columns |= {"reported": str, "reported_by": str}
-    with table_output(output, columns, format=chosen_format, force=True) as sink:
+    with table_output(output, types_of("rbp --list"), format=chosen_format, force=True) as sink:
         for number in chosen:
-            name = predictor.proteins[number]
-            mine, curve, others = figures.get(name, {}), predictor.curves[number], REPORTED.get(name)
+            name, curve = predictor.proteins[number], predictor.curves[number]
+            mine, others = predictor.card.metrics.get(name, {}), REPORTED.get(name)
             measured = [mine.get(key) for key in ("auprc", "auroc", "calibration_error")]
             told = [f"{others.measure} {others.value:g}", others.by] if others else ["", ""]
             sink.write([name, *measured, curve.prevalence, curve.threshold, *told])
@@ -261,63 +257,6 @@ def _gallery(folder: Path | None, force: bool) -> SaliencyGallery | None:
     from rnafm_cli.function.figures import SaliencyGallery
 
     return SaliencyGallery(folder, force=force)
-
-
-def _rows(result: Binding, chosen: list[int], threshold: float | None, windows: bool) -> Iterator[list[Any]]:
-    limits = [result.thresholds_P[k] if threshold is None else threshold for k in chosen]
-    name = result.record.id
-    if not windows:
-        best = result.probabilities_P
-        for k, limit in zip(chosen, limits, strict=True):
-            yield [name, result.proteins[k], float(best[k]), _call(best[k], limit, result.unclear_W.all())]
-        return
-    rows = zip(result.starts_W, result.ends_W, result.probabilities_WP, result.unclear_W, strict=True)
-    for start, end, probabilities, unclear in rows:
-        for k, limit in zip(chosen, limits, strict=True):
-            call = _call(probabilities[k], limit, unclear)
-            yield [name, int(start), int(end), result.proteins[k], float(probabilities[k]), call]
-
-
-def _call(probability: float, limit: float, unclear: Any) -> str:
-    return "NA" if unclear else "bound" if probability >= limit else "unbound"
-
-
-def _results(
-    records: Iterable[SequenceRecord], predictor: BindingPredictor, explained: bool, **settings: Any
-) -> Iterator[tuple[Binding, Effects | None]]:
-    from rnafm_cli.function.rbp import bind
-    from rnafm_cli.function.saliency import bind_with_saliency
-
-    if explained:
-        return bind_with_saliency(records, predictor, **settings)
-    return ((result, None) for result in bind(records, predictor, **settings))
-
-
-def _explain(
-    gallery: SaliencyGallery,
-    result: Binding,
-    effects: Effects,
-    chosen: list[int],
-    named: Iterable[str] | None,
-    threshold: float | None,
-) -> None:
-    """Saliency of the chosen proteins; pictures of all that were named, else of those called, or of the likeliest."""
-    record: SequenceRecord = result.record
-    best = result.probabilities_P
-    limits = [result.thresholds_P[k] if threshold is None else threshold for k in chosen]
-    clear = not result.unclear_W.all()
-    drawn = chosen if named else [k for k, limit in zip(chosen, limits, strict=True) if clear and best[k] >= limit]
-    drawn = drawn or [max(chosen, key=lambda k: best[k])]
-    importance_PL = effects.importance_PL
-    for k in chosen:
-        gallery.add(
-            record.id,
-            result.proteins[k],
-            record.sequence,
-            importance_PL[k],
-            effects.effects_PL4[k],
-            probability=float(best[k]) if k in drawn else None,
-        )
 
 
 def _provenance(predictor: BindingPredictor, loaded: Model, step: int) -> dict[str, Any]:

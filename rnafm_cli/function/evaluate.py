@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from scipy.optimize import minimize
 
 from rnafm_cli.encoder.model import NamedModel
 from rnafm_cli.errors import InputError, UsageError
-from rnafm_cli.function.metrics import calibration_error, rank, regress
+from rnafm_cli.function.metrics import Resampling, calibration_error, rank, regress
 from rnafm_cli.function.mrl import LoadPredictor, ribosome_load
 from rnafm_cli.function.rbp import BindingPredictor, StructureOf, bind
 from rnafm_cli.io.streams import TextSink, input_name, open_text
@@ -98,56 +97,45 @@ def _standardised(train_NK: NDArray[np.floating], scored_NK: NDArray[np.floating
     return (train_NK - mean_K) / spread_K, (scored_NK - mean_K) / spread_K
 
 
-class Predictions:
-    """Predicted values by output (protein or assay) and id of the record.
+def read_predictions(
+    path: Path, column: str, sets: Sequence[LabelledRows], *, by: str | None = None
+) -> dict[str, NDArray[np.float64]]:
+    """Predicted values of each set's rows, matched by their ids.
 
     Args:
-        name: of the file.
-        values: output -> id -> value; the output is empty where the table names none.
-    """
-
-    def __init__(self, name: str, values: dict[str, dict[str, float]]) -> None:
-        self.name, self._values = name, values
-
-    def of(self, output: str, ids: Sequence[str], *, table: str) -> NDArray[np.float64]:
-        """(N,) values of one output for the records of a table.
-
-        Raises:
-            InputError: for an output or a record that is not there, and for a table without ids.
-        """
-        if not all(ids):
-            raise InputError(
-                f"{table}: its rows have no ids to match predictions by", hint="add a column 'id' with the FASTA ids"
-            )
-        known = self._values.get(output, self._values.get(""))
-        if known is None:
-            raise InputError(f"{self.name}: predicts nothing for '{output}'")
-        missing = [name for name in ids if name not in known]
-        if missing:
-            raise InputError(
-                f"{self.name}: {len(missing)} records have no prediction for '{output}', '{missing[0]}' for one"
-            )
-        return np.array([known[name] for name in ids])
-
-
-def read_predictions(path: Path, column: str, *, by: str | None = None) -> Predictions:
-    """Read the columns ``id`` and ``column``, and ``by`` if rows are of several outputs.
+        column: of the values, beside ``id``.
+        by: column that names the set, if the table is of several.
 
     Raises:
-        InputError: for a missing column, a value that is no number, or an id that appears twice.
+        InputError: for a missing column, a value that is no number, an id that appears twice, a row without prediction,
+            and a set without ids.
     """
     where = input_name(path)
     values: dict[str, dict[str, float]] = {}
     with open_text(path) as lines:
         for number, row in table_rows(lines, where, ["id", column, *([by] if by else [])]):
-            of_output = values.setdefault(row[by] if by else "", {})
-            if row["id"] in of_output:
+            of_set = values.setdefault(row[by] if by else "", {})
+            if row["id"] in of_set:
                 raise InputError(f"{where}:{number}: a second prediction for '{row['id']}'")
             try:
-                of_output[row["id"]] = float(row[column])
+                of_set[row["id"]] = float(row[column])
             except ValueError as error:
                 raise InputError(f"{where}:{number}: {column} '{row[column]}' is not a number") from error
-    return Predictions(where, values)
+    found = {}
+    for rows in sets:
+        if not all(rows.ids):
+            raise InputError(
+                f"{rows.name}: its rows have no ids to match predictions by",
+                hint="add a column 'id' with the FASTA ids",
+            )
+        known = values.get(rows.name if by else "", {})
+        missing = [name for name in rows.ids if name not in known]
+        if missing:
+            raise InputError(
+                f"{where}: {len(missing)} records have no prediction for '{rows.name}', '{missing[0]}' for one"
+            )
+        found[rows.name] = np.array([known[name] for name in rows.ids])
+    return found
 
 
 _DIGITS = 4
@@ -204,15 +192,6 @@ _FEWEST_IN_CONTEXT = 10
 Row = dict[str, Any]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Resampling:
-    """How intervals are made."""
-
-    resamples: int = 1000
-    confidence: float = 0.95
-    seed: int = 0
-
-
 def binding_probabilities(
     predictor: BindingPredictor, rows: LabelledRows, *, structure_of: StructureOf | None = None
 ) -> NDArray[np.float64]:
@@ -267,8 +246,7 @@ def binding_table(
         mine: list[Row] = []
         for rows in sets:
             scores = by_set[rows.name]
-            rng = np.random.default_rng(resampling.seed)
-            found = rank(rows.values, scores, rng=rng, resamples=resampling.resamples, confidence=resampling.confidence)
+            found = rank(rows.values, scores, resampling)
             row: Row = {"predictor": predictor, "set": rows.name, "rows": found.rows, "positives": found.positives}
             row |= _interval("auprc", found.auprc) | _interval("auroc", found.auroc)
             row["calibration_error"] = calibration_error(rows.values, scores) if predictor in probabilities else None
@@ -290,13 +268,7 @@ def ribosome_load_table(
                 chosen = np.ones(len(rows), dtype=np.bool_) if context == "all" else contexts[rows.name] == context
                 if chosen.sum() < (1 if context == "all" else _FEWEST_IN_CONTEXT):
                     continue
-                found = regress(
-                    rows.values[chosen],
-                    predicted[chosen],
-                    rng=np.random.default_rng(resampling.seed),
-                    resamples=resampling.resamples,
-                    confidence=resampling.confidence,
-                )
+                found = regress(rows.values[chosen], predicted[chosen], resampling)
                 row: Row = {"predictor": predictor, "assay": rows.name, "context": context, "rows": found.rows}
                 row |= _interval("r2", found.r2)
                 table.append(row | {"determination": found.determination, "mae": found.mae, "mse": found.mse})

@@ -5,7 +5,7 @@ Shape suffixes: N UTRs, L letters.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from rnafm_cli.errors import UsageError
 from rnafm_cli.function.metrics import regress
+from rnafm_cli.function.rbp import Binding
 from rnafm_cli.io.streams import write_error
 from rnafm_cli.io.tables import TableWriter
 from rnafm_cli.rna.upstream_starts import CONTEXTS
@@ -135,30 +136,27 @@ class SaliencyGallery:
             raise write_error(path, error) from error
         self._table = TableWriter(self._handle, _COLUMNS)
 
-    def add(
-        self,
-        name: str,
-        protein: str,
-        sequence: str,
-        importance_L: NDArray[np.floating],
-        effects_L4: NDArray[np.floating],
-        *,
-        probability: float | None = None,
-    ) -> None:
-        """Add the nucleotides of one RNA for one protein; with a probability, which the title tells, a logo as well.
+    def add(self, found: Binding, chosen: Sequence[int], drawn: Container[int]) -> None:
+        """Add the nucleotides of one RNA for some of the proteins, and a logo for those that are to be drawn.
 
         Args:
-            effects_L4: change of the log odds for each letter, NaN where a nucleotide was not changed.
+            found: with what substitutions do.
+            chosen, drawn: numbers of proteins.
         """
-        rows = zip(sequence, importance_L, effects_L4, strict=True)
-        self._table.write_all(
-            [name, protein, place, base, importance, *(None if np.isnan(v) else float(v) for v in effects)]
-            for place, (base, importance, effects) in enumerate(rows, start=1)
-        )
+        name, sequence = found.record.id, found.record.sequence
+        assert found.effects_PL4 is not None
+        for k in chosen:
+            protein, importance_L = found.proteins[k], found.importance_PL[k]
+            rows = zip(sequence, importance_L, found.effects_PL4[k], strict=True)
+            self._table.write_all(
+                [name, protein, place, base, importance, *(None if np.isnan(v) else float(v) for v in effects)]
+                for place, (base, importance, effects) in enumerate(rows, start=1)
+            )
+            if k in drawn:
+                path = self._pictures.place(f"{name}.{protein}")
+                title = f"{name}: {protein}, probability {found.probabilities_P[k]:.2f}"
+                draw_logo(sequence, importance_L, path, title=title)
         self._table.flush()
-        if probability is not None:
-            path = self._pictures.place(f"{name}.{protein}")
-            draw_logo(sequence, importance_L, path, title=f"{name}: {protein}, probability {probability:.2f}")
 
     def close(self) -> None:
         """Write the last rows."""

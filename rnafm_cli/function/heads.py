@@ -2,115 +2,115 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal, TypeVar
+from collections.abc import Sequence
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
 
 from rnafm_cli.encoder.embed import encode
 from rnafm_cli.encoder.model import NamedModel
-from rnafm_cli.encoder.network import Encoder
-from rnafm_cli.encoder.runtime import Runtime
 from rnafm_cli.errors import WeightsError
-from rnafm_cli.function.binding import BindingConfig, BindingHead
-from rnafm_cli.function.head_start import begin_from
-from rnafm_cli.function.inputs import Reduction
-from rnafm_cli.function.ribosome_load import LoadConfig, LoadHead
+from rnafm_cli.function.networks import EMBEDDING, BindingConfig, BindingHead, FunctionHead, LoadConfig, LoadHead
 from rnafm_cli.rna.records import SequenceRecord
 from rnafm_cli.weights.files import Card, load_tensors
-from rnafm_cli.weights.store import encoder_read_by, load_component
 
-FunctionHead = BindingHead | LoadHead
 Head = TypeVar("Head", BindingHead, LoadHead)
-_TASKS = {BindingHead: "rbp", LoadHead: "mrl"}
-_CONFIGS: dict[type, Any] = {BindingHead: BindingConfig, LoadHead: LoadConfig}
 
 
-def load_head(model: NamedModel, kind: type[Head], *, embeddings: bool = True) -> tuple[Head, Card]:
-    """The RBP or MRL head of a model, in evaluation mode on its device.
-
-    Args:
-        embeddings: whether it shall read embeddings, for which the encoder is checked.
+def built_head(kind: type[BindingHead] | type[LoadHead], tensors: dict[str, Tensor], card: Card) -> Any:
+    """The network of a head's file.
 
     Raises:
-        WeightsError: when the model has no such head, or it does not fit its card or the model's encoder.
+        WeightsError: when its card does not describe such a head, or does not fit the tensors.
     """
-    task = _TASKS[kind]
-    tensors, card = model.component(task)
-    if embeddings and card.config.get("embedding"):
-        model.check_nucleotides(task)
-    return _built(kind, tensors, card).to(model.runtime.device).eval(), card
-
-
-def _built(kind: type[Head], tensors: dict[str, Tensor], card: Card) -> Head:
-    config = _CONFIGS[kind].from_dict(card.config)
-    if not getattr(config, "proteins", ()) and not getattr(config, "assays", ()):
-        raise WeightsError(f"the card of '{card.name}' names no outputs")
-    head = kind(config)
+    if (architecture := card.config.get("architecture", "frames")) != "frames":
+        raise WeightsError(f"'{card.name}' is of the architecture '{architecture}', which rnafm no longer has")
+    named = "proteins" if kind is BindingHead else "assays"
+    if not card.config.get(named):
+        raise WeightsError(f"the card of '{card.name}' names no {named}")
+    config: Any = BindingConfig if kind is BindingHead else LoadConfig
+    head = kind(config.from_dict(card.config))
     load_tensors(head, tensors, card)
     return head
 
 
-def reduced_embeddings(
-    records: Sequence[SequenceRecord],
-    head: FunctionHead,
-    encoder: Encoder | None,
-    runtime: Runtime,
-    *,
-    batch_tokens: int,
-) -> list[Tensor | None]:
-    """(L, K) reduced embeddings of each record; None in their place without an encoder."""
-    if encoder is None or head.reduction is None:
-        return [None] * len(records)
-    with torch.inference_mode():
-        found = encode(records, encoder, runtime, batch_tokens=batch_tokens)
-        return [head.reduction(one.rows_LD.to(runtime.device)).cpu() for one in found]
-
-
-@dataclass(frozen=True)
-class HeadStart:
-    """A trained head.
+class HeadPredictor(Generic[Head]):
+    """A head of a model, in evaluation mode on its device, with the encoder that it reads.
 
     Args:
-        same_embeddings: whether it reads the run's encoder, with as many channels: then its reduction is the run's.
-        report: told what was taken.
-    """
-
-    head: FunctionHead
-    same_embeddings: bool
-    report: Callable[[str], None]
-
-    @property
-    def reduction(self) -> Reduction | None:
-        """Of embeddings, if it fits the run."""
-        return self.head.reduction if self.same_embeddings else None
-
-    def begin(self, head: FunctionHead) -> None:
-        """Fill a new head with its weights."""
-        self.report(begin_from(head, self.head, same_embeddings=self.same_embeddings))
-
-
-def load_head_start(
-    name_or_file: str,
-    kind: Literal["rbp", "mrl"],
-    *,
-    encoder_sha256: str | None,
-    channels: int,
-    weights_dir: Path | None,
-    report: Callable[[str], None],
-) -> HeadStart:
-    """The head of a model, or in a file, as the start of a run.
-
-    Args:
-        encoder_sha256, channels: of the run's embeddings.
+        embeddings: let the head read embeddings, if it was trained with them; else no encoder is needed.
+        batch_tokens: tokens per batch of the encoder.
 
     Raises:
-        WeightsError: when it cannot be had.
+        WeightsError: when the model has no such head, or it does not fit its card or belongs to another encoder.
     """
-    tensors, card = load_component(name_or_file, kind, weights_dir=weights_dir, any_encoder=True)
-    head: FunctionHead = _built(BindingHead, tensors, card) if kind == "rbp" else _built(LoadHead, tensors, card)
-    same = encoder_sha256 is not None and encoder_read_by(card) == encoder_sha256 and head.config.reduced == channels
-    return HeadStart(head, same, report)
+
+    def __init__(self, model: NamedModel, kind: type[Head], *, embeddings: bool, batch_tokens: int) -> None:
+        tensors, self.card = model.component(kind.kind)
+        reads = embeddings and bool(self.card.config.get("embedding"))
+        if reads:
+            model.check_nucleotides(kind.kind)
+        self.head: Head = built_head(kind, tensors, self.card).to(model.runtime.device).eval()
+        self.runtime, self.batch_tokens = model.runtime, batch_tokens
+        self.encoder = model.encoder_for(kind.kind) if reads else None
+
+    def reduced(self, records: Sequence[SequenceRecord]) -> list[Tensor | None]:
+        """(L, K) reduced embeddings of each record; None in their place if none are read."""
+        if self.encoder is None or self.head.reduction is None:
+            return [None] * len(records)
+        with torch.inference_mode():
+            found = encode(records, self.encoder, self.runtime, batch_tokens=self.batch_tokens)
+            return [self.head.reduction(one.rows_LD.to(self.runtime.device)).cpu() for one in found]
+
+
+@torch.no_grad()
+def begin_from(head: FunctionHead, start: FunctionHead, *, same_embeddings: bool) -> str:
+    """Take over another head's weights; the reduction of embeddings is left alone.
+
+    Outputs are matched by name and input channels by what they show, so that a head of other proteins or assays, or one
+    that reads more than the other did, goes on from what was learned before. Channels that the other lacks start at
+    zero: the new head first says what the other said. Outputs that it lacks stay as they are.
+
+    Args:
+        same_embeddings: whether embedding channels mean the same to both.
+
+    Returns:
+        a line that says what was taken.
+
+    Raises:
+        WeightsError: when the heads differ in size.
+    """
+    own, given = _learned(head), _learned(start)
+    for kind, names in (("lacks", own.keys() - given.keys()), ("also has", given.keys() - own.keys())):
+        if names:
+            raise WeightsError(f"the head to start from has another shape: it {kind} {min(names)}")
+    shown = [name for name in head.channels if name in start.channels and (name != EMBEDDING or same_embeddings)]
+    shared = [name for name in head.outputs if name in start.outputs]
+    rows = head.rows_per_output
+    for name, tensor in own.items():
+        if name.endswith("first.weight"):
+            tensor.zero_()
+            for group in shown:
+                _copy(tensor[:, head.channels[group]], given[name][:, start.channels[group]], name)
+        elif set(name.split(".")) & set(head.output_layers):
+            for output in shared:
+                to, source = (each.outputs.index(output) * rows for each in (head, start))
+                _copy(tensor[to : to + rows], given[name][source : source + rows], name)
+        else:
+            _copy(tensor, given[name], name)
+    fresh = len(head.outputs) - len(shared)
+    return f"starting from another head: {', '.join(shown)}; {len(shared)} outputs" + (f", {fresh} fresh" * bool(fresh))
+
+
+def _learned(head: FunctionHead) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in head.state_dict().items() if not name.startswith("reduction.")}
+
+
+def _copy(to: Tensor, source: Tensor, name: str) -> None:
+    if to.shape != source.shape:
+        raise WeightsError(
+            f"the head to start from has another size: {name} is {tuple(source.shape)}, not {tuple(to.shape)}",
+            hint="give the same [head] in the recipe",
+        )
+    to.copy_(source)

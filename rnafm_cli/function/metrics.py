@@ -78,7 +78,13 @@ def _best_threshold(labels_N: NDArray[np.float64], probabilities_N: NDArray[np.f
     return float((last + after) / 2)
 
 
-Floats = NDArray[np.float64]
+@dataclass(frozen=True, kw_only=True)
+class Resampling:
+    """How intervals are made: from resampled rows, the same for all that is scored on one set."""
+
+    resamples: int = 1000
+    confidence: float = 0.95
+    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,19 +97,12 @@ class Ranking:
     auroc: Interval
 
 
-def rank(
-    labels_N: ArrayLike,
-    scores_N: ArrayLike,
-    *,
-    rng: np.random.Generator | None = None,
-    resamples: int = 0,
-    confidence: float = 0.95,
-) -> Ranking:
+def rank(labels_N: ArrayLike, scores_N: ArrayLike, resampling: Resampling | None = None) -> Ranking:
     """Score a ranking; equal scores count as one step of the curves.
 
     Args:
         labels_N: 1 for bound, 0 for not.
-        rng, resamples: for intervals; without resamples they are NaN.
+        resampling: for intervals; without resamples they are NaN.
 
     Returns:
         AUPRC is average precision: the mean precision at each bound row. Both are NaN with labels of one kind only.
@@ -111,17 +110,17 @@ def rank(
     labels, scores = np.asarray(labels_N, dtype=np.float64), np.asarray(scores_N, dtype=np.float64)
     order = np.argsort(-scores, kind="stable")
     steps = np.flatnonzero(np.diff(scores[order], append=np.nan) != 0)
-    whole = _areas(labels[order], np.ones((1, len(labels))), steps)
-    drawn = np.full((2, 1), np.nan)
-    if resamples and rng is not None:
-        times_RN = rng.multinomial(len(labels), np.full(len(labels), 1 / len(labels)), size=resamples)
+    whole = _areas(labels[order], np.ones((1, len(labels))), steps)[:, 0]
+    found = [Interval(float(value), np.nan, np.nan) for value in whole]
+    if resampling is not None and resampling.resamples and not np.isnan(whole).any():
+        rng, even = np.random.default_rng(resampling.seed), np.full(len(labels), 1 / len(labels))
+        times_RN = rng.multinomial(len(labels), even, size=resampling.resamples)
         drawn = _areas(labels[order], times_RN[:, order].astype(np.float64), steps)
-    tail = (1 - confidence) / 2
-    found = []
-    for value, values_R in zip(whole[:, 0], drawn, strict=True):
-        defined = values_R[~np.isnan(values_R)]
-        low, high = np.quantile(defined, [tail, 1 - tail]) if len(defined) else (np.nan, np.nan)
-        found.append(Interval(float(value), float(low), float(high)))
+        # A resample may hold labels of one kind only.
+        drawn, tail = drawn[:, ~np.isnan(drawn[0])], (1 - resampling.confidence) / 2
+        if drawn.size:
+            bounds = np.quantile(drawn, [tail, 1 - tail], axis=1).T.tolist()
+            found = [Interval(float(value), *ends) for value, ends in zip(whole, bounds, strict=True)]
     return Ranking(len(labels), int(labels.sum()), *found)
 
 
@@ -158,26 +157,21 @@ class Regression:
     mse: float
 
 
-def regress(
-    truth_N: ArrayLike,
-    predicted_N: ArrayLike,
-    *,
-    rng: np.random.Generator | None = None,
-    resamples: int = 0,
-    confidence: float = 0.95,
-) -> Regression:
+def regress(truth_N: ArrayLike, predicted_N: ArrayLike, resampling: Resampling | None = None) -> Regression:
     """Score predictions; ``r2`` and ``determination`` are NaN where the truth does not vary.
 
     Args:
-        rng, resamples: for the interval; without resamples it is NaN.
+        resampling: for the interval; without resamples it is NaN.
     """
     truth, predicted = np.asarray(truth_N, dtype=np.float64), np.asarray(predicted_N, dtype=np.float64)
     error = predicted - truth
     # Centred first: the moments below would lose digits otherwise.
     x, y = truth - truth.mean(), predicted - predicted.mean()
     moments_N5 = np.stack([x, y, x * x, y * y, x * y], axis=1)
-    if resamples and rng is not None:
-        r2 = bootstrap(moments_N5, _squared_correlation, rng=rng, resamples=resamples, confidence=confidence)
+    if resampling is not None and resampling.resamples:
+        rng, times = np.random.default_rng(resampling.seed), resampling.resamples
+        confidence = resampling.confidence
+        r2 = bootstrap(moments_N5, _squared_correlation, rng=rng, resamples=times, confidence=confidence)
     else:
         r2 = Interval(float(_squared_correlation(moments_N5.mean(axis=0, keepdims=True))[0]), np.nan, np.nan)
     variance = float((x * x).mean())

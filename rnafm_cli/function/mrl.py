@@ -13,15 +13,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from rnafm_cli.encoder.embed import DEFAULT_BATCH_TOKENS, shared_out
 from rnafm_cli.encoder.model import NamedModel
 from rnafm_cli.encoder.workers import buckets
 from rnafm_cli.errors import Reject, UsageError, WeightsError, raise_rejected
-from rnafm_cli.function.heads import load_head, reduced_embeddings
-from rnafm_cli.function.inputs import aligned_letters, aligned_rows
-from rnafm_cli.function.ribosome_load import LoadHead, UtrInputs
+from rnafm_cli.function.heads import HeadPredictor
+from rnafm_cli.function.networks import LoadHead, mixture
 from rnafm_cli.io.tables import Tabular
 from rnafm_cli.rna.records import SequenceRecord
 from rnafm_cli.rna.upstream_starts import UpstreamStart, upstream_starts
@@ -56,7 +54,7 @@ class RibosomeLoad(Tabular):
         return [{**load, "uaug": len(frames), "uaug_frame": frames}]
 
 
-class LoadPredictor:
+class LoadPredictor(HeadPredictor[LoadHead]):
     """The MRL head of a model for one assay.
 
     Args:
@@ -71,9 +69,7 @@ class LoadPredictor:
     def __init__(
         self, model: NamedModel, assay: str | None = None, *, batch_tokens: int = DEFAULT_BATCH_TOKENS
     ) -> None:
-        self.head, self.card = load_head(model, LoadHead)
-        self.runtime, self.batch_tokens = model.runtime, batch_tokens
-        self.encoder = model.encoder_for("mrl") if self.head.reduction is not None else None
+        super().__init__(model, LoadHead, embeddings=True, batch_tokens=batch_tokens)
         config = self.head.config
         if assay is None:
             assay = DEFAULT_ASSAY if DEFAULT_ASSAY in config.assays else config.assays[0]
@@ -88,34 +84,22 @@ class LoadPredictor:
         self._factor = float(self.card.config.get("sd_factors", {}).get(assay, 1.0))
 
     @torch.inference_mode()
-    def predict(self, sequences: Sequence[str], reduced: Sequence[Tensor | None]) -> tuple[NDArray, NDArray]:
-        """(M, B) predictions and (B,) standard deviations, in ribosomes, of UTRs of similar length."""
-        device, width = self.runtime.device, max(map(len, sequences))
-        config = self.head.config
-        inputs = UtrInputs(aligned_letters(sequences, width, "end").to(device))
-        if self.head.reduction is not None:
-            inputs.reduced_BLK = aligned_rows(reduced, width, "end", channels=config.reduced).to(device)
-        mean_MBA, log_variance_MBA = self.head(inputs)
-        mean_MB = mean_MBA[..., self._number].cpu().numpy().astype(np.float64)
-        variance_MB = np.exp(log_variance_MBA[..., self._number].cpu().numpy().astype(np.float64))
-        scale = config.deviations[self._number]
-        sd_B = self._factor * scale * np.sqrt(variance_MB.mean(0) + mean_MB.var(0))
-        return mean_MB * scale + config.means[self._number], sd_B
-
     def loads(self, records: Sequence[SequenceRecord]) -> list[RibosomeLoad]:
         """The ribosome load of each record; see :func:`ribosome_load`."""
         parts = [dataclasses.replace(record, sequence=record.sequence[-self.length :]) for record in records]
-        reduced = reduced_embeddings(parts, self.head, self.encoder, self.runtime, batch_tokens=self.batch_tokens)
-        found: list[RibosomeLoad | None] = [None] * len(records)
+        reduced, config = self.reduced(parts), self.head.config
+        mean, scale = config.means[self._number], config.deviations[self._number]
+        found: dict[int, RibosomeLoad] = {}
         for group in buckets([len(part.sequence) for part in parts], _LETTERS_PER_BATCH):
-            members_MB, sd_B = self.predict([parts[k].sequence for k in group], [reduced[k] for k in group])
-            for place, k in enumerate(group):
-                record, members_M, sd = records[k], members_MB[:, place], float(sd_B[place])
+            inputs = self.head.inputs([parts[k].sequence for k in group], [reduced[k] for k in group])
+            members_MB, sd_B = mixture(self.head(inputs), self._number)
+            for k, members_M, sd in zip(group, (members_MB * scale + mean).T, self._factor * scale * sd_B, strict=True):
+                record = records[k]
                 if not (np.isfinite(members_M).all() and np.isfinite(sd)):
                     raise WeightsError(f"{record.where}: the head '{self.card.name}' gives no finite number")
                 starts = upstream_starts(record.sequence)
-                found[k] = RibosomeLoad(record, float(members_M.mean()), sd, members_M, starts)
-        return [one for one in found if one is not None]
+                found[k] = RibosomeLoad(record, float(members_M.mean()), float(sd), members_M, starts)
+        return [found[k] for k in range(len(records))]
 
 
 def ribosome_load(
@@ -136,27 +120,28 @@ def ribosome_load(
 _LETTERS = "ACGU"
 
 
-@dataclass(frozen=True, slots=True)
-class VariantEffect:
-    """One variant.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class VariantEffect(RibosomeLoad):
+    """The ribosome load of a variant, which is its ``record``.
 
     Args:
         position: 0-based in the whole UTR.
-        mrl, sd: of the variant.
         change: its ribosome load less that of the UTR as given.
         change_sd: standard deviation of the change over the members of the ensemble.
-        starts: upstream AUGs of the variant.
     """
 
-    record: SequenceRecord
     position: int
     ref: str
     alt: str
-    mrl: float
-    sd: float
     change: float
     change_sd: float
-    starts: list[UpstreamStart]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row for :func:`rnafm_cli.to_frame`."""
+        (load,) = super().rows()
+        variant = {"id": self.record.id, "position": self.position + 1, "ref": self.ref, "alt": self.alt}
+        change = {"mrl": self.mrl, "mrl_sd": self.sd, "change": self.change, "change_sd": self.change_sd}
+        return [{**variant, **change, "uaug": load["uaug"], "uaug_frame": load["uaug_frame"]}]
 
 
 def scan(records: Iterable[SequenceRecord], predictor: LoadPredictor) -> Iterator[list[VariantEffect]]:
@@ -183,18 +168,9 @@ def _variants(record: SequenceRecord, predictor: LoadPredictor) -> list[VariantE
     base, *results = predictor.loads([dataclasses.replace(record, sequence=text) for text in texts])
     effects = []
     for (k, letter), found in zip(changes, results, strict=True):
-        differences = found.members_M - base.members_M
+        change_M = found.members_M - base.members_M
+        change, change_sd = float(change_M.mean()), float(change_M.std())
         effects.append(
-            VariantEffect(
-                record=record,
-                position=k,
-                ref=sequence[k],
-                alt=letter,
-                mrl=found.mrl,
-                sd=found.sd,
-                change=float(differences.mean()),
-                change_sd=float(differences.std()),
-                starts=found.starts,
-            )
+            VariantEffect(**vars(found), position=k, ref=sequence[k], alt=letter, change=change, change_sd=change_sd)
         )
     return effects

@@ -1,13 +1,13 @@
-"""Which proteins bind an RNA: windows over its length through the RBP head, all proteins at once.
+"""Which proteins bind an RNA, and on which nucleotides that hangs: windows over its length, all proteins at once.
 
 Shape suffixes: L nucleotides, W windows, B batch, P proteins, K reduced channels.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -19,13 +19,11 @@ from rnafm_cli.encoder.embed import DEFAULT_BATCH_TOKENS, shared_out
 from rnafm_cli.encoder.model import NamedModel
 from rnafm_cli.encoder.workers import window_starts
 from rnafm_cli.errors import InputError, Reject, WeightsError, raise_rejected
-from rnafm_cli.function.binding import BindingHead, WindowInputs
-from rnafm_cli.function.heads import load_head, reduced_embeddings
-from rnafm_cli.function.inputs import aligned_letters, aligned_rows
+from rnafm_cli.function.heads import HeadPredictor
 from rnafm_cli.function.metrics import Platt
+from rnafm_cli.function.networks import BindingHead
 from rnafm_cli.io.tables import Tabular
 from rnafm_cli.rna.records import SequenceRecord
-from rnafm_cli.weights.files import Card
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +52,25 @@ Measured on 960 development windows of all models, masked in one stretch: AUROC 
 """
 DEFAULT_STEP = 20
 """Nucleotides from one window to the next, at most."""
+LETTERS = "ACGU"
 _WINDOWS_PER_BATCH = 256
 _FOLDED_ALONE = 800
-"""Nucleotides."""
+"""Nucleotides from which an RNA is folded by itself: several at a time could fill the memory."""
 
 StructureOf = Callable[[SequenceRecord], NDArray[np.floating] | None]
 """(L,) how likely each nucleotide of a record is unpaired, 0 to 1, NaN where unknown; None if nothing is known."""
+
+
+def protein_of(name: str) -> str:
+    """The bare protein of a set's name: ``TIA1`` of ``RBP31_TIA1_Hela_ICLIP``; the name itself if it has no parts."""
+    parts = name.split("_")
+    return parts[1] if len(parts) > 1 else name
+
+
+def matching(names: Sequence[str], wanted: str) -> list[str]:
+    """The outputs that a name stands for: the one of that name, else all of that bare protein; case is no matter."""
+    exact = [name for name in names if name.lower() == wanted.lower()]
+    return exact or [name for name in names if protein_of(name).lower() == wanted.lower()]
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +83,8 @@ class Binding(Tabular):
             development rows that calibrate the head.
         thresholds_P: probabilities from which a window is called bound.
         unclear_W: windows of which too little is known to call anything.
+        effects_PL4: what substitutions do, where it was asked: change of the calibrated log odds when a nucleotide
+            becomes A, C, G or U; 0 for the one it is, and NaN everywhere at a letter other than these.
     """
 
     record: SequenceRecord
@@ -81,6 +94,7 @@ class Binding(Tabular):
     probabilities_WP: NDArray[np.float64]
     thresholds_P: NDArray[np.float64]
     unclear_W: NDArray[np.bool_]
+    effects_PL4: NDArray[np.float64] | None = None
 
     @property
     def probabilities_P(self) -> NDArray[np.float64]:
@@ -88,21 +102,49 @@ class Binding(Tabular):
         clear_W = ~self.unclear_W
         return self.probabilities_WP[clear_W if clear_W.any() else slice(None)].max(axis=0)
 
-    def rows(self) -> list[dict[str, Any]]:
-        """A row per protein, for :func:`rnafm_cli.to_frame`; the call is NA where too little of the RNA is known."""
-        unclear = bool(self.unclear_W.all())
+    @property
+    def importance_PL(self) -> NDArray[np.float64]:
+        """Log odds lost, on average, when a nucleotide becomes one of the three others; 0 where there is no effect."""
+        if self.effects_PL4 is None:
+            raise ValueError("substitutions were not asked for")
+        return np.nan_to_num(-self.effects_PL4.sum(axis=2) / 3)
+
+    def rows(
+        self, chosen: Sequence[int] | None = None, *, threshold: float | None = None, windows: bool = False
+    ) -> list[dict[str, Any]]:
+        """A row per protein, or per window and protein; the call is NA where too little of the RNA is known.
+
+        Args:
+            chosen: numbers of the proteins; all if None.
+            threshold: for all proteins, instead of each one's own.
+        """
+        parts: list[tuple[dict[str, Any], Any, Any]] = [({}, self.probabilities_P, self.unclear_W.all())]
+        if windows:
+            places = [{"start": int(a), "end": int(b)} for a, b in zip(self.starts_W, self.ends_W, strict=True)]
+            parts = list(zip(places, self.probabilities_WP, self.unclear_W, strict=True))
         return [
-            {
-                "id": self.record.id,
-                "protein": protein,
-                "probability": float(p),
-                "call": "NA" if unclear else "bound" if p >= limit else "unbound",
+            {"id": self.record.id}
+            | place
+            | {
+                "protein": self.proteins[k],
+                "probability": float(p_P[k]),
+                "call": "NA" if unclear else "bound" if p_P[k] >= self._limit(k, threshold) else "unbound",
             }
-            for protein, p, limit in zip(self.proteins, self.probabilities_P, self.thresholds_P, strict=True)
+            for place, p_P, unclear in parts
+            for k in (range(len(self.proteins)) if chosen is None else chosen)
         ]
 
+    def called(self, chosen: Sequence[int], threshold: float | None = None) -> list[int]:
+        """Those of the chosen proteins that are called bound."""
+        if self.unclear_W.all():
+            return []
+        return [k for k in chosen if self.probabilities_P[k] >= self._limit(k, threshold)]
 
-class BindingPredictor:
+    def _limit(self, number: int, threshold: float | None) -> float:
+        return float(self.thresholds_P[number]) if threshold is None else threshold
+
+
+class BindingPredictor(HeadPredictor[BindingHead]):
     """The RBP head of a model with its calibration.
 
     Args:
@@ -115,27 +157,17 @@ class BindingPredictor:
     """
 
     def __init__(self, model: NamedModel, *, embeddings: bool = True, batch_tokens: int = DEFAULT_BATCH_TOKENS) -> None:
-        self.head, self.card = load_head(model, BindingHead, embeddings=embeddings)
-        self.runtime, self.batch_tokens = model.runtime, batch_tokens
-        self.encoder = model.encoder_for("rbp") if embeddings and self.head.reduction is not None else None
+        super().__init__(model, BindingHead, embeddings=embeddings, batch_tokens=batch_tokens)
         self.proteins = self.head.config.proteins
         self.window = self.head.config.window
         curves = self.card.config.get("calibration", {})
         self.curves = [Platt(**curves[name]) if name in curves else Platt() for name in self.proteins]
+        self.thresholds_P = np.array([curve.threshold for curve in self.curves])
 
     @property
     def takes_structure(self) -> bool:
         """Whether the head was trained to see structure."""
-        return self.head.config.structure
-
-    @cached_property
-    def thresholds_P(self) -> NDArray[np.float64]:
-        """Probability from which each protein is called bound."""
-        return np.array([curve.threshold for curve in self.curves])
-
-    def reduced(self, records: Sequence[SequenceRecord]) -> list[Tensor | None]:
-        """(L, K) reduced embeddings of each record; None in their place if none are read."""
-        return reduced_embeddings(records, self.head, self.encoder, self.runtime, batch_tokens=self.batch_tokens)
+        return bool(self.head.config.structure)
 
     @torch.inference_mode()
     def log_odds(
@@ -145,15 +177,7 @@ class BindingPredictor:
         unpaired: Sequence[NDArray[np.floating] | None] | None = None,
     ) -> NDArray[np.float64]:
         """(B, P) calibrated log odds of windows, each at most ``window`` long."""
-        device, window = self.runtime.device, self.window
-        inputs = WindowInputs(aligned_letters(sequences, window, "middle").to(device))
-        if reduced is not None and self.encoder is not None:
-            channels = self.head.config.reduced
-            inputs.reduced_BLK = aligned_rows(reduced, window, "middle", channels=channels).to(device)
-        if unpaired is not None and self.takes_structure:
-            known = aligned_rows(unpaired, window, "middle", channels=1, fill=float("nan"))
-            inputs.unpaired_BL = known[..., 0].to(device)
-        logits_BP = self.head(inputs).float().cpu().numpy().astype(np.float64)
+        logits_BP = self.head(self.head.inputs(sequences, reduced, unpaired)).float().cpu().numpy().astype(np.float64)
         slopes, intercepts = (np.array([getattr(c, part) for c in self.curves]) for part in ("slope", "intercept"))
         return logits_BP * slopes + intercepts
 
@@ -166,7 +190,7 @@ class BindingPredictor:
     ) -> list[Binding | InputError]:
         """The binding of each record, or why there is none; see :func:`bind`."""
         size = self.window
-        starts = [window_starts(len(record.sequence), size, size - min(step, size)) for record in records]
+        starts = [self._starts(record, step) for record in records]
         known: list[NDArray[np.floating] | InputError | None] = [_structure(structure_of, record) for record in records]
         reduced = self.reduced(records)
         cut = [
@@ -181,18 +205,48 @@ class BindingPredictor:
         ends = np.cumsum([len(mine) for mine in starts])[:-1]
         odds = np.split(np.concatenate(found), ends)
         return [
-            structure if isinstance(structure, InputError) else self._binding(record, np.asarray(mine), odds_WP)
+            structure if isinstance(structure, InputError) else self._binding(record, mine, odds_WP)
             for record, structure, mine, odds_WP in zip(records, known, starts, odds, strict=True)
         ]
+
+    def _starts(self, record: SequenceRecord, step: int) -> NDArray[np.int64]:
+        return np.asarray(window_starts(len(record.sequence), self.window, self.window - min(step, self.window)))
 
     def _binding(self, record: SequenceRecord, starts_W: NDArray[np.int64], odds_WP: NDArray[np.float64]) -> Binding:
         probabilities_WP = 1 / (1 + np.exp(-odds_WP))
         if not np.isfinite(probabilities_WP).all():
             raise WeightsError(f"{record.where}: the head '{self.card.name}' gives no finite probabilities")
         ends_W = np.minimum(starts_W + self.window, len(record.sequence))
-        unknown = np.cumsum([0, *(letter not in "ACGU" for letter in record.sequence)])
+        unknown = np.cumsum([0, *(letter not in LETTERS for letter in record.sequence)])
         unclear_W = unknown[ends_W] - unknown[starts_W] > MOST_UNKNOWN * (ends_W - starts_W)
         return Binding(record, self.proteins, starts_W, ends_W, probabilities_WP, self.thresholds_P, unclear_W)
+
+    def effects(
+        self, record: SequenceRecord, *, step: int = DEFAULT_STEP, structure_of: StructureOf | None = None
+    ) -> NDArray[np.float64]:
+        """(P, L, 4) what every substitution does to the binding of a record, as :class:`Binding` has it.
+
+        A nucleotide is substituted in the window in whose middle it lies most nearly. Each window is encoded by itself,
+        with every substitution anew: 303 windows for 101 nucleotides. The structure that is given stays as it is.
+        """
+        size, sequence = self.window, record.sequence
+        starts = self._starts(record, step)
+        middles = starts + min(size, len(sequence)) / 2
+        owner_L = np.abs(np.arange(len(sequence))[:, None] + 0.5 - middles).argmin(axis=1)
+        unpaired = structure_of(record) if structure_of is not None else None
+        effects_LP4 = np.full((len(sequence), len(self.proteins), 4), np.nan)
+        for number, start in enumerate(starts.tolist()):
+            window = sequence[start : start + size]
+            places = [k for k in np.flatnonzero(owner_L == number).tolist() if sequence[k] in LETTERS]
+            changes = [(k, letter) for k in places for letter in LETTERS if letter != sequence[k]]
+            texts = [window, *(window[: k - start] + letter + window[k - start + 1 :] for k, letter in changes)]
+            reduced = self.reduced([dataclasses.replace(record, sequence=text) for text in texts])
+            known = None if unpaired is None else [unpaired[start : start + size]] * len(texts)
+            odds = self.log_odds(texts, reduced, known)
+            effects_LP4[places] = 0.0
+            for (k, letter), odds_P in zip(changes, odds[1:], strict=True):
+                effects_LP4[k, :, LETTERS.index(letter)] = odds_P - odds[0]
+        return effects_LP4.transpose(1, 0, 2)
 
 
 def _structure(structure_of: StructureOf | None, record: SequenceRecord) -> NDArray[np.floating] | InputError | None:
@@ -215,6 +269,7 @@ def bind(
     *,
     step: int = DEFAULT_STEP,
     structure_of: StructureOf | None = None,
+    explain: bool = False,
     long: Literal["window", "error", "skip"] = "window",
     reject: Reject = raise_rejected,
 ) -> Iterator[Binding]:
@@ -227,30 +282,29 @@ def bind(
         step: largest distance between the starts of neighbouring windows.
         structure_of: what is known of each record's structure, for a head that takes structure; asked in the process
             that does the work.
+        explain: also find out what every substitution does.
         long: what happens to records beyond the encoder's limit.
         reject: called with the error of a record that cannot be used.
     """
 
     def work(batch: Sequence[SequenceRecord]) -> list[Binding | InputError]:
-        return predictor.bindings(batch, step=step, structure_of=structure_of)
+        found = predictor.bindings(batch, step=step, structure_of=structure_of)
+        return [explained(one) if explain and isinstance(one, Binding) else one for one in found]
+
+    def explained(one: Binding) -> Binding:
+        effects_PL4 = predictor.effects(one.record, step=step, structure_of=structure_of)
+        return dataclasses.replace(one, effects_PL4=effects_PL4)
+
+    def folds_long(batch: Sequence[SequenceRecord]) -> bool:
+        return structure_of is not None and any(len(record.sequence) > _FOLDED_ALONE for record in batch)
 
     return shared_out(
         records,
         work,
         predictor.runtime,
         encoder=predictor.encoder,
-        batch_tokens=predictor.batch_tokens,
+        batch_tokens=1 if explain else predictor.batch_tokens,
         long=long,
         reject=reject,
-        alone=folds_long(structure_of),
+        alone=folds_long,
     )
-
-
-def folds_long(structure_of: StructureOf | None) -> Callable[[Sequence[SequenceRecord]], bool]:
-    """Whether records are long enough that folding several of them at a time could fill the memory."""
-    return lambda batch: structure_of is not None and any(len(record.sequence) > _FOLDED_ALONE for record in batch)
-
-
-def dev_figures(card: Card) -> dict[str, dict[str, float]]:
-    """Figures on the development rows by protein, as the card has them."""
-    return {name: figures for name, figures in card.metrics.items() if isinstance(figures, dict)}

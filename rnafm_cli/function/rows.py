@@ -12,14 +12,49 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnafm_cli.errors import InputError
+from rnafm_cli.function.networks import Alignment, offset_of
 from rnafm_cli.training.labelled_rows import LabelledRows, read_sets, split_sets, write_labelled
-from rnafm_cli.training.recipes import BindingData, RowData
+from rnafm_cli.training.recipes import RowData
+
+KEPT_ROWS = "rows"
+"""Folder of a run with its rows, a table for each set: what was trained on and what was held out, by ``split``."""
 
 
-def repeats(sets_N: NDArray[np.integer], power: float) -> NDArray[np.float64]:
-    """(N,) how often each row is shown in a round on average: (largest set / its set) to ``power``."""
-    sizes = np.bincount(sets_N).astype(np.float64)
-    return ((sizes.max() / np.maximum(sizes, 1)) ** power)[sets_N]
+@dataclass
+class TrainingRows:
+    """All training rows, set after set, and the development rows of each set.
+
+    Args:
+        names: of the sets.
+        sequences: n training rows, none longer than the head reads.
+        values: (n,) float32: labels 0 or 1, or measurements standardised within their set.
+        sets: (n,) number of the set of each.
+        means, deviations: of the values of each set's training rows, before they were standardised.
+        dev: development rows, one part for each set; their values are as they were read.
+        counts: rows read and left out, by reason.
+    """
+
+    names: tuple[str, ...]
+    sequences: list[str]
+    values: NDArray[np.float32]
+    sets: NDArray[np.int64]
+    means: tuple[float, ...]
+    deviations: tuple[float, ...]
+    dev: list[LabelledRows]
+    counts: dict[str, int]
+
+    def repeats(self, power: float) -> NDArray[np.float64]:
+        """(n,) how often each row is shown in a round on average: (largest set / its set) to ``power``."""
+        sizes = np.bincount(self.sets).astype(np.float64)
+        return ((sizes.max() / np.maximum(sizes, 1)) ** power)[self.sets]
+
+    def drawn(self, share: float, *, seed: int) -> NDArray[np.int64]:
+        """Numbers of a share of the training rows, ascending, drawn without regard to labels.
+
+        What is computed for these alone says nothing about a row's label by being there.
+        """
+        count = round(min(1.0, share) * len(self.sequences))
+        return np.sort(np.random.default_rng([seed, 1]).permutation(len(self.sequences))[:count])
 
 
 def shown_rows(repeats_N: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:
@@ -28,156 +63,72 @@ def shown_rows(repeats_N: NDArray[np.float64], rng: np.random.Generator) -> NDAr
     return rng.permutation(np.repeat(np.arange(len(repeats_N)), times))
 
 
-Report = Callable[[str], None]
-
-
-@dataclass
-class BindingRows:
-    """All training rows, set after set, and the development rows of each set.
+def read_training_rows(
+    paths: Sequence[Path],
+    column: str,
+    data: RowData,
+    *,
+    length: int,
+    kept: Alignment,
+    most: int = 0,
+    report: Callable[[str], None],
+    run: Path,
+) -> TrainingRows:
+    """Read the tables, split them and join their training rows.
 
     Args:
-        sequences: n training windows, none longer than the head's.
-        labels: (n,) float32, 0 or 1.
-        sets: (n,) number of the set of each.
-        dev: development rows, one set per protein.
-        counts: rows read and left out, by reason.
+        column: of the values: ``label`` (0 or 1) or a measurement.
+        length: that the head reads; of a longer row the ``kept`` part stays.
+        most: development rows of each set that are kept to be measured on, drawn with seed 0; 0 for all.
+        run: folder that gets the rows by split, as :data:`KEPT_ROWS`.
+
+    Raises:
+        InputError: for a set whose training or development values are all the same.
     """
-
-    proteins: tuple[str, ...]
-    sequences: list[str]
-    labels: NDArray[np.float32]
-    sets: NDArray[np.int64]
-    dev: list[LabelledRows]
-    counts: dict[str, int]
-
-
-ROWS = "rows"
-"""Folder of a run with its rows, a table for each set: what was trained on and what was held out, by ``split``."""
-
-
-def _split(
-    paths: Sequence[Path], column: str, data: RowData, run: Path | None, report: Report
-) -> tuple[list[LabelledRows], list[LabelledRows], dict[str, int]]:
-    """Training and development part of each set, kept in the folder of the run, and how many rows were left out."""
+    binary = column == "label"
     train, dev, counts = split_sets(
-        read_sets(paths, column, binary=column == "label"),
+        read_sets(paths, column, binary=binary),
         dev_share=data.dev_share,
         filter_leaks=data.filter_leaks,
         seed=data.seed,
         report=report,
     )
-    if run is not None:
-        (run / ROWS).mkdir(parents=True, exist_ok=True)
-        for parts in zip(train, dev, strict=True):
-            write_labelled(run / ROWS / f"{parts[0].name}.tsv.gz", parts, column)
-    return train, dev, counts
-
-
-def assemble_binding(
-    paths: Sequence[Path], data: BindingData, *, window: int, report: Report, run: Path | None = None
-) -> BindingRows:
-    """Read the sets, split them and join their training rows; longer rows keep their middle.
-
-    Args:
-        run: folder that gets the rows by split.
-
-    Raises:
-        InputError: for a set without bound or unbound rows in either part.
-    """
-    train, dev, counts = _split(paths, "label", data, run, report)
+    (run / KEPT_ROWS).mkdir(parents=True, exist_ok=True)
+    for parts in zip(train, dev, strict=True):
+        write_labelled(run / KEPT_ROWS / f"{parts[0].name}.tsv.gz", parts, column)
     for part, name in ((train, "training"), (dev, "development")):
         for rows in part:
             if len(set(rows.values.tolist())) < 2:
+                same = "are all of one label" if binary else "all have the same ribosome load"
                 raise InputError(
-                    f"{rows.name}: its {len(rows)} {name} rows are all of one label",
-                    hint="both are needed: give more rows, or another split",
+                    f"{rows.name}: its {len(rows)} {name} rows {same}",
+                    hint="values must differ in both parts: give more rows, or another split",
                 )
-    counts["cut to their middle"] = sum(len(s) > window for rows in (*train, *dev) for s in rows.sequences)
-    counts["bound"] = int(sum(rows.values.sum() for rows in train))
+    end = "middle" if kept == "middle" else "3' end"
+    counts[f"cut to their {end}"] = sum(len(s) > length for rows in (*train, *dev) for s in rows.sequences)
+    if binary:
+        counts["bound"] = int(sum(rows.values.sum() for rows in train))
     report("rows: " + ", ".join(f"{name} {count}" for name, count in counts.items() if count))
     for rows in (*train, *dev):
-        rows.sequences[:] = [_middle(sequence, window) for sequence in rows.sequences]
-    return BindingRows(
-        proteins=tuple(rows.name for rows in train),
-        sequences=[sequence for rows in train for sequence in rows.sequences],
-        labels=np.concatenate([rows.values for rows in train]).astype(np.float32),
-        sets=np.repeat(np.arange(len(train)), [len(rows) for rows in train]),
-        dev=dev,
-        counts=counts,
-    )
-
-
-def drawn_rows(rows: BindingRows, share: float, *, seed: int) -> NDArray[np.int64]:
-    """Numbers of a share of the training rows, ascending, drawn without regard to labels.
-
-    What is computed for these alone says nothing about a row's label by being there.
-    """
-    count = round(min(1.0, share) * len(rows.sequences))
-    return np.sort(np.random.default_rng([seed, 1]).permutation(len(rows.sequences))[:count])
-
-
-def _middle(sequence: str, window: int) -> str:
-    start = max(0, (len(sequence) - window) // 2)
-    return sequence[start : start + window]
-
-
-@dataclass
-class LoadRows:
-    """All training rows, assay after assay, and the development rows of each assay.
-
-    Args:
-        sequences: n UTRs, none longer than the head reads.
-        labels: (n,) float32, standardised.
-        assays: (n,) number of the assay of each.
-        means, deviations: of the labels of each assay's training rows.
-        counts: rows read and left out, by reason.
-    """
-
-    names: tuple[str, ...]
-    sequences: list[str]
-    labels: NDArray[np.float32]
-    assays: NDArray[np.int64]
-    means: tuple[float, ...]
-    deviations: tuple[float, ...]
-    dev: list[LabelledRows]
-    counts: dict[str, int]
-
-
-def assemble_loads(
-    paths: Sequence[Path], data: RowData, *, length: int, report: Report, run: Path | None = None
-) -> LoadRows:
-    """Read the assays (column ``mrl``), split them and join their training rows; of longer UTRs the 3' end counts.
-
-    Args:
-        run: folder that gets the rows by split.
-
-    Raises:
-        InputError: for an assay whose training or development labels do not vary.
-    """
-    train, dev, counts = _split(paths, "mrl", data, run, report)
-    counts["cut to their 3' end"] = sum(len(s) > length for rows in (*train, *dev) for s in rows.sequences)
-    report("rows: " + ", ".join(f"{name} {count}" for name, count in counts.items() if count))
-    for rows in (*train, *dev):
-        rows.sequences[:] = [sequence[-length:] for sequence in rows.sequences]
-    means = [float(rows.values.mean()) for rows in train]
-    deviations = [float(rows.values.std()) for rows in train]
-    for rows, deviation in zip(train, deviations, strict=True):
-        if not deviation > 0:
-            raise InputError(f"{rows.name}: its training rows all have the same ribosome load")
-    for rows in dev:
-        if len(set(rows.values.tolist())) < 2:
-            raise InputError(
-                f"{rows.name}: its {len(rows)} development rows all have the same ribosome load",
-                hint="give more rows, or another split",
-            )
-    labels = [(rows.values - m) / d for rows, m, d in zip(train, means, deviations, strict=True)]
-    return LoadRows(
+        rows.sequences[:] = [_cut(sequence, length, kept) for sequence in rows.sequences]
+    means, deviations = ([float(of(rows.values)) for rows in train] for of in (np.mean, np.std))
+    values = [rows.values for rows in train]
+    if not binary:
+        values = [(some - m) / d for some, m, d in zip(values, means, deviations, strict=True)]
+    if most > 0:
+        dev = [rows.take(np.sort(np.random.default_rng(0).permutation(len(rows))[:most])) for rows in dev]
+    return TrainingRows(
         names=tuple(rows.name for rows in train),
         sequences=[sequence for rows in train for sequence in rows.sequences],
-        labels=np.concatenate(labels).astype(np.float32),
-        assays=np.repeat(np.arange(len(train)), [len(rows) for rows in train]),
+        values=np.concatenate(values).astype(np.float32),
+        sets=np.repeat(np.arange(len(train)), [len(rows) for rows in train]),
         means=tuple(means),
         deviations=tuple(deviations),
         dev=dev,
         counts=counts,
     )
+
+
+def _cut(sequence: str, length: int, kept: Alignment) -> str:
+    start = max(0, offset_of(length, len(sequence), kept))
+    return sequence[start : start + length]

@@ -1,13 +1,13 @@
-"""An RBP or MRL head from files: rows assembled, embeddings computed where they are missing, the run started."""
+"""An RBP or MRL head from files: rows read, embeddings computed where they are missing, the run started."""
 
 from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,34 +16,19 @@ from safetensors.torch import load_file, save_file
 from rnafm_cli.encoder.model import load_encoder
 from rnafm_cli.encoder.network import Encoder
 from rnafm_cli.errors import UsageError
-from rnafm_cli.function.binding import BindingConfig
-from rnafm_cli.function.heads import HeadStart, load_head_start
-from rnafm_cli.function.inputs import (
-    CLIP,
-    NucleotideCache,
-    Reduction,
-    embed_reduced,
-    fit_reduction,
-    unpaired_probabilities,
-)
-from rnafm_cli.function.ribosome_load import LoadConfig
-from rnafm_cli.function.rows import assemble_binding, assemble_loads, drawn_rows
-from rnafm_cli.function.task import (
-    BindingFeatures,
-    BindingTask,
-    LoadTask,
-    binding_config,
-    load_config,
-    measured_rows,
-)
+from rnafm_cli.function.cache import Compute, NucleotideCache, embed_reduced, fit_reduction, unpaired_probabilities
+from rnafm_cli.function.heads import begin_from, built_head
+from rnafm_cli.function.networks import CLIP, FunctionHead, Reduction
+from rnafm_cli.function.rows import TrainingRows
+from rnafm_cli.function.task import BindingTask, LoadTask, RowTask
 from rnafm_cli.rna import thermo
-from rnafm_cli.training.recipes import BindingRecipe, LoadRecipe
+from rnafm_cli.training.recipes import BindingData, BindingRecipe, RowRecipe
 from rnafm_cli.training.stop_signals import StopSignals
-from rnafm_cli.training.trainer import Outcome, Task, Trainer
+from rnafm_cli.training.trainer import Outcome, Trainer
 from rnafm_cli.weights.files import Card
+from rnafm_cli.weights.store import encoder_read_by, load_component
 
-__all__ = ["FunctionFiles", "run_binding", "run_load"]
-
+__all__ = ["FunctionFiles", "run_function"]
 
 Report = Callable[[str], None]
 
@@ -68,180 +53,121 @@ class FunctionFiles:
     threads: int | None = None
 
 
-def run_binding(files: FunctionFiles, recipe: BindingRecipe, *, report: Report) -> Outcome:
-    """Train, or go on with, the RBP head in ``files.output``.
+def run_function(files: FunctionFiles, recipe: RowRecipe, *, report: Report) -> Outcome:
+    """Train, or go on with, the RBP or MRL head in ``files.output``.
 
     Raises:
         UsageError: when the recipe wants pairing and ViennaRNA is missing.
         InputError: when the tables cannot be used.
-        WeightsError: when the encoder cannot be used.
+        WeightsError: when the encoder, or the head to begin from, cannot be used.
     """
-    if recipe.data.structured and not thermo.available():
+    started = time.monotonic()
+    kind: type[RowTask] = BindingTask if isinstance(recipe, BindingRecipe) else LoadTask
+    if isinstance(recipe, BindingRecipe) and recipe.data.structured and not thermo.available():
         raise UsageError(
             "data.structured needs ViennaRNA's Python package", hint="pip install ViennaRNA, or set it to 0"
         )
-    preparation = _Preparation(files, bf16=recipe.run.bf16, frozen=recipe.run.encoder == "frozen", report=report)
-    window = BindingConfig(proteins=()).window
-    rows = assemble_binding(files.sets, recipe.data, window=window, report=report, run=files.output)
-    dev = measured_rows(rows.dev, recipe.run.score_rows)
-    start = preparation.start("rbp", recipe.head.reduced)
-    reduction = preparation.reduction(recipe.head.reduced, rows.sequences, recipe.data.seed, start)
-    features, numbers = BindingFeatures(), np.arange(len(rows.sequences))
-    whole = True
-    if reduction is not None and preparation.frozen:
-        chosen = drawn_rows(rows, recipe.data.embedded, seed=recipe.data.seed)
-        features.embedded = np.full(len(numbers), -1)
-        features.embedded[chosen] = np.arange(len(chosen))
-        ends = np.cumsum([len(chosen), *map(len, dev)])
-        features.dev_embedded = [np.arange(a, b) for a, b in zip(ends[:-1], ends[1:], strict=True)]
-        sequences = [rows.sequences[k] for k in chosen] + [s for part in dev for s in part.sequences]
-        features.embeddings, whole = preparation.embeddings(sequences, reduction)
-    if whole and recipe.data.structured:
-        chosen = drawn_rows(rows, recipe.data.structured / len(numbers), seed=recipe.data.seed)
-        features.structured = np.full(len(numbers), -1)
-        features.structured[chosen] = np.arange(len(chosen))
-        features.structures, whole = preparation.structures([rows.sequences[k] for k in chosen])
-    if not whole:
-        return preparation.stopped()
-    config = binding_config(recipe, rows.proteins, preparation.width)
-    task = BindingTask(recipe, rows, config, reduction=reduction, features=features, dev=dev, start=start)
-    return preparation.train(recipe, task, rows.counts)
+    if files.threads is not None:
+        torch.set_num_threads(files.threads)
+    files.output.mkdir(parents=True, exist_ok=True)
+    encoder, sha256 = _encoder(files)
+    rows = kind.read(files.sets, recipe, report=report, run=files.output)
+    start, same, reduction = None, False, None
+    if files.init_from is not None:
+        tensors, card = load_component(files.init_from, kind.kind, weights_dir=files.weights_dir, any_encoder=True)
+        start = built_head(kind.head_type, tensors, card)
+        # Whether its embeddings are the run's: then so is its reduction of them.
+        same = sha256 is not None and encoder_read_by(card) == sha256
+        same = same and start.config.reduced == recipe.head.reduced
+    if encoder is not None:
+        given = start.reduction if start is not None and same else None
+        reduction = _reduction(files.output, recipe, encoder, rows.sequences, given)
+    frozen = recipe.run.encoder == "frozen"
+
+    def begin(head: FunctionHead) -> None:
+        if head.reduction is not None and reduction is not None:
+            head.reduction.load_state_dict(reduction.state_dict())
+            head.reduction.requires_grad_(not frozen)
+        if start is not None:
+            report(begin_from(head, start, same_embeddings=same))
+
+    def minutes_left() -> float | None:
+        spent = (time.monotonic() - started) / 60
+        return None if files.max_minutes is None else max(0.0, files.max_minutes - spent)
+
+    caches: dict[str, NucleotideCache] = {}
+    with StopSignals() as signals:
+        for name, cache, compute in _caches(files.output, recipe, rows, encoder if frozen else None, sha256, reduction):
+            caches[name] = cache
+            if not cache.fill(compute, report=report, stop=lambda: signals.received is not None or minutes_left() == 0):
+                return Outcome(0, False, float("-inf"), files.output / "best.safetensors", signals.received)
+    task = kind(recipe, rows, encoder.config.width if encoder is not None else 0, begin=begin, **caches)
+    source = {"rows": rows.counts, "sets": [path.name for path in files.sets]}
+    trainer = Trainer(
+        _timed(recipe, len(task.batches(np.random.default_rng([recipe.optim.seed, 0])))),
+        task,
+        files.output,
+        encoder=None if frozen else encoder,
+        card=Card(name=files.name, kind=task.kind, config={}, encoder_sha256=sha256, source=source),
+        report=report,
+    )
+    return trainer.train(max_minutes=minutes_left())
 
 
-def run_load(files: FunctionFiles, recipe: LoadRecipe, *, report: Report) -> Outcome:
-    """Train, or go on with, the MRL head in ``files.output``.
-
-    Raises:
-        InputError: when the tables cannot be used.
-        WeightsError: when the encoder cannot be used.
-    """
-    preparation = _Preparation(files, bf16=recipe.run.bf16, frozen=recipe.run.encoder == "frozen", report=report)
-    length = LoadConfig(assays=(), means=(), deviations=()).length
-    rows = assemble_loads(files.sets, recipe.data, length=length, report=report, run=files.output)
-    start = preparation.start("mrl", recipe.head.reduced)
-    reduction = preparation.reduction(recipe.head.reduced, rows.sequences, recipe.data.seed, start)
-    cache, whole = None, True
-    if reduction is not None and preparation.frozen:
-        sequences = rows.sequences + [s for part in rows.dev for s in part.sequences]
-        cache, whole = preparation.embeddings(sequences, reduction)
-    if not whole:
-        return preparation.stopped()
-    config = load_config(recipe, rows, preparation.width)
-    task = LoadTask(recipe, rows, config, reduction=reduction, cache=cache, start=start)
-    return preparation.train(recipe, task, rows.counts)
+def _encoder(files: FunctionFiles) -> tuple[Encoder | None, str | None]:
+    """The encoder of a run and the hash of its file."""
+    if files.model is None:
+        return None, None
+    encoder, card = load_encoder(files.model, weights_dir=files.weights_dir)
+    encoder.config.check_nucleotides(files.model)
+    return encoder.requires_grad_(False).eval(), card.weights_sha256
 
 
-class _Preparation:
-    """Encoder and caches of a run, within its time."""
-
-    def __init__(self, files: FunctionFiles, *, bf16: bool, frozen: bool, report: Report) -> None:
-        self._files, self._bf16, self.frozen, self._report = files, bf16, frozen, report
-        self._started = time.monotonic()
-        self._signal: int | None = None
-        if files.threads is not None:
-            torch.set_num_threads(files.threads)
-        files.output.mkdir(parents=True, exist_ok=True)
-        self._encoder: Encoder | None = None
-        self._sha256: str | None = None
-        if files.model is not None:
-            self._encoder, card = load_encoder(files.model, weights_dir=files.weights_dir)
-            self._encoder.config.check_nucleotides(files.model)
-            self._encoder.requires_grad_(False).eval()
-            self._sha256 = card.weights_sha256
-
-    @property
-    def width(self) -> int:
-        """Of the encoder's representations; 0 without one."""
-        return self._encoder.config.width if self._encoder is not None else 0
-
-    def start(self, kind: Literal["rbp", "mrl"], channels: int) -> HeadStart | None:
-        """The head that the run begins from, if it was given one."""
-        if self._files.init_from is None:
-            return None
-        return load_head_start(
-            self._files.init_from,
-            kind,
-            encoder_sha256=self._sha256,
-            channels=channels,
-            weights_dir=self._files.weights_dir,
-            report=self._report,
-        )
-
-    def reduction(
-        self, channels: int, sequences: Sequence[str], seed: int, start: HeadStart | None
-    ) -> Reduction | None:
-        """The reduction of the run: that of the start, else found; kept in the run's folder."""
-        if self._encoder is None:
-            return None
-        found, path = Reduction(self.width, channels), self._files.output / f"reduction-{channels}.safetensors"
-        if path.exists():
-            found.load_state_dict(load_file(path))
-            return found
-        if start is not None and start.reduction is not None:
-            found.load_state_dict(start.reduction.state_dict())
-        else:
-            fit_reduction(found, self._encoder, sequences, seed=seed, bf16=self._bf16)
-        save_file(found.state_dict(), path)
+def _reduction(
+    run: Path, recipe: RowRecipe, encoder: Encoder, sequences: Sequence[str], given: Reduction | None
+) -> Reduction:
+    """The reduction of a run: the one given, else found on its rows; kept in its folder."""
+    channels = recipe.head.reduced
+    found, path = Reduction(encoder.config.width, channels), run / f"reduction-{channels}.safetensors"
+    if path.exists():
+        found.load_state_dict(load_file(path))
         return found
+    if given is not None:
+        found.load_state_dict(given.state_dict())
+    else:
+        fit_reduction(found, encoder, sequences, seed=recipe.data.seed, bf16=recipe.run.bf16)
+    save_file(found.state_dict(), path)
+    return found
 
-    def embeddings(self, sequences: list[str], reduction: Reduction) -> tuple[NucleotideCache, bool]:
-        """A cache of reduced embeddings, and whether it is whole."""
-        assert self._encoder is not None
-        cache = NucleotideCache(
-            self._files.output / "embeddings",
-            sequences,
-            channels=len(reduction.weight),
-            limit=CLIP,
-            identity=f"encoder {self._sha256}",
-        )
-        return cache, self._filled(cache, embed_reduced(self._encoder, reduction, bf16=self._bf16), "embeddings")
 
-    def structures(self, sequences: list[str]) -> tuple[NucleotideCache, bool]:
-        """A cache of unpaired probabilities, and whether it is whole."""
-        path = self._files.output / "structures"
-        cache = NucleotideCache(path, sequences, channels=1, limit=1.0, identity=f"ViennaRNA {thermo.version()}")
-        return cache, self._filled(cache, unpaired_probabilities, "structures")
+def _caches(
+    run: Path,
+    recipe: RowRecipe,
+    rows: TrainingRows,
+    encoder: Encoder | None,
+    sha256: str | None,
+    reduction: Reduction | None,
+) -> Iterator[tuple[str, NucleotideCache, Compute]]:
+    """What is known of rows before they are trained on, and how what is missing is computed."""
+    sequences = rows.sequences + [sequence for part in rows.dev for sequence in part.sequences]
+    data = recipe.data
+    if encoder is not None and reduction is not None:
+        drawn = rows.drawn(data.embedded if isinstance(data, BindingData) else 1.0, seed=data.seed)
+        chosen, channels = np.append(drawn, np.arange(len(rows.sequences), len(sequences))), recipe.head.reduced
+        path, identity = run / "embeddings", f"encoder {sha256}"
+        cache = NucleotideCache(path, sequences, chosen, channels=channels, limit=CLIP, identity=identity)
+        yield "embeddings", cache, embed_reduced(encoder, reduction, bf16=recipe.run.bf16)
+    if isinstance(data, BindingData) and data.structured:
+        chosen = rows.drawn(data.structured / len(rows.sequences), seed=data.seed)
+        path, identity = run / "structures", f"ViennaRNA {thermo.version()}"
+        cache = NucleotideCache(path, sequences, chosen, channels=1, limit=1.0, identity=identity)
+        yield "structures", cache, unpaired_probabilities
 
-    def train(self, recipe: BindingRecipe | LoadRecipe, task: Task, counts: dict[str, int]) -> Outcome:
-        """Run the trainer for what is left of the time."""
-        given, run = recipe.optim, recipe.run
-        batches = len(task.batches(np.random.default_rng([given.seed, 0])))
-        steps = given.steps or max(1, round(given.epochs * batches))
-        optim: Any = dataclasses.replace(given, steps=steps, warmup=min(given.warmup, max(steps // 5, 1)))
-        every = run.score_steps or max(1, round(run.score_epochs * batches))
-        trainer = Trainer(
-            dataclasses.replace(recipe, optim=optim, run=dataclasses.replace(run, score_steps=every)),
-            task,
-            self._files.output,
-            encoder=None if self.frozen else self._encoder,
-            card=Card(
-                name=self._files.name,
-                kind=task.kind,
-                config={},
-                encoder_sha256=self._sha256,
-                source={"rows": counts, "sets": [path.name for path in self._files.sets]},
-            ),
-            report=self._report,
-        )
-        left = None
-        if self._files.max_minutes is not None:
-            left = max(0.0, self._files.max_minutes - (time.monotonic() - self._started) / 60)
-        return trainer.train(max_minutes=left)
 
-    def stopped(self) -> Outcome:
-        """The outcome of a run that ended before the first step."""
-        return Outcome(0, False, float("-inf"), self._files.output / "best.safetensors", self._signal)
-
-    def _filled(self, cache: NucleotideCache, compute: Callable[[list[str]], list[np.ndarray]], what: str) -> bool:
-        limit = self._files.max_minutes
-        with StopSignals() as signals:
-            whole = cache.fill(
-                compute,
-                report=lambda done, total: self._report(f"{what}: {done} of {total} rows"),
-                stop=lambda: (
-                    signals.received is not None
-                    or (limit is not None and time.monotonic() - self._started >= 60 * limit)
-                ),
-            )
-        self._signal = signals.received
-        return whole
+def _timed(recipe: RowRecipe, batches: int) -> RowRecipe:
+    """The recipe with its rounds over the rows, of so many batches, as steps."""
+    optim, run = recipe.optim, recipe.run
+    steps = optim.steps or max(1, round(optim.epochs * batches))
+    every = run.score_steps or max(1, round(run.score_epochs * batches))
+    timed: Any = dataclasses.replace(optim, steps=steps, warmup=min(optim.warmup, max(steps // 5, 1)))
+    return dataclasses.replace(recipe, optim=timed, run=dataclasses.replace(run, score_steps=every))

@@ -40,8 +40,8 @@ _DISTANCE = {
     "sd": Column(float, "its standard deviation in Å"),
 }
 _WINDOW = {
-    "start": Column(int, "first base of the window, from 1"),
-    "end": Column(int, "last base of the window"),
+    "start": Column(int, "first base of the window, from 0 as in BED"),
+    "end": Column(int, "base after the last one of the window"),
 }
 _BINDING = {
     "protein": Column(str, "the protein, with its data set where there are several"),
@@ -65,6 +65,16 @@ TABLES: dict[str, dict[str, Column]] = {
     "distance": {**_PAIR, **_DISTANCE},
     "rbp": {**_ID, **_BINDING},
     "rbp --windows": {**_ID, **_WINDOW, **_BINDING},
+    "rbp --list": {
+        "protein": Column(str, "the protein, with its data set where there are several"),
+        "auprc": Column(float, "area under precision and recall, development rows"),
+        "auroc": Column(float, "area under the ROC curve, development rows"),
+        "calibration_error": Column(float, "mean gap between probability and share of bound rows"),
+        "prevalence": Column(float, "share of bound rows among those that calibrate the probabilities"),
+        "threshold": Column(float, "probability from which a window is called bound"),
+        "reported": Column(str, "what others report on the set's test part; empty where nothing is known"),
+        "reported_by": Column(str, "who"),
+    },
     "mrl": {**_ID, **_LOAD, **_STARTS},
     "mrl --scan": {
         **_ID,

@@ -357,7 +357,17 @@ class RowRun(LearningRun):
 
 
 @dataclass(frozen=True, kw_only=True)
-class BindingShape:
+class RowShape:
+    """Size of a head that learns from tables."""
+
+    channels: int
+    reduced: int
+    """Channels to which embeddings are reduced."""
+    dropout: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class BindingShape(RowShape):
     """Size of the RBP head."""
 
     channels: int = 96
@@ -369,10 +379,9 @@ class BindingShape:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LoadShape:
+class LoadShape(RowShape):
     """Size of the MRL head."""
 
-    architecture: Literal["frames", "cnn", "residual"] = "frames"
     letters: bool = True
     channels: int = 64
     reduced: int = 32
@@ -384,6 +393,7 @@ class LoadShape:
 class RowRecipe(Recipe):
     """Of a head that learns from tables."""
 
+    head: RowShape
     data: RowData = field(default_factory=RowData)
     optim: RowOptim = field(default_factory=RowOptim)
     run: RowRun = field(default_factory=RowRun)

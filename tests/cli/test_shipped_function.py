@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 from support.command import Command
 
-from rnafm_cli.function.binding import matching
 from rnafm_cli.function.mrl import LoadPredictor, ribosome_load, scan
-from rnafm_cli.function.rbp import BindingPredictor, bind
+from rnafm_cli.function.rbp import BindingPredictor, bind, matching
 from rnafm_cli.model import load_model
 from rnafm_cli.rna.records import SequenceRecord
 from rnafm_cli.weights.files import read_card

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rnafm_cli.function.metrics import calibration_error, crossed_error, fit_platt, rank, regress
+from rnafm_cli.function.metrics import Resampling, calibration_error, crossed_error, fit_platt, rank, regress
 
 ROWS = st.lists(st.tuples(st.booleans(), st.integers(0, 6)), min_size=2, max_size=40)
 
@@ -30,9 +30,8 @@ def test_intervals_hold_the_estimate_and_repeat() -> None:
     rng = np.random.default_rng(0)
     labels = (rng.random(300) < 0.3).astype(float)
     scores = labels + rng.normal(size=300)
-    found = rank(labels, scores, rng=np.random.default_rng(1), resamples=200)
-    again = rank(labels, scores, rng=np.random.default_rng(1), resamples=200)
-    assert found == again
+    found = rank(labels, scores, Resampling(resamples=200, seed=1))
+    assert found == rank(labels, scores, Resampling(resamples=200, seed=1))
     assert found.auprc.low < found.auprc.estimate < found.auprc.high
     assert found.auroc.low < found.auroc.estimate < found.auroc.high
     assert (found.rows, found.positives) == (300, int(labels.sum()))
@@ -81,7 +80,7 @@ def test_both_kinds_of_r2() -> None:
     assert shifted.determination == pytest.approx(1 - (4 + 9 + 16 + 25) / 5.0)
     assert (shifted.mae, shifted.mse) == (pytest.approx(3.5), pytest.approx(13.5))
     noisy = truth + np.array([0.1, -0.1, 0.2, -0.2])
-    found = regress(truth, noisy, rng=np.random.default_rng(0), resamples=100)
+    found = regress(truth, noisy, Resampling(resamples=100))
     assert found.r2.estimate == pytest.approx(np.corrcoef(truth, noisy)[0, 1] ** 2)
     assert found.r2.low <= found.r2.estimate <= found.r2.high
     assert np.isnan(regress(np.ones(3), np.arange(3)).determination)

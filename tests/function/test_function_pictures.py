@@ -9,6 +9,8 @@ import pytest
 
 from rnafm_cli.errors import UsageError
 from rnafm_cli.function.figures import LETTER_COLOURS, SaliencyGallery, draw_loads, draw_logo
+from rnafm_cli.function.rbp import Binding
+from rnafm_cli.rna.records import SequenceRecord
 
 
 def test_tall_letters_have_their_colour_and_flat_ones_are_left_out(tmp_path: Path) -> None:
@@ -29,14 +31,20 @@ def test_long_sequences_take_rows(tmp_path: Path) -> None:
 
 
 def test_a_gallery_keeps_names_apart(tmp_path: Path) -> None:
+    def found(name: str, sequence: str, effects_PL4: np.ndarray) -> Binding:
+        one, p = np.ones(1, dtype=int), np.array([[0.9]])
+        record = SequenceRecord(name, sequence)
+        return Binding(record, ("P",), 0 * one, one, p, p[0], one == 0, effects_PL4)
+
     gallery = SaliencyGallery(tmp_path / "why")
     for name in ("a/1", "a?1"):
-        gallery.add(name, "P", "AC", np.array([1.0, 0.5]), np.array([[0, 1, 2, np.nan]] * 2), probability=0.9)
-    gallery.add("b", "P", "A", np.array([0.0]), np.zeros((1, 4)))
+        gallery.add(found(name, "AC", np.array([[[0.0, -1, -2, 0], [0, 1, 2, 3]]])), [0], [0])
+    gallery.add(found("b", "N", np.full((1, 1, 4), np.nan)), [0], [])
     gallery.close()
     assert {path.name for path in (tmp_path / "why").iterdir()} == {"a_1.P.svg", "a_1.P_2.svg", "saliency.tsv"}
     lines = (tmp_path / "why" / "saliency.tsv").read_text().splitlines()
-    assert len(lines) == 6 and lines[1] == "a/1\tP\t1\tA\t1\t0\t1\t2\t"
+    assert len(lines) == 6 and lines[1] == "a/1\tP\t1\tA\t1\t0\t-1\t-2\t0"
+    assert lines[5] == "b\tP\t1\tN\t0\t\t\t\t"
     with pytest.raises(UsageError, match="exists"):
         SaliencyGallery(tmp_path / "why")
 

@@ -12,11 +12,10 @@ import torch
 from support.function_models import save_models
 
 from rnafm_cli.errors import ConfigError, InputError, WeightsError
-from rnafm_cli.function.inputs import NucleotideCache
+from rnafm_cli.function.cache import NucleotideCache
 from rnafm_cli.function.mrl import LoadPredictor, ribosome_load
 from rnafm_cli.function.rbp import BindingPredictor, bind
-from rnafm_cli.function.run import FunctionFiles, run_binding, run_load
-from rnafm_cli.function.saliency import saliency
+from rnafm_cli.function.run import FunctionFiles, run_function
 from rnafm_cli.model import load_model
 from rnafm_cli.rna.records import SequenceRecord
 from rnafm_cli.training.recipe_files import load_recipe
@@ -111,6 +110,12 @@ def files(table: Path, output: Path, models: Path | None, *, minutes: float | No
     )
 
 
+def recipe_of(kind: str, changes: list[str]) -> BindingRecipe | LoadRecipe:
+    if kind == "rbp":
+        return load_recipe(BindingRecipe, None, [*BINDING, *changes])
+    return load_recipe(LoadRecipe, None, [*LOAD, *changes])
+
+
 def column(path: Path, name: str) -> list[str]:
     with open(path, newline="") as handle:
         return [row[name] for row in csv.DictReader(handle)]
@@ -118,7 +123,7 @@ def column(path: Path, name: str) -> list[str]:
 
 def test_a_motif_is_learned_and_found_again(sites: Path, models: Path, tmp_path: Path) -> None:
     recipe = load_recipe(BindingRecipe, None, [*BINDING, "optim.epochs=10"])
-    outcome = run_binding(files(sites, tmp_path, models), recipe, report=silent)
+    outcome = run_function(files(sites, tmp_path, models), recipe, report=silent)
     assert outcome.finished and outcome.best_score > 0.8
     card = read_card(outcome.best_file)
     assert card.kind == "rbp" and card.encoder_sha256 == read_card(models / "tiny.safetensors").weights_sha256
@@ -131,12 +136,13 @@ def test_a_motif_is_learned_and_found_again(sites: Path, models: Path, tmp_path:
     marked = [text[:47] + MOTIF + text[55:] for text in plain]
     found = [one.probabilities_P[0] for one in bind(records(marked + plain), predictor)]
     assert np.mean(found[:8]) > np.mean(found[8:]) + 0.3
-    importance_L = saliency(records(marked)[0], predictor).importance_PL[0]
+    (explained,) = bind(records(marked)[:1], predictor, explain=True)
+    importance_L = explained.importance_PL[0]
     assert importance_L[47:55].sum() > 0.5 * np.abs(importance_L).sum()
 
 
 def test_load_is_learned(utrs: Path, models: Path, tmp_path: Path) -> None:
-    outcome = run_load(
+    outcome = run_function(
         files(utrs, tmp_path, models),
         load_recipe(LoadRecipe, None, [*LOAD, "optim.epochs=15", "data.drop_embedding=0"]),
         report=silent,
@@ -156,11 +162,7 @@ def test_a_run_begins_from_another_head(kind: str, sites: Path, utrs: Path, mode
         table = sites if kind == "rbp" else utrs
         asked = dataclasses.replace(files(table, tmp_path / folder, model), init_from=start)
         steady = [f"optim.epochs={epochs}", "optim.warmup=1", f"optim.rate={1e-2 if start is None else 1e-5}"]
-        if kind == "rbp":
-            return run_binding(
-                asked, load_recipe(BindingRecipe, None, [*BINDING, *steady]), report=told.append
-            ).best_file
-        return run_load(asked, load_recipe(LoadRecipe, None, [*LOAD, *steady]), report=told.append).best_file
+        return run_function(asked, recipe_of(kind, steady), report=told.append).best_file
 
     told: list[str] = []
     letters = run("letters", None, None, 6.0)
@@ -180,7 +182,7 @@ def test_withheld_embeddings_teach_nothing(share: float, utrs: Path, models: Pat
     def embedding_weights(epochs: float) -> torch.Tensor:
         changes = [f"data.drop_embedding={share}", f"optim.epochs={epochs}", "optim.weight_decay=0"]
         recipe = load_recipe(LoadRecipe, None, [*LOAD, *changes])
-        outcome = run_load(files(utrs, tmp_path / str(epochs), models), recipe, report=silent)
+        outcome = run_function(files(utrs, tmp_path / str(epochs), models), recipe, report=silent)
         return load_model_file(outcome.best_file)[0]["members.0.first.weight"][:, 5:]
 
     assert torch.equal(embedding_weights(1.0), embedding_weights(2.0)) == (share == 1.0)
@@ -190,11 +192,8 @@ def test_withheld_embeddings_teach_nothing(share: float, utrs: Path, models: Pat
 def test_resumed_run_ends_with_the_same_bits(kind: str, sites: Path, utrs: Path, models: Path, tmp_path: Path) -> None:
     def run(folder: str, epochs: float) -> Path:
         output, steady = tmp_path / folder, [f"optim.epochs={epochs}", "optim.cooldown=0.0", "optim.warmup=1"]
-        if kind == "rbp":
-            recipe = load_recipe(BindingRecipe, None, [*BINDING, *steady])
-            run_binding(files(sites, output, models), recipe, report=silent)
-        else:
-            run_load(files(utrs, output, models), load_recipe(LoadRecipe, None, [*LOAD, *steady]), report=silent)
+        table = sites if kind == "rbp" else utrs
+        run_function(files(table, output, models), recipe_of(kind, steady), report=silent)
         return output
 
     # Stopped in the middle of a round.
@@ -210,12 +209,12 @@ def test_resumed_run_ends_with_the_same_bits(kind: str, sites: Path, utrs: Path,
 
 def test_no_time_leaves_a_run_that_goes_on(sites: Path, models: Path, tmp_path: Path) -> None:
     recipe = load_recipe(BindingRecipe, None, BINDING)
-    stopped = run_binding(files(sites, tmp_path, models, minutes=0.0), recipe, report=silent)
+    stopped = run_function(files(sites, tmp_path, models, minutes=0.0), recipe, report=silent)
     assert not stopped.finished and stopped.step == 0
-    assert run_binding(files(sites, tmp_path, models), recipe, report=silent).finished
+    assert run_function(files(sites, tmp_path, models), recipe, report=silent).finished
     other = load_recipe(BindingRecipe, None, [*BINDING, "head.channels=24"])
     with pytest.raises(ConfigError, match="another head"):
-        run_binding(files(sites, tmp_path, models), other, report=silent)
+        run_function(files(sites, tmp_path, models), other, report=silent)
 
 
 @pytest.mark.parametrize("kind", ["rbp", "mrl"])
@@ -226,9 +225,7 @@ def test_a_stopped_run_refuses_changed_labels(kind: str, sites: Path, utrs: Path
 
     def go(minutes: float | None = None) -> bool:
         asked = files(table, tmp_path / "run", None, minutes=minutes)
-        if kind == "rbp":
-            return run_binding(asked, load_recipe(BindingRecipe, None, BINDING), report=silent).finished
-        return run_load(asked, load_recipe(LoadRecipe, None, LOAD), report=silent).finished
+        return run_function(asked, recipe_of(kind, []), report=silent).finished
 
     assert not go(minutes=0.0)
     sequence, _, _ = rest[1].split("\t")
@@ -238,12 +235,12 @@ def test_a_stopped_run_refuses_changed_labels(kind: str, sites: Path, utrs: Path
 
 
 def test_a_head_without_encoder_loads_without_one(sites: Path, utrs: Path, tmp_path: Path) -> None:
-    binding = run_binding(
+    binding = run_function(
         files(sites, tmp_path / "b", None),
         load_recipe(BindingRecipe, None, [*BINDING, "optim.epochs=1"]),
         report=silent,
     )
-    loads = run_load(
+    loads = run_function(
         files(utrs, tmp_path / "l", None), load_recipe(LoadRecipe, None, [*LOAD, "optim.epochs=1"]), report=silent
     )
     model = load_model(str(binding.best_file), device="cpu")
@@ -254,7 +251,7 @@ def test_a_head_without_encoder_loads_without_one(sites: Path, utrs: Path, tmp_p
 
 def test_encoder_is_trained_along_when_asked(sites: Path, models: Path, tmp_path: Path) -> None:
     changed = [*BINDING, "optim.epochs=1", 'run.encoder="full"', "optim.encoder_rate=1e-3", "run.score_rows=10"]
-    outcome = run_binding(files(sites, tmp_path, models), load_recipe(BindingRecipe, None, changed), report=silent)
+    outcome = run_function(files(sites, tmp_path, models), load_recipe(BindingRecipe, None, changed), report=silent)
     before, _ = load_model_file(models / "tiny.safetensors")
     after, card = load_model_file(outcome.best_file, prefix="encoder.")
     assert card.encoder_sha256 is None and not torch.equal(after["layers.0.qkv.weight"], before["layers.0.qkv.weight"])
@@ -274,11 +271,11 @@ def test_labels_of_one_kind_are_refused(tmp_path: Path) -> None:
     table = tmp_path / "A.tsv"
     table.write_text("sequence\tlabel\tsplit\nACGU\t1\ttrain\nGGGG\t1\ttrain\nCCCC\t0\tdev\n")
     with pytest.raises(InputError, match="all of one label"):
-        run_binding(files(table, tmp_path / "run", None), BindingRecipe(), report=silent)
+        run_function(files(table, tmp_path / "run", None), BindingRecipe(), report=silent)
 
 
 def test_cache_goes_on_where_it_stopped(tmp_path: Path) -> None:
-    sequences = ["ACGU", "GG", "ACGUACGU"]
+    sequences = ["ACGU", "CCC", "GG", "ACGUACGU"]
     asked: list[str] = []
 
     def compute(part: list[str]) -> list[np.ndarray]:
@@ -286,13 +283,18 @@ def test_cache_goes_on_where_it_stopped(tmp_path: Path) -> None:
         return [np.full((len(sequence), 2), 0.5) for sequence in part]
 
     def cache(identity: str = "one") -> NucleotideCache:
-        return NucleotideCache(tmp_path / "c", sequences, channels=2, limit=1.0, identity=identity)
+        chosen = np.array([0, 2, 3])
+        return NucleotideCache(tmp_path / "c", sequences, chosen, channels=2, limit=1.0, identity=identity)
 
-    assert not cache().fill(compute, stop=lambda: True) and not asked
-    first = cache()
-    assert first.fill(compute) and sorted(asked) == sorted(sequences)
-    assert cache().fill(compute) and len(asked) == 3
-    assert cache()[2].shape == (8, 2) and cache()[2] == pytest.approx(0.5, abs=0.005)
+    def fill(one: NucleotideCache, stop: bool = False) -> bool:
+        return one.fill(compute, report=silent, stop=lambda: stop)
+
+    assert not fill(cache(), stop=True) and not asked
+    assert fill(cache()) and sorted(asked) == ["ACGU", "ACGUACGU", "GG"]
+    assert fill(cache()) and len(asked) == 3
+    values = cache()[3]
+    assert values is not None and values.shape == (8, 2) and values == pytest.approx(0.5, abs=0.005)
+    assert cache()[1] is None
     with pytest.raises(ConfigError, match="another encoder"):
         cache("two")
 
@@ -301,7 +303,7 @@ def test_shipped_recipes_are_read() -> None:
     configs = Path(__file__).parents[2] / "configs"
     binding = load_recipe(BindingRecipe, configs / "rbp-mini.toml")
     loads = load_recipe(LoadRecipe, configs / "mrl-mini.toml")
-    assert binding.to_dict()["head"]["channels"] > 0 and loads.head.architecture == "frames"
+    assert binding.to_dict()["head"]["channels"] > 0 and loads.head.members == 3
     with pytest.raises(ConfigError, match="epochs"):
         load_recipe(LoadRecipe, configs / "mrl-mini.toml", ["optim.epoch=3"])
     with pytest.raises(ConfigError, match="positive"):

@@ -8,9 +8,8 @@ import pytest
 import torch
 
 from rnafm_cli.errors import WeightsError
-from rnafm_cli.function.binding import BindingConfig, BindingHead, WindowInputs
-from rnafm_cli.function.head_start import begin_from
-from rnafm_cli.function.ribosome_load import LoadConfig, LoadHead, UtrInputs
+from rnafm_cli.function.heads import begin_from
+from rnafm_cli.function.networks import BindingConfig, BindingHead, HeadInputs, LoadConfig, LoadHead
 
 RBP = BindingConfig(proteins=("A", "B"), channels=8, structure=True)
 MRL = LoadConfig(assays=("x", "y"), means=(0.0, 0.0), deviations=(1.0, 1.0), channels=8, members=2)
@@ -30,16 +29,16 @@ def loads(seed: int, **changes: object) -> LoadHead:
 
 
 @pytest.fixture
-def windows() -> WindowInputs:
+def windows() -> HeadInputs:
     rng = torch.Generator().manual_seed(0)
-    return WindowInputs(
+    return HeadInputs(
         torch.randint(1, 5, (3, 101), generator=rng),
         reduced_BLK=torch.randn(3, 101, 4, generator=rng),
         unpaired_BL=torch.rand(3, 101, generator=rng),
     )
 
 
-def test_channels_and_outputs_that_the_other_lacks_change_nothing(windows: WindowInputs) -> None:
+def test_channels_and_outputs_that_the_other_lacks_change_nothing(windows: HeadInputs) -> None:
     start = binding(0)
     head = binding(1, proteins=("B", "new", "A"), embedding=16, reduced=4)
     before = head(windows)
@@ -50,7 +49,7 @@ def test_channels_and_outputs_that_the_other_lacks_change_nothing(windows: Windo
     assert not torch.allclose(found[:, [2, 0]], before[:, [2, 0]], atol=0.1)
 
 
-def test_embedding_channels_are_taken_only_if_they_mean_the_same(windows: WindowInputs) -> None:
+def test_embedding_channels_are_taken_only_if_they_mean_the_same(windows: HeadInputs) -> None:
     start = binding(0, embedding=16, reduced=4)
     same, other = binding(1, embedding=16, reduced=4), binding(1, embedding=16, reduced=4)
     assert "embedding" in begin_from(same, start, same_embeddings=True)
@@ -60,13 +59,15 @@ def test_embedding_channels_are_taken_only_if_they_mean_the_same(windows: Window
     assert torch.allclose(other(windows), other(dataclasses.replace(windows, reduced_BLK=None)), atol=1e-5)
 
 
-@pytest.mark.parametrize("architecture", ["frames", "cnn", "residual"])
-def test_ribosome_load_starts_from_letters(architecture: str) -> None:
-    start = loads(0, architecture=architecture)
-    head = loads(1, architecture=architecture, assays=("y", "z"), embedding=16, reduced=4)
+def test_ribosome_load_starts_from_letters() -> None:
+    start = loads(0)
+    head = loads(1, assays=("y", "z"), embedding=16, reduced=4)
     letters_BL = torch.randint(1, 5, (3, 60), generator=torch.Generator().manual_seed(0))
     begin_from(head, start, same_embeddings=False)
-    (found, spread), (expected, its) = head(UtrInputs(letters_BL, torch.randn(3, 60, 4))), start(UtrInputs(letters_BL))
+    (found, spread), (expected, its) = (
+        head(HeadInputs(letters_BL, torch.randn(3, 60, 4))),
+        start(HeadInputs(letters_BL)),
+    )
     assert torch.allclose(found[..., 0], expected[..., 1], atol=1e-5)
     assert torch.allclose(spread[..., 0], its[..., 1], atol=1e-5)
 

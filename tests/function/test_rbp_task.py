@@ -10,7 +10,6 @@ from support.function_models import PROTEINS, save_models
 
 from rnafm_cli.errors import InputError
 from rnafm_cli.function.rbp import Binding, BindingPredictor, bind
-from rnafm_cli.function.saliency import saliency
 from rnafm_cli.model import Model, load_model
 from rnafm_cli.rna.records import SequenceRecord
 from rnafm_cli.structure.unpaired import structure_source
@@ -59,7 +58,7 @@ def test_letters_alone_are_scored_without_embeddings(predictor: BindingPredictor
     odds = predictor.log_odds([record.sequence], None)
     assert np.log(one.probabilities_P / (1 - one.probabilities_P)) == pytest.approx(odds[0], abs=1e-4)
     assert not np.allclose(one.probabilities_P, found([record], predictor)[0].probabilities_P, atol=1e-4)
-    effects = [saliency(record, each).effects_PL4 for each in (fast, predictor)]
+    effects = [each.effects(record) for each in (fast, predictor)]
     assert effects[0].any() and not np.allclose(*effects, equal_nan=True, atol=1e-4)
 
 
@@ -138,7 +137,8 @@ def test_computed_structure_knows_a_hairpin(model: Model) -> None:
 
 def test_saliency_is_what_substitutions_do(predictor: BindingPredictor) -> None:
     record = SequenceRecord("s", rna(20).sequence[:10] + "N" + rna(20).sequence[11:])
-    result = saliency(record, predictor)
+    (result,) = found([record], predictor, explain=True)
+    assert result.effects_PL4 is not None
     assert result.effects_PL4.shape == (3, 20, 4)
     assert np.isnan(result.effects_PL4[:, 10]).all() and (result.importance_PL[:, 10] == 0).all()
     mutant = record.sequence[:3] + ("A" if record.sequence[3] != "A" else "C") + record.sequence[4:]
@@ -156,5 +156,6 @@ def test_saliency_is_what_substitutions_do(predictor: BindingPredictor) -> None:
 
 
 def test_saliency_covers_long_rnas(predictor: BindingPredictor) -> None:
-    result = saliency(rna(130), predictor, step=101)
-    assert result.importance_PL.shape == (3, 130) and not np.isnan(result.effects_PL4).any()
+    (result,) = found([rna(130)], predictor, step=101, explain=True)
+    assert result.importance_PL.shape == (3, 130) and result.effects_PL4 is not None
+    assert not np.isnan(result.effects_PL4).any()

@@ -9,8 +9,7 @@ import torch
 
 from rnafm_cli.encoder.config import ENCODER_PRESETS
 from rnafm_cli.encoder.network import Encoder
-from rnafm_cli.function.binding import BindingConfig, BindingHead
-from rnafm_cli.function.ribosome_load import LoadConfig, LoadHead
+from rnafm_cli.function.networks import BindingConfig, BindingHead, LoadConfig, LoadHead
 from rnafm_cli.weights.files import Card, save_model_file
 
 __all__ = ["ASSAYS", "PROTEINS", "save_models"]

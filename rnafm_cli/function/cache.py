@@ -1,9 +1,7 @@
-"""What function heads read: aligned letters, reduced embeddings, and values of every nucleotide kept in a file.
+"""Values of every nucleotide that are computed once for a run and kept in a file.
 
-A frozen encoder and a thermodynamic folding cost far more than a small convolutional head, so a run that shows each
-row several times computes their results once.
-
-Shape suffixes: B batch, L positions of a row, K channels, N nucleotides, D embedding width.
+A frozen encoder and a thermodynamic folding cost far more than a small convolutional head, which sees each row several
+times. Shape suffixes: L positions of a row, K channels, D embedding width.
 """
 
 from __future__ import annotations
@@ -13,103 +11,20 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from rnafm_cli.encoder.embed import embed_batch
 from rnafm_cli.encoder.network import Encoder
 from rnafm_cli.encoder.workers import buckets
 from rnafm_cli.errors import ConfigError
+from rnafm_cli.function.networks import Reduction
 from rnafm_cli.io.streams import write_error, write_json
 from rnafm_cli.rna.alphabet import letter_codes
 from rnafm_cli.rna.thermo import pair_probabilities
-
-Alignment = Literal["middle", "end"]
-UNKNOWN = 5
-"""Code of a letter other than A, C, G, U; 0 is for positions outside the sequence."""
-
-
-def offset_of(length: int, width: int, alignment: Alignment) -> int:
-    """Column of a row of ``width`` at which a sequence begins."""
-    return width - length if alignment == "end" else (width - length) // 2
-
-
-def aligned_letters(sequences: Sequence[str], width: int, alignment: Alignment) -> Tensor:
-    """(B, L) integer codes: 1 to 4 for A, C, G, U, ``UNKNOWN`` for another letter, 0 outside."""
-    letters_BL = np.zeros((len(sequences), width), dtype=np.int64)
-    for row, sequence in zip(letters_BL, sequences, strict=True):
-        codes = letter_codes(sequence)
-        start = offset_of(len(codes), width, alignment)
-        row[start : start + len(codes)] = np.where(codes == 0, UNKNOWN, codes)
-    return torch.from_numpy(letters_BL)
-
-
-def aligned_rows(
-    rows: Sequence[np.ndarray | Tensor | None], width: int, alignment: Alignment, *, channels: int, fill: float = 0.0
-) -> Tensor:
-    """(B, L, K) float32 of per-nucleotide values, ``fill`` outside and where there are none."""
-    values_BLK = torch.full((len(rows), width, channels), fill)
-    for number, values in enumerate(rows):
-        if values is not None:
-            start = offset_of(len(values), width, alignment)
-            values_BLK[number, start : start + len(values)] = torch.as_tensor(values).reshape(len(values), channels)
-    return values_BLK
-
-
-CLIP = 4.0
-"""Channels end at this many standard deviations, so that they can be kept as bytes."""
-_FLOOR = 1e-6
-
-
-class Reduction(nn.Module):
-    """A linear map of embeddings to K channels of about unit variance.
-
-    Its directions are the principal axes of the embeddings' scatter within groups of nucleotides that have the same
-    letter and the same two neighbours. What the letters say is told to a head directly; these axes hold the rest.
-    """
-
-    mean: Tensor
-
-    def __init__(self, width: int, channels: int) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(width))
-        self.weight = nn.Parameter(torch.zeros(channels, width))
-
-    def forward(self, rows_ND: Tensor) -> Tensor:
-        """(..., K) of (..., D), clipped at ``CLIP``."""
-        weight = self.weight.to(rows_ND.dtype)
-        return ((rows_ND - self.mean.to(rows_ND.dtype)) @ weight.T).clamp(-CLIP, CLIP)
-
-    @torch.no_grad()
-    def fit(self, rows_ND: NDArray[np.float32], codes_N: NDArray[np.integer]) -> None:
-        """Find the axes from a sample.
-
-        Args:
-            rows_ND: embeddings.
-            codes_N: number of the group of each row: its letter and its neighbours'.
-        """
-        rows = rows_ND.astype(np.float64)
-        counts = np.bincount(codes_N)
-        sums = np.zeros((len(counts), rows.shape[1]))
-        np.add.at(sums, codes_N, rows)
-        inner = rows - (sums / np.maximum(counts, 1)[:, None])[codes_N]
-        values, axes = np.linalg.eigh(inner.T @ inner / len(rows))
-        channels = len(self.weight)
-        chosen = axes[:, ::-1][:, :channels].T
-        # The sign of an axis is free: make its largest entry positive, so that runs agree.
-        largest = np.abs(chosen).argmax(axis=1)
-        chosen = chosen * np.sign(chosen[np.arange(len(chosen)), largest])[:, None]
-        mean = rows.mean(axis=0)
-        spread = ((rows - mean) @ chosen.T).std(axis=0)
-        self.mean.copy_(torch.from_numpy(mean.astype(np.float32)))
-        weight = torch.zeros_like(self.weight)
-        weight[: len(chosen)] = torch.from_numpy((chosen / np.maximum(spread, _FLOOR)[:, None]).astype(np.float32))
-        self.weight.copy_(weight)
-
 
 _SAMPLE = 100_000
 """Nucleotides that the axes of a reduction are found on."""
@@ -121,21 +36,33 @@ Compute = Callable[[list[str]], list[np.ndarray]]
 
 
 class NucleotideCache:
-    """Values between -``limit`` and ``limit``, in 255 steps; ``cache[k]`` is (L, K) float32 of sequence k.
+    """Values between -``limit`` and ``limit``, in 255 steps, of some sequences; ``cache[k]`` is (L, K) of sequence k.
 
     Two files, ``NAME.i8`` and ``NAME.json``; the second says what the first is of and how many sequences are done,
     so that a run that was stopped goes on.
 
     Args:
         path: of the two files, without suffix.
+        chosen: numbers of the sequences that have values.
         identity: whatever else must be the same for the files to be used again, such as the encoder's SHA-256.
 
     Raises:
         ConfigError: when the files belong to other sequences or were made in another way.
     """
 
-    def __init__(self, path: Path, sequences: Sequence[str], *, channels: int, limit: float, identity: str) -> None:
-        self._sequences = list(sequences)
+    def __init__(
+        self,
+        path: Path,
+        sequences: Sequence[str],
+        chosen: NDArray[np.integer],
+        *,
+        channels: int,
+        limit: float,
+        identity: str,
+    ) -> None:
+        self._sequences = [sequences[k] for k in chosen]
+        self._places = np.full(len(sequences), -1)
+        self._places[chosen] = np.arange(len(chosen))
         self._path, self._state_path = path.with_name(path.name + ".i8"), path.with_name(path.name + ".json")
         self._ends = np.cumsum([0, *map(len, self._sequences)])
         self._steps = np.float32(127 / limit)
@@ -148,21 +75,18 @@ class NucleotideCache:
             self._reserve(shape[0] * channels)
         self._values = np.memmap(self._path, dtype=np.int8, mode="r+", shape=shape)
 
-    def __getitem__(self, number: int) -> np.ndarray:
-        """(L, K) float32."""
-        return self._values[self._ends[number] : self._ends[number + 1]].astype(np.float32) / self._steps
+    def __getitem__(self, number: int) -> np.ndarray | None:
+        """(L, K) float32; None for a sequence that has no values."""
+        place = self._places[number]
+        if place < 0:
+            return None
+        return self._values[self._ends[place] : self._ends[place + 1]].astype(np.float32) / self._steps
 
-    def fill(
-        self,
-        compute: Compute,
-        *,
-        report: Callable[[int, int], None] | None = None,
-        stop: Callable[[], bool] = lambda: False,
-    ) -> bool:
+    def fill(self, compute: Compute, *, report: Callable[[str], None], stop: Callable[[], bool]) -> bool:
         """Compute what is missing.
 
         Args:
-            report: called with (done, total) each time some are saved.
+            report: told how much is done each time some are saved.
             stop: asked before each part; when true, what is done stays for another run.
 
         Returns:
@@ -179,9 +103,8 @@ class NucleotideCache:
                     self._values[self._ends[part[k]] : self._ends[part[k] + 1]] = whole
             self._values.flush()
             self._done = part.stop
-            self._note()
-            if report is not None:
-                report(self._done, len(self._sequences))
+            write_json(self._state_path, {**self._about, "done": self._done})
+            report(f"{self._path.stem}: {self._done} of {len(self._sequences)} rows")
         return True
 
     def _resumed(self) -> int:
@@ -209,9 +132,6 @@ class NucleotideCache:
         except OSError as error:
             self._path.unlink(missing_ok=True)
             raise write_error(self._path, error) from error
-
-    def _note(self) -> None:
-        write_json(self._state_path, {**self._about, "done": self._done})
 
 
 def embed_reduced(encoder: Encoder, reduction: Reduction, *, bf16: bool) -> Compute:
