@@ -9,7 +9,7 @@ import argparse
 from collections import Counter
 from pathlib import Path
 
-from rnafm_cli.io.chain_files import read_hdf5_chains
+from rnafm_cli.io.maps import read_hdf5_chains
 from rnafm_cli.io.streams import open_output
 from rnafm_cli.structure.chain_folds import FOLDS, draw_folds, shipped_families, write_folds
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rnafm_cli.io.chain_files import read_hdf5_chains
+from rnafm_cli.io.maps import read_hdf5_chains
 from rnafm_cli.rna.kmers import close_to_any
 from rnafm_cli.structure.chain_folds import FOLDS, folds_of
 from rnafm_cli.structure.fold_data import load_structures, shipped_dev_families, without_families

@@ -26,7 +26,7 @@ from rnafm_cli.encoder.embed import embed_batch
 from rnafm_cli.encoder.model import load_encoder
 from rnafm_cli.encoder.workers import buckets
 from rnafm_cli.function.metrics import rank, regress
-from rnafm_cli.io.chain_files import read_chains
+from rnafm_cli.io.maps import read_chains
 from rnafm_cli.rna.alphabet import letter_codes
 from rnafm_cli.rna.chains import LONG_RANGE, Chain, without_repeats
 from rnafm_cli.rna.decode import decode

@@ -26,8 +26,7 @@ from rnafm_cli.atlas.layout import AtlasLayout, Curve, plane_of
 from rnafm_cli.atlas.points import UNLABELLED, AtlasPoints
 from rnafm_cli.encoder.vectors import PCA
 from rnafm_cli.errors import InputError, WeightsError
-from rnafm_cli.io.journal import NewHdf5
-from rnafm_cli.io.provenance import plain
+from rnafm_cli.io.hdf5 import attributes_of, new_hdf5
 from rnafm_cli.weights.store import search_dirs
 
 FORMAT = "rnafm-atlas"
@@ -74,7 +73,7 @@ _ARRAYS = {
 
 def write_atlas_file(path: str | Path, atlas: AtlasFile) -> None:
     """Write an atlas; the same atlas gives the same bytes. The file appears whole or not at all."""
-    with NewHdf5(Path(path), libver="v108") as file:
+    with new_hdf5(path, libver="v108") as file:
         file.attrs.update({"format": FORMAT, "format_version": FORMAT_VERSION, "rnafm_version": __version__})
         file.attrs.update({key: value for key, value in atlas.settings.items() if value is not None})
         for name in _TEXTS:
@@ -97,7 +96,7 @@ def read_atlas_file(path: str | Path) -> AtlasFile:
     """
     try:
         with h5py.File(path, "r") as file:
-            settings = {key: plain(value) for key, value in file.attrs.items()}
+            settings = attributes_of(file)
             if settings.get("format") != FORMAT:
                 raise InputError(f"{path}: is not an atlas", hint="give the atlas.h5 that 'rnafm atlas' wrote")
             texts: dict[str, Any] = {name: [value.decode() for value in file[name][:]] for name in _TEXTS}

@@ -21,7 +21,8 @@ from rnafm_cli.encoder.embed import DEFAULT_BATCH_TOKENS, embed
 from rnafm_cli.encoder.network import Encoder
 from rnafm_cli.encoder.runtime import Runtime
 from rnafm_cli.errors import InputError, Reject, UsageError, raise_rejected
-from rnafm_cli.io.embeddings import EmbeddingWriter, Provenance, read_embeddings, read_provenance, sequence_hash
+from rnafm_cli.io.embeddings import EmbeddingWriter, read_embeddings, read_provenance, sequence_hash
+from rnafm_cli.io.hdf5 import Provenance
 from rnafm_cli.io.streams import input_name, open_text
 from rnafm_cli.io.tables import cells_of, column_names
 from rnafm_cli.rna.records import SequenceRecord

@@ -136,7 +136,7 @@ def _writer(
     force: bool,
     resume: bool,
 ) -> Any:
-    from rnafm_cli.io.embeddings import EmbeddingWriter, NpyDirWriter
+    from rnafm_cli.io.embeddings import EmbeddingWriter, NpyFolder
     from rnafm_cli.io.names import HDF5_SUFFIXES, refuse_suffix
 
     if not path.is_dir():
@@ -144,7 +144,9 @@ def _writer(
         hint = "name it .h5; --format npy-dir -o FOLDER writes .npy files" if hdf5 else "name a folder"
         refuse_suffix(path, HDF5_SUFFIXES if hdf5 else (), "HDF5" if hdf5 else "a folder of .npy files", hint)
     if output_format is FormatChoice.npy_dir:
-        return NpyDirWriter(path, provenance=provenance, half=half, force=force, resume=resume)
+        if resume:
+            raise UsageError("--resume goes on with an HDF5 file", hint="leave out --format npy-dir")
+        return NpyFolder(path, half=half, force=force)
     return EmbeddingWriter(path, provenance=provenance, layout=layout.value, half=half, force=force, resume=resume)
 
 

@@ -249,7 +249,7 @@ def _compare(
 
 
 def _calibration(path: Path, comparison: Comparison, settings: Settings) -> Calibration:
-    from rnafm_cli.io.pair_probabilities import read_matched_probabilities
+    from rnafm_cli.io.maps import read_matched_probabilities
     from rnafm_cli.rna.calibration import CalibrationCounts
 
     counts, absent = CalibrationCounts(), []

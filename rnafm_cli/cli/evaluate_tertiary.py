@@ -210,7 +210,7 @@ def _read(
     baseline: bool,
 ) -> tuple[list[Chain], dict[str, dict]]:
     """Chains that are scored, and for each predictor by name their maps by id."""
-    from rnafm_cli.io.chain_files import read_chains
+    from rnafm_cli.io.maps import read_chains
     from rnafm_cli.structure.map_files import read_maps
 
     chains = read_chains(job.truth, reject=Rejections(on_error).reject)

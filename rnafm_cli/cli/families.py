@@ -118,7 +118,7 @@ def _chains(paths: Iterable[Path], rejections: Rejections) -> list[Chain]:
     """Chains of files and folders; those of which only contacts are known give way to like ones with distances."""
     if not paths:
         return []
-    from rnafm_cli.io.chain_files import read_chains
+    from rnafm_cli.io.maps import read_chains
     from rnafm_cli.rna.chains import without_repeats
 
     return without_repeats([chain for path in paths for chain in read_chains(path, reject=rejections.reject)])

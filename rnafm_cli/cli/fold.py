@@ -18,7 +18,7 @@ from rnafm_cli.cli.options import DeviceChoice, Intake, LongChoice, OnErrorChoic
 from rnafm_cli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    from rnafm_cli.io.pair_probabilities import PairProbabilityWriter
+    from rnafm_cli.io.maps import PairProbabilityWriter
     from rnafm_cli.io.structure_output import StructureOutput
     from rnafm_cli.model import Model
     from rnafm_cli.rna.decode import DecodeOptions
@@ -49,7 +49,7 @@ def probability_output(
         if half:
             raise UsageError("--half is about --probs", hint="add --probs FILE.h5")
         return None
-    from rnafm_cli.io.pair_probabilities import PairProbabilityWriter
+    from rnafm_cli.io.maps import PairProbabilityWriter
 
     provenance: dict[str, str | bool] = {
         "model": loaded.name,

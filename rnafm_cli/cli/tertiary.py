@@ -19,7 +19,8 @@ from rnafm_cli.cli.options import Intake, LongChoice
 from rnafm_cli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    from rnafm_cli.io.map_output import MapOutput, TertiaryMapWriter
+    from rnafm_cli.io.map_output import MapOutput
+    from rnafm_cli.io.maps import TertiaryMapWriter
     from rnafm_cli.model import Model
     from rnafm_cli.rna.chains import Chain
     from rnafm_cli.rna.records import SequenceRecord
@@ -307,7 +308,7 @@ def _text_output(stack: ExitStack, request: Request) -> MapOutput:
 def _map_output(stack: ExitStack, request: Request, loaded: Model) -> TertiaryMapWriter | None:
     if request.h5 is None:
         return None
-    from rnafm_cli.io.map_output import TertiaryMapWriter
+    from rnafm_cli.io.maps import TertiaryMapWriter
     from rnafm_cli.structure.tertiary import HEAD_KIND
 
     head = loaded.component(HEAD_KIND)[1]
@@ -376,7 +377,7 @@ class _Pictures:
         self._known: dict[str, Chain] = {}
         self._unknown: list[str] = []
         if request.truth is not None:
-            from rnafm_cli.io.chain_files import read_chains
+            from rnafm_cli.io.maps import read_chains
 
             for chain in read_chains(request.truth):
                 self._known[chain.id] = chain

@@ -1,58 +1,73 @@
-"""Embeddings on disk: HDF5 with a data set per record or one matrix, or a folder of ``.npy`` files.
+"""Embeddings on disk: HDF5 with a data set per record or one matrix, or upstream's folder of ``.npy`` files.
 
-``index.tsv`` (file, id, length, sequence_sha256, description) and ``provenance.json`` lie beside them.
+An HDF5 file that a process leaves between two writes is nonsense. So records first go to the end of ``NAME.tmp``: for
+each a line of JSON that describes it, then its numbers. What a kill leaves there is whole but for the last record, and
+can be continued; the HDF5 file is made from it in the end. Shape suffixes: N records, L nucleotides (codons), D width.
 """
 
 from __future__ import annotations
 
-import contextlib
+import hashlib
+import itertools
 import json
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TextIO
+from typing import Any, BinaryIO, Literal, Self
 
 import h5py
 import numpy as np
 
 from rnafm_cli.errors import InputError, RnafmError, UsageError
-from rnafm_cli.io.hdf5_embeddings import LAYOUTS, EmbeddingWriter, LayoutName
-from rnafm_cli.io.journal import JournaledFile, journal_of
-from rnafm_cli.io.names import DistinctNames, npy_stem
-from rnafm_cli.io.provenance import Provenance, plain, refuse_other, sequence_hash, stamped
-from rnafm_cli.io.streams import atomic_path, write_error
+from rnafm_cli.io.hdf5 import Hdf5Output, Provenance, attributes_of, new_hdf5, open_hdf5, stamped
+from rnafm_cli.io.names import DistinctNames, hdf5_key, npy_stem
+from rnafm_cli.io.streams import STDIO, atomic_path, check_target, write_error, writing
 from rnafm_cli.rna.records import SequenceRecord
 
-__all__ = [
-    "EmbeddingWriter",
-    "LayoutName",
-    "NpyDirWriter",
-    "Provenance",
-    "read_embeddings",
-    "read_folder_provenance",
-    "read_npy_folder",
-    "read_provenance",
-    "sequence_hash",
-]
+try:
+    import fcntl
+except ImportError:  # pragma: no cover - there is no fcntl on Windows
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = ["EmbeddingWriter", "LayoutName", "NpyFolder", "read_embeddings", "read_provenance", "sequence_hash"]
 
 
-INDEX = "index.tsv"
-PROVENANCE = "provenance.json"
-COLUMNS = ("file", "id", "length", "sequence_sha256", "description")
+LayoutName = Literal["per-record", "matrix"]
+
+FORMAT = "rnafm-embeddings"
+FORMAT_VERSION = 1
+FLUSH_BYTES = 32 << 20
+FLUSH_SECONDS = 1.0
+CHUNK_BYTES = 1 << 18
+ROWS_AT_ONCE = 4096
+ROWS_PER_CHUNK = 1024
+PASSING = frozenset({"created", "command", "rnafm_version", "device", "threads", "dim"})
+"""Attributes that may differ between a run and the one that continues it."""
 
 
-class NpyDirWriter:
-    """Writes one ``<id>.npy`` per record, spaces and ``/`` in the id as ``_``; each file appears whole.
+def sequence_hash(sequence: str) -> str:
+    """SHA-256 (hex) of a clean sequence, by which a resumed run knows its records."""
+    return hashlib.sha256(sequence.encode()).hexdigest()
 
-    The same interface as :class:`~rnafm_cli.io.hdf5_embeddings.EmbeddingWriter`.
+
+class EmbeddingWriter:
+    """Writes records and their embeddings to an HDF5 file that appears when it is complete.
+
+    Use as a context manager. Leaving it well puts the file in its place; leaving it by an exception
+    keeps what was added in ``PATH.tmp``, and a :class:`RnafmError` on its way out gets a hint on how to
+    go on.
 
     Args:
-        path: the folder; made if missing.
-        provenance: what made the embeddings; kept in ``provenance.json``.
+        path: the file to make.
+        provenance: what made the embeddings (model, weights_sha256, layer, pooling, ...); file attributes.
+        layout: ``per-record``: data sets ``/<id>`` of shape (L, D) or (D,); ``matrix``: pooled vectors as
+            ``/embeddings`` (N, D) with ``/ids``, ``/lengths`` and ``/sequence_sha256``.
         half: store float16 instead of float32.
-        force: replace the files of an earlier run (those in its index).
-        resume: add the records that the folder lacks.
+        force: replace the file or the rest of an interrupted run.
+        resume: continue the rest of an interrupted run, or add to a complete file.
+        advice: what an error tells the user to do about the records that are safe.
     """
 
     def __init__(
@@ -60,212 +75,441 @@ class NpyDirWriter:
         path: str | Path,
         *,
         provenance: Provenance,
+        layout: LayoutName = "per-record",
         half: bool = False,
         force: bool = False,
         resume: bool = False,
+        advice: str = "add --resume to go on from there",
     ) -> None:
-        self.path = Path(path)
-        self._dtype = np.dtype(np.float16 if half else np.float32)
-        self._provenance = {**stamped(provenance), "dtype": self._dtype.name}
-        self._force, self._resume = force, resume
-        self._names = DistinctNames(npy_stem, kind="file name")
+        if str(path) == STDIO:
+            raise UsageError("HDF5 cannot be written to stdout", hint="name a file with -o FILE.h5")
+        self.path = Path(os.path.realpath(path))
+        self.partial = self.path.with_name(self.path.name + ".tmp")
+        self._layout, self._dtype = layout, np.dtype(np.float16 if half else np.float32)
+        made_by = {"format": FORMAT, "format_version": FORMAT_VERSION, **stamped(provenance)}
+        self._made_by: dict[str, Any] = made_by | {"layout": layout, "dtype": self._dtype.name}
+        self._force, self._resume, self._advice = force, resume, advice
+        self._key = str if layout == "matrix" else hdf5_key
+        self._names = DistinctNames(self._key, kind="data set name")
+        self._part: BinaryIO | None = None
+        self._extends = False
         self._hashes: dict[str, str] = {}
-        self._index: TextIO | None = None
+        self._width: int | None = None
+        self._waiting: list[bytes] = []
+        self._waiting_bytes = self._waiting_records = self._safe = 0
+        self._flushed_at = time.monotonic()
 
     @property
     def count(self) -> int:
-        """Records in the folder, earlier runs' included."""
+        """Records in the file, earlier runs' included."""
         return len(self._hashes)
 
     @property
     def kept(self) -> int:
-        """Records that a kill at this moment would leave: all of them."""
-        return self.count
+        """Records that a kill at this moment would leave."""
+        return self.count - self._waiting_records
 
     def __enter__(self) -> Self:
-        if self._force and self._resume:
-            raise UsageError("--force and --resume contradict each other")
-        if self.path.exists() and not self.path.is_dir():
-            raise UsageError(f"{self.path}: is a file", hint="name a folder")
+        self._check_target()
+        self._part = self._open_part()
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            self._open()
-        except OSError as error:
-            raise write_error(self.path, error) from error
+            self._take_up()
+        except BaseException:
+            self._close(keep=os.fstat(self._part.fileno()).st_size > 0)
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._index is not None:
-            with contextlib.suppress(OSError):
-                self._index.close()
-        if self._hashes and isinstance(error, RnafmError):
-            safe = f"{self.count} of the records are safe in {self.path}: add --resume to go on from there"
-            error.hint = f"{error.hint}; {safe}" if error.hint else safe
+        try:
+            self.flush()
+            if error is None:
+                self._finish()
+        except RnafmError as failure:
+            if error is None:
+                self._advise(failure)
+                raise
+        finally:
+            if isinstance(error, RnafmError):
+                self._advise(error)
+            self._close(keep=self._safe > 0)
+
+    def holds_another(self, record: SequenceRecord) -> bool:
+        """Whether an earlier run stored another sequence under this record's name."""
+        stored = self._hashes.get(self._names.name(record))
+        return stored is not None and stored != sequence_hash(record.sequence)
 
     def done(self, record: SequenceRecord) -> bool:
-        """Whether the folder holds this record, so that it need not be computed again.
+        """Whether an earlier run stored this record, so that it need not be computed again.
+
+        Ask once per record, as it is read: a second record of the same name is refused here, before
+        anything is computed for it.
 
         Raises:
-            InputError: when two records share a file name, or the folder holds the name with another sequence.
+            InputError: when two records share a name, or the file holds the name with another sequence.
         """
-        stored = self._hashes.get(self._names.claim(record))
-        if stored is not None and stored != sequence_hash(record.sequence):
+        name = self._names.claim(record)
+        if self.holds_another(record):
             raise InputError(
                 f"{record.where}: {self.path} holds this id with another sequence",
-                hint="write to another folder, or start over with --force",
+                hint="write to another file, or start over with --force",
             )
-        return stored is not None
+        return name in self._hashes
 
     def add(self, record: SequenceRecord, array: np.ndarray) -> None:
         """Store one record: (L, D) with row i for nucleotide (codon) i, or (D,) when pooled.
 
         Raises:
-            InputError: when two records share a file name.
+            InputError: when two records share a name.
+            UsageError: for rows of nucleotides in a matrix, or another width than the file's.
             RnafmError: when the disk is full; earlier records are safe.
         """
+        if self._part is None:
+            raise ValueError("an EmbeddingWriter is used inside its with block")
         name = self._names.name(record)
+        if name in self._hashes:
+            raise self._names.collision(record)
         if name not in self._names:
             self._names.claim(record)
-        if name in self._hashes:
-            raise self._names.collision(record, record.id)
-        if self._index is None:
-            raise ValueError("an NpyDirWriter is used inside its with block")
-        digest = sequence_hash(record.sequence)
-        row = (f"{name}.npy", record.id, str(len(record)), digest, record.description.replace("\t", " "))
-        try:
-            with atomic_path(self.path / row[0]) as path, path.open("wb") as handle:
-                np.save(handle, np.ascontiguousarray(array, self._dtype))
-            self._index.write("\t".join(row) + "\n")
-            self._index.flush()
-        except OSError as error:
-            raise write_error(self.path / row[0], error) from error
-        self._hashes[name] = digest
+        if self._layout == "matrix" and array.ndim != 1:
+            raise UsageError("a matrix takes one vector per record", hint="add --pool mean, max or cls")
+        if self._width not in (None, array.shape[-1]):
+            raise UsageError(f"{record.where}: {array.shape[-1]} values per vector, the file has {self._width}")
+        self._width = array.shape[-1]
+        self._hashes[name] = digest = sequence_hash(record.sequence)
+        numbers = np.ascontiguousarray(array, self._dtype).tobytes()
+        told = {
+            "id": record.id,
+            "original_id": record.id,
+            "description": record.description,
+            "sequence_sha256": digest,
+            "length": len(record.sequence),
+        }
+        self._waiting += [_line({**told, "shape": array.shape, "bytes": len(numbers)}), numbers]
+        self._waiting_bytes += len(numbers)
+        self._waiting_records += 1
+        if self._waiting_bytes >= FLUSH_BYTES or time.monotonic() - self._flushed_at >= FLUSH_SECONDS:
+            self.flush()
 
     def flush(self) -> None:
-        """Nothing: every record is a whole file as soon as it is added."""
+        """Make every record added so far survive the end of the process, however it comes.
 
-    def _open(self) -> None:
-        index, provenance = self.path / INDEX, self.path / PROVENANCE
-        if self._resume and index.exists():
-            self._check_provenance(provenance)
-            rows = _index_rows(index)
-            self._hashes = {Path(row["file"]).stem: row["sequence_sha256"] for row in rows}
-            with atomic_path(index) as path:
-                text = "".join("\t".join(row[name] for name in COLUMNS) + "\n" for row in [_HEAD, *rows])
-                path.write_text(text, encoding="utf-8")
-            self._index = index.open("a", encoding="utf-8")
+        Happens by itself about every second; call it after a batch to be sure.
+        """
+        self._append(b"".join(self._waiting))
+        self._safe += self._waiting_records
+        self._waiting, self._waiting_bytes, self._waiting_records = [], 0, 0
+        self._flushed_at = time.monotonic()
+
+    def _append(self, data: bytes) -> None:
+        assert self._part is not None
+        start, view = self._part.seek(0, os.SEEK_END), memoryview(data)
+        try:
+            while view:
+                view = view[self._part.write(view) :]
+        except BaseException as error:
+            self._part.truncate(start)
+            if isinstance(error, OSError):
+                raise write_error(self.partial, error) from error
+            raise
+
+    def _check_target(self) -> None:
+        if self._force and self._resume:
+            raise UsageError("--force and --resume contradict each other")
+        check_target(self.path)
+        if self.partial.is_symlink():
+            raise UsageError(f"{self.partial}: is a link", hint="remove it: the embeddings grow under this name")
+        if self._force or self._resume:
             return
-        if any(self.path.iterdir()) and not self._force:
+        if self.path.exists():
+            raise UsageError(f"{self.path}: exists", hint="--force replaces it, --resume adds the records it lacks")
+        if self.partial.exists():
             raise UsageError(
-                f"{self.path}: is not empty", hint="--force replaces its files, --resume adds the records it lacks"
+                f"{self.partial}: an interrupted run left this", hint="--resume continues it, --force starts over"
             )
-        if index.exists():
-            for row in _index_rows(index):
-                (self.path / row["file"]).unlink(missing_ok=True)
-        with atomic_path(provenance) as path:
-            path.write_text(json.dumps(self._provenance, indent=2) + "\n", encoding="utf-8")
-        self._index = index.open("w", encoding="utf-8")
-        self._index.write("\t".join(COLUMNS) + "\n")
-        self._index.flush()
 
-    def _check_provenance(self, path: Path) -> None:
+    def _open_part(self) -> BinaryIO:
+        """``PATH.tmp`` to read and append to, for this process alone."""
+        exclusive = 0 if self._force or self._resume else os.O_EXCL
+        with writing(self.partial):
+            descriptor = os.open(self.partial, os.O_RDWR | os.O_CREAT | exclusive | getattr(os, "O_NOFOLLOW", 0), 0o666)
+        part = os.fdopen(descriptor, "r+b", buffering=0)
         try:
-            stored = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise UsageError(f"{path}: cannot be read ({error})", hint="--force starts over") from error
-        refuse_other(self.path, stored, self._provenance)
+            if fcntl is not None:
+                fcntl.flock(part, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            part.close()
+            raise UsageError(f"{self.partial}: another process is writing it", hint="wait for it to end") from error
+        except OSError:  # pragma: no cover - some network file systems have no locks
+            pass
+        if self._force:
+            part.truncate(0)
+        return part
+
+    def _take_up(self) -> None:
+        """Learn what earlier runs stored, or begin."""
+        assert self._part is not None
+        fresh = not os.fstat(self._part.fileno()).st_size
+        if fresh:
+            self._extends = self._resume and self.path.exists()
+            self._append(_line({**self._made_by, "extends": self._extends}))
+        else:
+            self._take_up_part()
+        if self._extends and self.path.exists():
+            self._take_up_complete()
+
+    def _take_up_part(self) -> None:
+        assert self._part is not None
+        try:
+            entries = _entries(self.partial)
+            head, _, end = next(entries)
+            self._extends = head.pop("extends")
+            self._check_provenance(self.partial, head)
+            self._made_by = head
+            for told, _, stop in entries:
+                self._hashes[self._key(told["id"])] = told["sequence_sha256"]
+                self._width = told["shape"][-1]
+                self._safe, end = self._safe + 1, stop
+        except (ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
+            raise UsageError(f"{self.partial}: is damaged ({error})", hint="--force starts over") from error
+        self._part.truncate(end)
+
+    def _take_up_complete(self) -> None:
+        try:
+            with h5py.File(self.path, "r") as file:
+                self._check_provenance(self.path, attributes_of(file))
+                self._width = self._width or file.attrs.get("dim")
+                if self._layout == "matrix":
+                    hashes = zip(file["ids"].asstr()[:], file["sequence_sha256"].asstr()[:], strict=True)
+                    self._hashes = dict(hashes) | self._hashes
+                else:
+                    found = {key: str(data.attrs.get("sequence_sha256", "")) for key, data in file.items()}
+                    self._hashes = found | self._hashes
+        except (OSError, KeyError, RuntimeError) as error:
+            raise UsageError(f"{self.path}: is no HDF5 file to add to", hint="--force replaces it") from error
+
+    def _check_provenance(self, path: Path, stored: Mapping[str, Any]) -> None:
+        if stored.get("format") != FORMAT:
+            raise UsageError(f"{path}: was not made by rnafm embed", hint="--force replaces it")
+        for key in sorted((stored.keys() | self._made_by.keys()) - PASSING):
+            if stored.get(key) != self._made_by.get(key):
+                raise UsageError(
+                    f"{path}: was made with {key} {stored.get(key)}, this run has {self._made_by.get(key)}",
+                    hint="resume with the options of the first run, or start over with --force",
+                )
+
+    def _finish(self) -> None:
+        """Make the HDF5 file, unless it is there and nothing is to be added."""
+        assert self._part is not None
+        extend = self._extends and self.path.exists()
+        if extend and not self._safe:
+            return
+        with new_hdf5(self.path, extend=extend, track_order=True) as file:
+            if not extend:
+                file.attrs.update(self._made_by)
+            if self._width is not None:
+                file.attrs.setdefault("dim", self._width)
+            (_store_matrix if self._layout == "matrix" else _store_records)(file, _read_part(self.partial))
+        self._safe = 0
+
+    def _advise(self, error: RnafmError) -> None:
+        if self._safe:
+            number = f"{self._safe} record{'s are' if self._safe > 1 else ' is'}"
+            safe = f"{number} safe in {self.partial}: {self._advice}"
+            error.hint = f"{error.hint}; {safe}" if error.hint else safe
+
+    def _close(self, *, keep: bool) -> None:
+        assert self._part is not None
+        if not keep:
+            self.partial.unlink(missing_ok=True)
+        self._part.close()
+        self._part = None
 
 
-def read_npy_folder(path: str | Path) -> Iterator[tuple[str, np.ndarray, dict[str, Any]]]:
-    """Yield (id, array, attributes) of each ``.npy`` file, in the order of the index or else by name.
+def _line(told: Mapping[str, Any]) -> bytes:
+    return json.dumps(told).encode() + b"\n"
+
+
+def _entries(part: Path) -> Iterator[tuple[dict[str, Any], int, int]]:
+    """The head of a ``NAME.tmp``, then the line of each whole record, with start and end of its numbers.
 
     Raises:
-        InputError: when there is no ``.npy`` file, or one cannot be read.
+        ValueError: for a line that is no JSON.
     """
-    folder = Path(path)
-    index = folder / INDEX
-    rows = _index_rows(index) if index.exists() else []
-    described = {row["file"] for row in rows}
-    others = sorted(file for file in folder.glob("*.npy") if file.name not in described)
-    rows += [{"file": file.name, "id": file.stem} for file in others]
-    if not rows:
-        raise InputError(f"{path}: holds no .npy file")
-    for row in rows:
-        try:
-            array = np.load(folder / row["file"], allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise InputError(f"{folder / row['file']}: is no readable .npy array ({error})") from error
-        yield row["id"], array, {key: int(value) if key == "length" else value for key, value in row.items()}
+    with part.open("rb") as handle:
+        size = os.fstat(handle.fileno()).st_size
+        while (line := handle.readline()).endswith(b"\n"):
+            told = json.loads(line)
+            start = handle.tell()
+            end = start + told.get("bytes", 0)
+            if end > size:
+                return
+            yield told, start, end
+            handle.seek(end)
 
 
-def read_folder_provenance(path: str | Path) -> dict[str, Any]:
-    """What made a folder's embeddings; empty for a folder of another tool.
+Stored = tuple[str, np.ndarray, dict[str, Any]]
+
+
+def _read_part(part: Path) -> Iterator[Stored]:
+    """The records of a ``NAME.tmp``."""
+    entries = _entries(part)
+    dtype = next(entries)[0]["dtype"]
+    with part.open("rb") as handle:
+        for told, start, _ in entries:
+            handle.seek(start)
+            values = np.frombuffer(handle.read(told.pop("bytes")), dtype).reshape(told.pop("shape"))
+            yield told["id"], values, told
+
+
+def _store_records(file: Hdf5Output, records: Iterator[Stored]) -> None:
+    """Root data sets named by the id, with the attributes that bio_embeddings' readers look for."""
+    for identifier, array, attributes in records:
+        file.create_dataset(hdf5_key(identifier), data=array).attrs.update(attributes)
+        file.check()
+
+
+def _store_matrix(file: Hdf5Output, records: Iterator[Stored]) -> None:
+    """Pooled vectors as rows of ``/embeddings``; ``/ids``, ``/lengths`` and ``/sequence_sha256`` beside it."""
+    for name, kind in (("ids", h5py.string_dtype()), ("lengths", np.int64), ("sequence_sha256", "S64")):
+        file.require_dataset(name, shape=(0,), maxshape=(None,), chunks=(ROWS_PER_CHUNK,), dtype=kind)
+    while block := list(itertools.islice(records, ROWS_AT_ONCE)):
+        ids, arrays, attributes = zip(*block, strict=True)
+        rows_ND = np.stack(arrays)
+        if "embeddings" not in file:
+            width = rows_ND.shape[1]
+            chunk = (max(1, CHUNK_BYTES // rows_ND[0].nbytes), width)
+            file.create_dataset("embeddings", (0, width), rows_ND.dtype, maxshape=(None, width), chunks=chunk)
+        columns = {
+            "embeddings": rows_ND,
+            "ids": np.array(ids, dtype=h5py.string_dtype()),
+            "lengths": np.array([told["length"] for told in attributes], np.int64),
+            "sequence_sha256": np.array([told["sequence_sha256"] for told in attributes], "S64"),
+        }
+        for name, values in columns.items():
+            known = len(file[name])
+            file[name].resize(known + len(block), axis=0)
+            file[name][known:] = values
+        file.check()
+
+
+def read_embeddings(path: str | Path) -> Iterator[Stored]:
+    """Yield (id, array, attributes) of each record in stored order: (L, D) or (D,), as stored.
+
+    Reads both layouts, a folder of ``.npy`` files, HDF5 files of other tools that keep one data set per record at the
+    root (then without attributes beyond their own), and what a killed run left in ``NAME.tmp``.
 
     Raises:
-        InputError: when it is said in a damaged file.
+        InputError: when the path is missing, damaged or holds something else.
     """
-    source = Path(path) / PROVENANCE
-    try:
-        return dict(json.loads(source.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise InputError(f"{source}: cannot be read ({error})") from error
+    source = Path(path)
+    if source.is_dir():
+        yield from _read_npy_folder(source)
+    elif source.is_file() and _begins_as_part(source):
+        try:
+            yield from _read_part(source)
+        except (ValueError, KeyError) as error:
+            raise InputError(f"{path}: is damaged ({error})") from error
+    else:
+        with open_hdf5(path) as file:
+            yield from (_read_matrix if file.attrs.get("layout") == "matrix" else _read_records)(file)
 
 
-_HEAD = dict(zip(COLUMNS, COLUMNS, strict=True))
+def _begins_as_part(path: Path) -> bool:
+    with path.open("rb") as handle:
+        return handle.read(1) == b"{"
 
 
-def _index_rows(path: Path) -> list[dict[str, str]]:
-    """The rows of an index whose files exist; a last line that a kill cut short is left out."""
-    lines = path.read_text(encoding="utf-8").split("\n")[1:-1]
-    rows = [dict(zip(COLUMNS, line.split("\t"), strict=True)) for line in lines if line.count("\t") == len(COLUMNS) - 1]
-    return [row for row in rows if os.path.exists(path.parent / row["file"])]
+def _read_records(file: h5py.File) -> Iterator[Stored]:
+    for key in file:
+        # items() would pass over what is damaged.
+        if isinstance(data := file[key], h5py.Dataset):
+            attributes = attributes_of(data)
+            yield str(attributes.get("id", attributes.get("original_id", key))), data[()], attributes
+
+
+def _read_matrix(file: h5py.File) -> Iterator[Stored]:
+    for start in range(0, len(file["ids"]), ROWS_AT_ONCE):
+        rows = slice(start, start + ROWS_AT_ONCE)
+        columns = [file["ids"].asstr()[rows], file["embeddings"][rows], file["lengths"][rows].tolist()]
+        columns.append(file["sequence_sha256"].asstr()[rows] if "sequence_sha256" in file else [""] * ROWS_AT_ONCE)
+        for identifier, row_D, length, digest in zip(*columns, strict=False):
+            yield identifier, row_D, {"id": identifier, "length": length, "sequence_sha256": digest}
 
 
 def read_provenance(path: str | Path) -> dict[str, Any]:
-    """What made an embeddings file or folder, as plain Python values; empty where nothing is said.
+    """What made an embeddings file, as plain Python values; empty where nothing is said, as for a folder.
 
     Raises:
-        InputError: when it is neither an HDF5 file nor a folder, or its provenance is damaged.
+        InputError: when it is neither an HDF5 file nor a folder.
     """
     if Path(path).is_dir():
-        return read_folder_provenance(path)
-    with _open_for_reading(path) as file:
-        return {key: plain(value) for key, value in file.attrs.items()}
+        return {}
+    with open_hdf5(path) as file:
+        return attributes_of(file)
 
 
-def read_embeddings(path: str | Path) -> Iterator[tuple[str, np.ndarray, dict[str, Any]]]:
-    """Yield (id, array, attributes) of each record in stored order: (L, D) or (D,), as stored.
+class NpyFolder:
+    """Writes one ``<id>.npy`` per record, as upstream does; spaces and ``/`` in the id become ``_``.
 
-    Reads both layouts, a folder of ``.npy`` files, and HDF5 files of other tools that keep one data
-    set per record at the root (then without attributes beyond their own). What a killed run left in
-    ``NAME.tmp`` is read up to its last commit; one that was under way is finished first.
+    Used as :class:`EmbeddingWriter`, without going on from an earlier run.
+
+    Args:
+        path: the folder; made if missing.
+        half: store float16 instead of float32.
+        force: replace files that exist.
 
     Raises:
-        InputError: when the path is missing or holds something else.
-        UsageError: when a killed run's file is being written again.
+        UsageError: when the folder is a file, or holds something and ``force`` is off.
+        RnafmError: when it cannot be made.
     """
-    if Path(path).is_dir():
-        yield from read_npy_folder(path)
-        return
-    with _open_for_reading(path) as file:
+
+    def __init__(self, path: str | Path, *, half: bool = False, force: bool = False) -> None:
+        self.path = Path(path)
+        self._dtype = np.dtype(np.float16 if half else np.float32)
+        self._names = DistinctNames(npy_stem, kind="file name")
+        self.count = self.kept = 0
+        if self.path.exists() and not self.path.is_dir():
+            raise UsageError(f"{self.path}: is a file", hint="name a folder")
+        with writing(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+        if not force and any(self.path.iterdir()):
+            raise UsageError(f"{self.path}: is not empty", hint="--force replaces files in it")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *of_error: object) -> None:
+        """Every record is a whole file as soon as it is added."""
+
+    def done(self, record: SequenceRecord) -> bool:
+        """Reserve the record's file name; none is there from an earlier run.
+
+        Raises:
+            InputError: when two records share a file name.
+        """
+        self._names.claim(record)
+        return False
+
+    def add(self, record: SequenceRecord, array: np.ndarray) -> None:
+        """Store one record: (L, D) with row i for nucleotide (codon) i, or (D,) when pooled.
+
+        Raises:
+            RnafmError: when the disk is full; earlier records are safe.
+        """
+        target = self.path / f"{self._names.name(record)}.npy"
+        with writing(target), atomic_path(target) as path, path.open("wb") as handle:
+            np.save(handle, np.ascontiguousarray(array, self._dtype))
+        self.count += 1
+
+
+def _read_npy_folder(folder: Path) -> Iterator[Stored]:
+    files = sorted(folder.glob("*.npy"))
+    if not files:
+        raise InputError(f"{folder}: holds no .npy file")
+    for file in files:
         try:
-            layout = LAYOUTS["matrix" if file.attrs.get("layout") == "matrix" else "per-record"]
-            for identifier, array, attributes in layout.read(file):
-                yield identifier, array, {key: plain(value) for key, value in attributes.items()}
-        except (OSError, KeyError, RuntimeError) as error:
-            raise InputError(f"{path}: is damaged ({error})") from error
-
-
-def _open_for_reading(path: str | Path) -> h5py.File:
-    try:
-        if journal_of(Path(path)).exists():
-            JournaledFile(Path(path)).close()
-        return h5py.File(path, "r")
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file") from error
-    except OSError as error:
-        raise InputError(f"{path}: is not a readable HDF5 file") from error
+            yield file.stem, np.load(file, allow_pickle=False), {}
+        except (OSError, ValueError, EOFError) as error:
+            raise InputError(f"{file}: is no readable .npy array ({error})") from error

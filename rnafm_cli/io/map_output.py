@@ -1,73 +1,30 @@
-"""Where predicted contacts and distances go: text for all RNAs or a file for each, or HDF5 laid out like files of
-known chains.
-
-``/<id>/contact`` probabilities of a contact, ``/<id>/distance`` and ``/<id>/sd`` in Å; each (L, L), symmetric. The
-group's attribute ``sequence`` is the RNA. Shape suffix: L bases.
-"""
+"""Where predicted contacts and distances go as text: one for all RNAs, or a file for each."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
 
 from rnafm_cli.errors import UsageError
 from rnafm_cli.io.columns import TABLES
 from rnafm_cli.io.modelling import PairRow, format_3drna_contacts, format_3drna_distances, format_casprr, format_rosetta
 from rnafm_cli.io.names import file_stem, refuse_suffix
-from rnafm_cli.io.pair_probabilities import PairProbabilityWriter
-from rnafm_cli.io.provenance import Provenance
-from rnafm_cli.io.streams import STDIO, TextSink
+from rnafm_cli.io.streams import TextSink
 from rnafm_cli.io.structure_output import RecordFolder
 from rnafm_cli.rna.records import SequenceRecord
 
 __all__ = [
-    "FORMAT",
     "MAP_FORMATS",
     "MapFolder",
     "MapFormat",
     "MapOutput",
     "MapStream",
-    "TertiaryMapWriter",
     "columns_of",
     "map_format",
 ]
-
-
-FORMAT = "rnafm-tertiary-maps"
-
-
-class TertiaryMapWriter(PairProbabilityWriter):
-    """Writes maps to an HDF5 file that takes its name when it is complete; used as :class:`PairProbabilityWriter`."""
-
-    def __init__(self, path: str | Path, *, provenance: Provenance, half: bool = False, force: bool = False) -> None:
-        if str(path) == STDIO:
-            raise UsageError("HDF5 cannot be written to stdout", hint="name a file, --h5 FILE.h5")
-        super().__init__(path, provenance=provenance, half=half, force=force)
-        self._attributes |= {"format": FORMAT, "distance_unit": "angstrom"}
-
-    def add_maps(self, record: SequenceRecord, maps: Mapping[str, NDArray[np.floating]]) -> None:
-        """Store an RNA's maps by name (``contact``, ``distance``, ``sd``), each (L, L) symmetric.
-
-        Raises:
-            InputError: when an earlier record has its name and it was not claimed.
-            RnafmError: when the disk is full.
-        """
-        if self._file is None:
-            raise ValueError("a TertiaryMapWriter is used inside its with block")
-        key = self._names.name(record)
-        if key not in self._names:
-            self._names.claim(record)
-        group = self._file.create_group(key)
-        for name, map_LL in maps.items():
-            stored = np.asarray(map_LL).astype(self._dtype)
-            group.create_dataset(name, data=stored, compression="gzip", compression_opts=1, shuffle=True)
-        self._describe(group, record)
 
 
 _DIGITS = 4

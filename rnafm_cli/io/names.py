@@ -108,7 +108,7 @@ class DistinctNames:
         """
         name = self.name(record)
         if name in self._owners:
-            raise self.collision(record, self._owners[name])
+            raise self.collision(record)
         self._owners[name] = record.id
         return name
 
@@ -116,8 +116,9 @@ class DistinctNames:
         """The name of a record, whether free or not."""
         return self._make(record.id)
 
-    def collision(self, record: SequenceRecord, owner: str) -> InputError:
-        """The error of a record whose name belongs to the record with the id ``owner``."""
+    def collision(self, record: SequenceRecord) -> InputError:
+        """The error of a record whose name belongs to another one."""
+        owner = self._owners.get(self.name(record), record.id)
         if owner == record.id:
             problem = "the id appears twice"
         else:

@@ -34,6 +34,7 @@ __all__ = [
     "text_blocks",
     "write_error",
     "write_json",
+    "writing",
 ]
 
 
@@ -198,17 +199,13 @@ class TextSink:
     def write(self, text: str) -> int:
         """Write text; it may sit in a buffer until :meth:`flush`."""
         self.empty = self.empty and not text
-        try:
+        with writing(self.name):
             return self._handle.write(text)
-        except OSError as error:
-            raise write_error(self.name, error) from error
 
     def flush(self) -> None:
         """Hand everything written so far to the system, so that a reader down the pipe sees it."""
-        try:
+        with writing(self.name):
             self._handle.flush()
-        except OSError as error:
-            raise write_error(self.name, error) from error
 
 
 def write_error(name: str | Path, error: OSError) -> Exception:
@@ -221,11 +218,20 @@ def write_error(name: str | Path, error: OSError) -> Exception:
 
 
 @contextlib.contextmanager
+def writing(name: str | Path) -> Iterator[None]:
+    """A ``with`` block whose system errors are those of an output, see :func:`write_error`."""
+    try:
+        yield
+    except OSError as error:
+        raise write_error(name, error) from error
+
+
+@contextlib.contextmanager
 def open_output(target: str | Path, *, force: bool = True) -> Iterator[TextSink]:
     """A text output for the time of a ``with`` block; ``-`` is stdout, ``.gz`` compresses.
 
     A file grows under a name of its own and takes the target's when the block ends well. When it ends badly the
-    text written so far stays in ``NAME.tmp``, and the error's hint says so. Devices and named pipes
+    text written so far stays under that name, and the error's hint says so. Devices and named pipes
     are written directly, as is what ``/dev/stdout`` and ``/dev/fd/N`` stand for, whatever it is.
 
     Args:
@@ -240,29 +246,33 @@ def open_output(target: str | Path, *, force: bool = True) -> Iterator[TextSink]
         yield sink
         sink.flush()
         return
-    path, descriptor = Path(os.path.realpath(target)), _open_descriptor(target)
+    name, descriptor, path = str(target), _open_descriptor(target), Path(os.path.realpath(target))
     # The target itself is looked at: what /dev/fd/N resolves to may be no path at all.
-    special = os.path.exists(target) and not stat.S_ISREG(os.stat(target).st_mode)
-    direct = special or descriptor is not None
-    if not direct or os.path.isdir(target):
-        check_target(target, force=force)
-    written = Path(target) if direct else _scratch(path)
-    if descriptor is None:
-        handle = _open_for_writing(written, str(target), compress=path.suffix == ".gz")
-    else:
-        handle = _reopened(descriptor, str(target))
-    sink = TextSink(handle, str(target))
+    special = os.path.exists(target) and not os.path.isdir(target) and not stat.S_ISREG(os.stat(target).st_mode)
+    scratch = None if special or descriptor is not None else _scratch(check_target(target, force=force))
+    with writing(name):
+        if descriptor is not None:
+            handle = open(os.dup(descriptor), "w", encoding="utf-8", newline="\n")
+        elif path.suffix == ".gz":
+            packed = cast(BinaryIO, _GzipOutput(scratch or path))
+            handle = io.TextIOWrapper(packed, encoding="utf-8", newline="\n")
+        else:
+            handle = (scratch or path).open("w", encoding="utf-8", newline="\n")
+    sink = TextSink(handle, name)
     try:
         yield sink
-        sink.flush()
-        _close(handle, sink.name)
-        if not direct:
-            _publish(written, path, force=force)
+        with writing(name):
+            handle.close()
+        if scratch is not None:
+            _publish(scratch, path, force=force)
     except BaseException as error:
         with contextlib.suppress(OSError):
             handle.close()
-        if not direct:
-            _leave_partial(written, path, error, empty=sink.empty)
+        if scratch is not None and (sink.empty or not scratch.stat().st_size):
+            scratch.unlink()
+        elif scratch is not None and isinstance(error, RnafmError):
+            kept = f"the results so far are in {scratch}"
+            error.hint = f"{error.hint}; {kept}" if error.hint else kept
         raise
 
 
@@ -270,13 +280,6 @@ def _open_descriptor(target: str | Path) -> int | None:
     """The number of the open file that a path stands for: what it resolves to is no file to be replaced."""
     named = _DESCRIPTOR.fullmatch(os.fspath(target))
     return None if named is None else _STANDARD[named[1]] if named[1] else int(named[2])
-
-
-def _reopened(descriptor: int, name: str) -> TextIO:
-    try:
-        return os.fdopen(os.dup(descriptor), "w", encoding="utf-8", newline="\n")
-    except OSError as error:
-        raise write_error(name, error) from error
 
 
 class _GzipOutput(gzip.GzipFile):
@@ -298,13 +301,9 @@ def _scratch(path: Path) -> Path:
     """An empty file of this process alone beside ``path``: two writers never meet, and no link is followed."""
     while True:
         name = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
-        try:
-            os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise write_error(path, error) from error
-        return name
+        with writing(path), contextlib.suppress(FileExistsError):
+            name.touch(exist_ok=False)
+            return name
 
 
 def check_target(target: str | Path, *, force: bool = True) -> Path:
@@ -327,44 +326,14 @@ def check_target(target: str | Path, *, force: bool = True) -> Path:
     return path
 
 
-def _open_for_writing(path: Path, name: str, *, compress: bool) -> TextIO:
-    try:
-        if compress:
-            packed = _GzipOutput(path)
-            return io.TextIOWrapper(cast(BinaryIO, packed), encoding="utf-8", newline="\n")
-        return path.open("w", encoding="utf-8", newline="\n")
-    except OSError as error:
-        raise write_error(name, error) from error
-
-
-def _close(handle: TextIO, name: str) -> None:
-    try:
-        handle.close()
-    except OSError as error:
-        raise write_error(name, error) from error
-
-
 def _publish(written: Path, path: Path, *, force: bool = True) -> None:
     """Give a complete file its name, once its bytes are on the disk."""
     if not force and path.exists():
         raise UsageError(f"{path}: was written by another process meanwhile")
-    try:
+    with writing(path):
         with written.open("rb") as handle:
             os.fsync(handle.fileno())
         os.replace(written, path)
-    except OSError as error:
-        raise write_error(path, error) from error
-
-
-def _leave_partial(written: Path, path: Path, error: BaseException, *, empty: bool) -> None:
-    if empty or not written.exists() or not written.stat().st_size:
-        written.unlink(missing_ok=True)
-        return
-    left = path.with_name(path.name + ".tmp")
-    os.replace(written, left)
-    if isinstance(error, RnafmError):
-        kept = f"the results so far are in {left}"
-        error.hint = f"{error.hint}; {kept}" if error.hint else kept
 
 
 @contextlib.contextmanager

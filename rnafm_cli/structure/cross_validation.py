@@ -22,7 +22,7 @@ import torch
 from rnafm_cli.encoder.model import load_encoder
 from rnafm_cli.errors import ConfigError, InputError, UsageError, WeightsError
 from rnafm_cli.families.library import load_libraries
-from rnafm_cli.io.map_output import TertiaryMapWriter
+from rnafm_cli.io.maps import TertiaryMapWriter
 from rnafm_cli.io.streams import atomic_path, write_json
 from rnafm_cli.rna import thermo
 from rnafm_cli.rna.calibration import coverage, deviation_scale

@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnafm_cli.errors import InputError
-from rnafm_cli.io.chain_files import is_hdf5
 from rnafm_cli.io.modelling import read_casprr
 from rnafm_cli.io.names import hdf5_key
 from rnafm_cli.io.streams import STDIO, input_name, open_text
@@ -40,7 +39,7 @@ def read_maps(path: str | Path, chains: Sequence[Chain], task: str) -> dict[str,
     """
     if str(path) != STDIO and not Path(path).exists():
         raise InputError(f"{path}: no such file")
-    if str(path) != STDIO and Path(path).is_file() and is_hdf5(Path(path)):
+    if str(path) != STDIO and h5py.is_hdf5(path):
         return _from_hdf5(Path(path), chains, task)
     return _from_table(path, chains, task)
 

@@ -16,8 +16,7 @@ import h5py
 import numpy as np
 
 from rnafm_cli.errors import InputError
-from rnafm_cli.io.journal import JournaledFile
-from rnafm_cli.io.streams import write_error
+from rnafm_cli.io.hdf5 import new_hdf5
 from rnafm_cli.rna.thermo import TURNER, Parameters, check_parameters, pair_probabilities, version
 
 __all__ = ["PriorCache", "SparsePairs"]
@@ -63,7 +62,6 @@ class PriorCache:
         self._ends = np.zeros(0, dtype=np.int64)
         self._row = self._column = self._probability = np.zeros(0, dtype=np.uint16)
         if path.exists() and path.stat().st_size:
-            JournaledFile(path).close()  # finishes what a run that was killed had begun to append
             self._read()
 
     def __len__(self) -> int:
@@ -123,17 +121,10 @@ class PriorCache:
 
     def _append(self, sequences: list[str], pairs: list[SparsePairs]) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._path.touch()
-        raw = JournaledFile(self._path)
-        try:
-            # What is appended counts when all of it is on the disk; a run that is killed leaves what there was.
-            with h5py.File(raw, "r+" if self._path.stat().st_size else "w", driver="fileobj") as file:
-                self._store(file, sequences, pairs)
-            raw.commit()
-        except (OSError, RuntimeError) as error:
-            raise write_error(self._path, raw.error or OSError(str(error))) from error
-        finally:
-            raw.close()
+        # A run that is killed leaves what there was.
+        extend = self._path.exists() and self._path.stat().st_size > 0
+        with new_hdf5(self._path, extend=extend) as file:
+            self._store(file, sequences, pairs)
 
     def _store(self, file: h5py.File, sequences: list[str], pairs: list[SparsePairs]) -> None:
         if "digest" not in file:

@@ -20,7 +20,7 @@ from rnafm_cli.errors import InputError
 from rnafm_cli.families.known_chains import place
 from rnafm_cli.families.library import Library
 from rnafm_cli.families.search import Search
-from rnafm_cli.io.chain_files import read_chains
+from rnafm_cli.io.maps import read_chains
 from rnafm_cli.rna.chains import Chain, without_repeats
 from rnafm_cli.structure.batches import Example, sampling_weights
 from rnafm_cli.structure.chain_folds import folds_of, linked_chains

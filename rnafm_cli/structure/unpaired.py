@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from rnafm_cli.encoder.model import NamedModel
 from rnafm_cli.errors import InputError, Reject, UsageError, raise_rejected
-from rnafm_cli.io.pair_probabilities import read_pair_probabilities
+from rnafm_cli.io.maps import read_pair_probabilities
 from rnafm_cli.rna import thermo
 from rnafm_cli.rna.records import SequenceRecord
 from rnafm_cli.structure.evidence import ReactivityProfiles

@@ -22,7 +22,7 @@ from support.tertiary_models import tiny_model
 from typer.testing import CliRunner
 
 from rnafm_cli.cli.app import app
-from rnafm_cli.io.map_output import TertiaryMapWriter
+from rnafm_cli.io.maps import TertiaryMapWriter
 from rnafm_cli.rna.records import SequenceRecord
 
 FASTA = ">one made up\nGGGGGCAAAAGCCCCCAUGCUAGCUAGGCA\n>two/b\nACGUNACGUACGUACGGUCGAUUCGA\n"

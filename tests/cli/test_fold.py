@@ -290,7 +290,7 @@ def test_modelling_inputs_hold_four_letters(rnafm: Command, knotted: Path, tmp_p
 
 
 def test_pair_probabilities_beside_the_structures(rnafm: Command, tmp_path: Path) -> None:
-    from rnafm_cli.io.pair_probabilities import read_pair_probabilities
+    from rnafm_cli.io.maps import read_pair_probabilities
 
     path = tmp_path / "p.h5"
     result = rnafm("fold", "--probs", path, stdin=KNOT_FASTA)

@@ -94,7 +94,7 @@ def test_structure_changes_probabilities(predictor: BindingPredictor, tmp_path: 
 
 
 def test_structure_comes_from_scores_or_maps(model: Model, tmp_path: Path) -> None:
-    from rnafm_cli.io.pair_probabilities import PairProbabilityWriter
+    from rnafm_cli.io.maps import PairProbabilityWriter
 
     record = SequenceRecord("x", "GGGGAAAACCCC")
     scores = tmp_path / "icshape.txt"

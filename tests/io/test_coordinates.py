@@ -12,8 +12,8 @@ import pytest
 from support.structure_files import Placed, hairpin, mmcif_text, pdb_text
 
 from rnafm_cli.errors import InputError, RnafmWarning
-from rnafm_cli.io.chain_files import read_chains
 from rnafm_cli.io.coordinates import is_named_like_a_structure, parent_letter, read_coordinates
+from rnafm_cli.io.maps import read_chains
 
 SEQUENCE = "GGCACUUCGGUGCC"
 pytest.importorskip("gemmi")

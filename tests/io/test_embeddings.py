@@ -273,8 +273,15 @@ def test_same_id_with_another_sequence_is_not_resumed(tmp_path: Path) -> None:
             writer.done(SequenceRecord("r1", "GGGG", "", "x.fa", 1))
 
 
-@pytest.mark.parametrize("name", ["e.h5", "e.h5.tmp"])
-@pytest.mark.parametrize("content", [b"", b"no HDF5 at all", b"\x89HDF\r\n\x1a\n" + bytes(2000)])
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("e.h5", b""),
+        *((name, text) for name in ("e.h5", "e.h5.tmp") for text in (b"text", b"\x89HDF\r\n\x1a\n" + bytes(2000))),
+        ("e.h5.tmp", b'{"format": "else"}\n'),
+        ("e.h5.tmp", b"no JSON\n"),
+    ],
+)
 def test_resuming_a_damaged_file_says_so(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UsageError, match=name) as caught:
@@ -289,6 +296,44 @@ def test_resuming_a_foreign_file_says_so(tmp_path: Path) -> None:
         f["x"] = [1.0]
     with pytest.raises(UsageError, match="not made by rnafm embed"):
         write(tmp_path / "e.h5", [1], resume=True)
+
+
+def test_a_kill_amid_a_record_costs_that_record_alone(tmp_path: Path) -> None:
+    path, part = tmp_path / "e.h5", tmp_path / "e.h5.tmp"
+    interrupt(path, [1, 2])
+    part.write_bytes(part.read_bytes()[:-9])
+    assert [name for name, _, _ in read_embeddings(part)] == ["r1"]
+    write(path, [1, 2, 3], resume=True)
+    check(path, [1, 2, 3])
+
+
+def test_additions_to_a_complete_file_survive_a_failure(tmp_path: Path) -> None:
+    path = tmp_path / "e.h5"
+    write(path, [1, 2])
+    before = path.read_bytes()
+    error = interrupt(path, [1, 2, 3], resume=True)
+    assert error.hint == f"1 record is safe in {path}.tmp: add --resume to go on from there"
+    assert path.read_bytes() == before
+    with EmbeddingWriter(path, provenance=MADE_BY, resume=True) as writer:
+        assert [writer.done(record(number)) for number in (1, 2, 3)] == [True, True, True]
+    check(path, [1, 2, 3])
+
+
+def test_an_interrupted_forced_run_replaces_the_old_file_when_resumed(tmp_path: Path) -> None:
+    path = tmp_path / "e.h5"
+    write(path, [1])
+    interrupt(path, [2], force=True)
+    write(path, [2, 3], resume=True)
+    check(path, [2, 3])
+
+
+def test_a_link_in_the_place_of_the_partial_file_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("precious")
+    (tmp_path / "e.h5.tmp").symlink_to(tmp_path / "precious")
+    for options in ({}, {"force": True}, {"resume": True}):
+        with pytest.raises(UsageError, match="e.h5.tmp: is a link"):
+            write(tmp_path / "e.h5", [1], **options)
+    assert (tmp_path / "precious").read_text() == "precious"
 
 
 def test_two_runs_do_not_write_one_file(tmp_path: Path) -> None:
@@ -425,7 +470,7 @@ def test_files_of_other_tools_are_read(tmp_path: Path) -> None:
 
 def test_reading_what_is_no_embeddings_file(tmp_path: Path) -> None:
     (tmp_path / "x.h5").write_text("text")
-    with pytest.raises(InputError, match="not a readable HDF5 file"):
+    with pytest.raises(InputError, match="is no readable HDF5 file"):
         list(read_embeddings(tmp_path / "x.h5"))
     with pytest.raises(InputError, match="no such file"):
         list(read_embeddings(tmp_path / "none.h5"))

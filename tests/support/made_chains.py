@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rnafm_cli.io.chain_files import write_chains
+from rnafm_cli.io.maps import write_chains
 from rnafm_cli.rna.chains import Chain
 
 __all__ = ["chain_file", "made_chains"]
