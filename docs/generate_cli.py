@@ -15,6 +15,9 @@ HEAD = """# Command line reference
 Written by `python docs/generate_cli.py` from each command's `--help`. What [columns of tables](#columns-of-tables) mean
 stands at the end.
 """
+NAMES = """A table is named by its command and the options that decide; `rnafm schema` prints the same list. JSON Lines
+have the names of the table where they have no entry of their own. Of HDF5 files, `/NAME` is a data set, `/NAME:key` an
+attribute of it and `:key` one of the file; ID is an RNA's id."""
 
 
 def help_of(*command: str) -> str:
@@ -63,7 +66,7 @@ def columns() -> str:
         for name, column in found.items()
     ]
     return "\n".join(
-        ["## Columns of tables", "", "| table | column | type | meaning |", "|---|---|---|---|", *rows, ""]
+        ["## Columns of tables", "", NAMES, "", "| table | column | type | meaning |", "|---|---|---|---|", *rows, ""]
     )
 
 

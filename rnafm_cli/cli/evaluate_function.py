@@ -26,15 +26,6 @@ if TYPE_CHECKING:
 RBP_EPILOG = "Example: rnafm evaluate rbp rbp/*.tsv.gz --baseline --format table"
 MRL_EPILOG = "Example: rnafm evaluate mrl mrl/*.tsv.gz --baseline --against runs/onehot/best.safetensors"
 
-_BINDING_COLUMNS = (
-    "predictor", "set", "rows", "positives", "auprc", "auprc_low", "auprc_high", "auroc", "auroc_low", "auroc_high",
-    "calibration_error",
-)  # fmt: skip
-_LOAD_COLUMNS = (
-    "predictor", "assay", "context", "rows", "r2", "r2_low", "r2_high", "determination", "mae", "mse",
-)  # fmt: skip
-
-
 class ReportFormat(StrEnum):
     tsv = "tsv"
     json = "json"
@@ -136,7 +127,7 @@ def rbp(
         }
     resampling = Resampling(resamples=resamples, confidence=confidence, seed=seed)
     table = measuring.binding_table(scores, measured, resampling, probabilities=calibrated)
-    _write(output, table, _BINDING_COLUMNS, report_format, split, resampling)
+    _write(output, table, "rbp", report_format, split, resampling)
 
 
 def mrl(
@@ -201,7 +192,7 @@ def mrl(
     table = measuring.ribosome_load_table(scores, measured, resampling)
     if plot is not None:
         _draw(plot, scores, measured)
-    _write(output, table, _LOAD_COLUMNS, report_format, split, resampling)
+    _write(output, table, "mrl", report_format, split, resampling)
 
 
 def _rows(
@@ -277,7 +268,7 @@ def _warn_of_training_rows(loaded: Model, task: str, measured: list[LabelledRows
 def _write(
     output: Path,
     table: list[dict[str, Any]],
-    columns: tuple[str, ...],
+    task: str,
     report_format: ReportFormat,
     split: str,
     resampling: Resampling,
@@ -285,9 +276,11 @@ def _write(
     from dataclasses import asdict
 
     from rnafm_cli.function.evaluate import write_figures
+    from rnafm_cli.io.columns import TABLES
     from rnafm_cli.io.streams import open_output
 
     with open_output(output) as sink:
+        columns = tuple(TABLES[f"evaluate {task}"])
         write_figures(sink, table, columns, format=report_format.value, split=split, **asdict(resampling))
 
 

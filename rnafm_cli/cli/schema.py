@@ -20,7 +20,8 @@ def schema(
     """Print the columns of the tables that commands write, one a line.
 
     Columns: table (the command with the options that decide), column, type, meaning. JSON Lines have the same names
-    where a command's --format jsonl writes the table.
+    where they have no entry of their own. Parts of HDF5 files: /NAME is a data set, /NAME:key an attribute of it, :key
+    one of the file.
 
     Example: rnafm schema annotate
     """

@@ -1,4 +1,8 @@
-"""The columns of the commands' tables: what the writers write, and what ``rnafm schema`` tells of them."""
+"""The columns of the commands' tables, the keys of their JSON Lines and the parts of their HDF5 files: what the writers
+write, and what ``rnafm schema`` tells of them.
+
+In HDF5, ``/NAME`` is a data set, ``/NAME:key`` an attribute of it and ``:key`` one of the file; ID is an RNA's id.
+"""
 
 from __future__ import annotations
 
@@ -57,12 +61,103 @@ _LOAD = {
     "mrl_sd": Column(float, "its standard deviation"),
 }
 
+_RNA = {
+    **_ID,
+    "description": Column(str, "the rest of the header"),
+    "length": Column(int, "number of bases"),
+    "sequence": Column(str, "the bases"),
+}
+_MAP = {
+    **_RNA,
+    "columns": Column(list, "what the numbers of a pair are, named as in the table"),
+    "pairs": Column(list, "a list of numbers for each pair"),
+}
+_PROVENANCE = {
+    ":format": Column(str, "rnafm-embeddings"),
+    ":format_version": Column(int, "1"),
+    ":rnafm_version": Column(str, "version of the program"),
+    ":created": Column(str, "time, UTC"),
+    ":model": Column(str, "name of the model"),
+    ":weights_sha256": Column(str, "hash of its weights"),
+    ":layer": Column(int, "0 is the embedding"),
+    ":pooling": Column(str, "none, mean, max or cls"),
+    ":precision": Column(str, "fp32 or bf16, in which the network ran"),
+    ":unit": Column(str, "what a row stands for, nucleotide or codon"),
+    ":dim": Column(int, "D, values of a row"),
+    ":command": Column(str, "the command line"),
+    ":layout": Column(str, "per-record or matrix"),
+    ":dtype": Column(str, "float32 or float16, in which values are stored"),
+}
+_INTERVAL = {
+    "metric": Column(str, "name of the figure"),
+    "value": Column(float, "the figure"),
+    "low": Column(float, "lower end of its bootstrap interval; empty without"),
+    "high": Column(float, "upper end"),
+    "p_value": Column(float, "of a difference between two predictors; else empty"),
+}
+_PREDICTOR = {"predictor": Column(str, "name of the predictor")}
+_GROUP = {
+    **_PREDICTOR,
+    "scope": Column(str, "what the group has in common: all, length, family, contacts, calibration"),
+    "group": Column(str, "which length, family or bin"),
+}
+_OF_CHAINS = {**_GROUP, "chains": Column(int, "chains in the group"), **_INTERVAL}
+_CHAIN = {
+    **_PREDICTOR,
+    **_ID,
+    "length": Column(int, "number of residues"),
+    "pairs": Column(int, "pairs that were scored"),
+    "contacts": Column(int, "those that are contacts"),
+}
+_DISTANCE_SCORES = {
+    "mse": Column(float, "mean squared error of distance / 20"),
+    "r2": Column(float, "coefficient of determination"),
+    "pa": Column(float, "share of pairs within 2 Å"),
+    "pmcc": Column(float, "Pearson correlation"),
+}
+
+
+def _bounded(name: str, meaning: str) -> dict[str, Column]:
+    """A figure and the ends of its interval."""
+    return {
+        name: Column(float, meaning),
+        f"{name}_low": Column(float, "lower end of its bootstrap interval; empty without"),
+        f"{name}_high": Column(float, "upper end"),
+    }
+
+
 TABLES: dict[str, dict[str, Column]] = {
+    "embed": {
+        "/ID": Column(list, "one row of D values per nucleotide (codon), or D values pooled"),
+        "/ID:id": Column(str, "first word of the header; in the data set's name '/' is '_'"),
+        "/ID:original_id": Column(str, "the same, for readers of bio_embeddings"),
+        "/ID:description": Column(str, "the rest of the header"),
+        "/ID:length": Column(int, "number of bases"),
+        "/ID:sequence_sha256": Column(str, "hash of the sequence"),
+        **_PROVENANCE,
+    },
+    "embed --layout matrix": {
+        "/embeddings": Column(list, "D pooled values per RNA"),
+        "/ids": Column(str, "first word of each header"),
+        "/lengths": Column(int, "bases of each"),
+        "/sequence_sha256": Column(str, "hash of each sequence"),
+        **_PROVENANCE,
+    },
     "fold --format tsv": _STRUCTURE,
     "fold --format tsv --score": {**_STRUCTURE, **_SCORE},
+    "fold --format jsonl": {
+        **_RNA,
+        "structure": Column(str, "brackets and for more crossings letters"),
+        "pairs": Column(list, "positions of both bases of each pair, from 1"),
+        "expected_accuracy": _SCORE["expected_accuracy"],
+        "pair_confidence": Column(float, "mean probability of the pairs; null without pairs"),
+        "families": Column(list, "known families, the surest first: accession, name, evalue, start (from 1), end"),
+    },
     "contact": {**_PAIR, **_CONTACT},
     "contact --with-distance": {**_PAIR, **_CONTACT, **_DISTANCE},
+    "contact --format jsonl": _MAP,
     "distance": {**_PAIR, **_DISTANCE},
+    "distance --format jsonl": _MAP,
     "rbp": {**_ID, **_BINDING},
     "rbp --windows": {**_ID, **_WINDOW, **_BINDING},
     "rbp --list": {
@@ -100,6 +195,77 @@ TABLES: dict[str, dict[str, Column]] = {
         "model_start": Column(int, "first position of the family's consensus, from 1"),
         "model_end": Column(int, "last position"),
         "description": Column(str, "of the family"),
+    },
+    "evaluate fold": {**_GROUP, "records": Column(int, "RNAs in the group"), **_INTERVAL},
+    "evaluate fold --per-record": {
+        **_PREDICTOR,
+        **_ID,
+        "family": Column(str, "family in the truth, - if it names none"),
+        "length": Column(int, "number of bases"),
+        "true": Column(int, "pairs of the truth"),
+        "predicted": Column(int, "pairs that were predicted"),
+        "hits": Column(int, "pairs of both"),
+        "precision": Column(float, "hits / predicted"),
+        "recall": Column(float, "hits / true"),
+        "f1": Column(float, "their harmonic mean"),
+        "relaxed_precision": Column(float, "precision where one base of a pair may be off by one"),
+        "relaxed_recall": Column(float, "recall in the same way"),
+        "relaxed_f1": Column(float, "their harmonic mean"),
+        "knot_true": Column(int, "pseudoknotted pairs of the truth"),
+        "knot_predicted": Column(int, "pseudoknotted pairs that were predicted"),
+        "knot_found": Column(int, "pseudoknotted pairs of the truth that were predicted at all"),
+        "knot_right": Column(int, "predicted pseudoknotted pairs that are in the truth"),
+    },
+    "evaluate fold --probs --plot": {
+        "from": Column(float, "lower end of the bin of probabilities; the table is calibration.tsv in the folder"),
+        "to": Column(float, "upper end"),
+        "pairs": Column(int, "pairs of bases in the bin"),
+        "predicted": Column(float, "their mean probability; empty without pairs"),
+        "observed": Column(float, "share of them that pair; empty without pairs"),
+        "low": Column(float, "lower end of its bootstrap interval"),
+        "high": Column(float, "upper end"),
+    },
+    "evaluate contact": _OF_CHAINS,
+    "evaluate contact --per-record": {
+        **_CHAIN,
+        **{
+            f"top_l{share}": Column(float, f"share of the best L{f'/{share}' * (share > 1)} pairs that are contacts")
+            for share in (10, 5, 2, 1)
+        },
+    },
+    "evaluate distance": _OF_CHAINS,
+    "evaluate distance --per-record": {**_CHAIN, **_DISTANCE_SCORES},
+    "evaluate distance --embed3d --per-record": {
+        **_CHAIN,
+        **_DISTANCE_SCORES,
+        "trace_correlation": Column(float, "of distances in the layout with known ones"),
+        "trace_rmsd": Column(float, "of the superposed traces, in Å"),
+    },
+    "evaluate rbp": {
+        **_PREDICTOR,
+        "set": Column(str, "name of the table, a protein, or which mean it is"),
+        "rows": Column(int, "rows that were scored"),
+        "positives": Column(int, "those that are bound"),
+        **_bounded("auprc", "area under the precision-recall curve"),
+        **_bounded("auroc", "area under the ROC curve"),
+        "calibration_error": Column(float, "expected calibration error; empty for scores that are no probabilities"),
+    },
+    "evaluate mrl": {
+        **_PREDICTOR,
+        "assay": Column(str, "name of the table"),
+        "context": Column(str, "upstream start codons of the UTRs; all for all of them"),
+        "rows": Column(int, "UTRs that were scored"),
+        **_bounded("r2", "squared Pearson correlation"),
+        "determination": Column(float, "coefficient of determination"),
+        "mae": Column(float, "mean absolute error, ribosomes per mRNA"),
+        "mse": Column(float, "mean squared error"),
+    },
+    "evaluate encoder": {
+        "model": Column(str, "name of the encoder"),
+        "sha256": Column(str, "hash of its weights"),
+        "held_out": Column(dict, "masked-token loss on held-out parts, with --corpus"),
+        "knn_transfer": Column(dict, "how types carry over to nearest neighbours, with --atlas"),
+        "linear_probe": Column(dict, "a linear classifier on vectors, with --probe"),
     },
 }
 """Command with the options that decide -> its columns in their order."""

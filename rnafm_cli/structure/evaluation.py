@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from rnafm_cli.errors import InputError
+from rnafm_cli.io.columns import TABLES
 from rnafm_cli.io.names import source_stem
 from rnafm_cli.io.streams import TextSink
 from rnafm_cli.io.tables import TableWriter
@@ -337,12 +338,8 @@ def ceiling_scores(scores: Sequence[MapScore]) -> list[MapScore]:
     return [replace(score, values=dict(score.ceiling), ceiling={}) for score in scores]
 
 
-_BIN_COLUMNS = ("from", "to", "pairs", "predicted", "observed", "low", "high")
-_FOLD_COLUMNS = (
-    *("predictor", "id", "family", "length", "true", "predicted", "hits", "precision", "recall", "f1"),
-    *("relaxed_precision", "relaxed_recall", "relaxed_f1"),
-    *("knot_true", "knot_predicted", "knot_found", "knot_right"),
-)
+_FOLD_COLUMNS = tuple(TABLES["evaluate fold --per-record"])
+_BIN_COLUMNS = tuple(TABLES["evaluate fold --probs --plot"])
 
 
 def write_fold_scores(sink: TextSink, scores: Mapping[str, Sequence[FoldScore]]) -> None:
@@ -384,8 +381,7 @@ def write_report(sink: TextSink, report: Report, *, format: str, calibration: Ca
 
 
 def _write_tsv(sink: TextSink, report: Report, calibration: Calibration | None) -> None:
-    columns = ("predictor", "scope", "group", report.unit, "metric", "value", "low", "high", "p_value")
-    writer = TableWriter(sink, columns)
+    writer = TableWriter(sink, tuple(TABLES["evaluate fold" if report.is_of_folds else "evaluate contact"]))
     for predictor, groups in report.groups.items():
         for group in groups:
             row = [predictor, group.scope, group.name, group.records]

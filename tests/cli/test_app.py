@@ -133,15 +133,3 @@ def test_what_to_cite(rnafm: Command) -> None:
     assert "arXiv:2204.00300" in for_fold and "ViennaRNA Package 2.0" in for_fold and "UMAP" not in for_fold
     assert "UMAP" in for_all and "arXiv:2204.00300" not in rnafm("cite", "annotate").stdout
     assert rnafm("cite", "nothing").returncode == 2
-
-
-def test_schemas_are_those_of_the_tables(rnafm: Command) -> None:
-    head, *rows = [line.split("\t") for line in rnafm("schema").stdout.splitlines()]
-    assert head == ["table", "column", "type", "meaning"] and all(len(row) == 4 and row[3] for row in rows)
-    assert {row[0].split()[0] for row in rows} == {"fold", "contact", "distance", "rbp", "mrl", "annotate"}
-    for table in dict.fromkeys(row[0] for row in rows):
-        if table.split()[0] in ("fold", "annotate", "rbp", "mrl"):
-            ran = rnafm(*table.split(), stdin=">x\nGGGGAAAACCCCGGGGAAAACCCC\n")
-            assert ran.returncode == 0, ran.stderr
-            assert ran.stdout.splitlines()[0].split("\t") == [row[1] for row in rows if row[0] == table]
-    assert rnafm("schema", "weights").returncode == 2
