@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 RBP_EPILOG = "Example: rnafm evaluate rbp rbp/*.tsv.gz --baseline --format table"
 MRL_EPILOG = "Example: rnafm evaluate mrl mrl/*.tsv.gz --baseline --against runs/onehot/best.safetensors"
 
+
 class ReportFormat(StrEnum):
     tsv = "tsv"
     json = "json"
