@@ -7,11 +7,11 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from typing import Any
 
-__all__ = ["Progress", "console", "debug", "error", "info", "progress", "warn"]
+__all__ = ["Progress", "console", "debug", "error", "info", "progress", "stages", "warn"]
 
 
 class Console:
@@ -82,27 +82,29 @@ class Progress:
 
     period = 30.0
 
-    def __init__(self, total: int | Callable[[], int | None] | None, description: str, unit: str) -> None:
+    def __init__(
+        self, total: int | Callable[[], int | None] | None, description: str, unit: str, done: int = 0
+    ) -> None:
         self._total, self._description, self._unit = total, description, unit
-        self._done = 0
+        self._done = self._begun = done
         self._started = self._shown = time.monotonic()
 
-    def advance(self, amount: int = 1) -> None:
-        """So much more is done."""
+    def advance(self, amount: int = 1, note: str = "") -> None:
+        """So much more is done; the note stands beside the count."""
         self._done += amount
         now = time.monotonic()
-        if self._done and now - self._shown >= self.period:
+        if self._done > self._begun and now - self._shown >= self.period:
             self._shown = now
-            self._tell(now - self._started)
+            self._tell(now - self._started, note)
 
-    def _tell(self, seconds: float) -> None:
+    def _tell(self, seconds: float, note: str) -> None:
         if callable(self._total):
             self._total = self._total()
-        rate = self._done / seconds
+        rate = (self._done - self._begun) / seconds
         pace = f"{rate:.1f}/s" if rate >= 0.1 else f"{1 / rate:.0f} s each"
         share = f" of {self._total}" if self._total else ""
         left = f", {timedelta(seconds=round(max(0, self._total - self._done) / rate))} left" if self._total else ""
-        info(f"{self._description} {self._done}{share} {self._unit}, {pace}{left}")
+        info(f"{self._description} {self._done}{share} {self._unit}".rstrip() + f"{note}, {pace}{left}")
 
 
 class _Bar(Progress):
@@ -111,13 +113,13 @@ class _Bar(Progress):
     def __init__(self, bar: Any, task: Any) -> None:
         self._bar, self._task = bar, task
 
-    def advance(self, amount: int = 1) -> None:
-        self._bar.advance(self._task, amount)
+    def advance(self, amount: int = 1, note: str = "") -> None:
+        self._bar.update(self._task, advance=amount, note=note)
 
 
 @contextmanager
 def progress(
-    total: int | Callable[[], int | None] | None = None, description: str = "", unit: str = "records"
+    total: int | Callable[[], int | None] | None = None, description: str = "", unit: str = "records", done: int = 0
 ) -> Iterator[Progress]:
     """A bar on a terminal; elsewhere, and where results appear on that terminal, one plain line every 30 seconds.
 
@@ -125,17 +127,45 @@ def progress(
         total: amount of work, or what finds it out once something is shown; None if unknown: count and rate only.
         description: what is going on, in a word or two.
         unit: what is counted.
+        done: by an earlier run; says nothing about the pace of this one.
     """
     if not console.animated:
-        yield Progress(total, description, unit)
+        yield Progress(total, description, unit, done)
         return
     from rich.console import Console as RichConsole
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
     from rich.progress import Progress as RichProgress
 
     known = total() if callable(total) else total
-    columns: list[Any] = [TextColumn("{task.description}"), MofNCompleteColumn(), TextColumn(unit)]
+    columns: list[Any] = [
+        TextColumn("{task.description}"),
+        MofNCompleteColumn(),
+        TextColumn(unit + "{task.fields[note]}"),
+    ]
     columns += [BarColumn(), TimeRemainingColumn()] if known else [TimeElapsedColumn()]
     # What goes to stdout is data and stays where it was sent.
     with RichProgress(*columns, console=RichConsole(stderr=True), transient=True, redirect_stdout=False) as bar:
-        yield _Bar(bar, bar.add_task(description, total=known))
+        yield _Bar(bar, bar.add_task(description, total=known, completed=done, note=""))
+
+
+@contextmanager
+def stages() -> Iterator[Callable[[str, int, int], None]]:
+    """Progress of one stage of work after the other.
+
+    Yields:
+        What takes what is counted (with a note behind a comma, if any), how much is done, and of how much.
+    """
+    with ExitStack() as stack:
+        bar: Progress | None = None
+        stage, before = "", 0
+
+        def show(what: str, done: int, total: int) -> None:
+            nonlocal bar, stage, before
+            name, comma, note = what.partition(",")
+            if bar is None or name != stage or done < before:
+                stack.close()
+                bar, stage, before = stack.enter_context(progress(total, name, "", done)), name, done
+            bar.advance(done - before, comma + note)
+            before = done
+
+        yield show

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -99,8 +102,7 @@ def tables(
 ) -> None:
     """``rbp`` and ``mrl``, told apart by the name of the command."""
     from rnafm_cli.function.run import FunctionFiles, run_function
-    from rnafm_cli.training.recipe_files import load_recipe
-    from rnafm_cli.training.recipes import BindingRecipe, LoadRecipe
+    from rnafm_cli.training.recipes import BindingRecipe, LoadRecipe, load_recipe
 
     task = ctx.command.name or ""
     files = FunctionFiles(
@@ -115,7 +117,9 @@ def tables(
     )
     changes = with_encoder(overrides, encoder)
     chosen = load_recipe(BindingRecipe if task == "rbp" else LoadRecipe, recipe, changes)
-    _tell(run_function(files, chosen, report=console.info), "mean AUPRC" if task == "rbp" else "mean R2")
+    with _running(output) as progress:
+        outcome = run_function(files, chosen, report=console.info, progress=progress)
+    _tell(outcome, "mean AUPRC" if task == "rbp" else "mean R2")
 
 
 def with_encoder(given: list[str] | None, encoder: EncoderChoice | None) -> list[str]:
@@ -124,6 +128,29 @@ def with_encoder(given: list[str] | None, encoder: EncoderChoice | None) -> list
     if encoder not in (None, EncoderChoice.none):
         chosen.append(f'run.encoder="{encoder.value}"')
     return chosen
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM outside the steps of training, as while pair probabilities are computed."""
+
+
+@contextmanager
+def _running(folder: Path) -> Iterator[Callable[[str, int, int], None]]:
+    """A run for the time of a ``with`` block, which gets what shows its progress; a signal tells how to go on."""
+
+    def terminate(number: int, frame: Any) -> None:
+        raise _Terminated
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        with console.stages() as progress:
+            yield progress
+    except KeyboardInterrupt as asked:
+        console.info(f"stopped, what was done is kept in {folder}: run the same command again to go on from here")
+        number = signal.SIGTERM if isinstance(asked, _Terminated) else signal.SIGINT
+        raise typer.Exit(128 + number) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _tell(outcome: Outcome, measure: str) -> None:
@@ -233,45 +260,35 @@ def chains(
 ) -> None:
     """``contact`` and ``distance``: one head tells both."""
     from rnafm_cli.structure.cross_validation import TertiaryRun, run_tertiary
-    from rnafm_cli.training.recipe_files import load_recipe
-    from rnafm_cli.training.recipes import TertiaryRecipe
+    from rnafm_cli.training.recipes import TertiaryRecipe, load_recipe
 
     files = (*(chains or ()), *(structures or ()))
     if not files:
         raise UsageError("nothing to train on", hint="give --chains FILE.h5 or --pdb DIR")
     rejections = Rejections(on_error)
-    outcome = run_tertiary(
-        TertiaryRun(
-            files=files,
-            recipe=load_recipe(TertiaryRecipe, recipe, overrides),
-            output=output,
-            name=name or "contact",
-            model=None if encoder is FrozenChoice.none else model,
-            weights_dir=weights_dir,
-            init_from=init_from,
-            prior=prior,
-            prior_cache=prior_cache,
-            families=tuple(families or ()),
-            folds=_numbers(folds),
-            final=final,
-            max_minutes=max_minutes,
-            threads=threads,
-        ),
-        report=console.info,
-        reject=rejections.reject,
-        progress=_progress,
+    run = TertiaryRun(
+        files=files,
+        recipe=load_recipe(TertiaryRecipe, recipe, overrides),
+        output=output,
+        name=name or "contact",
+        model=None if encoder is FrozenChoice.none else model,
+        weights_dir=weights_dir,
+        init_from=init_from,
+        prior=prior,
+        prior_cache=prior_cache,
+        families=tuple(families or ()),
+        folds=_numbers(folds),
+        final=final,
+        max_minutes=max_minutes,
+        threads=threads,
     )
+    with _running(output) as progress:
+        outcome = run_tertiary(run, report=console.info, reject=rejections.reject, progress=progress)
     _tell_left_out(rejections)
     if not outcome.finished:
         _stopped(outcome, output)
-    elif outcome.head is not None:
-        console.info(f"finished: {outcome.head}")
     else:
-        console.info("finished")
-
-
-def _progress(done: int, total: int) -> None:
-    console.info(f"pair probabilities: {done} of {total}")
+        console.info("finished" if outcome.head is None else f"finished: {outcome.head}")
 
 
 def _numbers(folds: str | None) -> tuple[int, ...]:
@@ -350,8 +367,7 @@ def fold(
     from rnafm_cli.encoder.runtime import Runtime
     from rnafm_cli.structure.fold_data import FoldFiles
     from rnafm_cli.structure.fold_task import FoldRun, run_fold
-    from rnafm_cli.training.recipe_files import load_recipe
-    from rnafm_cli.training.recipes import FoldRecipe
+    from rnafm_cli.training.recipes import FoldRecipe, load_recipe
 
     files = FoldFiles(
         train=tuple(train), partners=tuple(partner or ()), dev=tuple(dev or ()), families=families, seeds=seeds
@@ -371,8 +387,8 @@ def fold(
         device=str(Runtime.create(device.value, threads=threads).device),
     )
     rejections = Rejections(on_error)
-    outcome = run_fold(
-        run, report=console.info, progress=_progress, reject=rejections.reject if rejections.skips else None
-    )
+    with _running(output) as progress:
+        reject = rejections.reject if rejections.skips else None
+        outcome = run_fold(run, report=console.info, progress=progress, reject=reject)
     _tell_left_out(rejections)
     _tell(outcome, "mean F1")

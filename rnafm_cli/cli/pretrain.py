@@ -144,7 +144,7 @@ def run(
     """
     from rnafm_cli.pretrain.config import PretrainConfig
     from rnafm_cli.pretrain.launch import Launch, launch, tasks_a_node, under_torchrun
-    from rnafm_cli.training.recipe_files import load_recipe
+    from rnafm_cli.training.recipes import load_recipe
 
     overrides = overrides or []
     options = ["--config", str(config), "-o", str(output), "--resume", resume]

@@ -25,6 +25,7 @@ from rnafm_cli.function.networks import Reduction
 from rnafm_cli.io.streams import write_error, write_json
 from rnafm_cli.rna.alphabet import letter_codes
 from rnafm_cli.rna.thermo import pair_probabilities
+from rnafm_cli.training.trainer import Progress
 
 _SAMPLE = 100_000
 """Nucleotides that the axes of a reduction are found on."""
@@ -82,11 +83,11 @@ class NucleotideCache:
             return None
         return self._values[self._ends[place] : self._ends[place + 1]].astype(np.float32) / self._steps
 
-    def fill(self, compute: Compute, *, report: Callable[[str], None], stop: Callable[[], bool]) -> bool:
+    def fill(self, compute: Compute, *, progress: Progress, stop: Callable[[], bool]) -> bool:
         """Compute what is missing.
 
         Args:
-            report: told how much is done each time some are saved.
+            progress: told how much is done each time some are saved.
             stop: asked before each part; when true, what is done stays for another run.
 
         Returns:
@@ -104,7 +105,7 @@ class NucleotideCache:
             self._values.flush()
             self._done = part.stop
             write_json(self._state_path, {**self._about, "done": self._done})
-            report(f"{self._path.stem}: {self._done} of {len(self._sequences)} rows")
+            progress(self._path.stem, self._done, len(self._sequences))
         return True
 
     def _resumed(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,13 +24,11 @@ from rnafm_cli.function.task import BindingTask, LoadTask, RowTask
 from rnafm_cli.rna import thermo
 from rnafm_cli.training.recipes import BindingData, BindingRecipe, RowRecipe
 from rnafm_cli.training.stop_signals import StopSignals
-from rnafm_cli.training.trainer import Outcome, Trainer
+from rnafm_cli.training.trainer import Outcome, Progress, Report, Trainer
 from rnafm_cli.weights.files import Card
 from rnafm_cli.weights.store import encoder_read_by, load_component
 
 __all__ = ["FunctionFiles", "run_function"]
-
-Report = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +51,9 @@ class FunctionFiles:
     threads: int | None = None
 
 
-def run_function(files: FunctionFiles, recipe: RowRecipe, *, report: Report) -> Outcome:
+def run_function(
+    files: FunctionFiles, recipe: RowRecipe, *, report: Report, progress: Progress = lambda what, done, total: None
+) -> Outcome:
     """Train, or go on with, the RBP or MRL head in ``files.output``.
 
     Raises:
@@ -99,7 +99,9 @@ def run_function(files: FunctionFiles, recipe: RowRecipe, *, report: Report) -> 
     with StopSignals() as signals:
         for name, cache, compute in _caches(files.output, recipe, rows, encoder if frozen else None, sha256, reduction):
             caches[name] = cache
-            if not cache.fill(compute, report=report, stop=lambda: signals.received is not None or minutes_left() == 0):
+            if not cache.fill(
+                compute, progress=progress, stop=lambda: signals.received is not None or minutes_left() == 0
+            ):
                 return Outcome(0, False, float("-inf"), files.output / "best.safetensors", signals.received)
     task = kind(recipe, rows, encoder.config.width if encoder is not None else 0, begin=begin, **caches)
     source = {"rows": rows.counts, "sets": [path.name for path in files.sets]}
@@ -110,6 +112,7 @@ def run_function(files: FunctionFiles, recipe: RowRecipe, *, report: Report) -> 
         encoder=None if frozen else encoder,
         card=Card(name=files.name, kind=task.kind, config={}, encoder_sha256=sha256, source=source),
         report=report,
+        progress=progress,
     )
     return trainer.train(max_minutes=minutes_left())
 

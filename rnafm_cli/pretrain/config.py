@@ -13,7 +13,7 @@ from typing import Any, Literal
 from rnafm_cli.encoder.config import ENCODER_PRESETS, EncoderConfig
 from rnafm_cli.errors import ConfigError
 from rnafm_cli.pretrain.masking import MaskRule
-from rnafm_cli.training.recipe_files import OptimSection
+from rnafm_cli.training.recipes import OptimSection
 
 __all__ = [
     "BatchLayout",

@@ -16,7 +16,7 @@ from rnafm_cli.errors import ConfigError, InputError, UsageError
 from rnafm_cli.pretrain.checkpoint import CheckpointFolder, load_weights, read_marker
 from rnafm_cli.pretrain.config import PretrainConfig
 from rnafm_cli.pretrain.masked_model import MaskedTokenModel
-from rnafm_cli.training.recipe_files import recipe_from_dict
+from rnafm_cli.training.recipes import recipe_from_dict
 from rnafm_cli.weights.files import Card, save_model_file
 
 __all__ = ["export_run"]

@@ -11,7 +11,7 @@ from typing import Any
 
 from rnafm_cli.errors import ConfigError
 from rnafm_cli.pretrain.config import PretrainConfig
-from rnafm_cli.training.recipe_files import recipe_from_dict
+from rnafm_cli.training.recipes import recipe_from_dict
 
 __all__ = ["RECIPES", "commented_toml", "recipe"]
 

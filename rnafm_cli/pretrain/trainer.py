@@ -25,7 +25,7 @@ from rnafm_cli.pretrain.processes import Processes
 from rnafm_cli.pretrain.shards import Corpus, Split, verify_corpus
 from rnafm_cli.pretrain.targets import TERMS, TargetHeads
 from rnafm_cli.pretrain.validation import HeldOutPart, as_tensors
-from rnafm_cli.training.optimizers import build_optimizer, rate_at
+from rnafm_cli.training.optimizers import build_optimizer, decay_groups, rate_at
 from rnafm_cli.training.run_log import RunLog, write_run_json
 from rnafm_cli.training.stop_signals import StopSignals
 
@@ -150,7 +150,7 @@ class Trainer:
         )
         self._shared = self._processes.distribute(self.model, fsdp=config.run.fsdp)
         self._weights = torch.tensor([config.sketch.weight, *(getattr(config.targets, term) for term in TERMS)])
-        self.optimizer = build_optimizer(self.model, config.optim)
+        self.optimizer = build_optimizer(decay_groups(self.model, config.optim.weight_decay), config.optim)
         self.state, self._tally = RunState(), Tally()
         self._started_from: str | None = None
         if start is not None:

@@ -13,7 +13,7 @@ from rnafm_cli.pretrain.config import PretrainConfig
 from rnafm_cli.pretrain.launch import EXIT_CODE_FILE
 from rnafm_cli.pretrain.processes import Processes
 from rnafm_cli.pretrain.trainer import Trainer
-from rnafm_cli.training.recipe_files import load_recipe
+from rnafm_cli.training.recipes import load_recipe
 
 __all__ = ["main", "train"]
 

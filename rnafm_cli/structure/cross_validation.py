@@ -17,27 +17,26 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pandas as pd
-import torch
+from torch import Tensor
 
-from rnafm_cli.encoder.model import load_encoder
 from rnafm_cli.errors import ConfigError, InputError, UsageError, WeightsError
 from rnafm_cli.families.library import load_libraries
 from rnafm_cli.io.maps import TertiaryMapWriter
 from rnafm_cli.io.streams import atomic_path, write_json
-from rnafm_cli.rna import thermo
 from rnafm_cli.rna.calibration import coverage, deviation_scale
 from rnafm_cli.rna.chains import Chain
 from rnafm_cli.rna.metrics import CONTACT_METRICS, DISTANCE_METRICS, score_contacts, score_distances
 from rnafm_cli.rna.records import SequenceRecord
 from rnafm_cli.structure.baselines import DistanceTable, spread_probabilities, with_relatives
 from rnafm_cli.structure.batches import Example
-from rnafm_cli.structure.fold_task import fold_head_of, head_config
+from rnafm_cli.structure.fold_task import HeadRun, fold_head_of, head_config
+from rnafm_cli.structure.pair import PairConfig
 from rnafm_cli.structure.tertiary import HEAD_KIND, TertiaryMaps
 from rnafm_cli.structure.tertiary_data import ChainSet, chains_sha256, load_chains, prepare_examples
 from rnafm_cli.structure.tertiary_head import TertiaryConfig
 from rnafm_cli.structure.tertiary_task import TertiaryTask
 from rnafm_cli.training.recipes import TertiaryRecipe
-from rnafm_cli.training.trainer import CHECKPOINT, Trainer
+from rnafm_cli.training.trainer import CHECKPOINT, Progress, Report, Trainer
 from rnafm_cli.weights.files import Card
 from rnafm_cli.weights.store import encoder_read_by
 
@@ -49,37 +48,23 @@ SCORES, MAPS, TABLE, BASELINES = "scores.tsv", "held_out.h5", "table.tsv", "base
 _VALUES = [*CONTACT_METRICS, *DISTANCE_METRICS]
 _CEILINGS = [f"ceiling_{name}" for name in CONTACT_METRICS]
 
-Report = Callable[[str], None]
-
 
 @dataclass(frozen=True, kw_only=True)
-class TertiaryRun:
+class TertiaryRun(HeadRun):
     """What ``rnafm finetune contact`` or ``distance`` was asked to do.
 
     Args:
         files: HDF5 files of chains, structure files or folders of them.
-        model: name or file of the encoder; None for a head without one.
-        init_from: a fold head's file, or the name of a model that has one; None to start at random.
         families: libraries of families to look for, files or ``shipped``.
-        prior_cache: file of pair probabilities, completed as needed; in the run's folder if None.
         folds: folds to hold out; all if empty.
         final: train the head to keep.
     """
 
     files: tuple[Path, ...]
     recipe: TertiaryRecipe
-    output: Path
-    name: str
-    model: str | None = None
-    weights_dir: Path | None = None
-    init_from: str | None = None
     families: tuple[str, ...] = ()
-    prior: bool = True
-    prior_cache: Path | None = None
     folds: tuple[int, ...] = ()
     final: bool = True
-    max_minutes: float | None = None
-    threads: int | None = None
 
 
 @dataclass(frozen=True)
@@ -97,58 +82,43 @@ def run_tertiary(
     *,
     report: Report,
     reject: Callable[[InputError], None],
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = lambda what, done, total: None,
 ) -> TertiaryOutcome:
     """Validate and train, or go on with, the heads in ``run.output``.
 
     Args:
         reject: called with the error of a structure file that cannot be used.
-        progress: called with (done, total) while pair probabilities are computed.
 
     Raises:
-        UsageError: when the prior is wanted and ViennaRNA is missing; for unknown folds; for a codon model.
+        UsageError: as :meth:`HeadRun.begin` does; for unknown folds.
         WeightsError: when the encoder or the starting head cannot be used.
         InputError: when no chain can be used.
         ConfigError: when the folder holds a run of other chains or another recipe.
     """
-    return _Work(run, report, reject, progress).do()
+    return _CrossValidation(run, report, progress).do(reject)
 
 
-class _Work:
-    def __init__(
-        self,
-        run: TertiaryRun,
-        report: Report,
-        reject: Callable[[InputError], None],
-        progress: Callable[[int, int], None] | None,
-    ) -> None:
-        self._run, self._report, self._reject, self._progress = run, report, reject, progress
+class _CrossValidation:
+    def __init__(self, run: TertiaryRun, report: Report, progress: Progress) -> None:
+        self._run, self._report, self._progress = run, report, progress
         self._started = time.monotonic()
         self._signal: int | None = None
-        if run.prior and not thermo.available():
-            raise UsageError(
-                "the prior needs ViennaRNA's Python package", hint="pip install ViennaRNA, or train with --no-prior"
-            )
-        if run.threads is not None:
-            torch.set_num_threads(run.threads)
-        count = run.recipe.data.folds
-        if any(not 0 <= fold < count for fold in run.folds):
-            raise UsageError(f"--folds {','.join(map(str, run.folds))}: there are folds 0 to {count - 1}")
-        self._folds = run.folds or tuple(range(count))
+        self._all_folds = range(run.recipe.data.folds)
+        if not set(run.folds) <= set(self._all_folds):
+            last = len(self._all_folds) - 1
+            raise UsageError(f"--folds {','.join(map(str, run.folds))}: there are folds 0 to {last}")
+        self._encoder, self._encoder_sha256 = run.begin()
+        self._start: dict[str, Tensor] | None = None
+        self._start_sha256: str | None = None
+        self._config = TertiaryConfig(pair=self._pair_config(), **dataclasses.asdict(run.recipe.map))
 
-    def do(self) -> TertiaryOutcome:
+    def do(self, reject: Callable[[InputError], None]) -> TertiaryOutcome:
         """Everything that is not there yet."""
         run = self._run
-        encoder, self._encoder_sha256, width = None, None, 0
-        if run.model is not None:
-            encoder, encoder_card = load_encoder(run.model, weights_dir=run.weights_dir)
-            encoder.config.check_nucleotides(run.model)
-            self._encoder_sha256, width = encoder_card.weights_sha256, encoder.config.width
-        self._config = self._head_config(width)
         # The prior is the one that the pair head knows.
         trunk = dataclasses.replace(run.recipe.trunk, parameters=self._config.pair.parameters)
         recipe = dataclasses.replace(run.recipe, trunk=trunk)
-        chains, counts = load_chains(run.files, recipe, reject=self._reject, report=self._report)
+        chains, counts = load_chains(run.files, recipe, reject=reject, report=self._report)
         run.output.mkdir(parents=True, exist_ok=True)
         self._check_same(chains_sha256(chains))
         write_json(run.output / "config.json", recipe.to_dict())
@@ -156,13 +126,14 @@ class _Work:
             chains,
             counts,
             recipe,
-            encoder=encoder,
-            prior_file=(run.prior_cache or run.output / "prior.h5") if run.prior else None,
+            encoder=self._encoder,
+            prior_file=run.prior_file,
             libraries=load_libraries(run.families, run.weights_dir),
             progress=self._progress,
         )
-        self._baselines(data)
-        finished = all(self._fold(data, fold) for fold in self._folds)
+        if run.prior:
+            self._baselines(data)
+        finished = all(self._fold(data, fold) for fold in run.folds or self._all_folds)
         means = self._summary(data)
         head: Path | None = None
         if finished and run.final:
@@ -170,26 +141,23 @@ class _Work:
             finished = head.exists() or self._train(data, None, means) is not None
         return TertiaryOutcome(finished, means, head, self._signal)
 
-    def _head_config(self, embedding: int) -> TertiaryConfig:
-        """The head that the recipe describes, with the pair head that it starts from."""
-        run, self._start = self._run, None
-        self._start_sha256: str | None = None
-        there = {"sequence": True, "embedding": embedding, "prior": run.prior, "template": run.families}
+    def _pair_config(self) -> PairConfig:
+        """The pair head to start from, or the one that the recipe describes."""
+        run = self._run
+        width = 0 if self._encoder is None else self._encoder.config.width
+        given = {"sequence": True, "embedding": width, "prior": run.prior, "template": run.families}
         if run.init_from is None:
-            inputs = [name for name, given in there.items() if given]
-            pair = head_config(run.recipe.trunk, embedding, inputs=inputs)
-        else:
-            start, card = fold_head_of(run.init_from, run.weights_dir)
-            if start.config.embedding and encoder_read_by(card) != self._encoder_sha256:
-                raise WeightsError(
-                    f"{run.init_from}: its fold head was trained on another encoder than {run.model or 'none'}",
-                    hint="give its own encoder with --model",
-                )
-            self._start, self._start_sha256 = start.tensors, card.weights_sha256
-            # Tensors for families stay, though chains may be shown without.
-            names = [name for name in start.config.inputs if there[name] or name == "template"]
-            pair = dataclasses.replace(start.config, inputs=tuple(names))
-        return TertiaryConfig(pair=pair, **dataclasses.asdict(run.recipe.map))
+            return head_config(run.recipe.trunk, width, inputs=[name for name in given if given[name]])
+        start, card = fold_head_of(run.init_from, run.weights_dir)
+        if start.config.embedding and encoder_read_by(card) != self._encoder_sha256:
+            raise WeightsError(
+                f"{run.init_from}: its fold head was trained on another encoder than {run.model or 'none'}",
+                hint="give its own encoder with --model",
+            )
+        self._start, self._start_sha256 = start.tensors, card.weights_sha256
+        # Tensors for families stay, though chains may be shown without.
+        names = tuple(name for name in start.config.inputs if given[name] or name == "template")
+        return dataclasses.replace(start.config, inputs=names)
 
     def _check_same(self, chains: str) -> None:
         """Refuse a folder whose folds were made of other chains, or by another recipe: they would be mixed.
@@ -206,26 +174,22 @@ class _Work:
             "families": run.families,
             "recipe": {name: values for name, values in run.recipe.to_dict().items() if name != "run"},
         }
-        # Tuples become lists, as in the file.
-        made = json.loads(json.dumps(made))
-        if path.exists():
-            before = json.loads(path.read_text(encoding="utf-8"))
-            if other := [name for name in made if before.get(name) != made[name]]:
-                raise ConfigError(
-                    f"{run.output}: holds a run with another {', '.join(other)}",
-                    hint="start a new run in another folder",
-                )
+        if not path.exists():
+            write_json(path, made)
             return
-        write_json(path, made)
+        before = json.loads(path.read_text(encoding="utf-8"))
+        # Tuples become lists, as in the file.
+        if other := [name for name, value in json.loads(json.dumps(made)).items() if before.get(name) != value]:
+            raise ConfigError(
+                f"{run.output}: holds a run with another {', '.join(other)}", hint="start a new run in another folder"
+            )
 
     def _baselines(self, data: ChainSet) -> None:
         """Scores of the free guesses on the same folds, before anything is trained."""
         path = self._run.output / BASELINES
-        if not self._run.prior:
-            return
         if not path.exists():
             tables = []
-            for fold in range(self._run.recipe.data.folds):
+            for fold in self._all_folds:
                 train = [data.examples[k] for k in data.outside(fold)]
                 for name, maps in baseline_maps(train, held := [data.examples[k] for k in data.inside(fold)]):
                     tables.append(score_maps(held, maps).assign(row=name))
@@ -252,11 +216,8 @@ class _Work:
         self, data: ChainSet, fold: int | None, means: dict[str, float] | None = None
     ) -> list[TertiaryMaps] | None:
         """Train a head on what lies outside a fold: maps of the chains inside, None if the run was stopped."""
-        run = self._run
-        folder = run.output / "final" if fold is None else run.output / "folds" / str(fold)
-        config = self._config
-        if means is not None and "sd_scale" in means:
-            config = dataclasses.replace(config, sd_scale=means["sd_scale"])
+        run, what = self._run, "final" if fold is None else f"folds/{fold}"
+        config = dataclasses.replace(self._config, sd_scale=(means or {}).get("sd_scale", self._config.sd_scale))
         source = {
             "files": [path.name for path in run.files],
             "chains": data.counts,
@@ -264,15 +225,31 @@ class _Work:
             "fold head": self._start_sha256,
             "families": [Path(name).name for name in run.families],
         }
-        metrics: dict[str, object] = {"cross_validated": means} if means else {}
-        task = TertiaryTask(run.recipe, data, config, fold=self._start, held_out=fold, metrics=metrics)
-        card = Card(name=run.name, kind=HEAD_KIND, config={}, encoder_sha256=self._encoder_sha256, source=source)
-        trainer = Trainer(run.recipe, task, folder, card=card, names=(Path(HEAD_FILE).stem, None), midway=False)
-        outcome = trainer.train(max_minutes=self._minutes_left())
+        task = TertiaryTask(
+            run.recipe,
+            data,
+            config,
+            fold=self._start,
+            held_out=fold,
+            metrics={"cross_validated": means} if means else {},
+        )
+        trainer = Trainer(
+            run.recipe,
+            task,
+            run.output / what,
+            card=Card(name=run.name, kind=HEAD_KIND, config={}, encoder_sha256=self._encoder_sha256, source=source),
+            names=(Path(HEAD_FILE).stem, None),
+            midway=False,
+            progress=lambda counted, done, total: self._progress(f"{what}: {counted}", done, total),
+        )
+        left = None
+        if run.max_minutes is not None:
+            left = max(0.0, run.max_minutes - (time.monotonic() - self._started) / 60)
+        outcome = trainer.train(max_minutes=left)
         self._signal = outcome.signal
         if not outcome.finished:
             return None
-        (folder / CHECKPOINT).unlink(missing_ok=True)
+        (run.output / what / CHECKPOINT).unlink(missing_ok=True)
         return task.maps
 
     def _summary(self, data: ChainSet) -> dict[str, float]:
@@ -281,7 +258,7 @@ class _Work:
         rows: list[tuple[str, pd.DataFrame]] = []
         if (output / BASELINES).exists():
             rows += [(str(name), part) for name, part in _read(output / BASELINES).groupby("row", sort=False)]
-        parts = [output / "folds" / str(fold) for fold in range(self._run.recipe.data.folds)]
+        parts = [output / "folds" / str(fold) for fold in self._all_folds]
         means: dict[str, float] = {}
         if all((part / SCORES).exists() for part in parts):
             scores = pd.concat([_read(part / SCORES) for part in parts], ignore_index=True)
@@ -295,10 +272,6 @@ class _Work:
         if rows:
             _write(output / TABLE, table_of(rows), "%.4f")
         return means
-
-    def _minutes_left(self) -> float | None:
-        limit = self._run.max_minutes
-        return None if limit is None else max(0.0, limit - (time.monotonic() - self._started) / 60)
 
     def _tell(self, what: str, scores: pd.DataFrame) -> None:
         means, parts = mean_values(scores), []

@@ -6,8 +6,9 @@ Shape suffixes: B batch, L bases, D embedding width.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from rnafm_cli.encoder.workers import buckets
 from rnafm_cli.errors import InputError, Reject, UsageError, WeightsError
 from rnafm_cli.rna import thermo
 from rnafm_cli.rna.decode import DecodeOptions, decode
-from rnafm_cli.rna.metrics import FoldScore, score_fold, summarise
+from rnafm_cli.rna.metrics import FoldScore, FoldSummary, score_fold, summarise
 from rnafm_cli.rna.records import StructureRecord
 from rnafm_cli.structure.batches import collate, draw_batches
 from rnafm_cli.structure.fold_data import FoldData, FoldFiles, assemble, shipped_dev_families
@@ -31,14 +32,14 @@ from rnafm_cli.structure.pair import INPUTS, PairConfig, PairHead, PairLogits, p
 from rnafm_cli.structure.prior_cache import PriorCache
 from rnafm_cli.structure.training_templates import RecordTemplates, record_templates
 from rnafm_cli.training.recipes import FoldRecipe, FoldRunSection, PairSection
-from rnafm_cli.training.trainer import Outcome, Scored, Task, Trainer, seed_torch
+from rnafm_cli.training.trainer import Outcome, Progress, Report, Scored, Task, Trainer, seed_torch
 from rnafm_cli.weights.files import Card
 from rnafm_cli.weights.store import load_component
 
 __all__ = [
-    "ALL_INPUTS",
     "FoldRun",
     "FoldTask",
+    "HeadRun",
     "Start",
     "begin_from",
     "fold_head_of",
@@ -53,7 +54,6 @@ __all__ = [
 
 
 _INPUTS = (*INPUTS, "template")
-ALL_INPUTS = frozenset(_INPUTS)
 _GAMMAS = (1.0, 1.5, 2.0, 3.0)
 """Weights of pairs against unpaired bases in the decoder among which a measurement chooses."""
 _VALUES = ("precision", "recall", "f1", "relaxed_f1", "micro_f1")
@@ -61,25 +61,12 @@ _REPLACEABLE = {"embedding_norm", "embedding_in", "mixer"}
 """Parts of a head whose weights say nothing to another encoder."""
 _FEWEST_STEPS, _MOST_STEPS = 100, 10_000
 
-Report = Callable[[str], None]
-
 
 def head_config(section: PairSection, embedding: int, *, inputs: Sequence[str]) -> PairConfig:
     """The pair head that a recipe describes, for an encoder of width ``embedding`` (0: none)."""
-    return PairConfig(
-        inputs=tuple(inputs),
-        embedding=embedding,
-        width=section.width,
-        mixer_width=section.mixer_width,
-        mixer_layers=section.mixer_layers,
-        channels=section.channels,
-        dilations=tuple((1, 2, 4)[k % 3] for k in range(section.blocks)),
-        heads=section.heads,
-        fine=section.fine,
-        axial_every=section.axial_every,
-        dropout=section.dropout,
-        parameters=section.parameters,
-    )
+    shape = dataclasses.asdict(section)
+    dilations = tuple((1, 2, 4)[k % 3] for k in range(shape.pop("blocks")))
+    return PairConfig(inputs=tuple(inputs), embedding=embedding, dilations=dilations, **shape)
 
 
 def row_loss(logits: PairLogits, target_BL: Tensor) -> Tensor:
@@ -190,39 +177,43 @@ class FoldTask(Task):
         The score is the mean over the sets of strict macro F1 with all inputs.
         """
         assert isinstance(head, PairHead)
-        ways = [DecodeOptions(gamma=gamma) for gamma in _GAMMAS]
         measured: list[Scored] = []
         rows = []
-        withheld = [name for name in ("prior", "template") if name in self._inputs]
-        for inputs in (self._inputs, *(self._inputs - {name} for name in withheld)):
+        for withheld in ("", *(name for name in ("prior", "template") if name in self._inputs)):
+            inputs = self._inputs - {withheld}
             label = "+".join(sorted(inputs))
-            found = {}
-            for name, records in self._dev.items():
-                scored = score_head(
-                    head,
-                    encoder or self._encoder,
-                    records,
-                    self._cache,
-                    templates=self._templates,
-                    inputs=inputs,
-                    options=ways,
-                    bf16=self._recipe.run.bf16,
-                )
-                found[name] = [summarise(scores) for scores in scored]
-                for gamma, summary in zip(_GAMMAS, found[name], strict=True):
+            found = {name: self._summaries(head, encoder, records, inputs) for name, records in self._dev.items()}
+            for name, of_set in found.items():
+                for gamma, summary in zip(_GAMMAS, of_set, strict=True):
                     row = {"set": name, "inputs": label, "gamma": gamma, "records": summary.records}
                     rows.append(row | {key: getattr(summary, key) for key in _VALUES})
-            means = [float(np.mean([of_set[k].f1 for of_set in found.values()])) for k in range(len(ways))]
+            means = np.mean([[summary.f1 for summary in of_set] for of_set in found.values()], axis=0)
             best = int(np.argmax(means))
+            settings = {"gamma": _GAMMAS[best]}
             for name, of_set in found.items():
                 value = of_set[best]
                 self._report(
                     f"{name} {label} gamma {_GAMMAS[best]:g}: f1 {value.f1:.4f} relaxed {value.relaxed_f1:.4f}"
                 )
-            settings = {"gamma": _GAMMAS[best]}
             metrics = {f"{name} f1": of_set[best].f1 for name, of_set in found.items()}
-            measured.append(Scored(means[best], metrics | settings, settings))
+            measured.append(Scored(float(means[best]), metrics | settings, settings))
         return dataclasses.replace(measured[0], rows=rows)
+
+    def _summaries(
+        self, head: PairHead, encoder: Encoder | None, records: list[StructureRecord], inputs: frozenset[str]
+    ) -> list[FoldSummary]:
+        """The scores of a set, for each gamma."""
+        scores = score_head(
+            head,
+            encoder or self._encoder,
+            records,
+            self._cache,
+            templates=self._templates,
+            inputs=inputs,
+            options=[DecodeOptions(gamma=gamma) for gamma in _GAMMAS],
+            bf16=self._recipe.run.bf16,
+        )
+        return [summarise(one) for one in scores]
 
     def save(self) -> None:
         """Write down the pair probabilities that were computed on the way."""
@@ -258,7 +249,7 @@ def score_head(
     cache: PriorCache | None,
     *,
     templates: RecordTemplates | None = None,
-    inputs: frozenset[str] = ALL_INPUTS,
+    inputs: frozenset[str] = frozenset(_INPUTS),
     options: Sequence[DecodeOptions] = (DecodeOptions(),),
     pair_budget: int = 400_000,
     bf16: bool = True,
@@ -307,27 +298,57 @@ def _score(record: StructureRecord, p_LL: np.ndarray, options: DecodeOptions | N
 
 
 @dataclass(frozen=True, kw_only=True)
-class FoldRun:
-    """What ``rnafm finetune fold`` was asked to do.
+class HeadRun:
+    """What ``rnafm finetune`` was asked to do, whatever the pair head is for.
 
     Args:
         model: name or file of the encoder; None for a head without one.
         init_from: a fold head's file, or the name of a model that has one, whose weights are the start.
-        prior_cache: file of pair probabilities, completed while RNAs are drawn; in the run's folder if None.
         prior: let ViennaRNA's pair probabilities guide the head.
+        prior_cache: file of pair probabilities, completed as needed; in the run's folder if None.
     """
 
-    files: FoldFiles
-    recipe: FoldRecipe
     output: Path
-    name: str = "fold"
-    model: str | None = "rnafm-mini"
+    name: str = "head"
+    model: str | None = None
     weights_dir: Path | None = None
     init_from: str | None = None
     prior: bool = True
     prior_cache: Path | None = None
     max_minutes: float | None = None
     threads: int | None = None
+
+    @property
+    def prior_file(self) -> Path | None:
+        """Where pair probabilities are kept; None for a head without them."""
+        return (self.prior_cache or self.output / "prior.h5") if self.prior else None
+
+    def begin(self) -> tuple[Encoder | None, str | None]:
+        """Set the threads and load the encoder: it, and the hash of its weights.
+
+        Raises:
+            UsageError: when the prior is wanted and ViennaRNA is missing; for a codon model.
+            WeightsError: when the encoder cannot be used.
+        """
+        if self.prior and not thermo.available():
+            raise UsageError(
+                "the prior needs ViennaRNA's Python package", hint="pip install ViennaRNA, or train with --no-prior"
+            )
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)
+        if self.model is None:
+            return None, None
+        encoder, card = load_encoder(self.model, weights_dir=self.weights_dir)
+        encoder.config.check_nucleotides(self.model)
+        return encoder, card.weights_sha256
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoldRun(HeadRun):
+    """What ``rnafm finetune fold`` was asked to do."""
+
+    files: FoldFiles
+    recipe: FoldRecipe
     device: str = "cpu"
 
 
@@ -335,45 +356,33 @@ def run_fold(
     run: FoldRun,
     *,
     report: Report,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = lambda what, done, total: None,
     reject: Reject | None = None,
 ) -> Outcome:
     """Train, or go on with, the head in ``run.output``.
 
     Args:
         reject: called with the error of a structure that cannot be used; when it returns, that one is left out.
-        progress: called with (done, total) while pair probabilities of the development sets are computed.
 
     Raises:
-        UsageError: when the prior is wanted and ViennaRNA is missing; for a codon model.
+        UsageError: as :meth:`HeadRun.begin` does.
         WeightsError: when the encoder or the starting head cannot be used.
     """
-    if run.prior and not thermo.available():
-        raise UsageError(
-            "the prior needs ViennaRNA's Python package", hint="pip install ViennaRNA, or train with --no-prior"
-        )
-    if run.threads is not None:
-        torch.set_num_threads(run.threads)
-    recipe, start = run.recipe, None
+    encoder, sha256 = run.begin()
+    recipe, files, start = run.recipe, run.files, None
     if run.init_from is not None:
         start, _ = fold_head_of(run.init_from, run.weights_dir)
         recipe = dataclasses.replace(recipe, head=_section_of(start.config))
-    data = assemble(run.files, recipe, report=report, reject=reject)
+    data = assemble(files, recipe, report=report, reject=reject)
     recipe = with_steps(recipe, data)
     run.output.mkdir(parents=True, exist_ok=True)
     cache = None
-    if run.prior:
-        cache = PriorCache(run.prior_cache or run.output / "prior.h5", recipe.head.parameters)
-        measured = measured_records(data.dev, recipe.run).values()
-        if added := cache.add_missing((r.sequence for records in measured for r in records), report=progress):
+    if run.prior_file is not None:
+        cache = PriorCache(run.prior_file, recipe.head.parameters)
+        sequences = [r.sequence for records in measured_records(data.dev, recipe.run).values() for r in records]
+        if added := cache.add_missing(sequences, report=partial(progress, "pair probabilities")):
             report(f"pair probabilities of {added} development sequences computed")
-    encoder, sha256 = None, None
-    if run.model is not None:
-        encoder, card = load_encoder(run.model, weights_dir=run.weights_dir)
-        encoder.config.check_nucleotides(run.model)
-        encoder.to(run.device)
-        sha256 = card.weights_sha256
-    seeds = run.files.seeds or (Path(recipe.data.seeds) if recipe.data.seeds else None)
+    seeds = files.seeds or (Path(recipe.data.seeds) if recipe.data.seeds else None)
     known = None
     if seeds is not None:
         known = record_templates(
@@ -385,22 +394,24 @@ def run_fold(
             threads=torch.get_num_threads(),
             report=report,
         )
-    task = FoldTask(recipe, data, cache, templates=known, encoder=encoder, start=start, report=report)
+    if encoder is not None:
+        encoder.to(run.device)
     source = {
         "records": data.counts,
-        "train": [path.name for path in (*run.files.train, *run.files.partners)],
-        "dev": [path.name for path in run.files.dev],
-        "families": [run.files.families.name] if run.files.families else [],
+        "train": [path.name for path in (*files.train, *files.partners)],
+        "dev": [path.name for path in files.dev],
+        "families": [files.families.name] if files.families else [],
         "seeds": [seeds.name] if seeds is not None else [],
     }
     trainer = Trainer(
         recipe,
-        task,
+        FoldTask(recipe, data, cache, templates=known, encoder=encoder, start=start, report=report),
         run.output,
         card=Card(name=run.name, kind="fold", config={}, encoder_sha256=sha256, source=source),
         encoder=encoder if recipe.run.encoder == "full" else None,
         device=run.device,
         report=report,
+        progress=progress,
     )
     return trainer.train(max_minutes=run.max_minutes)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,14 +29,12 @@ from rnafm_cli.structure.predict import Guide
 from rnafm_cli.structure.prior_cache import PriorCache
 from rnafm_cli.structure.training_templates import chain_templates
 from rnafm_cli.training.recipes import TertiaryRecipe
-from rnafm_cli.training.trainer import rows_sha256
+from rnafm_cli.training.trainer import Progress, Report, rows_sha256
 
 __all__ = ["ChainSet", "chains_sha256", "load_chains", "prepare_examples"]
 
 
 _TOKENS_AT_ONCE = 4096
-
-Report = Callable[[str], None]
 
 
 def chains_sha256(chains: Sequence[Chain]) -> str:
@@ -117,7 +116,7 @@ def prepare_examples(
     encoder: Encoder | None,
     prior_file: Path | None,
     libraries: Sequence[Library] = (),
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = lambda what, done, total: None,
 ) -> ChainSet:
     """Run the encoder and ViennaRNA over all chains and look for their families, once.
 
@@ -141,7 +140,7 @@ def prepare_examples(
     priors: list[np.ndarray | None] = [None] * len(chains)
     if prior_file is not None:
         cache = PriorCache(prior_file, recipe.trunk.parameters)
-        cache.add_missing((chain.sequence for chain in chains), report=progress)
+        cache.add_missing((chain.sequence for chain in chains), report=partial(progress, "pair probabilities"))
         priors = [cache[chain.sequence].dense(len(chain)) for chain in chains]
     templates = chain_templates(chains, placed, search, folds=folds, clusters=linked_chains(chains, {}))
     examples = tuple(

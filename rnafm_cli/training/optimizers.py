@@ -10,14 +10,13 @@ from typing import Any
 from torch import nn
 from torch.optim import AdamW, Optimizer
 
-from rnafm_cli.training.recipe_files import OptimSection
+from rnafm_cli.training.recipes import OptimSection
 
 __all__ = ["build_optimizer", "decay_groups", "keeping_settings", "rate_at"]
 
 
-def build_optimizer(model: nn.Module, optim: OptimSection) -> AdamW:
-    """The optimiser that a pre-training configuration describes."""
-    groups = decay_groups(model, optim.weight_decay)
+def build_optimizer(groups: list[dict[str, Any]], optim: OptimSection) -> AdamW:
+    """AdamW as a recipe describes it, over groups of parameters (see :func:`decay_groups`)."""
     return AdamW(groups, lr=optim.rate, betas=(optim.beta1, optim.beta2), eps=optim.eps, fused=True)
 
 

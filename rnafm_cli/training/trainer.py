@@ -25,19 +25,19 @@ from torch import Tensor, nn
 
 from rnafm_cli.errors import ConfigError, InputError, RnafmError
 from rnafm_cli.io.streams import atomic_path, write_json
-from rnafm_cli.training.optimizers import decay_groups, keeping_settings, rate_at
+from rnafm_cli.training.optimizers import build_optimizer, decay_groups, keeping_settings, rate_at
 from rnafm_cli.training.recipes import Recipe
 from rnafm_cli.training.run_log import CsvLog
 from rnafm_cli.training.stop_signals import StopSignals
 from rnafm_cli.weights.files import Card, save_model_file
 
-__all__ = ["CHECKPOINT", "Outcome", "Scored", "Task", "Trainer", "rows_sha256", "seed_torch"]
-
+__all__ = ["CHECKPOINT", "Outcome", "Progress", "Report", "Scored", "Task", "Trainer", "rows_sha256", "seed_torch"]
 
 CHECKPOINT = "checkpoint.pt"
-_TELL_SECONDS = 60.0
 
 Report = Callable[[str], None]
+Progress = Callable[[str, int, int], None]
+"""Called with what is counted, how many are done, and of how many."""
 
 
 def rows_sha256(sequences: Iterable[str], *values: NDArray[Any]) -> str:
@@ -151,9 +151,10 @@ class Trainer:
         midway: bool = True,
         device: str = "cpu",
         report: Report = lambda line: None,
+        progress: Progress = lambda what, done, total: None,
     ) -> None:
         self.recipe, self.task, self.folder = recipe, task, folder
-        self._card, self._names, self._midway, self._report = card, names, midway, report
+        self._card, self._names, self._midway, self._report, self._progress = card, names, midway, report, progress
         optim, self.steps = recipe.optim, recipe.optim.steps
         self._score_steps = recipe.run.score_steps or max(1, self.steps // 10)
         torch.manual_seed(optim.seed)
@@ -165,18 +166,13 @@ class Trainer:
         parts = task.rates(self.trained["head"], optim.rate)
         if encoder is not None:
             parts.append((encoder, optim.encoder_rate))
-        self._optimizer = torch.optim.AdamW(
-            [
-                {**group, "scale": rate / optim.rate}
-                for part, rate in parts
-                for group in decay_groups(part, optim.weight_decay)
-                if group["params"]
-            ],
-            lr=optim.rate,
-            betas=(optim.beta1, optim.beta2),
-            eps=optim.eps,
-            fused=True,
-        )
+        groups = [
+            {**group, "scale": rate / optim.rate}
+            for part, rate in parts
+            for group in decay_groups(part, optim.weight_decay)
+            if group["params"]
+        ]
+        self._optimizer = build_optimizer(groups, optim)
         self.mean = {name: value.detach().clone() for name, value in self.trained.state_dict().items()}
         self.step, self._round, self._batch = 0, 0, 0
         self._seconds, self._best, self._since_best = 0.0, -math.inf, 0
@@ -187,26 +183,28 @@ class Trainer:
         self._restore()
         began_at, scored_at, finished = self.step, -1, self._is_finished()
         write_json(self.folder / "config.json", self.recipe.to_dict())
-        log = _Log(self.folder / "metrics.csv", self.task.parts, self.step)
+        names = ("loss", "grad_norm", *self.task.parts)
+        log = CsvLog(self.folder / "metrics.csv", ("step", "round", *names, "rate", "rows_per_s", "seconds"), self.step)
         columns = ("step", "seconds", *self.task.score_columns)
         self._scores = CsvLog(self.folder / "scores.csv", columns, self.step) if self.task.score_columns else None
-        run = self.recipe.run
-        started = saved = told = time.monotonic()
+        run, seen = self.recipe.run, list[dict[str, float]]()
+        started = saved = logged = time.monotonic()
         before = self._seconds
         with StopSignals() as signals:
             for rows, rng in self._batches() if not finished else ():
-                log.add(*self._advance(rows, rng), len(rows))
+                seen.append(self._advance(rows, rng))
                 now = time.monotonic()
                 self._seconds = before + now - started
                 if self.step % run.log_steps == 0:
-                    log.write(self.step, self._round, rate_at(self.step - 1, self.recipe.optim), self._seconds)
+                    means = {name: float(np.mean([one.get(name, math.nan) for one in seen])) for name in names}
+                    speed = sum(one["rows"] for one in seen) / max(now - logged, 1e-9)
+                    log.add({**self._place(), **means, "rows_per_s": speed})
+                    seen, logged = [], now
                 if self._midway and self.step % self._score_steps == 0:
                     self._score()
-                    scored_at, told = self.step, time.monotonic()
-                elif now - told >= _TELL_SECONDS:
-                    self._tell("")
-                    told = now
+                    scored_at = self.step
                 finished = self._is_finished()
+                self._progress("steps" + self._best_so_far(), self.step, self.steps)
                 out_of_time = max_minutes is not None and now - started >= 60 * max_minutes
                 if finished or out_of_time or signals.received is not None:
                     break
@@ -223,9 +221,9 @@ class Trainer:
         best, last = self._names
         if last is not None:
             self._export(last, Scored(math.nan))
-        log.close()
-        if self._scores is not None:
-            self._scores.close()
+        for table in (log, self._scores):
+            if table is not None:
+                table.close()
         received = None if finished else signals.received
         return Outcome(self.step, finished, self._best, self.folder / f"{best}.safetensors", received)
 
@@ -235,6 +233,10 @@ class Trainer:
         averaged.load_state_dict(self.mean)
         averaged.eval()
         return averaged["head"], self._encoder_of(averaged)
+
+    def _place(self) -> dict[str, Any]:
+        rate = rate_at(self.step - 1, self.recipe.optim)
+        return {"step": self.step, "round": self._round, "rate": rate, "seconds": self._seconds}
 
     def _batches(self) -> Iterator[tuple[np.ndarray, np.random.Generator]]:
         seed = self.recipe.optim.seed
@@ -246,7 +248,8 @@ class Trainer:
                 yield rows, rng
             self._round, self._batch = self._round + 1, 0
 
-    def _advance(self, rows: np.ndarray, rng: np.random.Generator) -> tuple[float, float, dict[str, float]]:
+    def _advance(self, rows: np.ndarray, rng: np.random.Generator) -> dict[str, float]:
+        """One step: what is to be logged of it."""
         optim = self.recipe.optim
         self.trained.train()
         loss, parts = self.task.loss(self.trained["head"], self._encoder_of(self.trained), rows, rng)
@@ -266,7 +269,7 @@ class Trainer:
                     self.mean[name].lerp_(value, 1 - decay)
                 else:
                     self.mean[name].copy_(value)
-        return float(loss.detach()), norm, parts
+        return {"loss": float(loss.detach()), "grad_norm": norm, "rows": len(rows), **parts}
 
     def _is_finished(self) -> bool:
         patience = self.recipe.run.patience
@@ -284,13 +287,15 @@ class Trainer:
             self._best, self._since_best = max(self._best, found.score), 0
             self._export(self._names[0], found)
         if self.task.measure_name:
-            self._tell(f"{self.task.measure_name} {found.score:.4f}, ")
+            left = (self.steps - self.step) * self._seconds / max(1, self.step) / 60
+            time_left = f"{left / 60:.1f} hours" if left > 90 else f"{left:.0f} minutes"
+            self._report(
+                f"step {self.step} of {self.steps}: {self.task.measure_name} {found.score:.4f}"
+                f"{self._best_so_far()}, about {time_left} left"
+            )
 
-    def _tell(self, found: str) -> None:
-        best = f"best so far {self._best:.4f}, " if self._best > -math.inf else ""
-        left = (self.steps - self.step) * self._seconds / max(1, self.step) / 60
-        time_left = f"{left / 60:.1f} hours" if left > 90 else f"{left:.0f} minutes"
-        self._report(f"step {self.step} of {self.steps}: {found}{best}about {time_left} left")
+    def _best_so_far(self) -> str:
+        return f", best so far {self._best:.4f}" if self.task.measure_name and self._best > -math.inf else ""
 
     def _export(self, name: str, found: Scored) -> None:
         head, encoder = self.mean_head()
@@ -369,27 +374,3 @@ class Trainer:
         self.step, self._round, self._batch = state["place"]
         self._seconds, self._best, self._since_best = state["progress"]
         self._report(f"resuming at step {self.step} of {self.steps}")
-
-
-class _Log:
-    """Collects steps and writes a row of their means when asked."""
-
-    def __init__(self, path: Path, parts: Sequence[str], step: int) -> None:
-        self._names = ("loss", "grad_norm", *parts)
-        self._table = CsvLog(path, ("step", "round", *self._names, "rate", "rows_per_s", "seconds"), step)
-        self.close = self._table.close
-        self._clear()
-
-    def add(self, loss: float, norm: float, parts: dict[str, float], rows: int) -> None:
-        self._values.append([loss, norm, *(parts.get(name, math.nan) for name in self._names[2:])])
-        self._rows += rows
-
-    def write(self, step: int, number: int, rate: float, seconds: float) -> None:
-        means = dict(zip(self._names, np.mean(self._values, axis=0).tolist(), strict=True))
-        speed = self._rows / max(time.monotonic() - self._start, 1e-9)
-        self._table.add({"step": step, "round": number, **means, "rate": rate, "rows_per_s": speed, "seconds": seconds})
-        self._clear()
-
-    def _clear(self) -> None:
-        self._values: list[list[float]] = []
-        self._rows, self._start = 0, time.monotonic()

@@ -18,8 +18,7 @@ from rnafm_cli.function.rbp import BindingPredictor, bind
 from rnafm_cli.function.run import FunctionFiles, run_function
 from rnafm_cli.model import load_model
 from rnafm_cli.rna.records import SequenceRecord
-from rnafm_cli.training.recipe_files import load_recipe
-from rnafm_cli.training.recipes import BindingRecipe, LoadRecipe
+from rnafm_cli.training.recipes import BindingRecipe, LoadRecipe, load_recipe
 from rnafm_cli.weights.files import load_model_file, read_card
 
 MOTIF = "UGUAAAUA"
@@ -287,7 +286,7 @@ def test_cache_goes_on_where_it_stopped(tmp_path: Path) -> None:
         return NucleotideCache(tmp_path / "c", sequences, chosen, channels=2, limit=1.0, identity=identity)
 
     def fill(one: NucleotideCache, stop: bool = False) -> bool:
-        return one.fill(compute, report=silent, stop=lambda: stop)
+        return one.fill(compute, progress=lambda what, done, total: None, stop=lambda: stop)
 
     assert not fill(cache(), stop=True) and not asked
     assert fill(cache()) and sorted(asked) == ["ACGU", "ACGUACGU", "GG"]

@@ -16,7 +16,7 @@ from corpora import family_fasta
 from rnafm_cli.pretrain.config import PretrainConfig
 from rnafm_cli.pretrain.holdout import HoldoutRules
 from rnafm_cli.pretrain.prepare import PrepareOptions, prepare_corpus
-from rnafm_cli.training.recipe_files import recipe_from_dict, with_overrides
+from rnafm_cli.training.recipes import recipe_from_dict, with_overrides
 
 torch.set_num_threads(1)
 

@@ -9,7 +9,7 @@ import pytest
 from rnafm_cli.errors import ConfigError
 from rnafm_cli.pretrain.config import PretrainConfig
 from rnafm_cli.pretrain.recipes import RECIPES, commented_toml, recipe
-from rnafm_cli.training.recipe_files import load_recipe, recipe_from_dict, with_overrides
+from rnafm_cli.training.recipes import load_recipe, recipe_from_dict, with_overrides
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 

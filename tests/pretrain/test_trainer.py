@@ -19,7 +19,7 @@ from rnafm_cli.pretrain.config import PretrainConfig
 from rnafm_cli.pretrain.export import export_run
 from rnafm_cli.pretrain.shards import Corpus
 from rnafm_cli.pretrain.trainer import Trainer
-from rnafm_cli.training.recipe_files import recipe_from_dict
+from rnafm_cli.training.recipes import recipe_from_dict
 from rnafm_cli.training.run_log import CsvLog
 
 Tiny = Callable[..., PretrainConfig]

@@ -13,8 +13,7 @@ from rnafm_cli.errors import UsageError, WeightsError
 from rnafm_cli.structure.fold_data import FoldFiles
 from rnafm_cli.structure.fold_task import FoldRun, run_fold
 from rnafm_cli.structure.pair import PairHead
-from rnafm_cli.training.recipe_files import recipe_from_dict
-from rnafm_cli.training.recipes import FoldRecipe
+from rnafm_cli.training.recipes import FoldRecipe, recipe_from_dict
 from rnafm_cli.training.trainer import Outcome
 from rnafm_cli.weights.files import Card, load_model_file, save_model_file
 

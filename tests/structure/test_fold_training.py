@@ -20,8 +20,7 @@ from rnafm_cli.structure.fold_task import FoldTask, begin_from, head_config, wit
 from rnafm_cli.structure.pair import INPUTS, PairConfig, PairHead
 from rnafm_cli.structure.prior_cache import PriorCache
 from rnafm_cli.training.optimizers import rate_at
-from rnafm_cli.training.recipe_files import load_recipe, recipe_from_dict
-from rnafm_cli.training.recipes import FoldRecipe
+from rnafm_cli.training.recipes import FoldRecipe, load_recipe, recipe_from_dict
 from rnafm_cli.training.trainer import CHECKPOINT, Outcome, Trainer
 from rnafm_cli.weights.files import Card, load_model_file
 

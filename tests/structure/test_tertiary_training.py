@@ -25,8 +25,7 @@ from rnafm_cli.structure.prior_cache import PriorCache
 from rnafm_cli.structure.tertiary_data import ChainSet, chains_sha256
 from rnafm_cli.structure.tertiary_head import TertiaryConfig, TertiaryHead
 from rnafm_cli.structure.tertiary_task import TertiaryTask
-from rnafm_cli.training.recipe_files import recipe_from_dict
-from rnafm_cli.training.recipes import ChainVariation, TertiaryRecipe
+from rnafm_cli.training.recipes import ChainVariation, TertiaryRecipe, recipe_from_dict
 from rnafm_cli.training.trainer import Trainer
 from rnafm_cli.weights.files import Card, load_model_file, save_model_file
 

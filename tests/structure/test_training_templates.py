@@ -17,8 +17,7 @@ from rnafm_cli.structure.batches import collate
 from rnafm_cli.structure.fold_data import FoldFiles
 from rnafm_cli.structure.fold_task import FoldRun, run_fold
 from rnafm_cli.structure.training_templates import dealt_halves, far_alignments, record_templates
-from rnafm_cli.training.recipe_files import recipe_from_dict
-from rnafm_cli.training.recipes import FoldRecipe, FoldVariation
+from rnafm_cli.training.recipes import FoldRecipe, FoldVariation, recipe_from_dict
 from rnafm_cli.weights.files import load_model_file
 
 pytest.importorskip("RNA")

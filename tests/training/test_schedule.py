@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rnafm_cli.training.optimizers import rate_at
-from rnafm_cli.training.recipe_files import OptimSection
+from rnafm_cli.training.recipes import OptimSection
 
 
 @pytest.mark.parametrize("schedule", ["inverse-sqrt", "cosine", "trapezoid"])
