@@ -83,7 +83,7 @@ class NucleotideCache:
             return None
         return self._values[self._ends[place] : self._ends[place + 1]].astype(np.float32) / self._steps
 
-    def fill(self, compute: Compute, *, progress: Progress, stop: Callable[[], bool]) -> bool:
+    def fill(self, compute: Compute, progress: Progress, *, stop: Callable[[], bool]) -> bool:
         """Compute what is missing.
 
         Args:

@@ -12,17 +12,10 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rnafm_cli.rna.metrics import FoldScore
+from rnafm_cli.rna.metrics import MEANS, POOLED, FoldScore
 
 _RESAMPLES_AT_ONCE = 128
-_MEANS = ("precision", "recall", "f1", "relaxed_precision", "relaxed_recall", "relaxed_f1")
-_POOLED = {
-    "micro_precision": ("hits", "predicted"),
-    "micro_recall": ("hits", "true"),
-    "knot_precision": ("knot_right", "knot_predicted"),
-    "knot_recall": ("knot_found", "knot_true"),
-}
-_COUNTS = tuple(sorted({column for columns in _POOLED.values() for column in columns}))
+_COUNTS = tuple(sorted({column for columns in POOLED.values() for column in columns}))
 
 Statistic: TypeAlias = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 """From column means (B, K) to values (B,)."""
@@ -106,25 +99,23 @@ def paired_difference(
 def fold_intervals(
     scores: Sequence[FoldScore], *, rng: np.random.Generator, resamples: int = 2000, confidence: float = 0.95
 ) -> dict[str, Interval]:
-    """Intervals of every share in ``metrics.FoldSummary``, by the same names, from one set of resamples.
+    """Intervals of all that ``metrics.summarise`` finds, by the same names, from one set of resamples.
 
     Raises:
         ValueError: when there are no scores.
     """
-    names = (*_MEANS, *_COUNTS)
+    names = (*MEANS, *_COUNTS)
     columns_NK = np.array([[getattr(score, name) for name in names] for score in scores], dtype=np.float64)
     resampled_BK = _resampled_means(columns_NK, rng, resamples)
     mean_1K = columns_NK.mean(axis=0, keepdims=True)
 
-    def share(part: str, *whole: str) -> Interval:
-        taken = [names.index(name) for name in (part, *whole)]
-        return _interval(mean_1K[:, taken], resampled_BK[:, taken], _ratio, confidence)
+    def interval(statistic: Statistic, *columns: str) -> Interval:
+        taken = [names.index(name) for name in columns]
+        return _interval(mean_1K[:, taken], resampled_BK[:, taken], statistic, confidence)
 
-    found = {
-        name: _interval(mean_1K[:, [k]], resampled_BK[:, [k]], _first, confidence) for k, name in enumerate(_MEANS)
-    }
-    found |= {name: share(*columns) for name, columns in _POOLED.items()}
-    half = share("hits", "predicted", "true")
+    found = {name: interval(_first, name) for name in MEANS}
+    found |= {name: interval(column_ratio, *columns) for name, columns in POOLED.items()}
+    half = interval(column_ratio, "hits", "predicted", "true")
     return found | {"micro_f1": Interval(2 * half.estimate, 2 * half.low, 2 * half.high)}
 
 
@@ -138,8 +129,8 @@ def _first(means_BK: NDArray[np.float64]) -> NDArray[np.float64]:
     return means_BK[:, 0]
 
 
-def _ratio(means_BK: NDArray[np.float64]) -> NDArray[np.float64]:
-    """First column over the sum of the others."""
+def column_ratio(means_BK: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(B,) first column over the sum of the others, NaN where that is 0."""
     whole_B = means_BK[:, 1:].sum(axis=1)
     return np.divide(means_BK[:, 0], whole_B, out=np.full(len(whole_B), np.nan), where=whole_B > 0)
 

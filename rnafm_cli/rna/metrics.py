@@ -13,7 +13,7 @@ Contacts: of the L/k most probable long-range pairs with known truth, the share 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -24,6 +24,15 @@ from rnafm_cli.rna.pairs import Pairs, layers, no_pairs
 
 LENGTH_BINS = ("<50", "50-100", "100-200", "200-500", ">500")
 _BIN_STARTS = (50, 100, 200, 501)
+MEANS = ("precision", "recall", "f1", "relaxed_precision", "relaxed_recall", "relaxed_f1")
+"""Of a fold's score: what sets of RNAs have the mean of."""
+POOLED = {
+    "micro_precision": ("hits", "predicted"),
+    "micro_recall": ("hits", "true"),
+    "knot_precision": ("knot_right", "knot_predicted"),
+    "knot_recall": ("knot_found", "knot_true"),
+}
+"""Shares over the pairs of all RNAs: the counts that each is a quotient of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,31 +93,6 @@ class FoldScore:
         return part / whole if whole else 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FoldSummary:
-    """Scores of a set of RNAs.
-
-    ``precision`` to ``relaxed_f1`` are means over records; ``micro_*`` and ``knot_*`` pool the pairs of all records
-    and are NaN where there is nothing to divide by.
-    """
-
-    records: int
-    precision: float
-    recall: float
-    f1: float
-    relaxed_precision: float
-    relaxed_recall: float
-    relaxed_f1: float
-    micro_precision: float
-    micro_recall: float
-    micro_f1: float
-    knot_records: int
-    knot_true: int
-    knot_predicted: int
-    knot_precision: float
-    knot_recall: float
-
-
 def f1(precision: float, recall: float) -> float:
     """Harmonic mean of two shares, 0 when both are 0."""
     return 2 * precision * recall / (precision + recall) if precision + recall > 0 else 0.0
@@ -142,54 +126,26 @@ def score_fold(true: Pairs, predicted: Pairs, *, length: int, id: str = "", fami
     )
 
 
-def summarise(scores: Iterable[FoldScore]) -> FoldSummary:
-    """Means over records, and shares over the pairs of all records.
+def summarise(scores: Sequence[FoldScore]) -> dict[str, float]:
+    """Means over RNAs of ``MEANS``; ``POOLED`` and ``micro_f1`` over the pairs of all, NaN with nothing to divide by.
 
     Raises:
         ValueError: when there are no scores.
     """
-    scores = list(scores)
     if not scores:
         raise ValueError("no scores to summarise")
 
-    def mean(name: str) -> float:
-        return float(np.mean([getattr(score, name) for score in scores]))
+    def total(*counts: str) -> int:
+        return sum(getattr(score, count) for count in counts for score in scores)
 
-    def total(name: str) -> int:
-        return sum(getattr(score, name) for score in scores)
-
-    micro_precision = _ratio(total("hits"), total("predicted"))
-    micro_recall = _ratio(total("hits"), total("true"))
-    return FoldSummary(
-        records=len(scores),
-        precision=mean("precision"),
-        recall=mean("recall"),
-        f1=mean("f1"),
-        relaxed_precision=mean("relaxed_precision"),
-        relaxed_recall=mean("relaxed_recall"),
-        relaxed_f1=mean("relaxed_f1"),
-        micro_precision=micro_precision,
-        micro_recall=micro_recall,
-        micro_f1=_ratio(2 * total("hits"), total("predicted") + total("true")),
-        knot_records=sum(score.knot_true > 0 for score in scores),
-        knot_true=total("knot_true"),
-        knot_predicted=total("knot_predicted"),
-        knot_precision=_ratio(total("knot_right"), total("knot_predicted")),
-        knot_recall=_ratio(total("knot_found"), total("knot_true")),
-    )
+    found = {name: float(np.mean([getattr(score, name) for score in scores])) for name in MEANS}
+    found |= {name: _ratio(total(part), total(whole)) for name, (part, whole) in POOLED.items()}
+    return found | {"micro_f1": _ratio(2 * total("hits"), total("predicted", "true"))}
 
 
 def length_bin(length: int) -> str:
     """Name of the length bin; 50 starts ``50-100``, 500 ends ``200-500``."""
     return LENGTH_BINS[int(np.searchsorted(_BIN_STARTS, length, side="right"))]
-
-
-def by_family(scores: Sequence[FoldScore]) -> dict[str, FoldSummary]:
-    """Summaries by family, most records first, then by name; records without family stand under ``-``."""
-    groups: dict[str, list[FoldScore]] = {}
-    for score in scores:
-        groups.setdefault(score.family or "-", []).append(score)
-    return {name: summarise(groups[name]) for name in sorted(groups, key=lambda n: (-len(groups[n]), n))}
 
 
 def _knotted(pairs: Pairs) -> Pairs:

@@ -23,7 +23,6 @@ from rnafm_cli.errors import ConfigError, InputError, UsageError, WeightsError
 from rnafm_cli.families.library import load_libraries
 from rnafm_cli.io.maps import TertiaryMapWriter
 from rnafm_cli.io.streams import atomic_path, write_json
-from rnafm_cli.rna.calibration import coverage, deviation_scale
 from rnafm_cli.rna.chains import Chain
 from rnafm_cli.rna.metrics import CONTACT_METRICS, DISTANCE_METRICS, score_contacts, score_distances
 from rnafm_cli.rna.records import SequenceRecord
@@ -372,8 +371,11 @@ def calibrated(chains: Iterable[Chain], path: Path) -> dict[str, float]:
             deviations.append(maps["sd"][upper][seen].astype(np.float64))
     if not errors:
         return {}
-    scale = deviation_scale(np.concatenate(errors), np.concatenate(deviations))
-    return {"sd_scale": scale, **coverage(np.concatenate(errors), scale * np.concatenate(deviations))}
+    error_N, sd_N = np.concatenate(errors), np.concatenate(deviations)
+    usable = sd_N > 0.05
+    scale = float(np.sqrt(np.mean((error_N[usable] / sd_N[usable]) ** 2))) if usable.any() else 1.0
+    within = {name: times * scale * sd_N for name, times in (("within_sd", 1.0), ("within_2sd", 2.0))}
+    return {"sd_scale": scale, **{name: float(np.mean(np.abs(error_N) <= sd)) for name, sd in within.items()}}
 
 
 def _stored(paths: Iterable[Path]) -> Iterator[tuple[SequenceRecord, dict[str, np.ndarray]]]:

@@ -493,10 +493,10 @@ def _group_cells(group: Group) -> list[str]:
 
 def _bins(calibration: Calibration) -> list[dict[str, Any]]:
     """The reliability curve, one entry of ``_BIN_COLUMNS`` a bin; frequencies of an empty one are None."""
-    curve, rows = calibration.curve, []
-    for k, count in enumerate(curve.counts.tolist()):
-        means = [_number(float(curve.predicted[k])), *_object(calibration.observed[k]).values()]
-        edges = [round(float(edge), 6) for edge in curve.edges[k : k + 2]]
+    rows = []
+    for k, count in enumerate(calibration.counts.tolist()):
+        means = [_number(float(calibration.predicted[k])), *_object(calibration.observed[k]).values()]
+        edges = [round(float(edge), 6) for edge in calibration.edges[k : k + 2]]
         rows.append(dict(zip(_BIN_COLUMNS, [*edges, count, *means], strict=True)))
     return rows
 

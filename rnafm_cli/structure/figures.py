@@ -49,11 +49,10 @@ def draw_calibration(calibration: Calibration, path: Path, *, name: str = "") ->
 
     figure = Figure(figsize=(4.4, 5.2), facecolor="white", layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    curve, ece = calibration.curve, calibration.ece
-    filled_K = curve.counts > 0
-    predicted_K, observed_K = curve.predicted[filled_K], curve.observed[filled_K]
-    low_K, high_K = (
-        np.array([getattr(one, part) for one in calibration.observed])[filled_K] for part in ("low", "high")
+    ece, filled_K = calibration.ece, calibration.counts > 0
+    predicted_K = calibration.predicted[filled_K]
+    observed_K, low_K, high_K = (
+        np.array([getattr(one, part) for one in calibration.observed])[filled_K] for part in ("estimate", "low", "high")
     )
     error_2K = [np.maximum(observed_K - low_K, 0.0), np.maximum(high_K - observed_K, 0.0)]
     above.plot([0, 1], [0, 1], color=MUTED, linewidth=0.8)
@@ -70,12 +69,13 @@ def draw_calibration(calibration: Calibration, path: Path, *, name: str = "") ->
     title = f"calibration error {ece.estimate:.3f} [{ece.low:.3f}, {ece.high:.3f}]"
     above.set_title(f"{name}: {title}" if name else title, fontsize=9, color=INK)
     above.set(xlim=(0, 1), ylim=(0, 1), ylabel="share of true pairs")
-    below.bar(curve.edges[:-1], curve.counts, width=np.diff(curve.edges), align="edge", color=PALE, edgecolor="white")
+    starts, widths = calibration.edges[:-1], np.diff(calibration.edges)
+    below.bar(starts, calibration.counts, width=widths, align="edge", color=PALE, edgecolor="white")
     below.set(
         yscale="log",
         xlabel="predicted pair probability",
         ylabel="pairs",
-        ylim=(0.5 * curve.counts[filled_K].min(initial=10**9), None),
+        ylim=(0.5 * calibration.counts[filled_K].min(initial=10**9), None),
     )
     for axes in (above, below):
         plain_frame(axes)

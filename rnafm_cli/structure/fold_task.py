@@ -24,7 +24,7 @@ from rnafm_cli.encoder.workers import buckets
 from rnafm_cli.errors import InputError, Reject, UsageError, WeightsError
 from rnafm_cli.rna import thermo
 from rnafm_cli.rna.decode import DecodeOptions, decode
-from rnafm_cli.rna.metrics import FoldScore, FoldSummary, score_fold, summarise
+from rnafm_cli.rna.metrics import FoldScore, score_fold, summarise
 from rnafm_cli.rna.records import StructureRecord
 from rnafm_cli.structure.batches import collate, draw_batches
 from rnafm_cli.structure.fold_data import FoldData, FoldFiles, assemble, shipped_dev_families
@@ -185,23 +185,21 @@ class FoldTask(Task):
             found = {name: self._summaries(head, encoder, records, inputs) for name, records in self._dev.items()}
             for name, of_set in found.items():
                 for gamma, summary in zip(_GAMMAS, of_set, strict=True):
-                    row = {"set": name, "inputs": label, "gamma": gamma, "records": summary.records}
-                    rows.append(row | {key: getattr(summary, key) for key in _VALUES})
-            means = np.mean([[summary.f1 for summary in of_set] for of_set in found.values()], axis=0)
+                    row = {"set": name, "inputs": label, "gamma": gamma, "records": len(self._dev[name])}
+                    rows.append(row | {key: summary[key] for key in _VALUES})
+            means = np.mean([[summary["f1"] for summary in of_set] for of_set in found.values()], axis=0)
             best = int(np.argmax(means))
             settings = {"gamma": _GAMMAS[best]}
             for name, of_set in found.items():
-                value = of_set[best]
-                self._report(
-                    f"{name} {label} gamma {_GAMMAS[best]:g}: f1 {value.f1:.4f} relaxed {value.relaxed_f1:.4f}"
-                )
-            metrics = {f"{name} f1": of_set[best].f1 for name, of_set in found.items()}
+                strict, relaxed = of_set[best]["f1"], of_set[best]["relaxed_f1"]
+                self._report(f"{name} {label} gamma {_GAMMAS[best]:g}: f1 {strict:.4f} relaxed {relaxed:.4f}")
+            metrics = {f"{name} f1": of_set[best]["f1"] for name, of_set in found.items()}
             measured.append(Scored(float(means[best]), metrics | settings, settings))
         return dataclasses.replace(measured[0], rows=rows)
 
     def _summaries(
         self, head: PairHead, encoder: Encoder | None, records: list[StructureRecord], inputs: frozenset[str]
-    ) -> list[FoldSummary]:
+    ) -> list[dict[str, float]]:
         """The scores of a set, for each gamma."""
         scores = score_head(
             head,

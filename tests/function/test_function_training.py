@@ -286,7 +286,7 @@ def test_cache_goes_on_where_it_stopped(tmp_path: Path) -> None:
         return NucleotideCache(tmp_path / "c", sequences, chosen, channels=2, limit=1.0, identity=identity)
 
     def fill(one: NucleotideCache, stop: bool = False) -> bool:
-        return one.fill(compute, progress=lambda what, done, total: None, stop=lambda: stop)
+        return one.fill(compute, lambda what, done, total: None, stop=lambda: stop)
 
     assert not fill(cache(), stop=True) and not asked
     assert fill(cache()) and sorted(asked) == ["ACGU", "ACGUACGU", "GG"]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from rnafm_cli.errors import InputError
-from rnafm_cli.rna.calibration import CalibrationCounts, Reliability
+from rnafm_cli.rna.calibration import CalibrationCounts
 from rnafm_cli.rna.pairs import from_dot_bracket
 from rnafm_cli.rna.records import StructureRecord
 from rnafm_cli.structure.evaluation import FEWEST, METRICS, compare, index_records, report_scores
@@ -92,16 +92,21 @@ def test_reports_have_groups_intervals_and_paired_differences() -> None:
 
 
 def test_calibration_equals_the_pooled_curve_and_brackets_it() -> None:
-    counts, pooled = CalibrationCounts(), Reliability()
+    counts, probs, true = CalibrationCounts(min_prob=0.0), list[float](), list[bool]()
     pairs = from_dot_bracket(STRUCTURE)
+    known = {(int(i), int(j)) for i, j in pairs}
     for seed in range(20):
         probs_LL = np.random.default_rng(seed).random((14, 14))
         counts.add(probs_LL, pairs)
-        pooled.add(probs_LL, pairs)
+        for i, j in zip(*np.triu_indices(14, k=1), strict=True):
+            probs.append(probs_LL[i, j])
+            true.append((i, j) in known)
     result = counts.result(resamples=200)
-    curve = pooled.curve()
-    assert result.curve.observed == pytest.approx(curve.observed)
-    assert [one.estimate for one in result.observed] == pytest.approx(curve.observed)
-    assert result.ece.estimate == pytest.approx(curve.ece)
+    bins = np.minimum((np.array(probs) * 10).astype(int), 9)
+    assert [one.estimate for one in result.observed] == pytest.approx(
+        [np.mean(np.array(true)[bins == k]) for k in range(10)]
+    )
+    gaps = [abs(np.mean(np.array(true)[bins == k]) - np.mean(np.array(probs)[bins == k])) for k in range(10)]
+    assert result.ece.estimate == pytest.approx(np.average(gaps, weights=np.bincount(bins)))
     assert all(one.low <= one.estimate <= one.high for one in result.observed)
     assert result.ece.low < result.ece.high
