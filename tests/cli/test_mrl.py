@@ -117,6 +117,30 @@ def test_training_then_measuring(rnafm: Command, models: Path, tmp_path: Path) -
     assert whole["r2"] == pytest.approx(float(figures[0][header.index("r2")]), abs=1e-3)
 
 
+def test_rows_that_a_run_held_out_are_measured_and_training_rows_warned_of(rnafm: Command, tmp_path: Path) -> None:
+    table, run = mrl_table(tmp_path / "mine.tsv"), tmp_path / "run"
+    # One's own table, without a split.
+    table.write_text("".join("\t".join(row[:2]) + "\n" for row in rows(table.read_text())))
+    small = ["optim.epochs=1", "optim.batch=16", "head.channels=8", "head.members=1", "data.dev_share=0.25"]
+    settings = [part for text in small for part in ("--set", text)]
+    trained = rnafm("finetune", "mrl", table, "-o", run, "--encoder", "none", *settings)
+    assert trained.returncode == 0 and "30 of 120 rows held out" in trained.stderr, trained.stderr
+    assert json.loads((run / "best.json").read_text())["name"] == "mrl"
+    model = ("-m", run / "best.safetensors", "--resamples", "0", "--format", "json")
+    held_out = rnafm("evaluate", "mrl", run / "rows", *model)
+    assert held_out.returncode == 0 and not held_out.stderr, held_out.stderr
+    whole = rnafm("evaluate", "mrl", table, "--split", "all", *model)
+    assert f"was trained on 90 of these 120 rows; {run / 'rows'} has those held out" in whole.stderr
+    counts = [json.loads(one.stdout)["figures"][0]["rows"] for one in (held_out, whole)]
+    assert counts == [30, 120]
+    # A split of one's own says nothing of a head that others trained.
+    shipped = rnafm("evaluate", "mrl", run / "rows", "--split", "train", "--assay", "human_50", "--resamples", "0")
+    assert shipped.returncode == 0 and not shipped.stderr, shipped.stderr
+    (run / "rows" / "mine.tsv.gz").rename(tmp_path / "human_50.tsv.gz")
+    known = rnafm("evaluate", "mrl", tmp_path / "human_50.tsv.gz", "--split", "train", "--resamples", "0")
+    assert "human_50: rnafm-mini was trained on 90 of these 90 rows" in known.stderr
+
+
 def test_a_table_of_another_assay_says_how_to_measure_it(rnafm: Command, models: Path, tmp_path: Path) -> None:
     table, model = mrl_table(tmp_path / "mine.tsv", count=24), ("-m", "tiny", "--weights-dir", models)
     refused = rnafm("evaluate", "mrl", table, *model)
@@ -145,5 +169,8 @@ def test_rbp_training_then_measuring(rnafm: Command, tmp_path: Path) -> None:
     head, row = measured.stdout.splitlines()
     assert head.split()[:4] == ["predictor", "set", "rows", "positives"]
     assert row.split()[1:4] == ["SET_X_1", "120", "40"]
+    assert "was trained on 84 of these 120 rows" in measured.stderr
+    held_out = rnafm("evaluate", "rbp", run / "rows", *model, "--resamples", "0")
+    assert held_out.returncode == 0 and not held_out.stderr and rows(held_out.stdout)[1][2] == "36"
     refused = rnafm("evaluate", "rbp", table, "--split", "dev", *model)
     assert refused.returncode == 3 and "no rows of the split 'dev'" in refused.stderr
