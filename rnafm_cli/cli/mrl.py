@@ -72,13 +72,7 @@ def mrl(
     loaded = load_model(model, weights_dir=weights_dir, device=device.value, precision=precision.value, threads=threads)
     predictor = LoadPredictor(loaded, assay, batch_tokens=batch_tokens)
     columns = types_of("mrl --scan" if scan else "mrl")
-    provenance = {
-        "model": loaded.name,
-        "weights_sha256": predictor.card.weights_sha256,
-        "encoder_sha256": predictor.card.encoder_sha256,
-        "assay": predictor.assay,
-        "command": " ".join(["rnafm", *sys.argv[1:]]),
-    }
+    provenance = predictor.provenance(assay=predictor.assay, command=" ".join(["rnafm", *sys.argv[1:]]))
     lengths = _Lengths(predictor.length)
     records = lengths.watched(intake.records())
     with (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,7 +16,6 @@ from rnafm_cli.cli.options import DeviceChoice, Intake, LongChoice, OnErrorChoic
 from rnafm_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from rnafm_cli.function.figures import SaliencyGallery
     from rnafm_cli.function.rbp import BindingPredictor
     from rnafm_cli.model import Model
     from rnafm_cli.structure.unpaired import StructureSource
@@ -133,6 +133,7 @@ def rbp(
     """
     intake = None if list_proteins else Intake(inputs, on_error)
 
+    from rnafm_cli.function.figures import SaliencyGallery
     from rnafm_cli.function.rbp import BindingPredictor, bind
     from rnafm_cli.io.columns import types_of
     from rnafm_cli.io.tables import output_format as format_of
@@ -147,13 +148,15 @@ def rbp(
         _list(predictor, chosen, output, chosen_format)
         return
     source = _structure(structure, predictor, loaded, max_memory)
-    gallery = _gallery(saliency, force)
     columns = types_of("rbp --windows" if windows else "rbp")
-    table = table_output(
-        output, columns, format=chosen_format, provenance=_provenance(predictor, loaded, step), force=force
-    )
+    provenance = predictor.provenance(step=step, command=" ".join(["rnafm", *sys.argv[1:]]))
     short = unclear = 0
-    with table as sink, intake.progress("scoring") as bar:
+    with ExitStack() as stack:
+        gallery = stack.enter_context(SaliencyGallery(saliency, force=force)) if saliency is not None else None
+        sink = stack.enter_context(
+            table_output(output, columns, format=chosen_format, provenance=provenance, force=force)
+        )
+        bar = stack.enter_context(intake.progress("scoring"))
         reject = intake.skip if long is LongChoice.skip else intake.reject
         records = intake.records() if source is None else source.checked(intake.records(), reject)
         explain = gallery is not None
@@ -163,19 +166,17 @@ def rbp(
             for row in result.rows(chosen, threshold=threshold, windows=windows):
                 sink.write([*row.values()])
             sink.flush()
+            if gallery is not None:
+                # Pictures of all that were named, else of those called, or of the likeliest.
+                drawn = chosen if protein else result.called(chosen, threshold)
+                gallery.add(result, chosen, drawn or [max(chosen, key=lambda k: result.probabilities_P[k])])
             short += len(result.record.sequence) < predictor.window
             if masked := int(result.unclear_W.sum()):
                 unclear += 1
                 if unclear == 1:
                     share = f"{masked} of {len(result.unclear_W)} windows"
                     console.warn(f"{result.record.where}: {share} are mostly N: no call")
-            if gallery is not None:
-                # Pictures of all that were named, else of those called, or of the likeliest.
-                drawn = chosen if protein else result.called(chosen, threshold)
-                gallery.add(result, chosen, drawn or [max(chosen, key=lambda k: result.probabilities_P[k])])
             bar.advance()
-        if gallery is not None:
-            gallery.close()
     if unclear > 1:
         console.warn(f"{unclear} RNAs have windows that are mostly N: no call there")
     if short:
@@ -249,21 +250,3 @@ def _report(source: StructureSource) -> None:
         if names:
             shown = ", ".join(names[:5]) + (f" and {len(names) - 5:,} more" if len(names) > 5 else "")
             console.warn(f"{source.name}: {what} {shown}")
-
-
-def _gallery(folder: Path | None, force: bool) -> SaliencyGallery | None:
-    if folder is None:
-        return None
-    from rnafm_cli.function.figures import SaliencyGallery
-
-    return SaliencyGallery(folder, force=force)
-
-
-def _provenance(predictor: BindingPredictor, loaded: Model, step: int) -> dict[str, Any]:
-    return {
-        "model": loaded.name,
-        "weights_sha256": predictor.card.weights_sha256,
-        "encoder_sha256": predictor.card.encoder_sha256,
-        "step": step,
-        "command": " ".join(["rnafm", *sys.argv[1:]]),
-    }

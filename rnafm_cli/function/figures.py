@@ -5,18 +5,19 @@ Shape suffixes: N UTRs, L letters.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Container, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rnafm_cli.errors import UsageError
 from rnafm_cli.function.metrics import regress
 from rnafm_cli.function.rbp import Binding
-from rnafm_cli.io.streams import write_error
-from rnafm_cli.io.tables import TableWriter
+from rnafm_cli.io.columns import types_of
+from rnafm_cli.io.tables import RowSink, table_output
 from rnafm_cli.rna.upstream_starts import CONTEXTS
 from rnafm_cli.viz.axes import figure_and_axes, points
 from rnafm_cli.viz.canvas import save_figure
@@ -112,11 +113,8 @@ def _letter(axes: Any, letter: str, place: int, height: float) -> None:
     axes.add_patch(patch)
 
 
-_COLUMNS = ("id", "protein", "position", "base", "importance", "to_A", "to_C", "to_G", "to_U")
-
-
-class SaliencyGallery:
-    """Writes ``saliency.tsv`` and ``ID.PROTEIN.svg`` files.
+class SaliencyGallery(ExitStack):
+    """Writes ``saliency.tsv`` and ``ID.PROTEIN.svg`` files, for the time of a ``with`` block.
 
     Args:
         folder: made if it does not exist.
@@ -127,14 +125,10 @@ class SaliencyGallery:
     """
 
     def __init__(self, folder: Path, *, force: bool = False) -> None:
-        self._pictures, path = Gallery(folder), folder / "saliency.tsv"
-        if path.exists() and not force:
-            raise UsageError(f"{path}: exists", hint="--force replaces it")
-        try:
-            self._handle: TextIO = path.open("w", encoding="utf-8", newline="\n")
-        except OSError as error:
-            raise write_error(path, error) from error
-        self._table = TableWriter(self._handle, _COLUMNS)
+        super().__init__()
+        self._pictures, columns = Gallery(folder), types_of("rbp --saliency")
+        table = table_output(folder / "saliency.tsv", columns, format="tsv", force=force)
+        self._table: RowSink = self.enter_context(table)
 
     def add(self, found: Binding, chosen: Sequence[int], drawn: Container[int]) -> None:
         """Add the nucleotides of one RNA for some of the proteins, and a logo for those that are to be drawn.
@@ -147,18 +141,12 @@ class SaliencyGallery:
         assert found.effects_PL4 is not None
         for k in chosen:
             protein, importance_L = found.proteins[k], found.importance_PL[k]
-            rows = zip(sequence, importance_L, found.effects_PL4[k], strict=True)
-            self._table.write_all(
-                [name, protein, place, base, importance, *(None if np.isnan(v) else float(v) for v in effects)]
-                for place, (base, importance, effects) in enumerate(rows, start=1)
-            )
+            rows = zip(sequence, importance_L, found.effects_PL4[k].tolist(), strict=True)
+            for place, (base, importance, effects) in enumerate(rows, start=1):
+                known = [None if math.isnan(effect) else effect for effect in effects]
+                self._table.write([name, protein, place, base, float(importance), *known])
             if k in drawn:
                 path = self._pictures.place(f"{name}.{protein}")
                 title = f"{name}: {protein}, probability {found.probabilities_P[k]:.2f}"
                 draw_logo(sequence, importance_L, path, title=title)
         self._table.flush()
-
-    def close(self) -> None:
-        """Write the last rows."""
-        self._table.flush()
-        self._handle.close()

@@ -13,7 +13,7 @@ from rnafm_cli.encoder.model import NamedModel
 from rnafm_cli.errors import WeightsError
 from rnafm_cli.function.networks import EMBEDDING, BindingConfig, BindingHead, FunctionHead, LoadConfig, LoadHead
 from rnafm_cli.rna.records import SequenceRecord
-from rnafm_cli.weights.files import Card, load_tensors
+from rnafm_cli.weights.files import Card, known_values, load_tensors
 
 Head = TypeVar("Head", BindingHead, LoadHead)
 
@@ -30,7 +30,7 @@ def built_head(kind: type[BindingHead] | type[LoadHead], tensors: dict[str, Tens
     if not card.config.get(named):
         raise WeightsError(f"the card of '{card.name}' names no {named}")
     config: Any = BindingConfig if kind is BindingHead else LoadConfig
-    head = kind(config.from_dict(card.config))
+    head = kind(config(**known_values(config, card.config)))
     load_tensors(head, tensors, card)
     return head
 
@@ -47,6 +47,7 @@ class HeadPredictor(Generic[Head]):
     """
 
     def __init__(self, model: NamedModel, kind: type[Head], *, embeddings: bool, batch_tokens: int) -> None:
+        self.name = model.name
         tensors, self.card = model.component(kind.kind)
         reads = embeddings and bool(self.card.config.get("embedding"))
         if reads:
@@ -62,6 +63,11 @@ class HeadPredictor(Generic[Head]):
         with torch.inference_mode():
             found = encode(records, self.encoder, self.runtime, batch_tokens=self.batch_tokens)
             return [self.head.reduction(one.rows_LD.to(self.runtime.device)).cpu() for one in found]
+
+    def provenance(self, **more: Any) -> dict[str, Any]:
+        """What made a result, for the attributes of its file."""
+        model = {"model": self.name, "weights_sha256": self.card.weights_sha256}
+        return {**model, "encoder_sha256": self.card.encoder_sha256, **more}
 
 
 @torch.no_grad()

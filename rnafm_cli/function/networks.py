@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rnafm_cli.rna.alphabet import letter_codes
-from rnafm_cli.weights.files import known_values
 
 Alignment = Literal["middle", "end"]
 Values = Sequence[np.ndarray | Tensor | None]
@@ -128,7 +127,9 @@ class FunctionHead(nn.Module):
 
     Args:
         config: of the head.
+        outputs: their names.
         channels: of each group of inputs, in order; groups of none are left out.
+        width: of the rows it reads; None for as wide as the longest.
     """
 
     kind: Literal["rbp", "mrl"]
@@ -137,22 +138,16 @@ class FunctionHead(nn.Module):
     """Layers (or parameters) whose first axis is the outputs, ``rows_per_output`` of each."""
     rows_per_output = 1
 
-    def __init__(self, config: Any, channels: dict[str, int]) -> None:
+    def __init__(
+        self, config: Any, outputs: Sequence[str], channels: dict[str, int], *, width: int | None = None
+    ) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.outputs, self._width = config, tuple(outputs), width
         ends = list(accumulate(channels.values(), initial=0))
         self.channels = {name: slice(*ends[k : k + 2]) for k, name in enumerate(channels) if channels[name]}
         """Group of inputs -> its columns in the second axis of the layers called ``first``."""
         self.channel_count = ends[-1]
         self.reduction = Reduction(config.embedding, config.reduced) if config.embedding else None
-
-    @property
-    def outputs(self) -> tuple[str, ...]:
-        """Names of the outputs."""
-        raise NotImplementedError
-
-    def _width(self, sequences: Sequence[str]) -> int:
-        raise NotImplementedError
 
     def inputs(
         self, sequences: Sequence[str], reduced: Values | None = None, unpaired: Values | None = None
@@ -163,7 +158,7 @@ class FunctionHead(nn.Module):
             reduced: (L, K) reduced embeddings of each.
             unpaired: (L,) how likely its nucleotides are unpaired, NaN where unknown.
         """
-        device, width = next(self.parameters()).device, self._width(sequences)
+        device, width = next(self.parameters()).device, self._width or max(map(len, sequences))
         found = HeadInputs(aligned_letters(sequences, width, self.alignment).to(device))
         if reduced is not None and self.config.embedding:
             found.reduced_BLK = aligned_rows(reduced, width, self.alignment, channels=self.config.reduced).to(device)
@@ -211,11 +206,6 @@ class BindingConfig:
     """One residual block each, after pooling by two."""
     dropout: float = 0.25
 
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> BindingConfig:
-        """From a model card's plain values; other keys are left alone."""
-        return cls(**known_values(cls, values))
-
 
 class BindingHead(FunctionHead):
     """Logits of every protein for each window, after PrismNet (Sun et al. 2021).
@@ -229,7 +219,8 @@ class BindingHead(FunctionHead):
     def __init__(self, config: BindingConfig) -> None:
         embedding = config.reduced + 1 if config.embedding else 0
         structure = STRUCTURE_CHANNELS if config.structure else 0
-        super().__init__(config, {"letters": LETTER_CHANNELS, EMBEDDING: embedding, "structure": structure})
+        channels = {"letters": LETTER_CHANNELS, EMBEDDING: embedding, "structure": structure}
+        super().__init__(config, config.proteins, channels, width=config.window)
         width, proteins = config.channels, len(config.proteins)
         self.first = nn.Conv1d(self.channel_count, width, config.kernel, padding=config.kernel // 2, bias=False)
         self.first_norm = nn.BatchNorm1d(width)
@@ -244,14 +235,6 @@ class BindingHead(FunctionHead):
         with torch.no_grad():
             # What is learned starts from the letters; the other channels join in.
             self.first.weight[:, LETTER_CHANNELS:] *= 0.3
-
-    @property
-    def outputs(self) -> tuple[str, ...]:
-        """The proteins."""
-        return self.config.proteins
-
-    def _width(self, sequences: Sequence[str]) -> int:
-        return self.config.window
 
     def forward(self, inputs: HeadInputs) -> Tensor:
         """(B, P) logits."""
@@ -315,11 +298,6 @@ class LoadConfig:
     dropout: float = 0.2
     members: int = 3
 
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> LoadConfig:
-        """From a model card's plain values; other keys are left alone."""
-        return cls(**known_values(cls, values))
-
 
 class LoadHead(FunctionHead):
     """Standardised ribosome load and the logarithm of its variance, by each member of an ensemble for each assay.
@@ -333,16 +311,9 @@ class LoadHead(FunctionHead):
     rows_per_output = 2
 
     def __init__(self, config: LoadConfig) -> None:
-        super().__init__(config, {"letters": LETTER_CHANNELS, EMBEDDING: config.reduced if config.embedding else 0})
+        channels = {"letters": LETTER_CHANNELS, EMBEDDING: config.reduced if config.embedding else 0}
+        super().__init__(config, config.assays, channels)
         self.members = nn.ModuleList(_Frames(self.channel_count, config) for _ in range(config.members))
-
-    @property
-    def outputs(self) -> tuple[str, ...]:
-        """The assays."""
-        return self.config.assays
-
-    def _width(self, sequences: Sequence[str]) -> int:
-        return max(map(len, sequences))
 
     def forward(self, inputs: HeadInputs) -> tuple[Tensor, Tensor]:
         """(M, B, A) means and (M, B, A) log variances, both of standardised labels."""

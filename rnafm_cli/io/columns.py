@@ -160,6 +160,16 @@ TABLES: dict[str, dict[str, Column]] = {
     "distance --format jsonl": _MAP,
     "rbp": {**_ID, **_BINDING},
     "rbp --windows": {**_ID, **_WINDOW, **_BINDING},
+    "rbp --saliency": {
+        **_ID,
+        "protein": Column(str, "the protein, with its data set where there are several"),
+        "position": Column(int, "position of the nucleotide, from 1"),
+        "base": Column(str, "the base there"),
+        "importance": Column(float, "log odds lost, on average, when it becomes one of the three others"),
+        **{
+            f"to_{base}": Column(float, f"change of the log odds when it becomes {base}; 0 if it is") for base in "ACGU"
+        },
+    },
     "rbp --list": {
         "protein": Column(str, "the protein, with its data set where there are several"),
         "auprc": Column(float, "area under precision and recall, development rows"),

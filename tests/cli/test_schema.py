@@ -39,7 +39,10 @@ def check_tsv(text: str, table: str) -> None:
                 READS[column.type](cell)
 
 
-@pytest.mark.parametrize("table", [table for table in TABLES if table.split()[0] not in ("embed", "evaluate")])
+@pytest.mark.parametrize(
+    "table",
+    [table for table in TABLES if table.split()[0] not in ("embed", "evaluate") and table != "rbp --saliency"],
+)
 def test_tables_of_predictions(rnafm: Command, table: str) -> None:
     fasta = FASTA
     if table == "annotate":
@@ -54,6 +57,12 @@ def test_tables_of_predictions(rnafm: Command, table: str) -> None:
         assert all(
             v is None or isinstance(v, c.type) for v, c in zip(line.values(), TABLES[table].values(), strict=True)
         )
+
+
+def test_the_table_of_substitutions(rnafm: Command, tmp_path: Path) -> None:
+    ran = rnafm("rbp", "-p", "PUM2", "--saliency", tmp_path, stdin=">x\nACGUN\n")
+    assert ran.returncode == 0, ran.stderr
+    check_tsv((tmp_path / "saliency.tsv").read_text(), "rbp --saliency")
 
 
 @pytest.mark.parametrize("table", ["rbp", "mrl", "annotate"])

@@ -36,11 +36,10 @@ def test_a_gallery_keeps_names_apart(tmp_path: Path) -> None:
         record = SequenceRecord(name, sequence)
         return Binding(record, ("P",), 0 * one, one, p, p[0], one == 0, effects_PL4)
 
-    gallery = SaliencyGallery(tmp_path / "why")
-    for name in ("a/1", "a?1"):
-        gallery.add(found(name, "AC", np.array([[[0.0, -1, -2, 0], [0, 1, 2, 3]]])), [0], [0])
-    gallery.add(found("b", "N", np.full((1, 1, 4), np.nan)), [0], [])
-    gallery.close()
+    with SaliencyGallery(tmp_path / "why") as gallery:
+        for name in ("a/1", "a?1"):
+            gallery.add(found(name, "AC", np.array([[[0.0, -1, -2, 0], [0, 1, 2, 3]]])), [0], [0])
+        gallery.add(found("b", "N", np.full((1, 1, 4), np.nan)), [0], [])
     assert {path.name for path in (tmp_path / "why").iterdir()} == {"a_1.P.svg", "a_1.P_2.svg", "saliency.tsv"}
     lines = (tmp_path / "why" / "saliency.tsv").read_text().splitlines()
     assert len(lines) == 6 and lines[1] == "a/1\tP\t1\tA\t1\t0\t-1\t-2\t0"
