@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     import pandas
 
     from rnafm_cli.families.annotate import Annotation
-    from rnafm_cli.families.search import Strands
     from rnafm_cli.function.mrl import RibosomeLoad
     from rnafm_cli.function.rbp import Binding, StructureOf
     from rnafm_cli.rna.decode import DecodeOptions
@@ -100,31 +99,11 @@ class Model(NamedModel):
             reject=reject,
         )
 
-    def annotate(
-        self,
-        records: Records,
-        *,
-        families: Sequence[str | Path] = ("shipped",),
-        max_evalue: float = 1e-3,
-        strands: Strands = "plus",
-        every: bool = False,
-        threads: int = 1,
-    ) -> Iterator[Annotation]:
-        """Yield an :class:`~rnafm_cli.families.annotate.Annotation` per record; see :func:`families.annotate.annotate`.
-
-        No network is needed: ``rnafm.annotate`` does the same.
-        """
+    def annotate(self, records: Records, **settings: Any) -> Iterator[Annotation]:
+        """Yield an :class:`~rnafm_cli.families.annotate.Annotation` per record; settings as for ``rnafm.annotate``."""
         from rnafm_cli.families.annotate import annotate
 
-        return annotate(
-            records,
-            families=families,
-            max_evalue=max_evalue,
-            strands=strands,
-            every=every,
-            threads=threads,
-            weights_dir=self.weights_dir,
-        )
+        return annotate(records, weights_dir=self.weights_dir, **settings)
 
     def contact(self, records: Records, **settings: Any) -> Iterator[TertiaryMaps]:
         """Yield :class:`~rnafm_cli.structure.tertiary.TertiaryMaps` with ``contact_LL`` per record, in input order.

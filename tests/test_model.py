@@ -27,6 +27,33 @@ def test_records_come_in_any_form(tmp_path: Path) -> None:
         list(model.embed(["ACX"]))
 
 
+@pytest.mark.parametrize("task", ["fold", "annotate", "embed", "contact", "rbp", "mrl"])
+def test_what_cannot_be_used_is_left_out_by_every_method(tmp_path: Path, task: str) -> None:
+    model = rnafm.load_model(threads=1, device="cpu")
+    good, bad = (
+        ("good", "GGGGCAAAAGCCCC"),
+        [("letter", "AC!U"), ("empty", ""), ("missing", float("nan")), ("none", None)],
+    )
+    (tmp_path / "in.fa").write_text(">letter\nAC!U\n>good\nGGGGCAAAAGCCCC\n>empty\n")
+    for records, left_out in (([*bad, good], 4), (tmp_path / "in.fa", 2)):
+        errors: list[InputError] = []
+        (result,) = getattr(model, task)(records, reject=errors.append)
+        record = result[0] if task == "embed" else result.record
+        assert record.id == "good" and len(errors) == left_out
+
+
+def test_a_bare_sequence_is_folded_and_not_looked_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    model = rnafm.load_model(threads=1, device="cpu")
+    (fold,) = model.fold("ggggcaaaagcccc", families=())
+    assert (fold.record.id, fold.record.sequence, len(fold.pairs)) == ("seq1", "GGGGCAAAAGCCCC", 5)
+    for text, told in (("", "has no sequence"), ("none.fa", "none.fa: no such file")):
+        with pytest.raises(InputError, match=told):
+            list(model.fold(text, families=()))
+    Path("ACGU").write_text(">a\nGGGGCAAAAGCCCC\n")
+    assert [one.record.id for one in model.fold("ACGU", families=())] == ["a"]
+
+
 def test_binding_and_ribosome_load(tmp_path: Path) -> None:
     model = rnafm.load_model("tiny", weights_dir=save_models(tmp_path), device="cpu")
     bindings = list(model.rbp(RNAS))

@@ -220,8 +220,7 @@ class Intake(Rejections):
         from rnafm_cli.io.fasta import IntakeReport, read_fasta
 
         report = IntakeReport()
-        yield from read_fasta(self._paths, on_error=self._on_error.value, report=console.warn, counts=report)
-        self.skipped += report.skipped
+        yield from read_fasta(self._paths, reject=self.reject, report=console.warn, counts=report)
         for line in report.summary():
             console.info(line)
 

@@ -12,6 +12,7 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import NDArray
 
+from rnafm_cli.errors import Reject, raise_rejected
 from rnafm_cli.families.alignment import align
 from rnafm_cli.families.library import SHIPPED, Family, load_libraries
 from rnafm_cli.families.search import MAX_EVALUE, Hit, Search, Strands, reverse_complement, without_rivals
@@ -54,6 +55,7 @@ def annotate(
     every: bool = False,
     threads: int = 1,
     weights_dir: Path | None = None,
+    reject: Reject = raise_rejected,
 ) -> Iterator[Annotation]:
     """Yield every RNA with its families, in input order.
 
@@ -64,13 +66,14 @@ def annotate(
         strands: ``both`` for genomic DNA.
         every: tell also hits that overlap a better one of the same family or clan.
         threads: search with so many.
+        reject: called with the error of a record that cannot be used; when it returns, the record is left out.
 
     Raises:
         WeightsError: for a library that is missing or damaged.
-        InputError: for a record that cannot be used.
+        InputError: for unreadable files, and what ``reject`` raises.
     """
     search = Search(load_libraries(families, weights_dir), max_evalue=max_evalue, threads=threads)
-    return annotated(as_records(records), search, strands=strands, every=every)
+    return annotated(as_records(records, reject=reject), search, strands=strands, every=every)
 
 
 def annotated(

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 from rnafm_cli.errors import InputError, Reject, raise_rejected
 from rnafm_cli.io.streams import STDIO, input_name, open_text, text_blocks
@@ -56,7 +56,6 @@ class IntakeReport:
     gapped: int = 0
     gap_letters: int = 0
     undecoded: int = 0
-    skipped: int = 0
 
     def summary(self) -> list[str]:
         """One line on the conversions, or none if every record was clean upper-case RNA."""
@@ -72,7 +71,7 @@ class IntakeReport:
 def read_fasta(
     paths: Sequence[str | Path] | str | Path = (STDIO,),
     *,
-    on_error: Literal["fail", "skip"] = "fail",
+    reject: Reject = raise_rejected,
     report: Report | None = None,
     counts: IntakeReport | None = None,
 ) -> Iterator[SequenceRecord]:
@@ -84,8 +83,9 @@ def read_fasta(
 
     Args:
         paths: one input or several, read in turn; all are looked at before the first is read.
-        on_error: whether a bad record stops the reading or is reported and left out. An input that is
-            unreadable, damaged or no FASTA stops it in either case, after its complete records.
+        reject: called with the error of a bad record, or of one of several inputs that is empty; when it returns,
+            that is left out. An input that is unreadable, damaged or no FASTA raises in either case, after its
+            complete records.
         report: called with each message for the user.
         counts: filled while reading.
 
@@ -98,26 +98,21 @@ def read_fasta(
     for source in sources:
         _check_readable(source)
     for source in sources:
-        before = counts.records + counts.skipped
+        empty = True
         for raw in _raw_records(source):
+            empty = False
             try:
                 record = _clean(raw, counts, tell)
             except InputError as error:
-                if on_error == "fail":
-                    raise
-                counts.skipped += 1
-                tell(f"{error.message}; left out")
+                reject(error)
             else:
                 counts.records += 1
                 yield record
-        if counts.records + counts.skipped == before:
-            empty = InputError(f"{input_name(source)}: is empty", hint="FASTA records are expected")
-            if on_error == "fail" or len(sources) == 1:
-                raise empty
-            counts.skipped += 1
-            tell(f"{empty.message}; left out")
-    if not counts.records + counts.skipped:
-        raise InputError("no input holds a record", hint="FASTA records are expected")
+        if empty:
+            nothing = InputError(f"{input_name(source)}: is empty", hint="FASTA records are expected")
+            if len(sources) == 1:
+                raise nothing
+            reject(nothing)
 
 
 def count_records(paths: Iterable[str | Path]) -> int | None:
@@ -155,12 +150,12 @@ def as_records(source: Records, *, reject: Reject = raise_rejected) -> Iterator[
         reject: called with the error of a sequence that cannot be used; when it returns, that one is left out.
 
     Raises:
-        InputError: for letters that are no nucleotides, and for unreadable files.
+        InputError: for unreadable files, and what ``reject`` raises.
     """
-    if isinstance(source, str) and source and set(source) <= _ALLOWED - set(".") and not Path(source).exists():
+    if isinstance(source, str) and set(source) <= _ALLOWED - set(".") and not (source and Path(source).exists()):
         source = [source]
     if isinstance(source, str | Path):
-        yield from read_fasta([source])
+        yield from read_fasta([source], reject=reject)
         return
     for number, item in enumerate(source, start=1):
         if isinstance(item, SequenceRecord):

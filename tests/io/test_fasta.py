@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rnafm_cli.errors import InputError
+from rnafm_cli.errors import InputError, raise_rejected
 from rnafm_cli.io.fasta import IntakeReport, as_records, clean_record, read_fasta, write_fasta
 from rnafm_cli.rna.alphabet import IUPAC_LETTERS
 from rnafm_cli.rna.records import SequenceRecord
@@ -176,31 +176,30 @@ def test_named_pipe_is_not_drained_by_the_check(tmp_path: Path) -> None:
 
 def test_skip_leaves_out_bad_records(fasta) -> None:
     path = fasta(">a\nACGU\n>b\nAC*U\n>c\n>d\nGG\n")
-    counts, told = IntakeReport(), list[str]()
-    assert sequences(path, on_error="skip", counts=counts, report=told.append) == [("a", "ACGU"), ("d", "GG")]
-    assert counts.records == 2 and counts.skipped == 2
-    assert len(told) == 2 and all(message.endswith("left out") for message in told)
-    assert "x.fa:4" in told[0] and "x.fa:5" in told[1]
+    counts, told = IntakeReport(), list[InputError]()
+    assert sequences(path, reject=told.append, counts=counts) == [("a", "ACGU"), ("d", "GG")]
+    assert counts.records == 2 and len(told) == 2
+    assert "x.fa:4" in told[0].message and "x.fa:5" in told[1].message
 
 
 def test_empty_file_among_others(fasta) -> None:
     paths = [fasta("", "empty.fa"), fasta(">a\nA\n", "full.fa")]
     with pytest.raises(InputError, match="empty.fa: is empty"):
         list(read_fasta(paths))
-    told = list[str]()
-    assert len(list(read_fasta(paths, on_error="skip", report=told.append))) == 1
-    assert told == [f"{paths[0]}: is empty; left out"]
+    told = list[InputError]()
+    assert len(list(read_fasta(paths, reject=told.append))) == 1
+    assert [error.message for error in told] == [f"{paths[0]}: is empty"]
 
 
-@pytest.mark.parametrize("on_error", ["fail", "skip"])
-def test_truncated_gzip_yields_complete_records_first(fasta, on_error) -> None:
+@pytest.mark.parametrize("reject", [raise_rejected, list[InputError]().append])
+def test_truncated_gzip_yields_complete_records_first(fasta, reject) -> None:
     rng = random.Random(3)
     expected = [(f"r{k}", "".join(rng.choices("ACGU", k=90))) for k in range(3000)]
     packed = gzip.compress("".join(f">{name}\n{seq}\n" for name, seq in expected).encode())
     path = fasta(packed[: len(packed) // 2], "cut.fa.gz")
     got = []
     with pytest.raises(InputError, match="gzip data end early.*reading stopped in the record 'r") as caught:
-        for record in read_fasta([path], on_error=on_error):
+        for record in read_fasta([path], reject=reject):
             got.append((record.id, record.sequence))
     assert 500 < len(got) < 3000
     assert got == expected[: len(got)]
@@ -276,13 +275,6 @@ def test_any_bytes_give_records_or_an_input_error(tmp_path_factory: pytest.TempP
         assert "x.fa" in error.message
     else:
         assert records and all(record.sequence.strip(IUPAC_LETTERS) == "" for record in records)
-
-
-def test_an_empty_file_among_others_counts_as_left_out(fasta) -> None:
-    counts = IntakeReport()
-    paths = [fasta("", "empty.fa"), fasta(">a\nA\n", "full.fa")]
-    assert len(list(read_fasta(paths, on_error="skip", counts=counts))) == 1
-    assert (counts.records, counts.skipped) == (1, 1)
 
 
 def test_headers_that_are_not_utf8_are_told_once(fasta) -> None:
