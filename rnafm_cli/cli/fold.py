@@ -19,7 +19,7 @@ from rnafm_cli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from rnafm_cli.io.maps import PairProbabilityWriter
-    from rnafm_cli.io.structure_output import StructureOutput
+    from rnafm_cli.io.record_output import RecordOutput
     from rnafm_cli.model import Model
     from rnafm_cli.rna.decode import DecodeOptions
     from rnafm_cli.rna.records import SequenceRecord, StructureRecord
@@ -32,14 +32,13 @@ __all__ = ["convert_structures", "fold", "gallery", "probability_output", "repor
 
 def structure_output(
     stack: ExitStack, output: Path, out_dir: Path | None, output_format: FormatChoice, *, scored: bool, force: bool
-) -> StructureOutput:
-    from rnafm_cli.io.streams import open_output
-    from rnafm_cli.io.structure_output import FolderOutput, StreamOutput, check_format
+) -> RecordOutput:
+    from rnafm_cli.io.record_output import record_output
+    from rnafm_cli.io.structure_output import structure_formats
 
-    check_format(output_format.value, scored=scored, folder=out_dir is not None)
-    if out_dir is not None:
-        return FolderOutput(out_dir, output_format.value, scored=scored, force=force)
-    return StreamOutput(stack.enter_context(open_output(output)), output_format.value, scored=scored)
+    formats = structure_formats(output_format.value, scored=scored)
+    elsewhere = "--probs FILE.h5 writes pair probabilities, --plot drawings"
+    return stack.enter_context(record_output(output, out_dir, formats, elsewhere=elsewhere, force=force))
 
 
 def probability_output(
@@ -95,7 +94,6 @@ def convert_structures(
     """Write structures as ``fold`` writes its own; pairs stay as they are, canonical or not."""
     from rnafm_cli.io.names import rename_duplicates
     from rnafm_cli.rna.pairs import BRACKET_LAYERS, layers
-    from rnafm_cli.rna.records import SequenceRecord
 
     pictures, crowded = gallery(plot, plot_style), 0
     with ExitStack() as stack:
@@ -108,9 +106,7 @@ def convert_structures(
                         f"{record.where}: has {len(record.breaks) + 1} strands, and a drawing would join them",
                         hint="convert it without --plot",
                     )
-                structures.claim(
-                    SequenceRecord(record.id, record.sequence, record.description, record.source, record.line)
-                )
+                structures.claim(record)
                 structures.add(record)
             except InputError as error:
                 intake.reject(error)
@@ -288,7 +284,7 @@ def _released_threshold(loaded: Model) -> float:
 
 
 def _claimed(
-    records: Iterable[SequenceRecord], structures: StructureOutput, maps: PairProbabilityWriter | None, intake: Intake
+    records: Iterable[SequenceRecord], structures: RecordOutput, maps: PairProbabilityWriter | None, intake: Intake
 ) -> Iterator[SequenceRecord]:
     """The records whose names are still free in every output."""
     for record in records:
@@ -320,7 +316,7 @@ def _refuse_predicting(context: typer.Context) -> None:
 
 def _write(
     results: Iterator[Fold],
-    structures: StructureOutput,
+    structures: RecordOutput,
     maps: PairProbabilityWriter | None,
     pictures: Gallery | None,
     page: Callable[[Fold], None] | None,

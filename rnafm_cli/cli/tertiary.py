@@ -19,8 +19,8 @@ from rnafm_cli.cli.options import Intake, LongChoice
 from rnafm_cli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    from rnafm_cli.io.map_output import MapOutput
     from rnafm_cli.io.maps import TertiaryMapWriter
+    from rnafm_cli.io.record_output import RecordOutput
     from rnafm_cli.model import Model
     from rnafm_cli.rna.chains import Chain
     from rnafm_cli.rna.records import SequenceRecord
@@ -294,15 +294,15 @@ def _choice(request: Request) -> PairChoice:
     return PairChoice(least=least, farthest=farthest, separation=separation, top=top)
 
 
-def _text_output(stack: ExitStack, request: Request) -> MapOutput:
-    from rnafm_cli.io.map_output import MapFolder, MapStream, columns_of, map_format
-    from rnafm_cli.io.streams import open_output
+def _text_output(stack: ExitStack, request: Request) -> RecordOutput:
+    from rnafm_cli.io.map_output import map_formats
+    from rnafm_cli.io.record_output import record_output
 
-    format = map_format(request.task, request.format)
-    columns = columns_of(request.task, with_distance=request.with_distance)
-    if request.out_dir is not None:
-        return MapFolder(request.out_dir, format, columns, force=request.force)
-    return MapStream(stack.enter_context(open_output(request.output)), format, columns)
+    formats = map_formats(request.task, request.format, with_distance=request.with_distance)
+    elsewhere = "--h5 FILE.h5 writes maps, --plot pictures"
+    return stack.enter_context(
+        record_output(request.output, request.out_dir, formats, elsewhere=elsewhere, force=request.force)
+    )
 
 
 def _map_output(stack: ExitStack, request: Request, loaded: Model) -> TertiaryMapWriter | None:
@@ -341,13 +341,13 @@ def _claimed(records: Iterable[SequenceRecord], outputs: Sequence[_Claims], inta
 def _write(
     results: Iterator[TertiaryMaps],
     choice: PairChoice,
-    text: MapOutput | None,
+    text: RecordOutput | None,
     maps: TertiaryMapWriter | None,
     pictures: _Pictures | None,
     intake: Intake,
     bar: console.Progress,
 ) -> None:
-    from rnafm_cli.io.modelling import pair_rows
+    from rnafm_cli.io.map_output import pair_rows
 
     for result in results:
         try:

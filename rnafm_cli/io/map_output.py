@@ -1,193 +1,194 @@
-"""Where predicted contacts and distances go as text: one for all RNAs, or a file for each."""
+"""Pairs of bases with their contacts and distances as text: tables, CASP's format, restraints for modelling programs.
+
+Predictions are about the nearest heavy atoms of two nucleotides; Rosetta's restraints hold between C1' atoms. From C1'
+to the farthest heavy atom of its nucleotide it is 6 to 7 Å, so that two C1' are d to d + 13 Å apart when the nearest
+atoms are d.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
-from rnafm_cli.errors import UsageError
+import numpy as np
+from numpy.typing import NDArray
+
+from rnafm_cli.errors import InputError, UsageError
 from rnafm_cli.io.columns import TABLES
-from rnafm_cli.io.modelling import PairRow, format_3drna_contacts, format_3drna_distances, format_casprr, format_rosetta
-from rnafm_cli.io.names import file_stem, refuse_suffix
-from rnafm_cli.io.streams import TextSink
-from rnafm_cli.io.structure_output import RecordFolder
+from rnafm_cli.io.record_output import TextFormat
+from rnafm_cli.io.structure_output import check_bases
+from rnafm_cli.rna.chains import CONTACT_DISTANCE
 from rnafm_cli.rna.records import SequenceRecord
 
-__all__ = [
-    "MAP_FORMATS",
-    "MapFolder",
-    "MapFormat",
-    "MapOutput",
-    "MapStream",
-    "columns_of",
-    "map_format",
-]
+__all__ = ["PairRow", "format_casprr", "map_formats", "pair_rows", "read_casprr"]
+
+
+class PairRow(NamedTuple):
+    """A pair i < j (1-based), its letters, its contact probability, and its distance with deviation (Å)."""
+
+    i: int
+    j: int
+    base_i: str
+    base_j: str
+    p: float | None = None
+    distance: float | None = None
+    sd: float | None = None
+
+
+Rows = Sequence[PairRow]
+
+
+def pair_rows(record: SequenceRecord, pairs: NDArray[np.int64], maps: Mapping[str, NDArray[np.floating]]) -> Rows:
+    """Rows for pairs (n, 2), 0-based, i < j, with what the maps ``contact``, ``distance``, ``sd`` (L, L) hold."""
+    first, second = pairs[:, 0], pairs[:, 1]
+    nothing = [None] * len(pairs)
+    columns = [
+        maps[name][first, second].tolist() if name in maps else nothing for name in ("contact", "distance", "sd")
+    ]
+    letters = record.sequence
+    return [
+        PairRow(i + 1, j + 1, letters[i], letters[j], p, distance, sd)
+        for i, j, p, distance, sd in zip(first.tolist(), second.tolist(), *columns, strict=True)
+    ]
+
+
+def map_formats(task: str, name: str, *, with_distance: bool = False) -> list[TextFormat]:
+    """The one format of a name for the pairs (:class:`PairRow`) of ``contact`` or ``distance``.
+
+    Raises:
+        UsageError: when the task has no such format.
+    """
+    columns = tuple(TABLES[f"{task} --with-distance" if with_distance else task])
+    known = {
+        "contact": [
+            _table(columns),
+            _json_lines(columns),
+            TextFormat("casprr", ".rr", format_casprr),
+            TextFormat("3drna", ".dca", _for_3drna("p", 4), single=True),
+            TextFormat("rosetta", ".cst", _format_rosetta, single=True),
+        ],
+        "distance": [
+            _table(columns),
+            _json_lines(columns),
+            TextFormat("3drna", ".distances", _for_3drna("distance", 2), single=True),
+            TextFormat("rosetta", ".cst", _format_rosetta, single=True),
+        ],
+    }[task]
+    chosen = [entry for entry in known if entry.name == name]
+    if not chosen:
+        names = ", ".join(entry.name for entry in known)
+        raise UsageError(f"{task} has no format {name}", hint=f"known are {names}")
+    return chosen
 
 
 _DIGITS = 4
 
 
-@dataclass(frozen=True)
-class MapFormat:
-    """A text format of pairs.
+def _table(columns: tuple[str, ...]) -> TextFormat:
+    # All pairs of a long RNA are a million rows: one format for all columns is five times as fast as a row writer.
+    numbers = [PairRow._fields.index(name) for name in columns[5:]]
+    line = "%s\t%d\t%d\t%s\t%s" + f"\t%.{_DIGITS}g" * len(numbers) + "\n"
 
-    Args:
-        suffix: of an RNA's own file.
-        text: an RNA's text; None for the two tables, whose columns depend on what is predicted.
-        best_first: whether pairs go by rank instead of by position.
-        single: whether a text can hold one RNA only.
-    """
-
-    suffix: str
-    text: Callable[[SequenceRecord, Sequence[PairRow]], str] | None = None
-    best_first: bool = True
-    single: bool = True
-
-
-MAP_FORMATS: dict[str, dict[str, MapFormat]] = {
-    "contact": {
-        "tsv": MapFormat(".tsv", best_first=False, single=False),
-        "jsonl": MapFormat(".jsonl", best_first=False, single=False),
-        "casprr": MapFormat(".rr", format_casprr, single=False),
-        "3drna": MapFormat(".dca", format_3drna_contacts),
-        "rosetta": MapFormat(".cst", format_rosetta),
-    },
-    "distance": {
-        "tsv": MapFormat(".tsv", best_first=False, single=False),
-        "jsonl": MapFormat(".jsonl", best_first=False, single=False),
-        "3drna": MapFormat(".distances", format_3drna_distances),
-        "rosetta": MapFormat(".cst", format_rosetta),
-    },
-}
-
-
-def map_format(task: str, name: str) -> MapFormat:
-    """A format of ``contact`` or ``distance``.
-
-    Raises:
-        UsageError: when the task has no such format.
-    """
-    formats = MAP_FORMATS[task]
-    if name not in formats:
-        raise UsageError(f"{task} has no format {name}", hint=f"known are {', '.join(formats)}")
-    return formats[name]
-
-
-def columns_of(task: str, *, with_distance: bool = False) -> tuple[str, ...]:
-    """Columns of the table of pairs."""
-    return tuple(TABLES[f"{task} --with-distance" if with_distance else task])
-
-
-class MapOutput(Protocol):
-    """Takes the pairs of one RNA after the other."""
-
-    def claim(self, record: SequenceRecord) -> None:
-        """Make sure that a record can be written, before anything is predicted for it."""
-        ...
-
-    def add(self, record: SequenceRecord, rows: Sequence[PairRow]) -> None:
-        """Write the pairs of one RNA.
-
-        Raises:
-            InputError: when the format cannot hold the record.
-        """
-        ...
-
-
-class _Writer:
-    """The text of one RNA after the other in a format."""
-
-    def __init__(self, format: MapFormat, columns: tuple[str, ...]) -> None:
-        self._format, self._columns = format, columns
-
-    @property
-    def header(self) -> str:
-        """What comes once before the RNAs."""
-        return "\t".join(self._columns) + "\n" if self._format.suffix == ".tsv" else ""
-
-    def text(self, record: SequenceRecord, rows: Sequence[PairRow]) -> str:
-        if self._format.text is not None:
-            return self._format.text(record, rows)
-        return self._rows(record, sorted(rows)) if self._format.suffix == ".tsv" else self._object(record, sorted(rows))
-
-    def _rows(self, record: SequenceRecord, rows: Sequence[PairRow]) -> str:
-        # All pairs of a long RNA are a million rows: one format for all columns is five times as fast as a row writer.
-        numbers = [PairRow._fields.index(name) for name in self._columns[5:]]
-        line = "%s\t%d\t%d\t%s\t%s" + f"\t%.{_DIGITS}g" * len(numbers) + "\n"
+    def text(record: SequenceRecord, rows: Rows) -> str:
         name = " ".join(record.id.split())
-        return "".join([line % (name, *row[:4], *(row[k] for k in numbers)) for row in rows])
+        return "".join([line % (name, *row[:4], *(row[k] for k in numbers)) for row in sorted(rows)])
 
-    def _object(self, record: SequenceRecord, rows: Sequence[PairRow]) -> str:
-        shown = [name for name in self._columns[1:] if not name.startswith("base")]
+    return TextFormat("tsv", ".tsv", text, header="\t".join(columns) + "\n")
+
+
+def _json_lines(columns: tuple[str, ...]) -> TextFormat:
+    shown = [name for name in columns[1:] if not name.startswith("base")]
+
+    def text(record: SequenceRecord, rows: Rows) -> str:
         document = {
             "id": record.id,
             "description": record.description,
             "length": len(record),
             "sequence": record.sequence,
             "columns": shown,
-            "pairs": [[_rounded(getattr(row, name)) for name in shown] for row in rows],
+            "pairs": [[_rounded(getattr(row, name)) for name in shown] for row in sorted(rows)],
         }
         return json.dumps(document, ensure_ascii=False) + "\n"
 
-
-class MapStream:
-    """All RNAs in one text, flushed after each so that a reader down the pipe sees it."""
-
-    def __init__(self, sink: TextSink, format: MapFormat, columns: tuple[str, ...]) -> None:
-        refuse_suffix(
-            sink.name,
-            (format.suffix, ".json") if format.suffix == ".jsonl" else (format.suffix,),
-            f"text of the format {format.suffix[1:]}",
-            "--format says what -o gets; --h5 FILE.h5 writes maps, --plot pictures",
-        )
-        self._sink, self._format = sink, format
-        self._writer = _Writer(format, columns)
-        if self._writer.header:
-            sink.write(self._writer.header)
-        self._owner: str | None = None
-
-    def claim(self, record: SequenceRecord) -> None:
-        """Refuse a second RNA where the format has no place for it.
-
-        Raises:
-            UsageError: for a second RNA.
-        """
-        if self._format.single and self._owner is not None:
-            raise UsageError(
-                f"{record.where}: the format has no place for a second RNA beside '{self._owner}'",
-                hint="add --out-dir DIR for a file each",
-            )
-        self._owner = record.id
-
-    def add(self, record: SequenceRecord, rows: Sequence[PairRow]) -> None:
-        """Write the pairs of one RNA.
-
-        Raises:
-            InputError: when the format cannot hold the record.
-        """
-        self._sink.write(self._writer.text(record, rows))
-        self._sink.flush()
-
-
-class MapFolder(RecordFolder):
-    """A file for each RNA."""
-
-    def __init__(self, folder: str | Path, format: MapFormat, columns: tuple[str, ...], *, force: bool = False) -> None:
-        super().__init__(folder, (format.suffix,), force=force)
-        self._suffix, self._writer = format.suffix, _Writer(format, columns)
-
-    def add(self, record: SequenceRecord, rows: Sequence[PairRow]) -> None:
-        """Write the pairs of one RNA.
-
-        Raises:
-            InputError: when the format cannot hold the record.
-            RnafmError: when writing fails.
-        """
-        self.write({file_stem(record.id) + self._suffix: self._writer.header + self._writer.text(record, rows)})
+    return TextFormat("jsonl", ".jsonl", text, also=(".json",))
 
 
 def _rounded(value: Any) -> Any:
     return float(f"{value:.{_DIGITS}g}") if isinstance(value, float) else value
+
+
+_LINE = 50
+
+
+def format_casprr(record: SequenceRecord, rows: Rows) -> str:
+    """CASP's RR format: sequence in lines of 50, then ``i j 0 8 p``, the most probable first."""
+    lines = [
+        "PFRMAT RR",
+        f"TARGET {record.id}",
+        "AUTHOR rnafm",
+        f"REMARK contacts: heavy atoms nearer than {CONTACT_DISTANCE:g} A",
+        "METHOD rnafm contact",
+        "MODEL 1",
+        *(record.sequence[k : k + _LINE] for k in range(0, len(record.sequence), _LINE)),
+        *(f"{row.i} {row.j} 0 {CONTACT_DISTANCE:g} {row.p:.4f}" for row in rows),
+        "END",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def read_casprr(lines: Iterable[str], source: str) -> Iterator[tuple[int, dict[str, str]]]:
+    """Line number and cells ``id``, ``i``, ``j``, ``p`` of the pairs of a text in CASP's RR format, old or new.
+
+    Of several models of a target the first is read.
+
+    Raises:
+        InputError: for a pair without five columns (``i j 0 8 p``) or three (``i j p``), or one before any TARGET.
+    """
+    target, model = "", "1"
+    for number, line in enumerate(lines, start=1):
+        words = line.split()
+        if words[:1] == ["TARGET"] and len(words) > 1:
+            target, model = words[1], "1"
+        elif words[:1] == ["MODEL"] and len(words) > 1:
+            model = words[1]
+        elif words and words[0].isdigit() and model == "1":
+            if len(words) not in (3, 5) or not target:
+                problem = "no TARGET line stands above" if not target else f"{len(words)} columns"
+                raise InputError(f"{source}:{number}: {problem}", hint="pairs of CASP RR read: i j 0 8 probability")
+            yield number, {"id": target, "i": words[0], "j": words[1], "p": words[-1]}
+
+
+def _for_3drna(column: str, digits: int) -> Callable[[SequenceRecord, Rows], str]:
+    """3dRNA's restraints: ``i j p`` of the kind DCA, ``i j d`` (Å) of the kind Distances."""
+
+    def text(record: SequenceRecord, rows: Rows) -> str:
+        check_bases(record, "3dRNA")
+        return "".join(f"{row.i} {row.j} {getattr(row, column):.{digits}f}\n" for row in rows)
+
+    return text
+
+
+_FULL, _NONE = 14.0, 22.0
+"""Å between C1': up to the first a contact is rewarded fully, from the second on not at all."""
+_MIDDLE, _TOLERANCE, _LEAST_SD = 6.5, 4.0, 1.0
+"""Å: C1' are about this much farther apart than the nearest atoms, give or take the second number."""
+
+
+def _format_rosetta(record: SequenceRecord, rows: Rows) -> str:
+    """Rosetta's constraint file: one ``AtomPair`` between C1' atoms for each pair, in pose numbering.
+
+    A distance d gives ``FLAT_HARMONIC`` around d + 6.5 Å, free within 4 Å, with the prediction's deviation (1 Å at
+    least). A contact without a distance gives ``FADE``: its probability is the reward up to 14 Å, falling to nothing at
+    22 Å.
+    """
+    check_bases(record, "Rosetta")
+    lines = []
+    for row in rows:
+        if row.distance is not None:
+            sd = max(row.sd or 0.0, _LEAST_SD)
+            function = f"FLAT_HARMONIC {row.distance + _MIDDLE:.2f} {sd:.2f} {_TOLERANCE:.1f}"
+        else:
+            function = f"FADE -10.0 {_NONE:.1f} {_NONE - _FULL:.1f} {-(row.p or 0.0):.4f} 0.0"
+        lines.append(f"AtomPair C1' {row.i} C1' {row.j} {function}\n")
+    return "".join(lines)

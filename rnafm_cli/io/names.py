@@ -16,6 +16,7 @@ __all__ = [
     "DistinctNames",
     "HDF5_SUFFIXES",
     "PACKED",
+    "Record",
     "file_stem",
     "hdf5_key",
     "npy_stem",
@@ -25,6 +26,7 @@ __all__ = [
 ]
 
 
+Record = SequenceRecord | StructureRecord
 _Record = TypeVar("_Record", SequenceRecord, StructureRecord)
 _UNSAFE = re.compile(r"""[\\/?%*:|"<>\s\x00-\x1f]""")
 PACKED = frozenset({".gz", ".bz2", ".xz", ".zst"})
@@ -100,7 +102,7 @@ class DistinctNames:
     def __contains__(self, name: str) -> bool:
         return name in self._owners
 
-    def claim(self, record: SequenceRecord) -> str:
+    def claim(self, record: Record) -> str:
         """The name of a record, no longer free afterwards.
 
         Raises:
@@ -112,11 +114,11 @@ class DistinctNames:
         self._owners[name] = record.id
         return name
 
-    def name(self, record: SequenceRecord) -> str:
+    def name(self, record: Record) -> str:
         """The name of a record, whether free or not."""
         return self._make(record.id)
 
-    def collision(self, record: SequenceRecord) -> InputError:
+    def collision(self, record: Record) -> InputError:
         """The error of a record whose name belongs to another one."""
         owner = self._owners.get(self.name(record), record.id)
         if owner == record.id:

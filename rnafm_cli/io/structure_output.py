@@ -1,4 +1,4 @@
-"""Where predicted structures go: one text for all, or a folder with a file for each record.
+"""Secondary structures as text: the formats of the field, tables, and what 3D modelling programs take.
 
 forgi is optional and is imported only here. Its compiled extension writes to the process's standard
 error when it meets a newer numpy, past Python's ``sys.stderr``, so that is silenced where it is made.
@@ -11,35 +11,170 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from functools import cache
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from rnafm_cli.errors import InputError, RnafmError, UsageError
 from rnafm_cli.io.columns import TABLES
-from rnafm_cli.io.modelling import format_3drna, rosetta_files
-from rnafm_cli.io.names import DistinctNames, file_stem, refuse_suffix
-from rnafm_cli.io.streams import TextSink, open_output
-from rnafm_cli.io.structures import STRUCTURE_FORMATS, plain_letters
-from rnafm_cli.rna.pairs import to_dot_bracket
+from rnafm_cli.io.names import file_stem
+from rnafm_cli.io.record_output import TextFormat
+from rnafm_cli.io.structure_readers import OWN_MARK
+from rnafm_cli.io.structures import STRUCTURE_FORMATS
+from rnafm_cli.rna.pairs import are_canonical, pairs_to_partners, to_dot_bracket
 from rnafm_cli.rna.records import SequenceRecord, StructureRecord
 
 __all__ = [
     "ELEMENT_LETTERS",
-    "FamilyCall",
-    "FolderOutput",
     "OUTPUT_FORMATS",
-    "OutputFormat",
-    "RecordFolder",
-    "StreamOutput",
-    "StructureOutput",
+    "FamilyCall",
     "StructureScore",
-    "check_format",
+    "check_bases",
     "element_string",
-    "format_elements",
+    "format_ct",
+    "format_dotbracket",
+    "structure_formats",
 ]
+
+_SURE = frozenset("ACGU")
+
+
+def _plain_letters(sequence: str) -> str:
+    """A sequence for programs that know A, C, G, U and N: every ambiguity code becomes N."""
+    return sequence if set(sequence) <= _SURE else "".join(x if x in _SURE else "N" for x in sequence)
+
+
+def check_bases(record: SequenceRecord | StructureRecord, program: str) -> None:
+    """Make sure that a program can build a sequence.
+
+    Raises:
+        InputError: when it has letters other than A, C, G, U.
+    """
+    for position, letter in enumerate(record.sequence, start=1):
+        if letter not in _SURE:
+            raise InputError(
+                f"{record.where}: '{letter}' at position {position}; {program} takes A, C, G and U only",
+                hint="replace or cut out unknown bases first",
+            )
+
+
+@dataclass(frozen=True)
+class FamilyCall:
+    """A known family that a structure rests on: accession, name, E-value, and the stretch (0-based, end excluded)."""
+
+    accession: str
+    name: str
+    evalue: float
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class StructureScore:
+    """How sure a structure is, and why."""
+
+    expected_accuracy: float
+    """Expected share of bases whose partner, or lack of one, is right."""
+    pair_confidence: float | None
+    """Mean probability of the structure's pairs; None without pairs."""
+    families: tuple[FamilyCall, ...] = ()
+    """Families found, the surest first."""
+
+    @property
+    def remark(self) -> str:
+        """The line that follows a structure; RNAeval, RNAplot and forgi skip it."""
+        confidence = "" if self.pair_confidence is None else f" pair_confidence={self.pair_confidence:.4f}"
+        family = ""
+        if self.families:
+            best = self.families[0]
+            family = f" family={best.accession} name={best.name} evalue={best.evalue:.1e}"
+        return f"# expected_accuracy={self.expected_accuracy:.4f}{confidence}{family}\n"
+
+
+Score = StructureScore | None
+
+
+def format_dotbracket(record: StructureRecord, score: Score = None) -> str:
+    """The three lines that RNAeval, RNAplot, ``RNAfold -C`` and forgi read; ``&`` between strands."""
+    structure, sequence = to_dot_bracket(record.pairs, len(record)), _plain_letters(record.sequence)
+    for place in reversed(record.breaks):
+        sequence, structure = f"{sequence[:place]}&{sequence[place:]}", f"{structure[:place]}&{structure[place:]}"
+    return f">{record.header}\n{sequence}\n{structure}\n" + (score.remark if score else "")
+
+
+def format_ct(record: StructureRecord, score: Score = None) -> str:
+    """A CT record: a line with length and title, then one line per base; bases count from 1."""
+    length, partners = len(record), pairs_to_partners(record.pairs, len(record)) + 1
+    rows = [f"{length:>5}  {record.header}"]
+    for i, (base, j) in enumerate(zip(_plain_letters(record.sequence), partners.tolist(), strict=True), start=1):
+        rows.append(f"{i:>5} {base} {i - 1:>7} {i + 1 if i < length else 0:>4} {j:>4} {i:>4}")
+    return "\n".join(rows) + "\n"
+
+
+def _format_bpseq(record: StructureRecord, score: Score) -> str:
+    """A comment with id and description, then ``i base j`` per base; bases count from 1, 0 is unpaired."""
+    partners = pairs_to_partners(record.pairs, len(record)) + 1
+    letters = _plain_letters(record.sequence)
+    rows = [f"{i} {base} {j}" for i, (base, j) in enumerate(zip(letters, partners.tolist(), strict=True), start=1)]
+    return "\n".join([OWN_MARK + record.header, *rows]) + "\n"
+
+
+def _format_tsv(record: StructureRecord, score: Score) -> str:
+    """``-`` for no family, brackets and letters for pairs."""
+    pairs = to_dot_bracket(record.pairs, len(record), letters=True)
+    cells = [record.id, record.family or "-", record.sequence, pairs]
+    if score is not None:
+        cells += [
+            f"{score.expected_accuracy:.4f}",
+            "" if score.pair_confidence is None else f"{score.pair_confidence:.4f}",
+            *([score.families[0].accession, f"{score.families[0].evalue:.1e}"] if score.families else ["", ""]),
+        ]
+    return "\t".join(cells) + "\n"
+
+
+def _format_jsonl(record: StructureRecord, score: Score) -> str:
+    row = {
+        "id": record.id,
+        "description": record.description,
+        "length": len(record),
+        "sequence": record.sequence,
+        "structure": to_dot_bracket(record.pairs, len(record), letters=True),
+        "pairs": (record.pairs + 1).tolist(),
+        "expected_accuracy": round(score.expected_accuracy, 4) if score else None,
+        "pair_confidence": round(score.pair_confidence, 4) if score and score.pair_confidence is not None else None,
+        "families": [
+            {"accession": c.accession, "name": c.name, "evalue": c.evalue, "start": c.start + 1, "end": c.end}
+            for c in (score.families if score else ())
+        ],
+    }
+    return json.dumps(row, ensure_ascii=False) + "\n"
+
+
+def _format_3drna(record: StructureRecord, score: Score) -> str:
+    """3dRNA's input: a line of A, C, G, U and a line of ``.()[]``; what needs a third kind of bracket is left out."""
+    check_bases(record, "3dRNA")
+    return f"{record.sequence}\n{to_dot_bracket(record.pairs, len(record), max_layers=2)}\n"
+
+
+def _format_secstruct(record: StructureRecord, score: Score) -> str:
+    """Rosetta's ``-secstruct_file``: the structure first, in ``.()[]{}``, then the sequence, which Rosetta skips.
+
+    Pairs that would need a fourth kind of bracket are left out, and so are non-canonical ones: Rosetta
+    takes those through ``-obligate_pair``.
+    """
+    check_bases(record, "Rosetta")
+    pairs = record.pairs[are_canonical(record.pairs, record.sequence)]
+    return f"{to_dot_bracket(pairs, len(record), max_layers=3)}\n{record.sequence.lower()}\n"
+
+
+def _format_rosetta_fasta(record: StructureRecord, score: Score) -> str:
+    return f">{file_stem(record.id)}\n{record.sequence.lower()}\n"
+
+
+def _format_elements(record: StructureRecord, score: Score) -> str:
+    """Header, sequence, structure and element string, one line each."""
+    return format_dotbracket(record) + element_string(record) + "\n" + (score.remark if score else "")
 
 
 ELEMENT_LETTERS = {
@@ -64,18 +199,12 @@ def element_string(record: StructureRecord) -> str:
     with _silence():
         try:
             graph = graphs.from_dotbracket(
-                structure, seq=plain_letters(record.sequence), dissolve_length_one_stems=False
+                structure, seq=_plain_letters(record.sequence), dissolve_length_one_stems=False
             )
             elements = str(graph.to_element_string())
         except Exception as error:
             raise RnafmError(f"{record.where}: forgi cannot annotate this structure ({error})") from error
     return elements
-
-
-def format_elements(record: StructureRecord) -> str:
-    """Header, sequence, structure and element string, one line each."""
-    structure = to_dot_bracket(record.pairs, len(record))
-    return f">{record.header}\n{plain_letters(record.sequence)}\n{structure}\n{element_string(record)}\n"
 
 
 @cache
@@ -117,266 +246,56 @@ def _silence() -> Iterator[None]:
             os.close(saved)
 
 
-@dataclass(frozen=True)
-class FamilyCall:
-    """A known family that a structure rests on: accession, name, E-value, and the stretch (0-based, end excluded)."""
-
-    accession: str
-    name: str
-    evalue: float
-    start: int
-    end: int
+_KEEP_STRANDS = ("dbn",)
+_TAKE_SCORES = ("dbn", "tsv", "jsonl", "elements")
 
 
-@dataclass(frozen=True)
-class StructureScore:
-    """How sure a structure is, and why."""
+def _of_one_strand(write: Callable[[StructureRecord, Score], str]) -> Callable[[StructureRecord, Score], str]:
+    """A writer that refuses strands, which its format would join."""
 
-    expected_accuracy: float
-    """Expected share of bases whose partner, or lack of one, is right."""
-    pair_confidence: float | None
-    """Mean probability of the structure's pairs; None without pairs."""
-    families: tuple[FamilyCall, ...] = ()
-    """Families found, the surest first."""
-
-    @property
-    def remark(self) -> str:
-        """The line that follows a structure; RNAeval, RNAplot and forgi skip it."""
-        confidence = "" if self.pair_confidence is None else f" pair_confidence={self.pair_confidence:.4f}"
-        family = ""
-        if self.families:
-            best = self.families[0]
-            family = f" family={best.accession} name={best.name} evalue={best.evalue:.1e}"
-        return f"# expected_accuracy={self.expected_accuracy:.4f}{confidence}{family}\n"
-
-
-@dataclass(frozen=True)
-class OutputFormat:
-    """A text format of structures.
-
-    Args:
-        suffix: of a record's own file.
-        text: a record's text, score included where one is given.
-        header: what comes once before the records.
-        scored_header: the same when scores are written; None when the format has no place for scores.
-        files: a record's files by suffix, for formats of several files; such need a folder.
-        strands: whether it has a mark between the strands of a complex.
-    """
-
-    suffix: str
-    text: Callable[[StructureRecord, StructureScore | None], str] | None = None
-    header: str = ""
-    scored_header: str | None = None
-    files: Callable[[StructureRecord], dict[str, str]] | None = None
-    strands: bool = False
-
-    def check(self, record: StructureRecord) -> None:
-        """Make sure that the format can hold a record.
-
-        Raises:
-            InputError: for strands that it would join.
-        """
-        if record.breaks and not self.strands:
-            held = ", ".join(name for name, entry in OUTPUT_FORMATS.items() if entry.strands)
+    def text(record: StructureRecord, score: Score) -> str:
+        if record.breaks:
             raise InputError(
                 f"{record.where}: has {len(record.breaks) + 1} strands, and the format would join them",
-                hint=f"strand breaks (&) are kept by --format {held}",
+                hint=f"strand breaks (&) are kept by --format {', '.join(_KEEP_STRANDS)}",
             )
+        return write(record, score)
+
+    return text
 
 
-def _remarked(write: Callable[[StructureRecord], str]) -> Callable[[StructureRecord, StructureScore | None], str]:
-    return lambda record, score: write(record) + (score.remark if score else "")
+def _format(name: str, suffix: str, write: Callable[[StructureRecord, Score], str], *, columns: str = "") -> TextFormat:
+    text = write if name in _KEEP_STRANDS else _of_one_strand(write)
+    also = STRUCTURE_FORMATS[name].suffixes if name in STRUCTURE_FORMATS else ()
+    return TextFormat(name, suffix, text, "\t".join(TABLES[columns]) + "\n" if columns else "", also=also)
 
 
-def _bare(write: Callable[[StructureRecord], str]) -> Callable[[StructureRecord, StructureScore | None], str]:
-    return lambda record, score: write(record)
-
-
-def _tsv(record: StructureRecord, score: StructureScore | None) -> str:
-    row = _text_of("tsv")(record)
-    if score is None:
-        return row
-    confidence = "" if score.pair_confidence is None else f"{score.pair_confidence:.4f}"
-    call = score.families[0] if score.families else None
-    family = f"{call.accession}\t{call.evalue:.1e}" if call else "\t"
-    return f"{row[:-1]}\t{score.expected_accuracy:.4f}\t{confidence}\t{family}\n"
-
-
-def _jsonl(record: StructureRecord, score: StructureScore | None) -> str:
-    row = {
-        "id": record.id,
-        "description": record.description,
-        "length": len(record),
-        "sequence": record.sequence,
-        "structure": to_dot_bracket(record.pairs, len(record), letters=True),
-        "pairs": (record.pairs + 1).tolist(),
-        "expected_accuracy": round(score.expected_accuracy, 4) if score else None,
-        "pair_confidence": round(score.pair_confidence, 4) if score and score.pair_confidence is not None else None,
-        "families": [
-            {"accession": c.accession, "name": c.name, "evalue": c.evalue, "start": c.start + 1, "end": c.end}
-            for c in (score.families if score else ())
-        ],
-    }
-    return json.dumps(row, ensure_ascii=False) + "\n"
-
-
-def _text_of(name: str) -> Callable[[StructureRecord], str]:
-    write = STRUCTURE_FORMATS[name].format
-    assert write is not None
-    return write
-
-
-OUTPUT_FORMATS: dict[str, OutputFormat] = {
-    "dbn": OutputFormat(".dbn", _remarked(_text_of("dbn")), scored_header="", strands=True),
-    "ct": OutputFormat(".ct", _bare(_text_of("ct"))),
-    "bpseq": OutputFormat(".bpseq", _bare(_text_of("bpseq"))),
-    "tsv": OutputFormat(
-        ".tsv",
-        _tsv,
-        "\t".join(TABLES["fold --format tsv"]) + "\n",
-        scored_header="\t".join(TABLES["fold --format tsv --score"]) + "\n",
+OUTPUT_FORMATS: dict[str, tuple[TextFormat, ...]] = {
+    "dbn": (_format("dbn", ".dbn", format_dotbracket),),
+    "ct": (_format("ct", ".ct", format_ct),),
+    "bpseq": (_format("bpseq", ".bpseq", _format_bpseq),),
+    "tsv": (_format("tsv", ".tsv", _format_tsv, columns="fold --format tsv"),),
+    "jsonl": (_format("jsonl", ".jsonl", _format_jsonl),),
+    "3drna": (_format("3drna", ".3drna", _format_3drna),),
+    "rosetta": (
+        _format("rosetta", ".secstruct", _format_secstruct),
+        _format("rosetta", ".fasta", _format_rosetta_fasta),
     ),
-    "jsonl": OutputFormat(".jsonl", _jsonl, scored_header=""),
-    "3drna": OutputFormat(".3drna", _bare(format_3drna)),
-    "rosetta": OutputFormat("", files=rosetta_files),
-    "elements": OutputFormat(".elements", _remarked(format_elements), scored_header=""),
+    "elements": (_format("elements", ".elements", _format_elements),),
 }
+"""What is written for a :class:`StructureRecord` with its :class:`StructureScore`, if it has one, by name."""
 
 
-class StructureOutput(Protocol):
-    """Takes structures one by one."""
+def structure_formats(name: str, *, scored: bool = False) -> tuple[TextFormat, ...]:
+    """The format of a name; ``rosetta`` has two, for two files.
 
-    def claim(self, record: SequenceRecord) -> None:
-        """Make sure that a record can be written, before it is folded."""
-        ...
-
-    def add(self, record: StructureRecord, score: StructureScore | None = None) -> None:
-        """Write one structure.
-
-        Raises:
-            InputError: when the format cannot hold the record.
-        """
-        ...
-
-
-class StreamOutput:
-    """All records in one text, flushed after each so that a reader down the pipe sees it."""
-
-    def __init__(self, sink: TextSink, format: str, *, scored: bool = False) -> None:
-        entry = check_format(format, scored=scored, folder=False)
-        assert entry.text is not None
-        known = STRUCTURE_FORMATS[format].suffixes if format in STRUCTURE_FORMATS else ()
-        refuse_suffix(
-            sink.name,
-            (entry.suffix, *known),
-            f"the format {format}",
-            "--format says what -o gets; --probs FILE.h5 writes pair probabilities, --plot drawings",
+    Raises:
+        UsageError: when the format has no place for scores.
+    """
+    if scored and name not in _TAKE_SCORES:
+        raise UsageError(
+            f"the format {name} has no place for scores", hint=f"--score goes with {', '.join(_TAKE_SCORES)}"
         )
-        self._sink, self._format, self._text = sink, entry, entry.text
-        header = entry.scored_header if scored else entry.header
-        if header:
-            sink.write(header)
-
-    def claim(self, record: SequenceRecord) -> None:
-        """Nothing can be in the way."""
-
-    def add(self, record: StructureRecord, score: StructureScore | None = None) -> None:
-        """Write one structure.
-
-        Raises:
-            InputError: when the format cannot hold the record.
-        """
-        self._format.check(record)
-        self._sink.write(self._text(record, score))
-        self._sink.flush()
-
-
-class RecordFolder:
-    """A folder with files of each record, named by its id; each appears whole or not at all.
-
-    Args:
-        folder: made if need be.
-        suffixes: of the files of a record.
-        force: replace files that exist.
-
-    Raises:
-        UsageError: when the folder is a file.
-    """
-
-    def __init__(self, folder: str | Path, suffixes: Sequence[str], *, force: bool = False) -> None:
-        self.folder, self._suffixes, self._force = Path(folder), suffixes, force
-        if self.folder.exists() and not self.folder.is_dir():
-            raise UsageError(f"{folder}: is no folder", hint="name a folder, or write to one file with -o")
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RnafmError(f"{folder}: cannot be made ({error.strerror or error})") from error
-        self._names = DistinctNames(lambda name: file_stem(name).casefold(), kind="file name")
-
-    def claim(self, record: SequenceRecord) -> None:
-        """Reserve a record's file names.
-
-        Raises:
-            InputError: when an earlier record has them.
-            UsageError: when a file is there and ``force`` is off.
-        """
-        self._names.claim(record)
-        for suffix in self._suffixes:
-            path = self.folder / (file_stem(record.id) + suffix)
-            if path.exists() and not self._force:
-                raise UsageError(f"{path}: exists", hint="--force replaces it")
-
-    def write(self, texts: Mapping[str, str]) -> None:
-        """Write files by name.
-
-        Raises:
-            RnafmError: when writing fails.
-        """
-        for name, text in texts.items():
-            with open_output(self.folder / name) as sink:
-                sink.write(text)
-
-
-class FolderOutput(RecordFolder):
-    """A file (for ``rosetta`` two) for each record.
-
-    Raises:
-        UsageError: when the folder is a file, or the format has no place for scores.
-    """
-
-    def __init__(self, folder: str | Path, format: str, *, scored: bool = False, force: bool = False) -> None:
-        self._format, self._scored = check_format(format, scored=scored, folder=True), scored
-        suffixes = (".secstruct", ".fasta") if self._format.files else (self._format.suffix,)
-        super().__init__(folder, suffixes, force=force)
-
-    def add(self, record: StructureRecord, score: StructureScore | None = None) -> None:
-        """Write one structure.
-
-        Raises:
-            InputError: when the format cannot hold the record.
-            RnafmError: when writing fails.
-        """
-        self._format.check(record)
-        self.write(self._texts(record, score))
-
-    def _texts(self, record: StructureRecord, score: StructureScore | None) -> dict[str, str]:
-        if self._format.files is not None:
-            return self._format.files(record)
-        assert self._format.text is not None
-        header = self._format.scored_header if self._scored else self._format.header
-        return {file_stem(record.id) + self._format.suffix: (header or "") + self._format.text(record, score)}
-
-
-def check_format(name: str, *, scored: bool, folder: bool) -> OutputFormat:
-    """The entry of a format that can be written as wanted.
-
-    Raises:
-        UsageError: when the format has no place for scores, or needs a folder.
-    """
-    entry = OUTPUT_FORMATS[name]
-    if scored and entry.scored_header is None:
-        have = ", ".join(key for key, value in OUTPUT_FORMATS.items() if value.scored_header is not None)
-        raise UsageError(f"the format {name} has no place for scores", hint=f"--score goes with {have}")
-    if entry.files is not None and not folder:
-        raise UsageError(f"the format {name} has several files for each record", hint="add --out-dir DIR")
-    return entry
+    if scored and name == "tsv":
+        return (replace(OUTPUT_FORMATS["tsv"][0], header="\t".join(TABLES["fold --format tsv --score"]) + "\n"),)
+    return OUTPUT_FORMATS[name]

@@ -23,6 +23,7 @@ from rnafm_cli.rna.pairs import Pairs, are_canonical, from_dot_bracket
 from rnafm_cli.rna.records import StructureRecord
 
 __all__ = [
+    "OWN_MARK",
     "is_structure",
     "read_bpseq",
     "read_ct",

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnafm_cli.errors import InputError
-from rnafm_cli.io.modelling import read_casprr
+from rnafm_cli.io.map_output import read_casprr
 from rnafm_cli.io.names import hdf5_key
 from rnafm_cli.io.streams import STDIO, input_name, open_text
 from rnafm_cli.io.tables import table_rows

@@ -19,7 +19,7 @@ from typing import Any
 from rnafm_cli.families.annotate import Annotation, ConsensusAlignments
 from rnafm_cli.io.stockholm import Alignment
 from rnafm_cli.io.streams import open_output
-from rnafm_cli.io.structures import format_ct, format_dotbracket
+from rnafm_cli.io.structure_output import format_ct, format_dotbracket
 from rnafm_cli.rna.pairs import layers, to_dot_bracket
 from rnafm_cli.structure.fold import Fold
 from rnafm_cli.viz.structure import STYLES

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from rnafm_cli.io.structure_output import ELEMENT_LETTERS, element_string, format_elements
+from rnafm_cli.io.structure_output import ELEMENT_LETTERS, OUTPUT_FORMATS, element_string
 from rnafm_cli.rna.pairs import from_dot_bracket
 from rnafm_cli.rna.records import StructureRecord
 
@@ -37,7 +37,7 @@ def test_elements_of_known_structures(structure: str, elements: str) -> None:
 @pytest.mark.forgi
 def test_four_lines_per_record() -> None:
     record = StructureRecord("a", "GGGAAACCR", from_dot_bracket("(((...)))"), "text")
-    assert format_elements(record) == ">a text\nGGGAAACCN\n(((...)))\nssshhhsss\n"
+    assert OUTPUT_FORMATS["elements"][0].text(record, None) == ">a text\nGGGAAACCN\n(((...)))\nssshhhsss\n"
 
 
 @needs_forgi

@@ -9,11 +9,17 @@ import numpy as np
 import pytest
 
 from rnafm_cli.errors import InputError
-from rnafm_cli.io.modelling import PairRow, format_3drna, format_casprr, format_secstruct, rosetta_files
+from rnafm_cli.io.map_output import PairRow, format_casprr
+from rnafm_cli.io.structure_output import OUTPUT_FORMATS
 from rnafm_cli.rna.chains import Chain
 from rnafm_cli.rna.pairs import from_dot_bracket
 from rnafm_cli.rna.records import SequenceRecord, StructureRecord
 from rnafm_cli.structure.map_files import read_maps
+
+
+def text(name: str, record: StructureRecord, number: int = 0) -> str:
+    return OUTPUT_FORMATS[name][number].text(record, None)
+
 
 THREE_LAYERS = StructureRecord(
     "my/rna 1", "GGGAACCCAAUUUCCCAAAGGGUUGGG", from_dot_bracket("(((..[[[..{{{)))...]]]..}}}"), "", "", "x.dbn", 1
@@ -21,17 +27,15 @@ THREE_LAYERS = StructureRecord(
 
 
 def test_3drna_input() -> None:
-    sequence, structure = format_3drna(THREE_LAYERS).splitlines()
+    sequence, structure = text("3drna", THREE_LAYERS).splitlines()
     assert sequence == THREE_LAYERS.sequence
     assert structure == "(((..[[[.....)))...]]]....."
     assert re.fullmatch(r"[AUGC]+", sequence) and re.fullmatch(r"[.()\[\]]+", structure)
 
 
 def test_rosetta_input() -> None:
-    files = rosetta_files(THREE_LAYERS)
-    assert sorted(files) == ["my_rna_1.fasta", "my_rna_1.secstruct"]
-    assert files["my_rna_1.fasta"] == f">my_rna_1\n{THREE_LAYERS.sequence.lower()}\n"
-    structure, sequence = files["my_rna_1.secstruct"].splitlines()
+    assert text("rosetta", THREE_LAYERS, 1) == f">my_rna_1\n{THREE_LAYERS.sequence.lower()}\n"
+    structure, sequence = text("rosetta", THREE_LAYERS).splitlines()
     assert re.fullmatch(r"[.()\[\]{}]+", structure)
     assert structure == "(((..[[[..{{{)))...]]]..}}}"
     assert sequence == THREE_LAYERS.sequence.lower()
@@ -39,22 +43,22 @@ def test_rosetta_input() -> None:
 
 def test_rosetta_takes_canonical_pairs_only() -> None:
     record = StructureRecord("a", "GGGAAACAC", from_dot_bracket("(((...)))"))
-    assert format_secstruct(record).splitlines()[0] == "(.(...).)"
+    assert text("rosetta", record).splitlines()[0] == "(.(...).)"
 
 
-@pytest.mark.parametrize("form", [format_3drna, format_secstruct])
-def test_unknown_bases_are_refused(form) -> None:
+@pytest.mark.parametrize("name", ["3drna", "rosetta"])
+def test_unknown_bases_are_refused(name: str) -> None:
     record = StructureRecord("a", "GGNAACC", from_dot_bracket("((...))"), "", "", "x.dbn", 4)
     with pytest.raises(InputError, match="x.dbn:4: record 'a': 'N' at position 3"):
-        form(record)
+        text(name, record)
 
 
 def test_contacts_in_casps_format_come_back(tmp_path: Path) -> None:
     record = SequenceRecord("a", "GGGGAAAACCCC")
     rows = [PairRow(1, 12, "G", "C", 0.75), PairRow(2, 11, "G", "C", 0.5)]
     chain = Chain("a", record.sequence, contact_LL=np.zeros((12, 12), dtype=np.int8))
-    text = format_casprr(record, rows)
-    for written in (text, text.replace(" 0 8 ", " "), text + "MODEL 2\n3 10 0 8 0.9\nEND\n"):
+    whole = format_casprr(record, rows)
+    for written in (whole, whole.replace(" 0 8 ", " "), whole + "MODEL 2\n3 10 0 8 0.9\nEND\n"):
         (tmp_path / "a.rr").write_text(written)
         found_LL = read_maps(tmp_path / "a.rr", [chain], "contact")["a"]
         assert np.argwhere(np.triu(found_LL)).tolist() == [[0, 11], [1, 10]]

@@ -17,7 +17,7 @@ import pytest
 from support.chromium import Browser, browser, chromium_path
 from support.command import command_in
 
-from rnafm_cli.io.structures import format_ct, format_dotbracket
+from rnafm_cli.io.structure_output import format_ct, format_dotbracket
 from rnafm_cli.model import load_model
 from rnafm_cli.rna.records import SequenceRecord
 from rnafm_cli.structure.fold import Fold
