@@ -146,16 +146,15 @@ def _read(path: Path, shortest: int, reject: Reject) -> list[Chain]:
         raise InputError(f"{path}: holds no atoms", hint="is it a file of coordinates?")
     found, kinds, unknown = [], set[str](), Counter[str]()
     for part in model:
-        where = f"{path}: chain {part.name}"
         try:
-            observed = _chain_of_residues(part, listed.get(part.name), parents, unknown, where=where)
-            if observed.kind != "RNA":
-                kinds.add(observed.kind)
-            elif len(observed.sequence) < shortest:
+            name = f"{_stem(path)}_{part.name.strip() or 'A'}"
+            chain = _chain_of_residues(part, listed.get(part.name), parents, unknown, name=name, path=path)
+            if isinstance(chain, str):
+                kinds.add(chain)
+            elif len(chain) < shortest:
                 kinds.add(f"RNA shorter than {shortest} residues")
             else:
-                name = f"{_stem(path)}_{part.name.strip() or 'A'}"
-                found.append(Chain(name, observed.sequence, observed.distances(), source=str(path)))
+                found.append(chain)
         except InputError as error:
             reject(error)
             kinds.add("a chain that cannot be used")
@@ -359,44 +358,10 @@ class _Residue:
         return end is not None and start is not None and float(np.linalg.norm(end - start)) < _BOND
 
 
-@dataclass(frozen=True)
-class _ObservedChain:
-    """A chain put in order.
-
-    Args:
-        kind: ``RNA``, ``DNA``, ``protein``, or what else it is in words; for all but RNA the rest is empty.
-        sequence: L letters, A, C, G, U or N.
-        places: (O,) place (0-based) of each observed residue in the sequence, ascending.
-        coordinates: of each observed residue, (A, 3) Å of its heavy atoms.
-    """
-
-    kind: str
-    sequence: str = ""
-    places: tuple[int, ...] = ()
-    coordinates: tuple[NDArray[np.float32], ...] = ()
-
-    def distances(self) -> NDArray[np.float32]:
-        """(L, L) smallest distances over heavy atoms, Å; NaN where a residue was not observed, diagonal 0."""
-        length, starts = len(self.sequence), np.cumsum([0, *map(len, self.coordinates)])[:-1]
-        every_AX = np.concatenate(self.coordinates).astype(np.float64)
-        known_OO = np.empty((len(self.places), len(self.places)), dtype=np.float32)
-        square_A = (every_AX**2).sum(axis=1)
-        for row, mine_AX in enumerate(self.coordinates):
-            mine = mine_AX.astype(np.float64)
-            squares = (mine**2).sum(axis=1)[:, None] + square_A - 2.0 * mine @ every_AX.T
-            nearest_A = squares.min(axis=0)
-            known_OO[row] = np.sqrt(np.maximum(np.minimum.reduceat(nearest_A, starts), 0.0))
-        known_OO = np.minimum(known_OO, known_OO.T)
-        np.fill_diagonal(known_OO, 0.0)
-        distance_LL = np.full((length, length), np.nan, dtype=np.float32)
-        distance_LL[np.ix_(self.places, self.places)] = known_OO
-        return distance_LL
-
-
 def _chain_of_residues(
-    part: Any, listed: Sequence[str] | None, parents: Mapping[str, str], unknown: Counter[str], *, where: str
-) -> _ObservedChain:
-    """Put a gemmi chain in order.
+    part: Any, listed: Sequence[str] | None, parents: Mapping[str, str], unknown: Counter[str], *, name: str, path: Path
+) -> Chain | str:
+    """The chain of a gemmi chain, or what that is instead of RNA, in words.
 
     Args:
         listed: names of all its residues, observed or not; None where the file has no list.
@@ -406,13 +371,13 @@ def _chain_of_residues(
         InputError: for residue numbers that go back, or jump too far over a gap of unknown sequence, for a coarse
             model, and where most residues are unknown.
     """
+    where = f"{path}: chain {part.name}"
     residues = [_residue(one) for one in part.first_conformer()]
     chosen = _polymer([one for one in residues if one.is_nucleotide])
     if not chosen:
-        return _ObservedChain(_kind_without_nucleotides(residues))
-    with_oxygen = sum("O2'" in one.atoms for one in chosen)
-    if with_oxygen < RNA_SHARE * len(chosen):
-        return _ObservedChain("DNA")
+        return _kind_without_nucleotides(residues)
+    if sum("O2'" in one.atoms for one in chosen) < RNA_SHARE * len(chosen):
+        return "DNA"
     _check_order(chosen, where)
     letters = "".join(parent_letter(one.name, parents) for one in chosen)
     whole = "".join(parent_letter(name, parents) for name in listed) if listed else ""
@@ -424,14 +389,27 @@ def _chain_of_residues(
     places = _places_in_list(chosen, letters, whole) if len(whole) >= len(letters) else None
     if places is None:
         places, whole = _places_by_number(chosen, letters, where)
-    coordinates = tuple(np.stack(list(one.atoms.values())) for one in chosen)
-    each = sum(map(len, coordinates)) / len(coordinates)
+    atoms = [np.stack(list(one.atoms.values())) for one in chosen]
+    each = sum(map(len, atoms)) / len(atoms)
     if each < FEWEST_ATOMS:
         raise InputError(
             f"{where}: has {each:.1f} heavy atoms a residue, a coarse model",
             hint="distances need all atoms: rebuild them first",
         )
-    return _ObservedChain("RNA", whole, tuple(places), coordinates)
+    distance_LL = np.full((len(whole), len(whole)), np.nan, dtype=np.float32)
+    distance_LL[np.ix_(places, places)] = _smallest_distances(atoms)
+    return Chain(name, whole, distance_LL, source=str(path))
+
+
+def _smallest_distances(atoms: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """(O, O) Å between the nearest heavy atoms of residues, whose atoms (A, 3) are given; diagonal 0."""
+    from scipy.spatial.distance import cdist
+
+    every_AX, starts = np.concatenate(atoms), np.cumsum([0, *map(len, atoms)])[:-1]
+    rows = [np.minimum.reduceat(cdist(mine_AX, every_AX).min(axis=0), starts) for mine_AX in atoms]
+    distance_OO = np.stack(rows).astype(np.float32)
+    np.fill_diagonal(distance_OO, 0.0)
+    return distance_OO
 
 
 def _kind_without_nucleotides(residues: Sequence[_Residue]) -> str:

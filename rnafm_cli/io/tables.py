@@ -114,8 +114,8 @@ class _Sink(Protocol):
 class TableWriter:
     """Writes rows with fixed columns; the TSV header goes out before the first row, or at the end of none.
 
-    Floats get ``digits`` significant digits. A missing value is an empty cell, or null in JSON, where
-    numbers that JSON lacks (NaN, infinities) are null as well.
+    Floats get ``digits`` significant digits; TSV joins lists by commas. A missing value is an empty cell, or null in
+    JSON, where numbers that JSON lacks (NaN, infinities) are null as well.
     """
 
     def __init__(self, out: _Sink, columns: Sequence[str], *, format: TableFormat = "tsv", digits: int = 6) -> None:
@@ -168,6 +168,8 @@ class TableWriter:
             return str(bool(value)).lower()
         if isinstance(value, float | np.floating):
             return f"{value:.{self._digits}g}"
+        if isinstance(value, list | tuple):
+            return _joined(value)
         return str(value).translate(_TSV_ESCAPES)
 
     def _plain(self, value: Any) -> Any:
@@ -255,24 +257,8 @@ def table_output(
         return
     with open_output(path, force=force) as sink:
         writer = TableWriter(sink, tuple(columns), format=format)
-        lists = [k for k, kind in enumerate(columns.values()) if kind is list]
-        text = _TextTable(writer, lists if format == "tsv" else [])
-        yield text
-        text.flush()
-
-
-class _TextTable:
-    def __init__(self, writer: TableWriter, lists: list[int]) -> None:
-        self._writer, self._lists = writer, lists
-
-    def write(self, row: Sequence[Any]) -> None:
-        values = list(row)
-        for k in self._lists:
-            values[k] = _joined(values[k])
-        self._writer.write(values)
-
-    def flush(self) -> None:
-        self._writer.flush()
+        yield writer
+        writer.flush()
 
 
 class _Hdf5Table:
