@@ -20,13 +20,12 @@ from rnafm_cli.cli import console, evaluate, families, finetune, pretrain, weigh
 from rnafm_cli.cli.annotate import annotate
 from rnafm_cli.cli.atlas import atlas
 from rnafm_cli.cli.cite import cite
-from rnafm_cli.cli.contact import contact
-from rnafm_cli.cli.distance import distance
 from rnafm_cli.cli.embed import embed
 from rnafm_cli.cli.fold import fold
 from rnafm_cli.cli.mrl import mrl
 from rnafm_cli.cli.rbp import rbp
 from rnafm_cli.cli.schema import schema
+from rnafm_cli.cli.tertiary import contact, distance
 from rnafm_cli.errors import RnafmError, RnafmWarning, UsageError
 
 __all__ = ["app", "main"]

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rnafm_cli.cli import console, options
-from rnafm_cli.cli import fold_options as own
-from rnafm_cli.cli.fold_options import DecoderChoice, FormatChoice, PlotStyleChoice
 from rnafm_cli.cli.options import DeviceChoice, Intake, LongChoice, OnErrorChoice, PrecisionChoice, families_of
 from rnafm_cli.errors import InputError, UsageError
 
@@ -21,141 +19,235 @@ if TYPE_CHECKING:
     from rnafm_cli.io.maps import PairProbabilityWriter
     from rnafm_cli.io.record_output import RecordOutput
     from rnafm_cli.model import Model
-    from rnafm_cli.rna.decode import DecodeOptions
-    from rnafm_cli.rna.records import SequenceRecord, StructureRecord
-    from rnafm_cli.structure.evidence import ConstraintLines, Evidence, ReactivityProfiles
     from rnafm_cli.structure.fold import Fold
     from rnafm_cli.viz.structure import Gallery
 
-__all__ = ["convert_structures", "fold", "gallery", "probability_output", "report_output", "structure_output"]
+
+class FormatChoice(StrEnum):
+    dbn = "dbn"
+    ct = "ct"
+    bpseq = "bpseq"
+    tsv = "tsv"
+    jsonl = "jsonl"
+    threedrna = "3drna"
+    rosetta = "rosetta"
+    elements = "elements"
 
 
-def structure_output(
-    stack: ExitStack, output: Path, out_dir: Path | None, output_format: FormatChoice, *, scored: bool, force: bool
-) -> RecordOutput:
-    from rnafm_cli.io.record_output import record_output
-    from rnafm_cli.io.structure_output import structure_formats
-
-    formats = structure_formats(output_format.value, scored=scored)
-    elsewhere = "--probs FILE.h5 writes pair probabilities, --plot drawings"
-    return stack.enter_context(record_output(output, out_dir, formats, elsewhere=elsewhere, force=force))
+class PlotStyleChoice(StrEnum):
+    arc = "arc"
+    radial = "radial"
+    dots = "dots"
 
 
-def probability_output(
-    stack: ExitStack, path: Path | None, loaded: Model, *, prior: bool, half: bool, force: bool
-) -> PairProbabilityWriter | None:
-    if path is None:
-        if half:
-            raise UsageError("--half is about --probs", hint="add --probs FILE.h5")
-        return None
-    from rnafm_cli.io.maps import PairProbabilityWriter
-
-    provenance: dict[str, str | bool] = {
-        "model": loaded.name,
-        "weights_sha256": loaded.component("fold")[1].weights_sha256,
-        "encoder_sha256": loaded.encoder_card.weights_sha256,
-        "prior": prior,
-        "command": " ".join(["rnafm", *sys.argv[1:]]),
-    }
-    return stack.enter_context(PairProbabilityWriter(path, provenance=provenance, half=half, force=force))
+class DecoderChoice(StrEnum):
+    mea = "mea"
+    threshold = "threshold"
+    matching = "matching"
+    upstream = "upstream"
 
 
-def report_output(stack: ExitStack, path: Path | None, loaded: Model, *, force: bool) -> Callable[[Fold], None] | None:
-    if path is None:
-        return None
-    from rnafm_cli import __version__
-    from rnafm_cli.io.names import refuse_suffix
-    from rnafm_cli.structure.report import fold_report
+_OUTPUT, _DECODING, _KNOWLEDGE = "Output", "Decoding", "Prior knowledge"
 
-    refuse_suffix(path, (".html", ".htm"), "a page", "name it .html")
-    return stack.enter_context(fold_report(path, caption=f"rnafm {__version__}, model {loaded.name}", force=force))
-
-
-def gallery(target: Path | None, style: PlotStyleChoice) -> Gallery | None:
-    if target is None:
-        return None
-    from rnafm_cli.viz.structure import Gallery
-
-    return Gallery(target, style=style.value)
-
-
-def convert_structures(
-    inputs: list[Path] | None,
-    output: Path,
-    out_dir: Path | None,
-    output_format: FormatChoice,
-    plot: Path | None,
-    plot_style: PlotStyleChoice,
-    intake: Intake,
-    *,
-    renamed: bool,
-    force: bool,
-) -> None:
-    """Write structures as ``fold`` writes its own; pairs stay as they are, canonical or not."""
-    from rnafm_cli.io.names import rename_duplicates
-    from rnafm_cli.rna.pairs import BRACKET_LAYERS, layers
-
-    pictures, crowded = gallery(plot, plot_style), 0
-    with ExitStack() as stack:
-        structures = structure_output(stack, output, out_dir, output_format, scored=False, force=force)
-        known = _known(inputs, intake)
-        for record in rename_duplicates(known) if renamed else known:
-            try:
-                if pictures is not None and record.breaks:
-                    raise InputError(
-                        f"{record.where}: has {len(record.breaks) + 1} strands, and a drawing would join them",
-                        hint="convert it without --plot",
-                    )
-                structures.claim(record)
-                structures.add(record)
-            except InputError as error:
-                intake.reject(error)
-                continue
-            if pictures is not None:
-                pictures.add(record.id, record.sequence, record.pairs)
-            crowded += len(layers(record.pairs)) > BRACKET_LAYERS
-    if crowded:
-        console.warn(f"{crowded} structures need more than {BRACKET_LAYERS} kinds of brackets")
-    intake.finish()
-
-
-def _known(inputs: list[Path] | None, intake: Intake) -> Iterator[StructureRecord]:
-    from rnafm_cli.io.structures import read_structures
-
-    for path in inputs or [Path("-")]:
-        yield from read_structures(path, reject=intake.skip if intake.skips else None)
+OutDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--out-dir",
+        metavar="DIR",
+        help="One file per RNA, named by its id.",
+        show_default=False,
+        rich_help_panel=_OUTPUT,
+    ),
+]
+RenameDuplicates = Annotated[
+    bool,
+    typer.Option("--rename-duplicates", help="Add _2, _3 ... to repeated ids.", rich_help_panel=_OUTPUT),
+]
+Prior = Annotated[
+    bool,
+    typer.Option(
+        "--prior/--no-prior",
+        help="Let ViennaRNA's pair probabilities guide the network.",
+        rich_help_panel=_KNOWLEDGE,
+    ),
+]
+MaxMemory = Annotated[
+    float | None,
+    typer.Option(
+        "--max-memory",
+        metavar="GB",
+        min=0.1,
+        help="Memory to stay within: longer RNAs are folded in windows, too long ones refused.",
+        show_default="4, or less where less is free",
+    ),
+]
 
 
 def fold(
     context: typer.Context,
     inputs: options.Inputs = None,
     output: options.Output = Path("-"),
-    output_format: own.OutputFormat = FormatChoice.dbn,
-    out_dir: own.OutDir = None,
+    output_format: Annotated[
+        FormatChoice,
+        typer.Option(
+            "--format",
+            help="dbn: header, sequence, dot-bracket; CT; BPSEQ; tables; input of 3dRNA or Rosetta; forgi's elements.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = FormatChoice.dbn,
+    out_dir: OutDir = None,
     force: options.Force = False,
-    score: own.Score = False,
-    probs: own.Probs = None,
-    half: own.HalfProbs = False,
-    plot: own.Plot = None,
-    plot_style: own.PlotStyle = PlotStyleChoice.arc,
-    report: own.Report = None,
-    rename_duplicates: own.RenameDuplicates = False,
-    convert: own.Convert = False,
+    score: Annotated[
+        bool,
+        typer.Option(
+            "--score",
+            help="Add a '# ...' line (or columns): expected accuracy, mean probability of the pairs.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = False,
+    probs: Annotated[
+        Path | None,
+        typer.Option(
+            "--probs",
+            metavar="FILE.h5",
+            help="Write the pair probabilities as well: an L x L data set per RNA.",
+            show_default=False,
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = None,
+    half: Annotated[
+        bool, typer.Option("--half", help="Store --probs in float16 instead of float32.", rich_help_panel=_OUTPUT)
+    ] = False,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            "--plot",
+            metavar="DIR|FILE.svg",
+            help="Draw each RNA: ID.svg in a folder, or one file (.svg, .png, .pdf) for a single RNA.",
+            show_default=False,
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = None,
+    plot_style: Annotated[
+        PlotStyleChoice,
+        typer.Option(
+            "--plot-style",
+            help="Arcs with confidence, a radial layout, or a dot plot: probabilities above, structure below.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = PlotStyleChoice.arc,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            "--report",
+            metavar="FILE.html",
+            help="Write a page to look at: drawings, probabilities and families of all RNAs, in one file.",
+            show_default=False,
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = None,
+    rename_duplicates: RenameDuplicates = False,
+    convert: Annotated[
+        bool,
+        typer.Option(
+            "--convert",
+            help="Read structures, not sequences, and write or draw them as they are: dot-bracket, CT, BPSEQ, ST, "
+            "Stockholm, JSON Lines, TSV and CSV, told apart by content.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = False,
     model: options.Model = "rnafm-mini",
-    decoder: own.Decoder = None,
-    threshold: own.Threshold = None,
-    gamma: own.Gamma = None,
-    min_loop: own.MinLoop = None,
-    pseudoknots: own.Pseudoknots = True,
-    allow_noncanonical: own.AllowNoncanonical = False,
-    isolated: own.Isolated = True,
-    upstream_compat: own.UpstreamCompat = False,
-    prior: own.Prior = True,
+    decoder: Annotated[
+        DecoderChoice | None,
+        typer.Option(
+            "--decoder",
+            help="How probabilities become one structure: greatest expected accuracy, nested with pseudoknots added "
+            "(mea) or with crossings free (matching); best pairs first (threshold); RNA-FM's own rule (upstream).",
+            show_default="mea",
+            rich_help_panel=_DECODING,
+        ),
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            "--threshold",
+            metavar="P",
+            help="Pairs must be more probable than this.",
+            show_default="0; threshold and upstream 0.5",
+            rich_help_panel=_DECODING,
+        ),
+    ] = None,
+    gamma: Annotated[
+        float | None,
+        typer.Option(
+            "--gamma",
+            metavar="G",
+            help="Weight of pairs in mea and matching; higher gives more pairs.",
+            show_default="what suits the model",
+            rich_help_panel=_DECODING,
+        ),
+    ] = None,
+    min_loop: Annotated[
+        int | None,
+        typer.Option(
+            "--min-loop",
+            min=0,
+            metavar="N",
+            help="Fewest bases in a hairpin.",
+            show_default="3; upstream 1",
+            rich_help_panel=_DECODING,
+        ),
+    ] = None,
+    pseudoknots: Annotated[
+        bool,
+        typer.Option(
+            "--pseudoknots/--no-pseudoknots",
+            help="Allow pairs that cross, as [], {} and <>.",
+            rich_help_panel=_DECODING,
+        ),
+    ] = True,
+    allow_noncanonical: Annotated[
+        bool,
+        typer.Option("--allow-noncanonical", help="Allow pairs other than AU, GC and GU.", rich_help_panel=_DECODING),
+    ] = False,
+    isolated: Annotated[
+        bool,
+        typer.Option("--isolated/--no-isolated", help="Allow pairs that stack on no other.", rich_help_panel=_DECODING),
+    ] = True,
+    upstream_compat: Annotated[
+        bool,
+        typer.Option(
+            "--upstream-compat",
+            help="RNA-FM's own post-processing: its greedy rule, the model's threshold, any two letters.",
+            rich_help_panel=_DECODING,
+        ),
+    ] = False,
+    prior: Prior = True,
     families: options.Families = None,
     use_families: options.UseFamilies = True,
-    constraints: own.Constraints = None,
-    shape: own.Shape = None,
-    max_memory: own.MaxMemory = None,
+    constraints: Annotated[
+        Path | None,
+        typer.Option(
+            "-C",
+            "--constraints",
+            metavar="FILE",
+            help="Header, sequence and a line of RNAfold's symbols (. | x < > ( )) for each RNA that has constraints; "
+            "or one line of symbols for all.",
+            show_default=False,
+            rich_help_panel=_KNOWLEDGE,
+        ),
+    ] = None,
+    shape: Annotated[
+        Path | None,
+        typer.Option(
+            "--shape",
+            metavar="FILE|DIR",
+            help="SHAPE reactivities: rows of position and value, under '>id' lines if for several RNAs; or a folder.",
+            show_default=False,
+            rich_help_panel=_KNOWLEDGE,
+        ),
+    ] = None,
+    max_memory: MaxMemory = None,
     long: options.Long = LongChoice.window,
     on_error: options.OnError = OnErrorChoice.fail,
     weights_dir: options.WeightsDir = None,
@@ -185,34 +277,45 @@ def fold(
     intake = Intake(inputs, on_error)
     if convert:
         _refuse_predicting(context)
-        convert_structures(
-            inputs, output, out_dir, output_format, plot, plot_style, intake, renamed=rename_duplicates, force=force
-        )
+        pictures = _gallery(plot, plot_style)
+        with ExitStack() as stack:
+            structures = _structures(stack, output, out_dir, output_format, scored=False, force=force)
+            _convert(inputs, structures, pictures, intake, rename=rename_duplicates)
+        intake.finish()
         return
 
     libraries = families_of(families, use_families)
-    if libraries:
-        from rnafm_cli.families.search import search_ahead
+    from rnafm_cli.families.search import search_ahead
 
-        search_ahead(libraries, weights_dir)
+    search_ahead(libraries, weights_dir)
 
-    from rnafm_cli.io.names import rename_duplicates as renamed
     from rnafm_cli.model import load_model
+    from rnafm_cli.rna.decode import DecodeOptions
+    from rnafm_cli.structure.evidence import Knowledge
     from rnafm_cli.structure.fold import load_fold_predictor
     from rnafm_cli.structure.predict import predict
 
-    pictures = gallery(plot, plot_style)
-    knowledge = _Knowledge(constraints, shape)
+    pictures = _gallery(plot, plot_style)
+    knowledge = Knowledge(constraints, shape)
     loaded = load_model(model, weights_dir=weights_dir, device=device.value, precision=precision.value, threads=threads)
-    rules = dataclasses.replace(
-        _rules(loaded, decoder, threshold, min_loop, allow_noncanonical, pseudoknots, isolated, upstream_compat),
-        gamma=gamma,
-    )
+    if upstream_compat:
+        if decoder not in (None, DecoderChoice.upstream):
+            raise UsageError(f"--upstream-compat and --decoder {decoder} contradict each other")
+        decoder = DecoderChoice.upstream
+        threshold = _released_threshold(loaded) if threshold is None else threshold
     predictor = load_fold_predictor(
         loaded,
         prior=prior,
         families=libraries,
-        options=rules,
+        options=DecodeOptions(
+            decoder=(decoder or DecoderChoice.mea).value,
+            threshold=threshold,
+            min_loop=min_loop,
+            canonical=False if allow_noncanonical else None,
+            pseudoknots=pseudoknots,
+            isolated=isolated,
+            gamma=gamma,
+        ),
         warn=console.warn,
         max_bytes=round(max_memory * 1e9) if max_memory else None,
         batch_tokens=batch_tokens,
@@ -222,15 +325,14 @@ def fold(
             "--shape acts through the thermodynamic prior, and this run has none",
             hint="use rnafm-mini with its prior (and ViennaRNA installed)",
         )
+    if half and probs is None:
+        raise UsageError("--half is about --probs", hint="add --probs FILE.h5")
     with ExitStack() as stack:
-        structures = structure_output(stack, output, out_dir, output_format, scored=score, force=force)
-        maps = probability_output(stack, probs, loaded, prior=prior, half=half, force=force)
-        page = report_output(stack, report, loaded, force=force)
-        records: Iterable[SequenceRecord] = intake.records()
-        if rename_duplicates:
-            records = renamed(records)
+        structures = _structures(stack, output, out_dir, output_format, scored=score, force=force)
+        maps = _probabilities(stack, probs, loaded, prior=prior, half=half, force=force) if probs else None
+        page = _report(stack, report, loaded, force=force) if report else None
         results = predict(
-            _claimed(records, structures, maps, intake),
+            intake.claimed([structures, maps], rename=rename_duplicates),
             predictor,
             evidence_of=knowledge.of,
             long=long.value,
@@ -240,35 +342,52 @@ def fold(
         bar = stack.enter_context(intake.progress("folding"))
         scored = score or output_format is FormatChoice.jsonl
         _write(results, structures, maps, pictures, page, intake, bar, scored=scored)
-    knowledge.report()
+    for warning in knowledge.unused():
+        console.warn(warning)
     intake.finish()
 
 
-def _rules(
-    loaded: Model,
-    decoder: DecoderChoice | None,
-    threshold: float | None,
-    min_loop: int | None,
-    allow_noncanonical: bool,
-    pseudoknots: bool,
-    isolated: bool,
-    upstream_compat: bool,
-) -> DecodeOptions:
-    from rnafm_cli.rna.decode import DecodeOptions
+def _structures(
+    stack: ExitStack, output: Path, out_dir: Path | None, output_format: FormatChoice, *, scored: bool, force: bool
+) -> RecordOutput:
+    from rnafm_cli.io.record_output import record_output
+    from rnafm_cli.io.structure_output import structure_formats
 
-    if upstream_compat:
-        if decoder not in (None, DecoderChoice.upstream):
-            raise UsageError(f"--upstream-compat and --decoder {decoder} contradict each other")
-        decoder = DecoderChoice.upstream
-        threshold = _released_threshold(loaded) if threshold is None else threshold
-    return DecodeOptions(
-        decoder=(decoder or DecoderChoice.mea).value,
-        threshold=threshold,
-        min_loop=min_loop,
-        canonical=False if allow_noncanonical else None,
-        pseudoknots=pseudoknots,
-        isolated=isolated,
-    )
+    formats = structure_formats(output_format.value, scored=scored)
+    elsewhere = "--probs FILE.h5 writes pair probabilities, --plot drawings"
+    return stack.enter_context(record_output(output, out_dir, formats, elsewhere=elsewhere, force=force))
+
+
+def _probabilities(
+    stack: ExitStack, path: Path, loaded: Model, *, prior: bool, half: bool, force: bool
+) -> PairProbabilityWriter:
+    from rnafm_cli.io.maps import PairProbabilityWriter
+
+    provenance: dict[str, str | bool] = {
+        "model": loaded.name,
+        "weights_sha256": loaded.component("fold")[1].weights_sha256,
+        "encoder_sha256": loaded.encoder_card.weights_sha256,
+        "prior": prior,
+        "command": " ".join(["rnafm", *sys.argv[1:]]),
+    }
+    return stack.enter_context(PairProbabilityWriter(path, provenance=provenance, half=half, force=force))
+
+
+def _report(stack: ExitStack, path: Path, loaded: Model, *, force: bool) -> Callable[[Fold], None]:
+    from rnafm_cli import __version__
+    from rnafm_cli.io.names import refuse_suffix
+    from rnafm_cli.structure.report import fold_report
+
+    refuse_suffix(path, (".html", ".htm"), "a page", "name it .html")
+    return stack.enter_context(fold_report(path, caption=f"rnafm {__version__}, model {loaded.name}", force=force))
+
+
+def _gallery(target: Path | None, style: PlotStyleChoice) -> Gallery | None:
+    if target is None:
+        return None
+    from rnafm_cli.viz.structure import Gallery
+
+    return Gallery(target, style=style.value)
 
 
 def _released_threshold(loaded: Model) -> float:
@@ -281,37 +400,6 @@ def _released_threshold(loaded: Model) -> float:
             hint=f"--upstream-compat goes with {' and '.join(sorted(RELEASED_THRESHOLDS))}; else give --threshold",
         )
     return RELEASED_THRESHOLDS[name]
-
-
-def _claimed(
-    records: Iterable[SequenceRecord], structures: RecordOutput, maps: PairProbabilityWriter | None, intake: Intake
-) -> Iterator[SequenceRecord]:
-    """The records whose names are still free in every output."""
-    for record in records:
-        try:
-            structures.claim(record)
-            if maps is not None:
-                maps.claim(record)
-        except InputError as error:
-            intake.reject(error)
-        else:
-            yield record
-
-
-_PREDICTING = (
-    *("score", "probs", "half", "report", "model", "decoder", "threshold", "gamma", "min_loop", "pseudoknots"),
-    *("allow_noncanonical", "isolated", "upstream_compat", "prior", "families", "use_families", "constraints"),
-    *("shape", "max_memory", "long"),
-)
-
-
-def _refuse_predicting(context: typer.Context) -> None:
-    """Refuse options that say how to predict, where nothing is predicted."""
-    for option in context.command.params:
-        source = context.get_parameter_source(option.name or "")
-        if option.name in _PREDICTING and source is not None and source.name == "COMMANDLINE":
-            shown = "/".join([*option.opts[-1:], *option.secondary_opts[-1:]])
-            raise UsageError(f"--convert predicts nothing, and {shown} is about predictions")
 
 
 def _write(
@@ -362,26 +450,52 @@ def _write(
         )
 
 
-class _Knowledge:
-    """The files of constraints and reactivities of a run."""
+_PREDICTING = (
+    *("score", "probs", "half", "report", "model", "decoder", "threshold", "gamma", "min_loop", "pseudoknots"),
+    *("allow_noncanonical", "isolated", "upstream_compat", "prior", "families", "use_families", "constraints"),
+    *("shape", "max_memory", "long"),
+)
 
-    def __init__(self, constraints: Path | None, shape: Path | None) -> None:
-        from rnafm_cli.structure.evidence import ConstraintLines, ReactivityProfiles
 
-        self._lines: ConstraintLines | None = ConstraintLines(constraints) if constraints else None
-        self._profiles: ReactivityProfiles | None = ReactivityProfiles(shape) if shape else None
+def _refuse_predicting(context: typer.Context) -> None:
+    """Refuse options that say how to predict, where nothing is predicted."""
+    for option in context.command.params:
+        source = context.get_parameter_source(option.name or "")
+        if option.name in _PREDICTING and source is not None and source.name == "COMMANDLINE":
+            shown = "/".join([*option.opts[-1:], *option.secondary_opts[-1:]])
+            raise UsageError(f"--convert predicts nothing, and {shown} is about predictions")
 
-    def of(self, record: SequenceRecord) -> Evidence:
-        """What the files say of a record."""
-        from rnafm_cli.structure.evidence import Evidence
 
-        known = self._lines.of(record) if self._lines else Evidence()
-        return dataclasses.replace(known, reactivities=self._profiles.of(record)) if self._profiles else known
+def _convert(
+    inputs: list[Path] | None,
+    structures: RecordOutput,
+    pictures: Gallery | None,
+    intake: Intake,
+    *,
+    rename: bool,
+) -> None:
+    """Write structures as ``fold`` writes its own; pairs stay as they are, canonical or not."""
+    from rnafm_cli.io.names import rename_duplicates
+    from rnafm_cli.io.structures import read_structures
+    from rnafm_cli.rna.pairs import BRACKET_LAYERS, layers
 
-    def report(self) -> None:
-        """Name what was in the files and not in the input."""
-        known: list[tuple[str, Any]] = [("constraints", self._lines), ("reactivities", self._profiles)]
-        for what, file in known:
-            if file is not None and (unused := file.unused()):
-                shown = ", ".join(unused[:5]) + (" ..." if len(unused) > 5 else "")
-                console.warn(f"{file.name}: {what} of RNAs that are not in the input: {shown}")
+    reject = intake.skip if intake.skips else None
+    known = (record for path in inputs or [Path("-")] for record in read_structures(path, reject=reject))
+    crowded = 0
+    for record in rename_duplicates(known) if rename else known:
+        try:
+            if pictures is not None and record.breaks:
+                raise InputError(
+                    f"{record.where}: has {len(record.breaks) + 1} strands, and a drawing would join them",
+                    hint="convert it without --plot",
+                )
+            structures.claim(record)
+            structures.add(record)
+        except InputError as error:
+            intake.reject(error)
+            continue
+        if pictures is not None:
+            pictures.add(record.id, record.sequence, record.pairs)
+        crowded += len(layers(record.pairs)) > BRACKET_LAYERS
+    if crowded:
+        console.warn(f"{crowded} structures need more than {BRACKET_LAYERS} kinds of brackets")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
 
@@ -206,6 +206,12 @@ class Rejections:
             raise typer.Exit(InputError.exit_code)
 
 
+class Claims(Protocol):
+    """An output that may refuse a record before anything is computed for it."""
+
+    def claim(self, record: SequenceRecord) -> object: ...
+
+
 class Intake(Rejections):
     """The records of one run; counts what is left out, and sets the exit code by it."""
 
@@ -223,6 +229,21 @@ class Intake(Rejections):
         yield from read_fasta(self._paths, reject=self.reject, report=console.warn, counts=report)
         for line in report.summary():
             console.info(line)
+
+    def claimed(self, outputs: Iterable[Claims | None], *, rename: bool = False) -> Iterator[SequenceRecord]:
+        """The records that every output can take; where ids come again they get numbers, if wanted."""
+        from rnafm_cli.io.names import rename_duplicates
+
+        wanted = [output for output in outputs if output is not None]
+        records = self.records()
+        for record in rename_duplicates(records) if rename else records:
+            try:
+                for output in wanted:
+                    output.claim(record)
+            except InputError as error:
+                self.reject(error)
+            else:
+                yield record
 
     def progress(self, description: str, unit: str = "records") -> AbstractContextManager[console.Progress]:
         """Counts finished records of as many as there are; of an unknown number where the input is no file."""

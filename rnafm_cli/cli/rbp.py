@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rnafm_cli.cli import console, options
-from rnafm_cli.cli.fold_options import MaxMemory
+from rnafm_cli.cli.fold import MaxMemory
 from rnafm_cli.cli.options import DeviceChoice, Intake, LongChoice, OnErrorChoice, PrecisionChoice
 from rnafm_cli.errors import UsageError
 

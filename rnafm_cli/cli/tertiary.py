@@ -1,21 +1,18 @@
-"""What ``rnafm contact`` and ``rnafm distance`` share: their options, and one run: read, predict, choose pairs,
-write.
-"""
+"""``rnafm contact`` and ``rnafm distance``: sequences in, probabilities of tertiary contacts and distances out."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Protocol
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rnafm_cli.cli import console
-from rnafm_cli.cli.options import Intake, LongChoice
+from rnafm_cli.cli import console, fold, options
+from rnafm_cli.cli.options import DeviceChoice, Intake, LongChoice, OnErrorChoice, PrecisionChoice, families_of
 from rnafm_cli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -25,26 +22,6 @@ if TYPE_CHECKING:
     from rnafm_cli.rna.chains import Chain
     from rnafm_cli.rna.records import SequenceRecord
     from rnafm_cli.structure.tertiary import PairChoice, TertiaryMaps
-    from rnafm_cli.viz.structure import Gallery
-
-__all__ = [
-    "ContactFormat",
-    "ContactFormatChoice",
-    "DistanceFormat",
-    "DistanceFormatChoice",
-    "H5",
-    "HalfMaps",
-    "MaxDistance",
-    "MinProb",
-    "MinSeparation",
-    "Plot",
-    "Request",
-    "Top",
-    "Truth",
-    "WithDistance",
-    "run",
-]
-
 
 _OUTPUT, _CHOICE = "Output", "Choice of pairs"
 
@@ -64,20 +41,6 @@ class DistanceFormatChoice(StrEnum):
     rosetta = "rosetta"
 
 
-ContactFormat = Annotated[
-    ContactFormatChoice,
-    typer.Option(
-        "--format",
-        help="Tables; CASP's RR format; restraints for 3dRNA (DCA) or Rosetta (AtomPair).",
-        rich_help_panel=_OUTPUT,
-    ),
-]
-DistanceFormat = Annotated[
-    DistanceFormatChoice,
-    typer.Option(
-        "--format", help="Tables; restraints for 3dRNA (Distances) or Rosetta (AtomPair).", rich_help_panel=_OUTPUT
-    ),
-]
 H5 = Annotated[
     Path | None,
     typer.Option(
@@ -90,57 +53,6 @@ H5 = Annotated[
 ]
 HalfMaps = Annotated[
     bool, typer.Option("--half", help="Store --h5 in float16 instead of float32.", rich_help_panel=_OUTPUT)
-]
-Plot = Annotated[
-    Path | None,
-    typer.Option(
-        "--plot",
-        metavar="DIR|FILE.svg",
-        help="Draw a heat map of each RNA: ID.svg in a folder, or one file (.svg, .png, .pdf) for a single RNA.",
-        show_default=False,
-        rich_help_panel=_OUTPUT,
-    ),
-]
-Truth = Annotated[
-    Path | None,
-    typer.Option(
-        "--truth",
-        metavar="FILE",
-        help="Known chains (HDF5, PDB, mmCIF): drawn below the diagonal of --plot, matched by id or sequence.",
-        show_default=False,
-        rich_help_panel=_OUTPUT,
-    ),
-]
-WithDistance = Annotated[
-    bool,
-    typer.Option(
-        "--with-distance",
-        help="Predict distances in the same run: columns, maps and Rosetta restraints get them too.",
-        rich_help_panel=_OUTPUT,
-    ),
-]
-MinProb = Annotated[
-    float | None,
-    typer.Option(
-        "--min-prob",
-        min=0.0,
-        max=1.0,
-        metavar="P",
-        help="Leave out less probable pairs; 0 writes all i < j.",
-        show_default="0.01; 0.3 for 3drna and rosetta",
-        rich_help_panel=_CHOICE,
-    ),
-]
-MaxDistance = Annotated[
-    float | None,
-    typer.Option(
-        "--max-distance",
-        min=0.0,
-        metavar="A",
-        help="Leave out pairs that are farther apart, in Å.",
-        show_default="none; 15 for 3drna and rosetta",
-        rich_help_panel=_CHOICE,
-    ),
 ]
 MinSeparation = Annotated[
     int | None,
@@ -163,6 +75,26 @@ Top = Annotated[
         rich_help_panel=_CHOICE,
     ),
 ]
+Plot = Annotated[
+    Path | None,
+    typer.Option(
+        "--plot",
+        metavar="DIR|FILE.svg",
+        help="Draw a heat map of each RNA: ID.svg in a folder, or one file (.svg, .png, .pdf) for a single RNA.",
+        show_default=False,
+        rich_help_panel=_OUTPUT,
+    ),
+]
+Truth = Annotated[
+    Path | None,
+    typer.Option(
+        "--truth",
+        metavar="FILE",
+        help="Known chains (HDF5, PDB, mmCIF): drawn below the diagonal of --plot, matched by id or sequence.",
+        show_default=False,
+        rich_help_panel=_OUTPUT,
+    ),
+]
 
 _RESTRAINTS = ("3drna", "rosetta")
 _LEAST_PROBABILITY = {"tsv": 0.01, "jsonl": 0.01, "casprr": 0.01, "3drna": 0.3, "rosetta": 0.3}
@@ -171,13 +103,143 @@ _LEAST_SEPARATION = 5
 _HDF5_SUFFIXES = (".h5", ".hdf5")
 
 
+def contact(
+    inputs: options.Inputs = None,
+    output: options.Output = Path("-"),
+    output_format: Annotated[
+        ContactFormatChoice,
+        typer.Option(
+            "--format",
+            help="Tables; CASP's RR format; restraints for 3dRNA (DCA) or Rosetta (AtomPair).",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = ContactFormatChoice.tsv,
+    out_dir: fold.OutDir = None,
+    force: options.Force = False,
+    with_distance: Annotated[
+        bool,
+        typer.Option(
+            "--with-distance",
+            help="Predict distances in the same run: columns, maps and Rosetta restraints get them too.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = False,
+    min_prob: Annotated[
+        float | None,
+        typer.Option(
+            "--min-prob",
+            min=0.0,
+            max=1.0,
+            metavar="P",
+            help="Leave out less probable pairs; 0 writes all i < j.",
+            show_default="0.01; 0.3 for 3drna and rosetta",
+            rich_help_panel=_CHOICE,
+        ),
+    ] = None,
+    min_separation: MinSeparation = None,
+    top: Top = None,
+    h5: H5 = None,
+    half: HalfMaps = False,
+    plot: Plot = None,
+    truth: Truth = None,
+    rename_duplicates: fold.RenameDuplicates = False,
+    model: options.Model = "rnafm-mini",
+    prior: fold.Prior = True,
+    families: options.Families = None,
+    use_families: options.UseFamilies = True,
+    max_memory: fold.MaxMemory = None,
+    long: options.Long = LongChoice.window,
+    on_error: options.OnError = OnErrorChoice.fail,
+    weights_dir: options.WeightsDir = None,
+    device: options.Device = DeviceChoice.auto,
+    threads: options.Threads = None,
+    precision: options.Precision = PrecisionChoice.fp32,
+    batch_tokens: options.BatchTokens = 4096,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Predict which bases are in contact: nearest heavy atoms closer than 8 Å.
+
+    A table of pairs i < j (from 1) with their probability, the pairs of a helix and of tertiary contacts alike. Where
+    the RNA belongs to a family with known 3D structures, they count.
+
+    Examples:
+
+      rnafm contact seqs.fa > contacts.tsv
+
+      rnafm contact seqs.fa --with-distance --h5 maps.h5 -o contacts.tsv
+
+      rnafm contact one.fa --format rosetta -o one.cst --plot one.svg
+    """
+    _Run(task="contact", **locals())()
+
+
+def distance(
+    inputs: options.Inputs = None,
+    output: options.Output = Path("-"),
+    output_format: Annotated[
+        DistanceFormatChoice,
+        typer.Option(
+            "--format", help="Tables; restraints for 3dRNA (Distances) or Rosetta (AtomPair).", rich_help_panel=_OUTPUT
+        ),
+    ] = DistanceFormatChoice.tsv,
+    out_dir: fold.OutDir = None,
+    force: options.Force = False,
+    max_distance: Annotated[
+        float | None,
+        typer.Option(
+            "--max-distance",
+            min=0.0,
+            metavar="A",
+            help="Leave out pairs that are farther apart, in Å.",
+            show_default="none; 15 for 3drna and rosetta",
+            rich_help_panel=_CHOICE,
+        ),
+    ] = None,
+    min_separation: MinSeparation = None,
+    top: Top = None,
+    h5: H5 = None,
+    half: HalfMaps = False,
+    plot: Plot = None,
+    truth: Truth = None,
+    rename_duplicates: fold.RenameDuplicates = False,
+    model: options.Model = "rnafm-mini",
+    prior: fold.Prior = True,
+    families: options.Families = None,
+    use_families: options.UseFamilies = True,
+    max_memory: fold.MaxMemory = None,
+    long: options.Long = LongChoice.window,
+    on_error: options.OnError = OnErrorChoice.fail,
+    weights_dir: options.WeightsDir = None,
+    device: options.Device = DeviceChoice.auto,
+    threads: options.Threads = None,
+    precision: options.Precision = PrecisionChoice.fp32,
+    batch_tokens: options.BatchTokens = 4096,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Predict how far bases are apart: distances of their nearest heavy atoms, from 0 to 20 Å.
+
+    A table of all pairs i < j (from 1) with the expected distance and its standard deviation; 20 stands for all that
+    is farther.
+
+    Examples:
+
+      rnafm distance seqs.fa --h5 maps.h5 -o distances.tsv
+
+      rnafm distance one.fa --format rosetta --top 3L -o one.cst
+    """
+    _Run(task="distance", **locals())()
+
+
 @dataclass(frozen=True, kw_only=True)
-class Request:
-    """The options of a run."""
+class _Run:
+    """One run: the options of either command by their names there, and what is done with them."""
 
     task: str
+    inputs: list[Path] | None
     output: Path
-    format: str
+    output_format: StrEnum
     out_dir: Path | None
     force: bool
     h5: Path | None
@@ -187,199 +249,161 @@ class Request:
     rename_duplicates: bool
     model: str
     prior: bool
-    families: list[str]
+    families: list[str] | None
+    use_families: bool
     with_distance: bool = False
     min_prob: float | None = None
     max_distance: float | None = None
-    min_separation: int | None = None
-    top: str | None = None
+    min_separation: int | None
+    top: str | None
     max_memory: float | None
     long: LongChoice
+    on_error: OnErrorChoice
     weights_dir: Path | None
-    device: str
+    device: DeviceChoice
     threads: int | None
-    precision: str
+    precision: PrecisionChoice
     batch_tokens: int
+    quiet: bool
+    verbose: bool
+
+    def __call__(self) -> None:
+        """Read, predict, choose pairs, write."""
+        intake = Intake(self.inputs, self.on_error)
+        libraries = families_of(self.families, self.use_families)
+        self._check()
+        choice = self._choice()
+
+        from rnafm_cli.families.search import search_ahead
+
+        search_ahead(libraries, self.weights_dir)
+
+        from rnafm_cli.io.map_output import pair_rows
+        from rnafm_cli.model import load_model
+        from rnafm_cli.structure.predict import predict
+        from rnafm_cli.structure.tertiary import load_tertiary_predictor
+
+        pictures = _Pictures(self.plot, self.truth) if self.plot is not None else None
+        loaded = load_model(
+            self.model,
+            weights_dir=self.weights_dir,
+            device=self.device.value,
+            precision=self.precision.value,
+            threads=self.threads,
+        )
+        predictor = load_tertiary_predictor(
+            loaded,
+            ("contact", "distance") if self.with_distance else (self.task,),
+            prior=self.prior,
+            families=libraries,
+            warn=console.warn,
+            max_bytes=round(self.max_memory * 1e9) if self.max_memory else None,
+            batch_tokens=self.batch_tokens,
+        )
+        with ExitStack() as stack:
+            maps = self._maps(stack, loaded, libraries)
+            text = self._text(stack)
+            results = predict(
+                intake.claimed([text, maps, pictures], rename=self.rename_duplicates),
+                predictor,
+                long=self.long.value,
+                reject=intake.skip if self.long is LongChoice.skip else intake.reject,
+                tell=console.info,
+            )
+            bar = stack.enter_context(intake.progress("predicting"))
+            for result in results:
+                try:
+                    if text is not None:
+                        pairs = choice.pairs(result.contact_LL, result.distance_LL)
+                        text.add(result.record, pair_rows(result.record, pairs, result.named()))
+                except InputError as error:
+                    intake.reject(error)
+                    continue
+                if maps is not None:
+                    maps.add_maps(result.record, result.named())
+                if pictures is not None:
+                    pictures.add(result, self.task)
+                bar.advance()
+        if pictures is not None:
+            pictures.report()
+        intake.finish()
 
     @property
-    def tasks(self) -> tuple[str, ...]:
-        """The heads that are needed."""
-        return ("contact", "distance") if self.with_distance else (self.task,)
+    def _only_maps(self) -> bool:
+        """``-o FILE.h5`` means ``--h5 FILE.h5`` and no text."""
+        return self.output.suffix.lower() in _HDF5_SUFFIXES
 
+    def _check(self) -> None:
+        if self._only_maps and (self.h5 is not None or self.output_format != "tsv" or self.out_dir is not None):
+            raise UsageError(f"{self.output}: is the name of an HDF5 file, not of text", hint="give it to --h5")
+        if self.out_dir is not None and str(self.output) != "-":
+            raise UsageError("-o and --out-dir contradict each other", hint="give one of them")
+        if self.half and self.h5 is None and not self._only_maps:
+            raise UsageError("--half is about --h5", hint="add --h5 FILE.h5")
+        if self.truth is not None and self.plot is None:
+            raise UsageError("--truth is about --plot", hint="add --plot DIR")
 
-class _Claims(Protocol):
-    """An output that may refuse a record before anything is computed for it."""
+    def _choice(self) -> PairChoice:
+        from rnafm_cli.structure.tertiary import PairChoice, parse_top
 
-    def claim(self, record: SequenceRecord) -> None: ...
+        least, farthest, separation = self.min_prob, self.max_distance, self.min_separation
+        if self.task == "contact" and least is None:
+            least = _LEAST_PROBABILITY[self.output_format]
+        if self.task == "distance" and farthest is None and self.output_format in _RESTRAINTS:
+            farthest = _FARTHEST_RESTRAINT
+        if separation is None:
+            plain = self.output_format in ("tsv", "jsonl") and self.top is None
+            separation = 1 if plain else _LEAST_SEPARATION
+        top = parse_top(self.top) if self.top is not None else None
+        return PairChoice(least=least, farthest=farthest, separation=separation, top=top)
 
+    def _text(self, stack: ExitStack) -> RecordOutput | None:
+        from rnafm_cli.io.map_output import map_formats
+        from rnafm_cli.io.record_output import record_output
 
-def run(request: Request, intake: Intake) -> None:
-    """Predict and write."""
-    request = _with_maps(request)
-    _check(request)
-    choice = _choice(request)
-
-    from rnafm_cli.io.names import rename_duplicates as renamed
-    from rnafm_cli.model import load_model
-    from rnafm_cli.structure.predict import predict
-    from rnafm_cli.structure.tertiary import load_tertiary_predictor
-
-    pictures = _Pictures(request) if request.plot is not None else None
-    loaded = load_model(
-        request.model,
-        weights_dir=request.weights_dir,
-        device=request.device,
-        precision=request.precision,
-        threads=request.threads,
-    )
-    predictor = load_tertiary_predictor(
-        loaded,
-        request.tasks,
-        prior=request.prior,
-        families=request.families,
-        warn=console.warn,
-        max_bytes=round(request.max_memory * 1e9) if request.max_memory else None,
-        batch_tokens=request.batch_tokens,
-    )
-    with ExitStack() as stack:
-        maps = _map_output(stack, request, loaded)
-        text = None if request.output == request.h5 else _text_output(stack, request)
-        records: Iterable[SequenceRecord] = intake.records()
-        if request.rename_duplicates:
-            records = renamed(records)
-        results = predict(
-            _claimed(records, [out for out in (text, maps, pictures) if out is not None], intake),
-            predictor,
-            long=request.long.value,
-            reject=intake.skip if request.long is LongChoice.skip else intake.reject,
-            tell=console.info,
+        if self._only_maps:
+            return None
+        formats = map_formats(self.task, self.output_format.value, with_distance=self.with_distance)
+        elsewhere = "--h5 FILE.h5 writes maps, --plot pictures"
+        return stack.enter_context(
+            record_output(self.output, self.out_dir, formats, elsewhere=elsewhere, force=self.force)
         )
-        bar = stack.enter_context(intake.progress("predicting"))
-        _write(results, choice, text, maps, pictures, intake, bar)
-    if pictures is not None:
-        pictures.report()
-    intake.finish()
 
+    def _maps(self, stack: ExitStack, loaded: Model, libraries: list[str]) -> TertiaryMapWriter | None:
+        path = self.output if self._only_maps else self.h5
+        if path is None:
+            return None
+        from rnafm_cli.io.maps import TertiaryMapWriter
+        from rnafm_cli.structure.tertiary import HEAD_KIND
 
-def _with_maps(request: Request) -> Request:
-    """``-o FILE.h5`` means ``--h5 FILE.h5`` and no text."""
-    if request.output.suffix.lower() not in _HDF5_SUFFIXES:
-        return request
-    if request.h5 is not None or request.format != "tsv" or request.out_dir is not None:
-        raise UsageError(f"{request.output}: is the name of an HDF5 file, not of text", hint="give it to --h5")
-    return replace(request, h5=request.output)
-
-
-def _check(request: Request) -> None:
-    if request.out_dir is not None and str(request.output) != "-":
-        raise UsageError("-o and --out-dir contradict each other", hint="give one of them")
-    if request.half and request.h5 is None:
-        raise UsageError("--half is about --h5", hint="add --h5 FILE.h5")
-    if request.truth is not None and request.plot is None:
-        raise UsageError("--truth is about --plot", hint="add --plot DIR")
-
-
-def _choice(request: Request) -> PairChoice:
-    from rnafm_cli.structure.tertiary import PairChoice, parse_top
-
-    least, farthest, separation = request.min_prob, request.max_distance, request.min_separation
-    if request.task == "contact" and least is None:
-        least = _LEAST_PROBABILITY[request.format]
-    if request.task == "distance" and farthest is None and request.format in _RESTRAINTS:
-        farthest = _FARTHEST_RESTRAINT
-    if separation is None:
-        plain = request.format in ("tsv", "jsonl") and request.top is None
-        separation = 1 if plain else _LEAST_SEPARATION
-    top = parse_top(request.top) if request.top is not None else None
-    return PairChoice(least=least, farthest=farthest, separation=separation, top=top)
-
-
-def _text_output(stack: ExitStack, request: Request) -> RecordOutput:
-    from rnafm_cli.io.map_output import map_formats
-    from rnafm_cli.io.record_output import record_output
-
-    formats = map_formats(request.task, request.format, with_distance=request.with_distance)
-    elsewhere = "--h5 FILE.h5 writes maps, --plot pictures"
-    return stack.enter_context(
-        record_output(request.output, request.out_dir, formats, elsewhere=elsewhere, force=request.force)
-    )
-
-
-def _map_output(stack: ExitStack, request: Request, loaded: Model) -> TertiaryMapWriter | None:
-    if request.h5 is None:
-        return None
-    from rnafm_cli.io.maps import TertiaryMapWriter
-    from rnafm_cli.structure.tertiary import HEAD_KIND
-
-    head = loaded.component(HEAD_KIND)[1]
-    provenance: dict[str, str | bool] = {
-        "model": loaded.name,
-        "head_sha256": head.weights_sha256,
-        "prior": request.prior,
-        "families": " ".join(request.families),
-        "command": " ".join(["rnafm", *sys.argv[1:]]),
-    }
-    if head.encoder_sha256 is not None:
-        provenance["encoder_sha256"] = head.encoder_sha256
-    writer = TertiaryMapWriter(request.h5, provenance=provenance, half=request.half, force=request.force)
-    stack.enter_context(writer)
-    return writer
-
-
-def _claimed(records: Iterable[SequenceRecord], outputs: Sequence[_Claims], intake: Intake) -> Iterator[SequenceRecord]:
-    """The records that every output can take."""
-    for record in records:
-        try:
-            for output in outputs:
-                output.claim(record)
-        except InputError as error:
-            intake.reject(error)
-        else:
-            yield record
-
-
-def _write(
-    results: Iterator[TertiaryMaps],
-    choice: PairChoice,
-    text: RecordOutput | None,
-    maps: TertiaryMapWriter | None,
-    pictures: _Pictures | None,
-    intake: Intake,
-    bar: console.Progress,
-) -> None:
-    from rnafm_cli.io.map_output import pair_rows
-
-    for result in results:
-        try:
-            if text is not None:
-                pairs = choice.pairs(result.contact_LL, result.distance_LL)
-                text.add(result.record, pair_rows(result.record, pairs, result.named()))
-        except InputError as error:
-            intake.reject(error)
-            continue
-        if maps is not None:
-            maps.add_maps(result.record, result.named())
-        if pictures is not None:
-            pictures.add(result)
-        bar.advance()
+        head = loaded.component(HEAD_KIND)[1]
+        provenance: dict[str, str | bool] = {
+            "model": loaded.name,
+            "head_sha256": head.weights_sha256,
+            "prior": self.prior,
+            "families": " ".join(libraries),
+            "command": " ".join(["rnafm", *sys.argv[1:]]),
+        }
+        if head.encoder_sha256 is not None:
+            provenance["encoder_sha256"] = head.encoder_sha256
+        writer = TertiaryMapWriter(path, provenance=provenance, half=self.half, force=self.force)
+        stack.enter_context(writer)
+        return writer
 
 
 class _Pictures:
     """Heat maps, with the known chains of a file below the diagonal."""
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, target: Path, truth: Path | None) -> None:
         from rnafm_cli.viz.structure import Gallery
 
-        assert request.plot is not None
-        self._task = request.task
-        self._gallery: Gallery = Gallery(request.plot)
-        self._truth = request.truth
+        self._gallery, self._truth = Gallery(target), truth
         self._known: dict[str, Chain] = {}
         self._unknown: list[str] = []
-        if request.truth is not None:
+        if truth is not None:
             from rnafm_cli.io.maps import read_chains
 
-            for chain in read_chains(request.truth):
+            for chain in read_chains(truth):
                 self._known[chain.id] = chain
                 self._known.setdefault(f"={chain.sequence}", chain)
 
@@ -398,18 +422,18 @@ class _Pictures:
         if truth is None and self._truth is not None:
             self._unknown.append(record.id)
 
-    def add(self, result: TertiaryMaps) -> None:
+    def add(self, result: TertiaryMaps, task: str) -> None:
         """Draw one RNA."""
         from rnafm_cli.structure.figures import draw_contacts, draw_distances
 
-        name, truth = result.record.id, self._of(result.record)
-        path = self._gallery.place(name)
-        if self._task == "contact":
-            assert result.contact_LL is not None
-            draw_contacts(name, result.contact_LL, path, truth=truth, relatives=result.relatives)
-        else:
-            assert result.distance_LL is not None
-            draw_distances(name, result.distance_LL, path, truth=truth, relatives=result.relatives)
+        name, draw = result.record.id, draw_contacts if task == "contact" else draw_distances
+        draw(
+            name,
+            result.named()[task],
+            self._gallery.place(name),
+            truth=self._of(result.record),
+            relatives=result.relatives,
+        )
 
     def report(self) -> None:
         """Name the RNAs of which nothing is known."""

@@ -197,8 +197,9 @@ class Search:
 
 def search_ahead(libraries: Sequence[str | Path], weights_dir: Path | None) -> None:
     """Begin to make what :func:`search_of` will be asked for, in a thread: torch takes as long to import."""
-    _ahead[tuple(libraries), weights_dir] = thread = _Making(libraries, weights_dir)
-    thread.start()
+    if libraries:
+        _ahead[tuple(libraries), weights_dir] = thread = _Making(libraries, weights_dir)
+        thread.start()
 
 
 def search_of(libraries: Sequence[str | Path], weights_dir: Path | None) -> Search:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,16 +18,6 @@ from rnafm_cli.io.structure_readers import rna_letters
 from rnafm_cli.rna.decode import Constraints, DecodeOptions, parse_constraints
 from rnafm_cli.rna.pairs import are_canonical
 from rnafm_cli.rna.records import SequenceRecord
-
-__all__ = [
-    "ConstraintLines",
-    "Evidence",
-    "EvidenceOf",
-    "ReactivityProfiles",
-    "no_evidence",
-    "read_constraints",
-    "read_profiles",
-]
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,36 +81,115 @@ def no_evidence(record: SequenceRecord) -> Evidence:
     return Evidence()
 
 
+_COMMENTS = ("#", ";")
 _SYMBOLS = frozenset(".|x<>()[]{}")
 _NO_GAPS = str.maketrans("", "", "-.~_")
-_COMMENT_MARKS = ("#", ";")
+_MISSING = {"na", "nan", "-", "."}
+
+
+class Knowledge:
+    """What the files of constraints and of reactivities of a run say of its records."""
+
+    def __init__(self, constraints: Path | None = None, reactivities: Path | None = None) -> None:
+        self._constraints = ConstraintLines(constraints) if constraints else None
+        self._profiles = ReactivityProfiles(reactivities) if reactivities else None
+
+    def of(self, record: SequenceRecord) -> Evidence:
+        """What is known of a record.
+
+        Raises:
+            InputError: when it does not fit the record.
+        """
+        known = self._constraints.of(record) if self._constraints else Evidence()
+        return replace(known, reactivities=self._profiles.of(record)) if self._profiles else known
+
+    def unused(self) -> Iterator[str]:
+        """A message for each file that tells of RNAs that no record is."""
+        for what, file in (("constraints", self._constraints), ("reactivities", self._profiles)):
+            if file is not None and (names := file.unused()):
+                shown = ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
+                yield f"{file.name}: {what} of RNAs that are not in the input: {shown}"
+
+
+class _HasName(Protocol):
+    name: str | None
+    source: str
+    line: int
+
+
+Entry = TypeVar("Entry", bound=_HasName)
+
+
+class _ByRecord(Generic[Entry]):
+    """What a file holds, by the id of its records; what stands under no id is about the only record of the run."""
+
+    kind: str
+
+    def __init__(self, name: str, entries: Iterable[Entry]) -> None:
+        self.name = name
+        self._entries: dict[str | None, Entry] = {}
+        self._used: set[str] = set()
+        self._owner: SequenceRecord | None = None
+        for entry in entries:
+            if (first := self._entries.setdefault(entry.name, entry)) is not entry:
+                whose = f"of '{entry.name}'" if entry.name else "without a header"
+                beside = f" beside {first.source}" if first.source != entry.source else ""
+                raise InputError(f"{entry.source}:{entry.line}: a second {self.kind} {whose}{beside}")
+
+    def unused(self) -> list[str]:
+        """Ids in the file that no record has asked for."""
+        return [name for name in self._entries if name is not None and name not in self._used]
+
+    def _entry(self, record: SequenceRecord, key: str) -> Entry | None:
+        if key in self._entries:
+            self._used.add(key)
+            return self._entries[key]
+        entry = self._entries.get(None)
+        if entry is not None and self._owner not in (None, record):
+            raise InputError(
+                f"{entry.source}:{entry.line}: a {self.kind} without a header, and more than one record",
+                hint="put the line '>id' above what belongs to each record",
+            )
+        self._owner = record
+        return entry
 
 
 @dataclass
 class _Draft:
-    """A record while its lines are gathered; ``name`` is None where there is no header."""
+    """A record of a file of constraints; ``name`` is None where there is no header."""
 
     name: str | None
+    source: str
     line: int
-    letters: list[str] = field(default_factory=list)
-    symbols: list[str] = field(default_factory=list)
-
-    @property
-    def sequence(self) -> str:
-        return "".join(self.letters)
-
-    @property
-    def constraint(self) -> str:
-        return "".join(self.symbols)
+    sequence: str = ""
+    constraint: str = ""
 
     def takes(self, word: str) -> bool:
         """Whether a word continues the constraint."""
-        wanted = len(self.constraint) < len(self.sequence) if self.letters else self.name is None
+        wanted = len(self.constraint) < len(self.sequence) if self.sequence else self.name is None
         return wanted and set(word) <= _SYMBOLS
 
+    def checked(self) -> _Draft:
+        """The same, if it is whole."""
+        where = f"{self.source}:{self.line}: " + (f"record '{self.name}'" if self.name else "record without a header")
+        if not self.sequence and self.name is None and self.constraint:
+            return self
+        if not self.sequence:
+            raise InputError(f"{where}: has no sequence")
+        if not self.constraint:
+            raise InputError(f"{where}: has no constraint below its sequence")
+        if len(self.constraint) != len(self.sequence):
+            bases, symbols = len(self.sequence), len(self.constraint)
+            raise InputError(f"{where}: sequence of {bases}, constraint of {symbols} symbols")
+        try:
+            rna_letters(self.sequence)
+        except ValueError as error:
+            raise InputError(f"{where}: {error}") from error
+        return self
 
-class ConstraintLines:
-    """The constraints of a run's records, by id; a record without a header is the only one of the run.
+
+class ConstraintLines(_ByRecord[_Draft]):
+    """The constraints of a run's records, by id.
 
     A line of symbols alone holds for every record, as in ``RNAfold --batch -C``.
 
@@ -127,19 +197,14 @@ class ConstraintLines:
         InputError: for an unreadable file, a record without a constraint, or two of one id.
     """
 
+    kind = "constraint"
+
     def __init__(self, path: str | Path) -> None:
-        self.name = input_name(path)
-        self._drafts: dict[str | None, _Draft] = {}
-        self._owner: SequenceRecord | None = None
-        self._used: set[str | None] = set()
+        name = input_name(path)
         with open_text(path) as lines:
-            for draft in read_constraints(lines, self.name):
-                if draft.name in self._drafts:
-                    whose = "without a header" if draft.name is None else f"of '{draft.name}'"
-                    raise InputError(f"{self.name}:{draft.line}: a second constraint {whose}")
-                self._drafts[draft.name] = draft
-        if not self._drafts:
-            raise InputError(f"{self.name}: holds no constraints", hint="expected: header, sequence, constraint line")
+            super().__init__(name, _constraints(lines, name))
+        if not self._entries:
+            raise InputError(f"{name}: holds no constraints", hint="expected: header, sequence, constraint line")
 
     def of(self, record: SequenceRecord) -> Evidence:
         """A record's constraint, if it has one.
@@ -147,56 +212,41 @@ class ConstraintLines:
         Raises:
             InputError: when the constraint stands under another sequence, or names no record and there are several.
         """
-        draft = self._drafts.get(record.id)
+        for_all = self._entries.get(None)
+        if for_all is not None and not for_all.sequence and record.id not in self._entries:
+            draft: _Draft | None = for_all
+        else:
+            draft = self._entry(record, record.id)
         if draft is None:
-            draft = self._drafts.get(None)
-            if draft is None:
-                return Evidence()
-            if not draft.letters:
-                return Evidence(draft.constraint, place=f"{self.name}:{draft.line}")
-            if self._owner is not None and self._owner != record:
-                raise InputError(
-                    f"{self.name}:{draft.line}: a constraint without a header, and more than one record",
-                    hint="put the line '>id' above each sequence",
-                )
-            self._owner = record
-        self._used.add(draft.name)
-        if _acgun(rna_letters(draft.sequence)) != _acgun(record.sequence):
-            raise InputError(f"{self.name}:{draft.line}: the sequence is not that of record '{record.id}'")
-        return Evidence(draft.constraint, place=f"{self.name}:{draft.line}")
-
-    def unused(self) -> list[str]:
-        """Ids in the file that no record has asked for."""
-        return [name for name in self._drafts if name is not None and name not in self._used]
+            return Evidence()
+        place = f"{self.name}:{draft.line}"
+        if draft.sequence and _acgun(rna_letters(draft.sequence)) != _acgun(record.sequence):
+            raise InputError(f"{place}: the sequence is not that of record '{record.id}'")
+        return Evidence(draft.constraint, place=place)
 
 
-def read_constraints(lines: Iterable[str], source: str) -> Iterator[_Draft]:
-    """Yield the records of a constraint file; sequence and constraint may be wrapped.
-
-    Raises:
-        InputError: for a record whose constraint is missing or has another length, or a line that is neither.
-    """
+def _constraints(lines: Iterable[str], source: str) -> Iterator[_Draft]:
+    """The records of a file of constraints; sequence and constraint may be wrapped."""
     draft: _Draft | None = None
     for number, text in enumerate(lines, start=1):
-        if not text.strip() or text.startswith(_COMMENT_MARKS):
+        if not text.strip() or text.startswith(_COMMENTS):
             continue
         # A number after the constraint is an energy or a score.
         word = text.split()[0]
         if draft is None and set(word) <= _SYMBOLS and word != ">":
-            draft = _Draft(None, number)
+            draft = _Draft(None, source, number)
         if draft is not None and draft.takes(word):
-            draft.symbols.append(word)
+            draft.constraint += word
         elif text.startswith(">"):
             if draft is not None:
-                yield _checked(draft, source)
-            words = text[1:].split()
-            draft = _Draft(words[0] if words else None, number)
+                yield draft.checked()
+            draft = _Draft(next(iter(text[1:].split()), None), source, number)
         elif word.isalpha():
-            if draft is None or draft.symbols:
+            if draft is None or draft.constraint:
                 if draft is not None:
-                    yield _checked(draft, source)
-                draft = _Draft(None, number)
-            draft.letters.append("".join(text.split()))
+                    yield draft.checked()
+                draft = _Draft(None, source, number)
+            draft.sequence += "".join(text.split())
         else:
             letters = word.translate(_NO_GAPS)
             if letters.isalpha() and letters != word:
@@ -209,32 +259,11 @@ def read_constraints(lines: Iterable[str], source: str) -> Iterator[_Draft]:
                 hint="a constraint has one of . | x < > ( ) [ ] { } for each base",
             )
     if draft is not None:
-        yield _checked(draft, source)
-
-
-def _checked(draft: _Draft, source: str) -> _Draft:
-    where = f"{source}:{draft.line}: " + (f"record '{draft.name}'" if draft.name else "record without a header")
-    if not draft.letters and draft.name is None and draft.symbols:
-        return draft
-    if not draft.letters:
-        raise InputError(f"{where}: has no sequence")
-    if not draft.symbols:
-        raise InputError(f"{where}: has no constraint below its sequence")
-    if len(draft.constraint) != len(draft.sequence):
-        raise InputError(f"{where}: sequence of {len(draft.sequence)}, constraint of {len(draft.constraint)} symbols")
-    try:
-        rna_letters(draft.sequence)
-    except ValueError as error:
-        raise InputError(f"{where}: {error}") from error
-    return draft
+        yield draft.checked()
 
 
 def _acgun(sequence: str) -> str:
     return "".join(letter if letter in "ACGU" else "N" for letter in sequence)
-
-
-_COMMENTS = ("#", ";")
-_MISSING = {"na", "nan", "-", "."}
 
 
 @dataclass
@@ -258,17 +287,49 @@ class _Profile:
         if self.values and max(self.values) > length:
             raise InputError(f"{where}: position {max(self.values)} in a sequence of {length} nt")
         for position, letter in self.letters.items():
-            if letter != record.sequence[position - 1]:
-                raise InputError(
-                    f"{where}: '{letter}' at position {position}, the sequence has '{record.sequence[position - 1]}'"
-                )
+            there = record.sequence[position - 1]
+            if letter != there:
+                raise InputError(f"{where}: '{letter}' at position {position}, the sequence has '{there}'")
         reactivities = np.full(length, np.nan)
         for position, value in self.values.items():
             reactivities[position - 1] = value
         return reactivities
 
+    def add(self, cells: list[str], where: str) -> None:
+        """Take in a row."""
+        if not cells[0].isdigit() or int(cells[0]) < 1:
+            raise InputError(f"{where}: '{cells[0]}' is no position", hint="rows are: position (from 1), value")
+        position = int(cells[0])
+        if position in self.values:
+            raise InputError(f"{where}: position {position} appears twice")
+        rest = cells[1:]
+        if len(rest) == 3 and len(rest[2]) == 1 and rest[2].isalpha():
+            # ShapeMapper's .map: position, reactivity, standard error, letter; -999 for none.
+            rest = [rest[2], rest[0]]
+        if rest and len(rest[0]) == 1 and rest[0].isalpha():
+            self.letters[position] = rest.pop(0).upper().replace("T", "U")
+        if len(rest) > 1:
+            raise InputError(f"{where}: {len(cells)} columns", hint="rows are: position (from 1), value")
+        value = math.nan
+        if rest and rest[0].lower() not in _MISSING:
+            if not _is_number(rest[0]):
+                raise InputError(
+                    f"{where}: '{rest[0]}' is no reactivity", hint="give a number, or NA where there is none"
+                )
+            value = float(rest[0])
+        self.values[position] = value if value >= 0 and math.isfinite(value) else math.nan
 
-class ReactivityProfiles:
+    def checked(self) -> _Profile:
+        """The same, if it has rows."""
+        if not self.values:
+            whose = f" of '{self.name}'" if self.name else ""
+            raise InputError(
+                f"{self.source}:{self.line}: holds no reactivities{whose}", hint="rows are: position (from 1), value"
+            )
+        return self
+
+
+class ReactivityProfiles(_ByRecord[_Profile]):
     """The reactivities of a run's records, by id.
 
     A file has one row per base, ``position value``, ``position letter value``, or ``position value error letter`` as
@@ -281,26 +342,19 @@ class ReactivityProfiles:
         InputError: for an unreadable file or row, or two profiles of one record.
     """
 
+    kind = "profile"
+
     def __init__(self, path: str | Path) -> None:
-        self.name = input_name(path)
+        name = input_name(path)
         self._folder = str(path) != STDIO and Path(path).is_dir()
-        self._profiles: dict[str, _Profile] = {}
-        self._single: _Profile | None = None
-        self._owner: SequenceRecord | None = None
-        self._used: set[str] = set()
         if self._folder:
-            self._profiles = _folder_profiles(Path(path))
-            return
-        with open_text(path) as lines:
-            for profile in read_profiles(lines, self.name):
-                if profile.name is None:
-                    self._single = profile
-                elif profile.name in self._profiles:
-                    raise InputError(f"{profile.source}:{profile.line}: a second profile of '{profile.name}'")
-                else:
-                    self._profiles[profile.name] = profile
-        if self._single is None and not self._profiles:
-            raise InputError(f"{self.name}: holds no reactivities", hint="rows of position and value are expected")
+            super().__init__(name, _folder_profiles(Path(path)))
+        else:
+            with open_text(path) as lines:
+                super().__init__(name, _profiles(lines, name))
+        if not self._entries:
+            hint = "files ID.shape with rows of position and value" if self._folder else "rows are: position, value"
+            raise InputError(f"{name}: holds no reactivities", hint=hint)
 
     def of(self, record: SequenceRecord) -> NDArray[np.float64] | None:
         """A record's reactivities, (L,) with NaN where there is none; None for a record without a profile.
@@ -308,31 +362,12 @@ class ReactivityProfiles:
         Raises:
             InputError: when the profile does not fit the sequence, or names no record and there are several.
         """
-        key = file_stem(record.id) if self._folder else record.id
-        if key in self._profiles:
-            self._used.add(key)
-            return self._profiles[key].array(record)
-        if self._single is None:
-            return None
-        if self._owner is not None and self._owner != record:
-            raise InputError(
-                f"{self.name}: one profile without an id, and more than one record",
-                hint="put a line '>id' above the rows of each record",
-            )
-        self._owner = record
-        return self._single.array(record)
-
-    def unused(self) -> list[str]:
-        """Ids of profiles that no record has asked for."""
-        return [name for name in self._profiles if name not in self._used]
+        profile = self._entry(record, file_stem(record.id) if self._folder else record.id)
+        return None if profile is None else profile.array(record)
 
 
-def read_profiles(lines: Iterable[str], source: str) -> Iterator[_Profile]:
-    """Yield the profiles of a text; the first has no name when rows come before any ``>id`` line.
-
-    Raises:
-        InputError: for a row that is none, naming its line.
-    """
+def _profiles(lines: Iterable[str], source: str) -> Iterator[_Profile]:
+    """The profiles of a text; the first has no name when rows come before any ``>id`` line."""
     profile: _Profile | None = None
     titled = False
     for number, text in enumerate(lines, start=1):
@@ -341,7 +376,7 @@ def read_profiles(lines: Iterable[str], source: str) -> Iterator[_Profile]:
             continue
         if line.startswith(">"):
             if profile is not None:
-                yield _with_rows(profile)
+                yield profile.checked()
             words = line[1:].split()
             if not words:
                 raise InputError(f"{source}:{number}: a header without an id")
@@ -349,52 +384,24 @@ def read_profiles(lines: Iterable[str], source: str) -> Iterator[_Profile]:
             continue
         if profile is None:
             profile = _Profile(None, source, number)
-        if titled or not _is_title(line):
-            _add_row(profile, line.replace(",", " ").split(), f"{source}:{number}")
+        cells = line.replace(",", " ").split()
+        # The first line may name the columns.
+        if titled or len(cells) < 2 or any(map(_is_number, cells)):
+            profile.add(cells, f"{source}:{number}")
         titled = True
     if profile is not None:
-        yield _with_rows(profile)
+        yield profile.checked()
 
 
-def _with_rows(profile: _Profile) -> _Profile:
-    if not profile.values:
-        whose = f" of '{profile.name}'" if profile.name else ""
-        raise InputError(
-            f"{profile.source}:{profile.line}: holds no reactivities{whose}", hint="rows are: position (from 1), value"
-        )
-    return profile
-
-
-def _is_title(line: str) -> bool:
-    """Whether a line names columns, as the first of a profile may."""
-    cells = line.replace(",", " ").split()
-    return len(cells) > 1 and not any(_is_number(cell) for cell in cells)
-
-
-def _add_row(profile: _Profile, cells: list[str], where: str) -> None:
-    if not cells[0].isdigit() or int(cells[0]) < 1:
-        raise InputError(f"{where}: '{cells[0]}' is no position", hint="rows are: position (from 1), value")
-    position = int(cells[0])
-    if position in profile.values:
-        raise InputError(f"{where}: position {position} appears twice")
-    rest = cells[1:]
-    if len(rest) == 3 and len(rest[2]) == 1 and rest[2].isalpha():
-        # ShapeMapper's .map: position, reactivity, standard error, letter; -999 for none.
-        rest = [rest[2], rest[0]]
-    if rest and len(rest[0]) == 1 and rest[0].isalpha():
-        profile.letters[position] = rest.pop(0).upper().replace("T", "U")
-    if len(rest) > 1:
-        raise InputError(f"{where}: {len(cells)} columns", hint="rows are: position (from 1), value")
-    profile.values[position] = _value(rest[0], where) if rest else math.nan
-
-
-def _value(text: str, where: str) -> float:
-    if text.lower() in _MISSING:
-        return math.nan
-    if not _is_number(text):
-        raise InputError(f"{where}: '{text}' is no reactivity", hint="give a number, or NA where there is none")
-    value = float(text)
-    return value if value >= 0 and math.isfinite(value) else math.nan
+def _folder_profiles(folder: Path) -> Iterator[_Profile]:
+    """The profiles of the files of a folder, named by their files."""
+    for path in sorted(folder.iterdir()):
+        if path.is_file() and not path.name.startswith("."):
+            with open_text(path) as lines:
+                profiles = list(_profiles(lines, str(path)))
+            if len(profiles) != 1:
+                raise InputError(f"{path}: holds {len(profiles)} profiles", hint="a folder has one file per record")
+            yield replace(profiles[0], name=source_stem(path))
 
 
 def _is_number(text: str) -> bool:
@@ -403,21 +410,3 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _folder_profiles(folder: Path) -> dict[str, _Profile]:
-    found: dict[str, _Profile] = {}
-    for path in sorted(folder.iterdir()):
-        if not path.is_file() or path.name.startswith("."):
-            continue
-        stem = source_stem(path)
-        if stem in found:
-            raise InputError(f"{path}: a second profile of '{stem}' beside {found[stem].source}")
-        with open_text(path) as lines:
-            profiles = list(read_profiles(lines, str(path)))
-        if len(profiles) != 1:
-            raise InputError(f"{path}: holds {len(profiles)} profiles", hint="a folder has one file per record")
-        found[stem] = profiles[0]
-    if not found:
-        raise InputError(f"{folder}: holds no reactivities", hint="files ID.shape with rows of position and value")
-    return found
