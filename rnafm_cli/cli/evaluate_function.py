@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,11 +18,8 @@ from rnafm_cli.errors import InputError, UsageError
 if TYPE_CHECKING:
     import numpy as np
 
-    from rnafm_cli.function.metrics import Resampling
     from rnafm_cli.model import Model
     from rnafm_cli.training.labelled_rows import LabelledRows
-
-    Scores = dict[str, dict[str, np.ndarray]]
 
 
 RBP_EPILOG = "Example: rnafm evaluate rbp rbp/*.tsv.gz --baseline --format table"
@@ -60,6 +59,7 @@ Seed = Annotated[int, typer.Option(min=0, help="Seed of the resamples and of --l
 
 
 def rbp(
+    ctx: typer.Context,
     tables: Sets,
     predictions: Predicted = None,
     against: Against = None,
@@ -90,48 +90,28 @@ def rbp(
     Tables have the columns sequence, label and split. The 5-mer baseline is fitted on training rows that share no
     30-mer with a row that is measured on.
     """
-    from rnafm_cli.function import evaluate as measuring
-    from rnafm_cli.function.metrics import Resampling
+    from rnafm_cli.function.evaluate import binding_probabilities, records_of
     from rnafm_cli.function.rbp import BindingPredictor
     from rnafm_cli.structure.unpaired import structure_source
 
-    def score(name: str, loaded: Model) -> dict[str, np.ndarray]:
+    def score(loaded: Model, measured: list[LabelledRows]) -> dict[str, np.ndarray]:
         predictor, source = BindingPredictor(loaded, batch_tokens=batch_tokens), None
         if structure and predictor.takes_structure:
             source = structure_source(structure, loaded, warn=console.warn)
+            for record in (record for rows in measured for record in records_of(rows)):
+                source.check(record)
+            if source.without:
+                without = f"no structure of {len(source.without):,} rows; {loaded.name} scores them without"
+                console.warn(f"{source.name}: {without}")
         elif structure:
-            console.warn(f"{name} was trained without structure and scores without")
-        found = {}
-        for rows in measured:
-            console.debug(f"{name}: {rows.name}, {len(rows)} rows")
-            if source is not None:
-                for record in measuring.records_of(rows):
-                    source.check(record)
-            found[rows.name] = measuring.binding_probabilities(predictor, rows, structure_of=source)
-        if source is not None and source.without:
-            console.warn(f"{source.name}: no structure of {len(source.without):,} rows; {name} scored them without")
-        return found
+            console.warn(f"{loaded.name} was trained without structure and scores without")
+        return {rows.name: binding_probabilities(predictor, rows, structure_of=source) for rows in measured}
 
-    measured, trained = _rows(tables, "label", split, limit, seed, baseline)
-    scores: Scores = {}
-    if predictions is not None:
-        scores[str(predictions)] = measuring.read_predictions(predictions, "probability", measured, by="protein")
-    for name in _heads(model, against, predictions):
-        loaded = _loaded(name, weights_dir, device, precision, threads)
-        _warn_of_training_rows(loaded, "rbp", measured)
-        scores[name] = score(name, loaded)
-    calibrated = list(scores)
-    if baseline:
-        scores["5-mer logistic regression"] = {
-            rows.name: measuring.kmer_logistic(part.sequences, part.values, rows.sequences)
-            for rows, part in zip(measured, trained, strict=True)
-        }
-    resampling = Resampling(resamples=resamples, confidence=confidence, seed=seed)
-    table = measuring.binding_table(scores, measured, resampling, probabilities=calibrated)
-    _write(output, table, "rbp", report_format, split, resampling)
+    _evaluate("rbp", score, SimpleNamespace(**ctx.params))
 
 
 def mrl(
+    ctx: typer.Context,
     tables: Sets,
     predictions: Predicted = None,
     against: Against = None,
@@ -170,35 +150,73 @@ def mrl(
     Tables have the columns sequence, mrl and split. Each figure stands for all UTRs and by upstream start codons: none,
     in-frame, out-of-frame (reaching into the coding sequence), uORF (out of frame, closed by a stop codon).
     """
+    from rnafm_cli.function.evaluate import ribosome_loads
+
+    def score(loaded: Model, measured: list[LabelledRows]) -> dict[str, np.ndarray]:
+        return {rows.name: ribosome_loads(loaded, rows, assay=assay, batch_tokens=batch_tokens) for rows in measured}
+
+    _evaluate("mrl", score, SimpleNamespace(**ctx.params))
+
+
+def _evaluate(
+    task: str, score: Callable[[Model, list[LabelledRows]], dict[str, np.ndarray]], given: SimpleNamespace
+) -> None:
+    """Measure what is given: predictions or a model, further heads, a baseline.
+
+    Args:
+        score: what a model says of the rows to measure on, by set.
+        given: the options of the command.
+    """
+    from dataclasses import asdict
+
     from rnafm_cli.function import evaluate as measuring
     from rnafm_cli.function.metrics import Resampling
+    from rnafm_cli.io.columns import TABLES
+    from rnafm_cli.io.streams import open_output
+    from rnafm_cli.model import load_model
 
-    measured, trained = _rows(tables, "mrl", split, limit, seed, baseline)
-    scores: Scores = {}
-    if predictions is not None:
-        scores[str(predictions)] = measuring.read_predictions(predictions, "mrl", measured)
-    for name in _heads(model, against, predictions):
-        loaded = _loaded(name, weights_dir, device, precision, threads)
-        _warn_of_training_rows(loaded, "mrl", measured)
-        scores[name] = {
-            rows.name: measuring.ribosome_loads(loaded, rows, assay=assay, batch_tokens=batch_tokens)
-            for rows in measured
-        }
-    if baseline:
-        scores["ridge regression"] = {
-            rows.name: measuring.utr_ridge(part.sequences, part.values, rows.sequences)
+    binding = task == "rbp"
+    measured, trained = _rows(given.tables, "label" if binding else "mrl", given)
+    scores: dict[str, dict[str, np.ndarray]] = {}
+    names = [*(given.against or [])]
+    if given.predictions is not None:
+        column, by = ("probability", "protein") if binding else ("mrl", None)
+        scores[str(given.predictions)] = measuring.read_predictions(given.predictions, column, measured, by=by)
+    else:
+        names.insert(0, given.model)
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise UsageError(f"'{twice[0]}' is given twice")
+    for name in names:
+        loaded = load_model(
+            name,
+            weights_dir=given.weights_dir,
+            device=given.device.value,
+            precision=given.precision.value,
+            threads=given.threads,
+        )
+        _warn_of_training_rows(loaded, task, measured)
+        scores[name] = score(loaded, measured)
+    calibrated = list(scores)
+    if given.baseline:
+        title = "5-mer logistic regression" if binding else "ridge regression"
+        fitted = measuring.kmer_logistic if binding else measuring.utr_ridge
+        scores[title] = {
+            rows.name: fitted(part.sequences, part.values, rows.sequences)
             for rows, part in zip(measured, trained, strict=True)
         }
-    resampling = Resampling(resamples=resamples, confidence=confidence, seed=seed)
-    table = measuring.ribosome_load_table(scores, measured, resampling)
-    if plot is not None:
-        _draw(plot, scores, measured)
-    _write(output, table, "mrl", report_format, split, resampling)
+    resampling = Resampling(resamples=given.resamples, confidence=given.confidence, seed=given.seed)
+    if binding:
+        table = measuring.binding_table(scores, measured, resampling, probabilities=calibrated)
+    else:
+        table = measuring.ribosome_load_table(scores, measured, resampling)
+        if given.plot is not None:
+            _draw(given.plot, scores, measured)
+    columns, kind = tuple(TABLES[f"evaluate {task}"]), given.report_format.value
+    with open_output(given.output) as sink:
+        measuring.write_figures(sink, table, columns, format=kind, split=given.split, **asdict(resampling))
 
 
-def _rows(
-    tables: list[Path], column: str, split: str, limit: int, seed: int, baseline: bool
-) -> tuple[list[LabelledRows], list[LabelledRows]]:
+def _rows(tables: list[Path], column: str, given: SimpleNamespace) -> tuple[list[LabelledRows], list[LabelledRows]]:
     """The rows to measure on, and for a baseline the training rows of each table that share no 30-mer with them."""
     import numpy as np
 
@@ -207,40 +225,24 @@ def _rows(
     sets = read_sets(tables, column, binary=column == "label")
     measured = []
     for rows in sets:
-        part = rows if split == "all" else rows.part(split)
+        part = rows if given.split == "all" else rows.part(given.split)
         if not len(part):
             raise InputError(
-                f"{rows.name}: has no rows of the split '{split}'",
+                f"{rows.name}: has no rows of the split '{given.split}'",
                 hint="--split all takes all rows; those that a run of finetune held out are in its folder 'rows'",
             )
-        if limit and len(part) > limit:
-            part = part.take(np.sort(np.random.default_rng(seed).permutation(len(part))[:limit]))
+        if given.limit and len(part) > given.limit:
+            part = part.take(np.sort(np.random.default_rng(given.seed).permutation(len(part))[: given.limit]))
         measured.append(part)
-    if not baseline:
+    if not given.baseline:
         return measured, []
-    if split in ("all", "train"):
+    if given.split in ("all", "train"):
         raise UsageError("--baseline is fitted on the training rows", hint="measure on another split")
     trained = without_leaks([rows.part("train") for rows in sets], measured)
     for rows in trained:
         if not len(rows):
             raise InputError(f"{rows.name}: has no training rows for the baseline")
     return measured, trained
-
-
-def _heads(model: str, against: list[str] | None, predictions: Path | None) -> list[str]:
-    names = [*([] if predictions is not None else [model]), *(against or [])]
-    for name in names:
-        if names.count(name) > 1:
-            raise UsageError(f"'{name}' is given twice")
-    return names
-
-
-def _loaded(
-    name: str, weights_dir: Path | None, device: DeviceChoice, precision: PrecisionChoice, threads: int | None
-) -> Model:
-    from rnafm_cli.model import load_model
-
-    return load_model(name, weights_dir=weights_dir, device=device.value, precision=precision.value, threads=threads)
 
 
 def _warn_of_training_rows(loaded: Model, task: str, measured: list[LabelledRows]) -> None:
@@ -266,26 +268,7 @@ def _warn_of_training_rows(loaded: Model, task: str, measured: list[LabelledRows
             console.warn(f"{rows.name}: {loaded.name} was trained on {count} of these {len(rows)} rows; {held}")
 
 
-def _write(
-    output: Path,
-    table: list[dict[str, Any]],
-    task: str,
-    report_format: ReportFormat,
-    split: str,
-    resampling: Resampling,
-) -> None:
-    from dataclasses import asdict
-
-    from rnafm_cli.function.evaluate import write_figures
-    from rnafm_cli.io.columns import TABLES
-    from rnafm_cli.io.streams import open_output
-
-    with open_output(output) as sink:
-        columns = tuple(TABLES[f"evaluate {task}"])
-        write_figures(sink, table, columns, format=report_format.value, split=split, **asdict(resampling))
-
-
-def _draw(folder: Path, scores: Scores, measured: list[LabelledRows]) -> None:
+def _draw(folder: Path, scores: dict[str, dict[str, np.ndarray]], measured: list[LabelledRows]) -> None:
     from rnafm_cli.function.figures import draw_loads
     from rnafm_cli.rna.upstream_starts import start_context
 

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnafm_cli.errors import InputError
-from rnafm_cli.function.networks import Alignment, offset_of
+from rnafm_cli.function.networks import BindingConfig, LoadConfig
 from rnafm_cli.training.labelled_rows import LabelledRows, read_sets, split_sets, write_labelled
-from rnafm_cli.training.recipes import RowData
+from rnafm_cli.training.recipes import BindingRecipe, RowRecipe
 
 KEPT_ROWS = "rows"
 """Folder of a run with its rows, a table for each set: what was trained on and what was held out, by ``split``."""
@@ -64,58 +64,45 @@ def shown_rows(repeats_N: NDArray[np.float64], rng: np.random.Generator) -> NDAr
 
 
 def read_training_rows(
-    paths: Sequence[Path],
-    column: str,
-    data: RowData,
-    *,
-    length: int,
-    kept: Alignment,
-    most: int = 0,
-    report: Callable[[str], None],
-    run: Path,
+    paths: Sequence[Path], recipe: RowRecipe, *, report: Callable[[str], None], run: Path
 ) -> TrainingRows:
     """Read the tables, split them and join their training rows.
 
+    Of a row longer than the head reads, an RBP head gets the middle and an MRL head the 3' end. An RBP head is measured
+    on at most ``run.score_rows`` development rows of each set, drawn with seed 0.
+
     Args:
-        column: of the values: ``label`` (0 or 1) or a measurement.
-        length: that the head reads; of a longer row the ``kept`` part stays.
-        most: development rows of each set that are kept to be measured on, drawn with seed 0; 0 for all.
         run: folder that gets the rows by split, as :data:`KEPT_ROWS`.
 
     Raises:
         InputError: for a set whose training or development values are all the same.
     """
-    binary = column == "label"
-    train, dev, counts = split_sets(
-        read_sets(paths, column, binary=binary),
-        dev_share=data.dev_share,
-        filter_leaks=data.filter_leaks,
-        seed=data.seed,
-        report=report,
-    )
+    binding = isinstance(recipe, BindingRecipe)
+    column, length, end = ("label", BindingConfig.window, "middle") if binding else ("mrl", LoadConfig.length, "3' end")
+    train, dev, counts = split_sets(read_sets(paths, column, binary=binding), recipe.data, report)
     (run / KEPT_ROWS).mkdir(parents=True, exist_ok=True)
     for parts in zip(train, dev, strict=True):
         write_labelled(run / KEPT_ROWS / f"{parts[0].name}.tsv.gz", parts, column)
     for part, name in ((train, "training"), (dev, "development")):
         for rows in part:
             if len(set(rows.values.tolist())) < 2:
-                same = "are all of one label" if binary else "all have the same ribosome load"
+                same = "are all of one label" if binding else "all have the same ribosome load"
                 raise InputError(
                     f"{rows.name}: its {len(rows)} {name} rows {same}",
                     hint="values must differ in both parts: give more rows, or another split",
                 )
-    end = "middle" if kept == "middle" else "3' end"
     counts[f"cut to their {end}"] = sum(len(s) > length for rows in (*train, *dev) for s in rows.sequences)
-    if binary:
+    if binding:
         counts["bound"] = int(sum(rows.values.sum() for rows in train))
     report("rows: " + ", ".join(f"{name} {count}" for name, count in counts.items() if count))
     for rows in (*train, *dev):
-        rows.sequences[:] = [_cut(sequence, length, kept) for sequence in rows.sequences]
+        starts = [max(0, (len(s) - length) // 2 if binding else len(s) - length) for s in rows.sequences]
+        rows.sequences[:] = [s[start : start + length] for s, start in zip(rows.sequences, starts, strict=True)]
     means, deviations = ([float(of(rows.values)) for rows in train] for of in (np.mean, np.std))
     values = [rows.values for rows in train]
-    if not binary:
+    if not binding:
         values = [(some - m) / d for some, m, d in zip(values, means, deviations, strict=True)]
-    if most > 0:
+    if binding and (most := recipe.run.score_rows) > 0:
         dev = [rows.take(np.sort(np.random.default_rng(0).permutation(len(rows))[:most])) for rows in dev]
     return TrainingRows(
         names=tuple(rows.name for rows in train),
@@ -127,8 +114,3 @@ def read_training_rows(
         dev=dev,
         counts=counts,
     )
-
-
-def _cut(sequence: str, length: int, kept: Alignment) -> str:
-    start = max(0, offset_of(length, len(sequence), kept))
-    return sequence[start : start + length]

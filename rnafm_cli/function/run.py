@@ -19,7 +19,7 @@ from rnafm_cli.errors import UsageError
 from rnafm_cli.function.cache import Compute, NucleotideCache, embed_reduced, fit_reduction, unpaired_probabilities
 from rnafm_cli.function.heads import begin_from, built_head
 from rnafm_cli.function.networks import CLIP, FunctionHead, Reduction
-from rnafm_cli.function.rows import TrainingRows
+from rnafm_cli.function.rows import TrainingRows, read_training_rows
 from rnafm_cli.function.task import BindingTask, LoadTask, RowTask
 from rnafm_cli.rna import thermo
 from rnafm_cli.training.recipes import BindingData, BindingRecipe, RowRecipe
@@ -71,7 +71,7 @@ def run_function(
         torch.set_num_threads(files.threads)
     files.output.mkdir(parents=True, exist_ok=True)
     encoder, sha256 = _encoder(files)
-    rows = kind.read(files.sets, recipe, report=report, run=files.output)
+    rows = read_training_rows(files.sets, recipe, report=report, run=files.output)
     start, same, reduction = None, False, None
     if files.init_from is not None:
         tensors, card = load_component(files.init_from, kind.kind, weights_dir=files.weights_dir, any_encoder=True)

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,7 +32,7 @@ from rnafm_cli.function.networks import (
     LoadHead,
     mixture,
 )
-from rnafm_cli.function.rows import TrainingRows, read_training_rows, shown_rows
+from rnafm_cli.function.rows import TrainingRows, shown_rows
 from rnafm_cli.training.recipes import BindingRecipe, LoadRecipe
 from rnafm_cli.training.trainer import Scored, Task, rows_sha256, seed_torch
 
@@ -54,11 +53,7 @@ class RowTask(Task):
         begin: told the new head, to fill it with the run's reduction or another head's weights.
     """
 
-    head_type: type[Any]
-    column: str
-    """Of the tables."""
-    length: int
-    """Of the rows that the head reads."""
+    head_type: type[BindingHead] | type[LoadHead]
 
     def __init__(
         self,
@@ -88,15 +83,6 @@ class RowTask(Task):
         head: FunctionHead = self.head_type(self.config)
         self._begin(head)
         return head
-
-    @classmethod
-    def read(cls, paths: Sequence[Path], recipe: Any, *, report: Callable[[str], None], run: Path) -> TrainingRows:
-        """The rows of tables; see :func:`~rnafm_cli.function.rows.read_training_rows`."""
-        kept = cls.head_type.alignment
-        most = recipe.run.score_rows if cls.kind == "rbp" else 0
-        return read_training_rows(
-            paths, cls.column, recipe.data, length=cls.length, kept=kept, most=most, report=report, run=run
-        )
 
     def _run(
         self,
@@ -142,7 +128,7 @@ class BindingTask(RowTask):
 
     kind, measure_name = "rbp", "mean AUPRC"
     score_columns = ("set", "inputs", "rows", "auprc", "auroc")
-    head_type, column, length = BindingHead, "label", BindingConfig.window
+    head_type = BindingHead
     _recipe: BindingRecipe
 
     def head_config(self, width: int) -> BindingConfig:
@@ -219,7 +205,7 @@ class LoadTask(RowTask):
 
     kind, measure_name = "mrl", "mean R2"
     score_columns = ("assay", "rows", "r2", "determination", "mae", "mse")
-    head_type, column, length = LoadHead, "mrl", LoadConfig.length
+    head_type = LoadHead
     _recipe: LoadRecipe
 
     def head_config(self, width: int) -> LoadConfig:

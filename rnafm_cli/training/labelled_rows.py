@@ -15,6 +15,7 @@ from rnafm_cli.io.streams import input_name, open_output, open_text
 from rnafm_cli.io.tables import TableWriter, table_rows
 from rnafm_cli.rna.alphabet import IUPAC_LETTERS
 from rnafm_cli.rna.kmers import groups_by_words, shares_word
+from rnafm_cli.training.recipes import RowData
 
 __all__ = [
     "LEAK_WORD",
@@ -108,19 +109,16 @@ def read_labelled(path: Path, column: str, *, binary: bool = False) -> LabelledR
     Raises:
         InputError: for a missing column or an unusable row, naming its line.
     """
-    where = input_name(path)
-    sequences: list[str] = []
-    values: list[float] = []
-    splits: list[str] = []
-    ids: list[str] = []
-    for row, cells in _rows(path, ("sequence", column)):
-        sequences.append(_sequence(cells["sequence"], row))
-        values.append(_value(cells[column], row, column, binary))
-        splits.append(cells.get("split", "").strip())
-        ids.append(cells.get("id", ""))
-    if not sequences:
-        raise InputError(f"{where}: holds no rows")
-    return LabelledRows(set_name(path), sequences, np.asarray(values), np.asarray(splits), ids)
+    rows = list(_rows(path, ("sequence", column)))
+    if not rows:
+        raise InputError(f"{input_name(path)}: holds no rows")
+    return LabelledRows(
+        set_name(path),
+        [_sequence(cells["sequence"], row) for row, cells in rows],
+        np.array([_value(cells[column], row, column, binary) for row, cells in rows]),
+        np.array([cells.get("split", "") for _, cells in rows]),
+        [cells.get("id", "") for _, cells in rows],
+    )
 
 
 def read_classes(path: Path, column: str) -> list[tuple[str, str, str]]:
@@ -130,7 +128,7 @@ def read_classes(path: Path, column: str) -> list[tuple[str, str, str]]:
         InputError: for a missing column or an unusable row, naming its line.
     """
     rows = _rows(path, ("sequence", column, "split"))
-    return [(_sequence(cells["sequence"], row), cells[column].strip(), cells["split"].strip()) for row, cells in rows]
+    return [(_sequence(cells["sequence"], row), cells[column], cells["split"]) for row, cells in rows]
 
 
 def _rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
@@ -174,12 +172,12 @@ def without_leaks(train: Sequence[LabelledRows], dev: Sequence[LabelledRows]) ->
     sequences = [sequence for rows in train for sequence in rows.sequences]
     leaks = shares_word(sequences, held_out, length=LEAK_WORD)
     ends = np.cumsum([len(rows) for rows in train])
-    parts = np.split(leaks, ends[:-1]) if len(train) else []
+    parts = np.split(leaks, ends[:-1])
     return [rows.take(np.flatnonzero(~part)) for rows, part in zip(train, parts, strict=True)]
 
 
 def _sequence(text: str, where: str) -> str:
-    sequence = text.strip().translate(_CLEAN)
+    sequence = text.translate(_CLEAN)
     if not sequence:
         raise InputError(f"{where}: an empty sequence")
     if rest := sequence.translate(_REST):
@@ -195,9 +193,6 @@ def _value(text: str, where: str, column: str, binary: bool) -> float:
     if not np.isfinite(value) or (binary and value not in (0.0, 1.0)):
         raise InputError(f"{where}: {column} '{text}' is not {'0 or 1' if binary else 'a number'}")
     return value
-
-
-Report = Callable[[str], None]
 
 
 def read_sets(paths: Sequence[Path], column: str, *, binary: bool) -> list[LabelledRows]:
@@ -223,17 +218,12 @@ def read_sets(paths: Sequence[Path], column: str, *, binary: bool) -> list[Label
 
 
 def split_sets(
-    sets: Sequence[LabelledRows],
-    *,
-    dev_share: float = 0.1,
-    filter_leaks: bool = True,
-    seed: int = 0,
-    report: Report = lambda line: None,
+    sets: Sequence[LabelledRows], data: RowData, report: Callable[[str], None] = lambda line: None
 ) -> tuple[list[LabelledRows], list[LabelledRows], dict[str, int]]:
     """Training and development parts of each set, and how many rows were left out of training.
 
     A set without a split is split by groups of rows that share a 20-mer. Training rows that share a 30-mer with a
-    development row of any set go, unless ``filter_leaks`` is off.
+    development row of any set go, unless ``data.filter_leaks`` is off.
 
     Raises:
         InputError: for a set without training or development rows, before or after that.
@@ -243,16 +233,17 @@ def split_sets(
         if not (rows.splits == "").all():
             split.append(rows)
             continue
-        split.append(cluster_split(rows, share=dev_share, seed=seed))
+        split.append(cluster_split(rows, share=data.dev_share, seed=data.seed))
         dev = int((split[-1].splits == "dev").sum())
         report(f"{rows.name}: no column 'split'; {dev} of {len(rows)} rows held out, near-copies kept together")
     train, dev_sets = [rows.part("train") for rows in split], [rows.part("dev") for rows in split]
-    for part, name in [(part, "train") for part in train] + [(part, "dev") for part in dev_sets]:
-        if not len(part):
-            raise InputError(f"{part.name}: has no {name} rows", hint="the column 'split' holds train and dev")
+    for name, parts in (("train", train), ("dev", dev_sets)):
+        for part in parts:
+            if not len(part):
+                raise InputError(f"{part.name}: has no {name} rows", hint="the column 'split' holds train and dev")
     given, held = sum(map(len, train)), sum(map(len, dev_sets))
     counts = {"read": sum(map(len, split)), "of another split": sum(map(len, split)) - given - held}
-    if filter_leaks:
+    if data.filter_leaks:
         before, train = train, without_leaks(train, dev_sets)
         for whole, kept in zip(before, train, strict=True):
             if not len(kept):

@@ -17,6 +17,7 @@ from rnafm_cli.training.labelled_rows import (
     without_leaks,
     write_labelled,
 )
+from rnafm_cli.training.recipes import RowData
 
 
 def rna(rng: np.random.Generator, length: int) -> str:
@@ -63,10 +64,10 @@ def test_leaks_leave_training_whatever_set_they_are_of(tmp_path: Path) -> None:
     rows["B"] += [(site[50:] + rna(rng, 50), "1", "train"), (site[75:] + rna(rng, 75), "1", "train")]
     rows["B"].append((rna(rng, 101), "0", "dev"))
     sets = read_sets([write(tmp_path / f"{name}.tsv", of_set) for name, of_set in rows.items()], "label", binary=True)
-    train, dev, counts = split_sets(sets)
+    train, dev, counts = split_sets(sets, RowData())
     # 51 nt in common are too many, 26 are not.
     assert [len(part) for part in train] == [6, 7] and counts["share a 30-mer with a development row"] == 1
-    assert [len(part) for part in split_sets(sets, filter_leaks=False)[0]] == [6, 8]
+    assert [len(part) for part in split_sets(sets, RowData(filter_leaks=False))[0]] == [6, 8]
     assert without_leaks(dev, dev)[0].sequences == []
 
 
@@ -112,7 +113,7 @@ def test_rows_of_other_splits_are_counted_and_common_ends_are_told(tmp_path: Pat
         path.write_text("sequence\tlabel\tsplit\n" + table)
         return path
 
-    train, dev, counts = split_sets(read_sets([written("")], "label", binary=True))
+    train, dev, counts = split_sets(read_sets([written("")], "label", binary=True), RowData())
     assert (len(train[0]), len(dev[0])) == (6, 3)
     assert counts == {
         "read": 12,
@@ -122,7 +123,7 @@ def test_rows_of_other_splits_are_counted_and_common_ends_are_told(tmp_path: Pat
         "dev": 3,
     }
     with pytest.raises(InputError, match="s: each of its 6 training rows shares a 30-mer"):
-        split_sets(read_sets([written("ACGU" * 8)], "label", binary=True))
+        split_sets(read_sets([written("ACGU" * 8)], "label", binary=True), RowData())
 
 
 def test_rows_by_split_are_kept_and_come_back(tmp_path: Path) -> None:
@@ -130,7 +131,7 @@ def test_rows_by_split_are_kept_and_come_back(tmp_path: Path) -> None:
     lines = [f"{rna(rng, 60)},{k % 2}" for k in range(40)]
     (tmp_path / "set.csv").write_text("\n".join(["utr,rl", *lines]) + "\n")
     (rows,) = read_sets([tmp_path], "mrl", binary=False)
-    train, dev, _ = split_sets([rows])
+    train, dev, _ = split_sets([rows], RowData())
     write_labelled(tmp_path / "kept.tsv.gz", [train[0], dev[0]], "mrl")
     kept = read_labelled(tmp_path / "kept.tsv.gz", "mrl")
     assert sorted(kept.sequences) == sorted(rows.sequences)
