@@ -154,7 +154,6 @@ def draw_by_length(
         shift = 1.025
     if not every:
         return
-    axes.set_xscale("log")
     plain_lengths(axes, every)
     axes.set(xlabel="length (nt)", ylabel=METRIC_NAMES.get(metric, metric))
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.12), ncols=2, fontsize=8, frameon=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rnafm_cli.viz.axes import labelled_positions, tick_step
 from rnafm_cli.viz.canvas import Boxes, Canvas, Curve, Line, Point, Text
-from rnafm_cli.viz.palette import INK, MUTED, base_colour, confidence_opacity, layer_colour
+from rnafm_cli.viz.palette import INK, MUTED, base_colour
 from rnafm_cli.viz.subject import Subject, add_base_legend, add_caption, add_pair_legend
 
 _WIDTH = 960.0
@@ -46,10 +46,7 @@ def draw_arcs(subject: Subject) -> Canvas:
         left, right = start + pair.i * step, start + pair.j * step
         height = highest * ((right - left) / widest) ** _GROWTH
         points = half_ellipse(left, right, base, min(height, (right - left) * 0.75))
-        opacity = 1.0 if pair.probability is None else confidence_opacity(pair.probability)
-        colour = layer_colour(pair.layer)
-        width = stroke * pair.weight
-        canvas.add(Curve(points=points, colour=colour, width=width, opacity=opacity, title=pair.title))
+        canvas.add(Curve(points=points, **pair.stroke(stroke)))
     _add_sequence(canvas, subject, start, base, step)
     return canvas
 

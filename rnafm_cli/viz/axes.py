@@ -74,13 +74,11 @@ def equal_bins(length_N: np.ndarray) -> list[np.ndarray]:
 
 
 def plain_lengths(axes: Any, lengths: Sequence[int]) -> None:
-    """Round lengths as ticks instead of powers of ten."""
-    from matplotlib.ticker import FixedLocator, NullLocator
+    """A logarithmic axis with round lengths as ticks instead of powers of ten."""
+    from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
 
-    low, high = min(lengths), max(lengths)
-    axes.set_xlim(low / 1.08, high * 1.08)
-    round_lengths = [n * 10**power for power in range(6) for n in (1, 2, 5)]
-    shown = [n for n in round_lengths if low / 1.08 <= n <= high * 1.08] or [low]
-    axes.xaxis.set_major_locator(FixedLocator(shown))
+    axes.set_xscale("log")
+    axes.set_xlim(min(lengths) / 1.08, max(lengths) * 1.08)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(ScalarFormatter())
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xticklabels([str(n) for n in shown])

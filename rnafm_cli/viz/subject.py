@@ -6,6 +6,7 @@ Shape suffix: L bases.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,9 +30,19 @@ class DrawnPair:
     is_supported: bool = False
 
     @property
-    def weight(self) -> float:
-        """How much wider than others its line is drawn."""
-        return SUPPORTED_WEIGHT if self.is_supported else 1.0
+    def colour(self) -> str:
+        """That of its layer."""
+        return layer_colour(self.layer)
+
+    @property
+    def opacity(self) -> float:
+        """Its confidence; full where that is not known."""
+        return 1.0 if self.probability is None else confidence_opacity(self.probability)
+
+    def stroke(self, width: float) -> dict[str, Any]:
+        """How its line is drawn: wider where a family supports it."""
+        width *= SUPPORTED_WEIGHT if self.is_supported else 1.0
+        return {"colour": self.colour, "width": width, "opacity": self.opacity, "title": self.title}
 
 
 @dataclass(frozen=True, slots=True, eq=False)

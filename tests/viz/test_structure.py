@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import importlib.util
 import re
 import xml.etree.ElementTree as ElementTree
 from typing import Literal
@@ -166,13 +165,10 @@ def test_every_layer_is_in_the_legend(style: str) -> None:
     ]
 
 
-def test_without_viennarna_the_radial_drawing_has_its_own_layout(monkeypatch: pytest.MonkeyPatch) -> None:
-    with_package = draw_structure("tRNA", TRNA, CLOVER, style="radial")
-    find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "RNA" else find(name, *rest))
-    alone = draw_structure("tRNA", TRNA, CLOVER, style="radial")
-    assert alone != with_package
-    assert titles(alone) == titles(with_package)
+@pytest.mark.parametrize("style", STYLES)
+def test_every_tenth_base_is_numbered(style: str) -> None:
+    numbers = {int(text) for text in texts(draw_structure("tRNA", TRNA, CLOVER, style=style)) if text.isdigit()}
+    assert {10, 20, 30, 40, 50, 60, 70} <= numbers
 
 
 def test_what_cannot_be_drawn_is_named() -> None:
