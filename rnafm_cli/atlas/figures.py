@@ -2,7 +2,7 @@
 
 Lengths are in points (1/72 inch) from the lower left corner.
 
-Shape suffixes: N points, L labels, H, W pixels, M new ones.
+Shape suffixes: N points, L labels, M new ones.
 """
 
 from __future__ import annotations
@@ -15,61 +15,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.ndimage import convolve, gaussian_filter
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize, to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patheffects import Stroke
+from scipy.ndimage import gaussian_filter
 
 from rnafm_cli.atlas.comparison import Panel
 from rnafm_cli.viz.canvas import save_figure
 from rnafm_cli.viz.palette import INK, MUTED
 
-
-def write_with_halo(
-    axes: Any,
-    place: np.ndarray | tuple[float, float],
-    words: str,
-    *,
-    size: float,
-    colour: Any,
-    bold: bool = False,
-    shift: tuple[float, float] = (0.0, 0.0),
-    align: str = "center",
-    zorder: float = 4,
-) -> None:
-    """Write words at a place of the plot.
-
-    Args:
-        size: of the font, and the unit of ``shift``: points.
-        align: ``center`` or ``left`` of the words stands at the place.
-    """
-    from matplotlib.patheffects import Stroke
-
-    style = {
-        "xytext": shift,
-        "textcoords": "offset points",
-        "fontsize": size,
-        "fontweight": "bold" if bold else "normal",
-        "ha": align,
-        "va": "center",
-        "annotation_clip": False,
-    }
-    # Words with path effects become outlines in an SVG, so the edge is drawn on its own, below plain text.
-    edge = [Stroke(linewidth=2.2, foreground="white")]
-    axes.annotate(words, place, color="white", path_effects=edge, zorder=zorder, **style)
-    axes.annotate(words, place, color=colour, zorder=zorder + 0.1, **style)
-
-
 GROUP_COLOURS = (
-    "#0072b2",
-    "#d55e00",
-    "#009e73",
-    "#cc79a7",
-    "#e69f00",
-    "#56b4e9",
-    "#332288",
-    "#882255",
-    "#999933",
+    *("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"),
+    *("#332288", "#882255", "#999933"),
 )
 """Apart for colour-blind readers (after Okabe & Ito 2008, and Tol's muted scheme)."""
 NO_GROUP = "#c3c7ce"
+SCALE = "cividis"
+"""The colours of a quantity, even to colour-blind eyes."""
 
 _CELLS = 64
 
@@ -89,13 +52,8 @@ class Groups:
 
     def colour_of_points(self) -> np.ndarray:
         """(N, 3) red, green, blue from 0 to 1."""
-        table = np.asarray([rgb(colour) for colour in (*self.colours, NO_GROUP)])
+        table = np.asarray([to_rgb(colour) for colour in (*self.colours, NO_GROUP)])
         return table[self.index_N]
-
-
-def rgb(colour: str) -> tuple[float, float, float]:
-    """Red, green and blue from 0 to 1 of ``#rrggbb``."""
-    return int(colour[1:3], 16) / 255, int(colour[3:5], 16) / 255, int(colour[5:7], 16) / 255
 
 
 def group_points(place_N2: np.ndarray, labels: Sequence[str], known: Mapping[str, int] | None = None) -> Groups:
@@ -116,10 +74,9 @@ def group_points(place_N2: np.ndarray, labels: Sequence[str], known: Mapping[str
 def _densest(member_M2: np.ndarray, all_N2: np.ndarray) -> np.ndarray:
     """The mean of a group's points around its densest spot."""
     low, high = all_N2.min(axis=0), all_N2.max(axis=0)
-    span = np.maximum(high - low, 1e-9)
-    cell_M2 = np.minimum(((member_M2 - low) / span * _CELLS).astype(np.int64), _CELLS - 1)
+    cell_M2 = np.minimum((member_M2 - low) / np.maximum(high - low, 1e-9) * _CELLS, _CELLS - 1).astype(np.int64)
     count = np.zeros((_CELLS, _CELLS))
-    np.add.at(count, (cell_M2[:, 0], cell_M2[:, 1]), 1.0)
+    np.add.at(count, tuple(cell_M2.T), 1.0)
     peak = np.unravel_index(gaussian_filter(count, 1.5, mode="constant").argmax(), count.shape)
     near = np.abs(cell_M2 - np.asarray(peak)).max(axis=1) <= 2
     return member_M2[near].mean(axis=0) if near.any() else np.median(member_M2, axis=0)
@@ -136,6 +93,51 @@ def _colours(anchors_L2: np.ndarray) -> list[str]:
         closest = [far[np.asarray(chosen) == c].min() for c in range(len(GROUP_COLOURS))]
         chosen.append(int(np.argmax(closest)))
     return [GROUP_COLOURS[k] for k in chosen]
+
+
+def scale_limits(value_N: np.ndarray, *, logarithmic: bool = False) -> tuple[float, float]:
+    """Where the colours of a quantity begin and end; half a per cent at either side, at least one value, is beyond."""
+    known = np.sort(value_N[np.isfinite(value_N) & ((value_N > 0) | (not logarithmic))])
+    spare = -(-len(known) // 200) if len(known) > 10 else 0
+    low, high = (float(known[spare]), float(known[-1 - spare])) if len(known) else (0.0, 1.0)
+    return (low, high) if high > low else (low * 0.9, low * 1.1 + 1e-9)
+
+
+def scale_colours(value_N: np.ndarray) -> tuple[np.ndarray, ScalarMappable]:
+    """(N, 3) colours of a quantity, grey where it is unknown (NaN), and the mappable for its colour bar."""
+    mappable = ScalarMappable(norm=Normalize(*scale_limits(value_N), clip=True), cmap=SCALE)
+    colour_N3 = mappable.to_rgba(np.nan_to_num(value_N))[:, :3]
+    colour_N3[~np.isfinite(value_N)] = to_rgb(NO_GROUP)
+    return colour_N3, mappable
+
+
+def closed_up(place_N2: np.ndarray, also_M2: np.ndarray | None = None) -> np.ndarray:
+    """The places, or others on the same map, with wide empty stripes narrowed: far islands do not squeeze the rest.
+
+    Along each axis no gap is wider than about a tenth of the whole. The distance between far parts of a map means
+    little; order and the shape of what hangs together stay.
+    """
+    shown = (place_N2 if also_M2 is None else also_M2).astype(np.float64)
+    if len(place_N2) < 10:
+        return shown
+    for axis in (0, 1):
+        ordered = np.sort(place_N2[:, axis].astype(np.float64))
+        gaps = np.diff(ordered)
+        widest = gaps.sum()
+        for _ in range(4):
+            widest = 0.1 * np.minimum(gaps, widest).sum()
+        closed = ordered[0] + np.append(0.0, np.minimum(gaps, widest).cumsum())
+        shown[:, axis] = np.interp(shown[:, axis], ordered, closed)
+    return shown
+
+
+def map_box(place_N2: np.ndarray) -> tuple[float, float, float, float]:
+    """Left, right, bottom and top of a map with a margin; no side is shorter than a third of the other."""
+    low, high = place_N2.min(axis=0).astype(float), place_N2.max(axis=0).astype(float)
+    middle, span = (low + high) / 2, np.maximum(high - low, 1e-6)
+    span = np.maximum(span, span.max() / 3) * 1.08
+    (left, bottom), (right, top) = middle - span / 2, middle + span / 2
+    return float(left), float(right), float(bottom), float(top)
 
 
 _LETTER = 0.56
@@ -177,57 +179,151 @@ def spread_names(anchors_L2: np.ndarray, boxes_L2: np.ndarray, frame: tuple[floa
     return place
 
 
-_FAINTEST = 0.5
+_LETTERS_PER_INCH = 20
+"""Of a caption."""
+_VECTOR_POINTS = 4000
+"""Up to this many points are shapes of their own in an SVG; more are one picture."""
 
 
-def shade(
-    place_N2: np.ndarray,
-    colour_N3: np.ndarray,
-    box: tuple[float, float, float, float],
-    *,
-    pixels: int = 1200,
-    radius: float = 1.5,
-) -> np.ndarray:
-    """(H, W, 4) uint8 picture, first row at the top, transparent where nothing lies.
+def plain_map(place_N2: np.ndarray, *, title: str, caption: str) -> tuple[Figure, Any]:
+    """A figure whose axes are the map, without ticks: directions on such a map mean nothing."""
+    left, right, bottom, top = map_box(place_N2)
+    height = float(np.clip(6.6 * (top - bottom) / (right - left) + 0.7, 3.4, 7.6))
+    figure = Figure(figsize=(6.8, height), facecolor="white", layout="constrained")
+    axes = figure.subplots()
+    dress_map(axes, place_N2)
+    if title:
+        axes.set_title(title, fontsize=10, color=INK, loc="left")
+    write_caption(figure, caption)
+    return figure, axes
 
-    Opacity rises with the logarithm of the number of points, so that a lone point can be seen and a crowd stands out.
+
+def write_caption(figure: Any, caption: str) -> None:
+    """Small words below a figure, in as many lines as its width asks for."""
+    if caption:
+        words = textwrap.fill(caption, width=round(_LETTERS_PER_INCH * figure.get_figwidth()))
+        figure.supxlabel(words, fontsize=6.5, color=MUTED, x=0.01, ha="left")
+
+
+def dress_map(axes: Any, place_N2: np.ndarray, *, square: bool = False) -> None:
+    """Set the limits of a map, with units of one length in both directions, and take its frame away."""
+    left, right, bottom, top = map_box(place_N2)
+    if square:
+        half = max(right - left, top - bottom) / 2
+        left, right = (left + right) / 2 - half, (left + right) / 2 + half
+        bottom, top = (bottom + top) / 2 - half, (bottom + top) / 2 + half
+    axes.set(xlim=(left, right), ylim=(bottom, top), aspect="equal", xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+
+
+def draw_points(axes: Any, place_N2: np.ndarray, colour_N3: np.ndarray, *, seed: int = 0, size: float = 1.0) -> None:
+    """All points as translucent discs in random order, so that no group hides another.
 
     Args:
-        colour_N3: red, green, blue from 0 to 1.
-        box: left, right, bottom, top of the picture in the points' units.
-        pixels: W; H follows from the box.
-        radius: of a point, in pixels.
+        size: of the points beside the usual.
     """
-    left, right, bottom, top = box
-    width, height = pixels, max(1, round(pixels * (top - bottom) / (right - left)))
-    column = np.clip(((place_N2[:, 0] - left) / (right - left) * width).astype(np.int64), 0, width - 1)
-    row = np.clip(((top - place_N2[:, 1]) / (top - bottom) * height).astype(np.int64), 0, height - 1)
-    cell = row * width + column
-    disc = _disc(radius)
-
-    def spread(weight_N: np.ndarray | None) -> np.ndarray:
-        flat = np.bincount(cell, weight_N, minlength=height * width).reshape(height, width).astype(np.float32)
-        return convolve(flat, disc, mode="constant")
-
-    count = spread(None)
-    drawn = count > 0.05
-    picture = np.zeros((height, width, 4), dtype=np.float32)
-    for channel in range(3):
-        picture[..., channel] = np.where(drawn, spread(colour_N3[:, channel]) / np.maximum(count, 1e-6), 0.0)
-    crowd = np.log1p(np.quantile(count[drawn], 0.98)) if drawn.any() else 1.0
-    solid = _FAINTEST + (1 - _FAINTEST) * np.minimum(np.log1p(count) / crowd, 1.0)
-    picture[..., 3] = np.where(drawn, solid * np.minimum(count, 1.0), 0.0)
-    return (255 * np.clip(picture, 0.0, 1.0)).round().astype(np.uint8)
+    count = len(place_N2)
+    order = np.random.default_rng(seed).permutation(count)
+    is_crowd = count > _VECTOR_POINTS
+    style = {"s": size * float(np.clip(6000 / count, 1.0, 30.0)), "alpha": 0.6 if is_crowd else 0.75}
+    axes.scatter(*place_N2[order].T, c=colour_N3[order], linewidths=0, zorder=1, rasterized=is_crowd, **style)
 
 
-def _disc(radius: float) -> np.ndarray:
-    """A disc with soft edges, 1 in the middle."""
-    reach = max(1, int(np.ceil(radius)))
-    y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
-    return np.clip(radius + 0.5 - np.hypot(x, y), 0.0, 1.0).astype(np.float32)
+def write_with_halo(
+    axes: Any,
+    place: np.ndarray | tuple[float, float],
+    words: str,
+    *,
+    size: float,
+    colour: Any,
+    bold: bool = True,
+    above: float = 0.0,
+) -> None:
+    """Write words at a place of the plot, or so many points above it."""
+    style: dict[str, Any] = {"xytext": (0.0, above), "textcoords": "offset points", "annotation_clip": False}
+    style |= {"fontsize": size, "fontweight": "bold" if bold else "normal", "ha": "center", "va": "center"}
+    # Words with path effects become outlines in an SVG, so the edge is drawn on its own, below plain text.
+    edge = [Stroke(linewidth=2.2, foreground="white")]
+    axes.annotate(words, place, color="white", path_effects=edge, zorder=7, **style)
+    axes.annotate(words, place, color=colour, zorder=7.1, **style)
 
 
+def write_names(
+    axes: Any,
+    names: Sequence[str],
+    anchors_L2: np.ndarray,
+    colours: Sequence[Any],
+    *,
+    size: float,
+    shift: Any = 0.0,
+    bold: int = 0,
+) -> None:
+    """Write names near places of the plot and apart from each other, with a line where one had to move away.
+
+    Args:
+        shift: from the places to where the names would like to be, in points.
+        bold: how many of the names, from the first, are bold.
+    """
+    if not len(names):
+        return
+    figure = axes.get_figure()
+    figure.draw_without_rendering()
+    scale, box = 72 / figure.dpi, axes.get_window_extent()
+    wanted = (axes.transData.transform(anchors_L2) - box.p0) * scale + shift
+    places = spread_names(wanted, name_boxes(names, size), (float(box.width * scale), float(box.height * scale)))
+    shown = axes.transData.inverted().transform(places / scale + box.p0)
+    moved = np.linalg.norm(places - wanted, axis=1) > 1.6 * size
+    for k, name in enumerate(names):
+        if moved[k]:
+            ends = np.stack([anchors_L2[k], shown[k]]).T
+            axes.plot(*ends, color=INK, linewidth=0.5, alpha=0.6, zorder=3, scalex=False, scaley=False)
+        write_with_halo(axes, shown[k], name, size=size, colour=colours[k], bold=k < bold)
+
+
+def _darker(colour: str) -> tuple[float, ...]:
+    return tuple(0.72 * part for part in to_rgb(colour))
+
+
+_MOST_NAMES = 60
 _MOST_PANEL_NAMES = 14
+_FEW = 6
+
+
+def name_groups(axes: Any, groups: Groups, *, size: float, most: int = _MOST_NAMES) -> None:
+    """Write the names of the largest groups beside their densest parts."""
+    names, colours = [_shown(name) for name in groups.names[:most]], [_darker(c) for c in groups.colours[:most]]
+    write_names(axes, names, groups.anchors_L2[:most], colours, size=size, bold=len(names))
+
+
+def _shown(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def draw_groups(
+    place_N2: np.ndarray,
+    labels: Sequence[str],
+    stem: Path,
+    *,
+    title: str = "",
+    caption: str = "",
+    seed: int = 0,
+    counts: Mapping[str, int] | None = None,
+) -> list[Path]:
+    """A map coloured and named by label, as ``stem.png`` and ``stem.svg``; points without label are grey.
+
+    Args:
+        counts: see ``group_points``.
+    """
+    place_N2 = closed_up(place_N2)
+    groups = group_points(place_N2, labels, counts)
+    figure, axes = plain_map(place_N2, title=title, caption=caption)
+    draw_points(axes, place_N2, groups.colour_of_points(), seed=seed)
+    name_groups(axes, groups, size=7.0)
+    if 0 < len(groups.names) <= _FEW:
+        for k, (name, count, colour) in enumerate(zip(groups.names, groups.sizes, groups.colours, strict=True)):
+            style = {"transform": axes.transAxes, "fontsize": 7, "color": _darker(colour), "va": "top"}
+            axes.text(0.0, 1.0 - 0.028 * k, f"{_shown(name)}  {count:,}", **style)
+    return save_both(figure, stem)
 
 
 def draw_panels(
@@ -244,8 +340,6 @@ def draw_panels(
     Args:
         counts: see ``group_points``.
     """
-    from matplotlib.figure import Figure
-
     columns = min(2, len(panels))
     rows = -(-len(panels) // columns)
     figure = Figure(figsize=(3.7 * columns, 4.1 * rows), facecolor="white", layout="constrained")
@@ -260,7 +354,7 @@ def draw_panels(
         panel = panels[k]
         dress_map(axes, places[k], square=True)
         axes.set_title(panel.name, fontsize=9, color=INK, loc="left")
-        draw_points(axes, places[k], colour_N3, seed=seed, pixels=800, size=0.7)
+        draw_points(axes, places[k], colour_N3, seed=seed, size=0.35)
         axes.set_xlabel("\n".join(map(str, panel.separations)), fontsize=6.5, color=INK)
     write_caption(figure, caption)
     figure.draw_without_rendering()
@@ -296,211 +390,14 @@ def draw_mapped(
     draw_points(axes, place_N2, 1 - (1 - groups.colour_of_points()) * (1 - _WASH), seed=seed)
     area = float(np.clip(4000 / max(1, len(new_M2)), 8, 42))
     axes.scatter(*new_M2.T, s=area, facecolors="none", edgecolors=INK, linewidths=1.1, zorder=5)
-    shown = list(names) if len(names) <= _NAMED else []
+    ids = list(names) if len(names) <= _NAMED else []
+    labels = [_shown(name) for name in groups.names[:_MOST_NAMES]]
+    colours: list[Any] = [_darker(colour) for colour in groups.colours[:_MOST_NAMES]] + ["#000000"] * len(ids)
     # Ids begin up and right of their rings.
-    name_groups(axes, groups, size=6.0, also=(shown, new_M2[: len(shown)], (12, 7)))
+    shift = np.concatenate([np.zeros((len(labels), 2)), np.tile((12, 7), (len(ids), 1))])
+    anchors = np.concatenate([groups.anchors_L2[:_MOST_NAMES], new_M2[: len(ids)]])
+    write_names(axes, [*labels, *ids], anchors, colours, size=6.0, shift=shift, bold=len(labels))
     return save_both(figure, stem)
-
-
-SCALE = "cividis"
-"""The colours of a quantity, even to colour-blind eyes."""
-
-_MOST_NAMES = 60
-_FEW = 6
-_LETTERS_PER_INCH = 20
-"""Of a caption."""
-_VECTOR_POINTS = 4000
-"""Up to this many points are discs of their own in an SVG; more are one shaded picture."""
-
-
-def draw_groups(
-    place_N2: np.ndarray,
-    labels: Sequence[str],
-    stem: Path,
-    *,
-    title: str = "",
-    caption: str = "",
-    seed: int = 0,
-    counts: Mapping[str, int] | None = None,
-) -> list[Path]:
-    """A map coloured and named by label, as ``stem.png`` and ``stem.svg``; points without label are grey.
-
-    Args:
-        counts: see ``group_points``.
-    """
-    place_N2 = closed_up(place_N2)
-    groups = group_points(place_N2, labels, counts)
-    figure, axes = plain_map(place_N2, title=title, caption=caption)
-    draw_points(axes, place_N2, groups.colour_of_points(), seed=seed)
-    name_groups(axes, groups, size=7.0)
-    if 0 < len(groups.names) <= _FEW:
-        _count_groups(axes, groups)
-    return save_both(figure, stem)
-
-
-def scale_limits(value_N: np.ndarray, *, logarithmic: bool = False) -> tuple[float, float]:
-    """Where the colours of a quantity begin and end; half a per cent at either side, at least one value, is beyond."""
-    known = np.sort(value_N[np.isfinite(value_N) & ((value_N > 0) | (not logarithmic))])
-    spare = -(-len(known) // 200) if len(known) > 10 else 0
-    low, high = (float(known[spare]), float(known[-1 - spare])) if len(known) else (0.0, 1.0)
-    return (low, high) if high > low else (low * 0.9, low * 1.1 + 1e-9)
-
-
-def scale_colours(value_N: np.ndarray) -> tuple[np.ndarray, Any]:
-    """(N, 3) colours of a quantity, grey where it is unknown (NaN), and matplotlib's mappable for its colour bar."""
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import Normalize
-
-    mappable = ScalarMappable(norm=Normalize(*scale_limits(value_N), clip=True), cmap=SCALE)
-    colour_N3 = mappable.to_rgba(np.nan_to_num(value_N))[:, :3]
-    colour_N3[~np.isfinite(value_N)] = rgb(NO_GROUP)
-    return colour_N3, mappable
-
-
-def plain_map(place_N2: np.ndarray, *, title: str, caption: str) -> tuple[Any, Any]:
-    """A figure whose axes are the map, without ticks: directions on such a map mean nothing."""
-    from matplotlib.figure import Figure
-
-    left, right, bottom, top = map_box(place_N2)
-    height = float(np.clip(6.6 * (top - bottom) / (right - left) + 0.7, 3.4, 7.6))
-    figure = Figure(figsize=(6.8, height), facecolor="white", layout="constrained")
-    axes = figure.subplots()
-    dress_map(axes, place_N2)
-    if title:
-        axes.set_title(title, fontsize=10, color=INK, loc="left")
-    write_caption(figure, caption)
-    return figure, axes
-
-
-def write_caption(figure: Any, caption: str) -> None:
-    """Small words below a figure, in as many lines as its width asks for."""
-    if caption:
-        words = textwrap.fill(caption, width=round(_LETTERS_PER_INCH * figure.get_figwidth()))
-        figure.supxlabel(words, fontsize=6.5, color=MUTED, x=0.01, ha="left")
-
-
-def dress_map(axes: Any, place_N2: np.ndarray, *, square: bool = False) -> None:
-    """Set the limits of a map, with units of one length in both directions, and take its frame away."""
-    left, right, bottom, top = map_box(place_N2)
-    if square:
-        half = max(right - left, top - bottom) / 2
-        left, right = (left + right) / 2 - half, (left + right) / 2 + half
-        bottom, top = (bottom + top) / 2 - half, (bottom + top) / 2 + half
-    axes.set(xlim=(left, right), ylim=(bottom, top), aspect="equal", xticks=[], yticks=[])
-    axes.spines[:].set_visible(False)
-
-
-def closed_up(place_N2: np.ndarray, also_M2: np.ndarray | None = None) -> np.ndarray:
-    """The places, or others on the same map, with wide empty stripes narrowed: far islands do not squeeze the rest.
-
-    Along each axis no gap is wider than about a tenth of the whole. The distance between far parts of a map means
-    little; order and the shape of what hangs together stay.
-    """
-    shown = (place_N2 if also_M2 is None else also_M2).astype(np.float64)
-    if len(place_N2) < 10:
-        return shown
-    for axis in (0, 1):
-        ordered = np.sort(place_N2[:, axis].astype(np.float64))
-        gaps = np.diff(ordered)
-        widest = gaps.sum()
-        for _ in range(4):
-            widest = 0.1 * np.minimum(gaps, widest).sum()
-        closed = ordered[0] + np.append(0.0, np.minimum(gaps, widest).cumsum())
-        shown[:, axis] = np.interp(shown[:, axis], ordered, closed)
-    return shown
-
-
-def map_box(place_N2: np.ndarray) -> tuple[float, float, float, float]:
-    """Left, right, bottom and top of a map with a margin; no side is shorter than a third of the other."""
-    low, high = place_N2.min(axis=0).astype(float), place_N2.max(axis=0).astype(float)
-    middle, span = (low + high) / 2, np.maximum(high - low, 1e-6)
-    span = np.maximum(span, span.max() / 3) * 1.08
-    (left, bottom), (right, top) = middle - span / 2, middle + span / 2
-    return float(left), float(right), float(bottom), float(top)
-
-
-def draw_points(
-    axes: Any, place_N2: np.ndarray, colour_N3: np.ndarray, *, seed: int = 0, pixels: int = 1200, size: float = 1.0
-) -> None:
-    """All points, so that none hides another: few as discs in random order, many as a shaded picture.
-
-    Args:
-        size: of the points beside the usual.
-    """
-    count = len(place_N2)
-    if count > _VECTOR_POINTS:
-        box = map_box(place_N2)
-        radius = size * pixels / 1200 * float(np.clip(260 / np.sqrt(count), 1.1, 4.0))
-        picture = shade(place_N2, colour_N3, box, pixels=pixels, radius=radius)
-        axes.imshow(picture, extent=box, interpolation="none", zorder=1, aspect="equal")
-        return
-    order = np.random.default_rng(seed).permutation(count)
-    area = size * float(np.clip(6000 / count, 3.0, 30.0))
-    axes.scatter(*place_N2[order].T, s=area, c=colour_N3[order], alpha=0.75, linewidths=0, zorder=1)
-
-
-def name_groups(
-    axes: Any,
-    groups: Groups,
-    *,
-    size: float,
-    most: int = _MOST_NAMES,
-    also: tuple[Sequence[str], np.ndarray, tuple[float, float]] = ((), np.zeros((0, 2)), (0.0, 0.0)),
-) -> None:
-    """Write the names of the largest groups beside their densest parts.
-
-    Args:
-        also: further names, black and plain, their places, and how far from there they stand.
-    """
-    others, places_M2, shift = also
-    names = [name.replace("_", " ") for name in groups.names[:most]]
-    colours: list[Any] = [_darker(colour) for colour in groups.colours[:most]] + ["#000000"] * len(others)
-    shifts = np.concatenate([np.zeros((len(names), 2)), np.tile(shift, (len(others), 1))])
-    anchors = np.concatenate([groups.anchors_L2[:most], places_M2])
-    write_names(axes, [*names, *others], anchors, colours, size=size, shift=shifts, bold=len(names))
-
-
-def write_names(
-    axes: Any,
-    names: Sequence[str],
-    anchors_L2: np.ndarray,
-    colours: Sequence[Any],
-    *,
-    size: float,
-    shift: Any = 0.0,
-    bold: int = 0,
-) -> None:
-    """Write names near places of the plot and apart from each other, with a line where one had to move away.
-
-    Args:
-        shift: from the places to where the names would like to be, in points.
-        bold: how many of the names, from the first, are bold.
-    """
-    if not len(names):
-        return
-    figure = axes.get_figure()
-    figure.draw_without_rendering()
-    scale, box = 72 / figure.dpi, axes.get_window_extent()
-    wanted = (axes.transData.transform(anchors_L2) - box.p0) * scale + shift
-    places = spread_names(wanted, name_boxes(names, size), (float(box.width * scale), float(box.height * scale)))
-    shown = axes.transData.inverted().transform(places / scale + box.p0)
-    moved = np.linalg.norm(places - wanted, axis=1) > 1.6 * size
-    for k, name in enumerate(names):
-        if moved[k]:
-            ends = np.stack([anchors_L2[k], shown[k]]).T
-            axes.plot(*ends, color=INK, linewidth=0.5, alpha=0.6, zorder=3, scalex=False, scaley=False)
-        write_with_halo(axes, shown[k], name, size=size, colour=colours[k], bold=k < bold, zorder=6)
-
-
-def _count_groups(axes: Any, groups: Groups) -> None:
-    for k, (name, count, colour) in enumerate(zip(groups.names, groups.sizes, groups.colours, strict=True)):
-        words = f"{name.replace('_', ' ')}  {count:,}"
-        axes.text(0.0, 1.0 - 0.028 * k, words, transform=axes.transAxes, fontsize=7, color=_darker(colour), va="top")
-
-
-def _darker(colour: str) -> tuple[float, float, float]:
-    red, green, blue = rgb(colour)
-    return 0.72 * red, 0.72 * green, 0.72 * blue
 
 
 def save_both(figure: Any, stem: Path) -> list[Path]:

@@ -17,7 +17,7 @@ import numpy as np
 from rnafm_cli.atlas.comparison import Panel
 from rnafm_cli.atlas.figures import draw_groups, draw_mapped, draw_panels
 from rnafm_cli.atlas.layout import AtlasLayout
-from rnafm_cli.atlas.page import STARTS, GroupView, PagePoints, ScaleView, write_page
+from rnafm_cli.atlas.page import STARTS, PagePoints, View, write_page
 from rnafm_cli.atlas.placement import AtlasFile, TypeCall
 from rnafm_cli.atlas.points import AtlasPoints, clusters_as_labels, view_labels
 from rnafm_cli.atlas.trajectory import Trajectory, compare_times, mean_times
@@ -192,16 +192,16 @@ class AtlasFolder:
         """
         points, lengths_N = self.points, self.points.lengths_N
         clusters = clusters_as_labels(self.layout.cluster_N)
-        views: list[GroupView | ScaleView] = []
+        views: dict[str, View] = {}
         if self.labels != clusters:
-            views.append(GroupView(label_name, self.labels))
+            views[label_name] = self.labels
         if by_role or any(attributes.get("role") for attributes in points.attributes):
-            views.append(GroupView("role", view_labels("role", points, self.labels)))
-        views.append(GroupView("cluster", clusters))
+            views["role"] = view_labels("role", points, self.labels)
+        views["cluster"] = clusters
         if (lengths_N > 0).any():
-            views.append(ScaleView("length", np.where(lengths_N > 0, lengths_N, np.nan), logarithmic=True))
+            views["length"] = np.where(lengths_N > 0, lengths_N, np.nan)
         if trajectory is not None:
-            views.append(ScaleView("pseudotime", trajectory.time_N))
+            views["pseudotime"] = trajectory.time_N
         sequences = points.sequences or [""] * len(points)
         shown = PagePoints(
             ids=points.ids,
@@ -240,11 +240,10 @@ def write_mapped(
         lengths_N=np.concatenate([np.asarray([one.length for one in new], dtype=np.int64), atlas.lengths_N]),
         starts=[one.start for one in new] + atlas.starts,
     )
-    views: list[GroupView | ScaleView] = [
-        GroupView("type", [one.call.label for one in new] + atlas.labels),
-        GroupView("new or atlas", ["new"] * len(new) + ["atlas"] * len(atlas.ids)),
-    ]
+    views: dict[str, View] = {
+        "type": [one.call.label for one in new] + atlas.labels,
+        "new or atlas": ["new"] * len(new) + ["atlas"] * len(atlas.ids),
+    }
     if len(atlas.share_P):
-        sure = [one.call.confidence for one in new] + [np.nan] * len(atlas.ids)
-        views.append(ScaleView("confidence", np.asarray(sure)))
+        views["confidence"] = np.asarray([one.call.confidence for one in new] + [np.nan] * len(atlas.ids))
     write_page(folder / "mapped.html", points, views, title=title, caption=caption)

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 from scipy.ndimage import gaussian_filter
 
 from rnafm_cli.atlas.figures import (
@@ -17,7 +19,6 @@ from rnafm_cli.atlas.figures import (
     closed_up,
     draw_points,
     plain_map,
-    rgb,
     save_both,
     scale_colours,
     write_caption,
@@ -25,6 +26,7 @@ from rnafm_cli.atlas.figures import (
     write_with_halo,
 )
 from rnafm_cli.atlas.trajectory import Association, Lineages
+from rnafm_cli.viz.axes import plain_frame
 from rnafm_cli.viz.palette import INK, MUTED, PALE
 
 
@@ -94,17 +96,8 @@ def draw_stream(
     top = np.nanmax(speed) if np.isfinite(speed).any() else 0.0
     if top > 0:
         width = 0.4 + 1.0 * np.nan_to_num(np.log1p(9 * speed / top) / np.log(10))
-        axes.streamplot(
-            x_G,
-            y_G,
-            np.ma.masked_invalid(along_GG),
-            np.ma.masked_invalid(up_GG),
-            color=INK,
-            density=1.5,
-            linewidth=width,
-            arrowsize=0.8,
-            zorder=3,
-        )
+        flow = np.ma.masked_invalid(along_GG), np.ma.masked_invalid(up_GG)
+        axes.streamplot(x_G, y_G, *flow, color=INK, density=1.5, linewidth=width, arrowsize=0.8, zorder=3)
     _mark(axes, np.median(place_N2[roots], axis=0), "root", "*", 150)
     for name, place in ends.items():
         _mark(axes, place, name, "X", 55)
@@ -142,7 +135,7 @@ def draw_cluster_graph(
     colour_N3, mappable = scale_colours(time_N)
     sizes = np.bincount(cluster_N, minlength=count)
     discs = mappable.to_rgba(np.nan_to_num(lineages.time_C))
-    discs[~np.isfinite(lineages.time_C), :3] = rgb(NO_GROUP)
+    discs[~np.isfinite(lineages.time_C), :3] = to_rgb(NO_GROUP)
     edge = [INK if k in lineages.terminal_T else "white" for k in range(count)]
     area = 30 + 320 * np.sqrt(sizes / sizes.max())
     axes.scatter(*centre.T, s=area, c=discs, edgecolors=edge, linewidths=1.4, zorder=4)
@@ -155,8 +148,6 @@ def draw_violins(
     time_N: np.ndarray, labels: Sequence[str], order: Sequence[str], stem: Path, *, title: str = "", caption: str = ""
 ) -> list[Path]:
     """How pseudotime is spread within each label, the labels from early to late."""
-    from matplotlib.figure import Figure
-
     label_N = np.asarray(labels)
     shown = list(order)[:_MOST_LABELS]
     values = [time_N[(label_N == name) & np.isfinite(time_N)] for name in shown]
@@ -175,10 +166,10 @@ def draw_violins(
     words = [f"{name.replace('_', ' ')}  ({len(value):,})" for name, value in zip(shown, values, strict=True)]
     axes.set_yticks(place, words, fontsize=7)
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.7, len(shown) - 0.3))
-    axes.set_xlabel("pseudotime", fontsize=8)
-    axes.tick_params(axis="x", labelsize=7)
+    axes.set_xlabel("pseudotime")
+    plain_frame(axes)
+    axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0)
-    axes.spines[["top", "right", "left"]].set_visible(False)
     axes.set_axisbelow(True)
     axes.grid(axis="y", color=PALE, linewidth=0.4)
     if title:
@@ -191,22 +182,16 @@ def draw_time_scatter(
     means: Mapping[str, tuple[float, int]], times: Mapping[str, float], found: Association, stem: Path
 ) -> list[Path]:
     """Mean pseudotime of labels against given times, with the rank correlation."""
-    from matplotlib.figure import Figure
-
     both = [name for name in means if name in times]
     figure = Figure(figsize=(5.6, 4.2), facecolor="white", layout="constrained")
     axes: Any = figure.subplots()
-    x = np.asarray([times[name] for name in both])
-    y = np.asarray([means[name][0] for name in both])
-    axes.scatter(x, y, s=22, color="#0072b2", zorder=3)
+    spots = np.asarray([(times[name], means[name][0]) for name in both])
+    axes.scatter(*spots.T, s=22, color="#0072b2", zorder=3)
     axes.margins(0.12, 0.1)
-    axes.set_xlabel("time from the root, as given", fontsize=8)
-    axes.set_ylabel("mean pseudotime", fontsize=8)
-    axes.tick_params(labelsize=7)
-    axes.spines[["top", "right"]].set_visible(False)
+    axes.set(xlabel="time from the root, as given", ylabel="mean pseudotime")
+    plain_frame(axes)
     words = f"Spearman {found.spearman:+.2f}, permutation p = {found.p_value:.3g}, {found.values} labels"
     axes.set_title(words, fontsize=9, color=INK, loc="left")
-    spots = np.stack([x, y], axis=1)
     write_names(axes, [name.replace("_", " ") for name in both], spots, [INK] * len(both), size=6.0, shift=(0, 7))
     return save_both(figure, stem)
 
@@ -214,7 +199,7 @@ def draw_time_scatter(
 def _mark(axes: Any, place: np.ndarray, name: str, marker: str, area: float) -> None:
     axes.scatter(*place, marker=marker, s=area, color="#d55e00", edgecolors="white", linewidths=0.9, zorder=6)
     words = name.replace("_", " ")
-    write_with_halo(axes, place, words, size=7, colour=INK, bold=True, shift=(0, 10), zorder=7)
+    write_with_halo(axes, place, words, size=7, colour=INK, above=10)
 
 
 def _time_bar(figure: Any, axes: Any, mappable: Any) -> None:

@@ -6,11 +6,6 @@ RNA is chosen, so a page of many RNAs opens at once.
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import html
-import json
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,16 +13,16 @@ from typing import Any
 
 from rnafm_cli.families.annotate import Annotation, ConsensusAlignments
 from rnafm_cli.io.stockholm import Alignment
-from rnafm_cli.io.streams import open_output
 from rnafm_cli.io.structure_output import format_ct, format_dotbracket
 from rnafm_cli.rna.pairs import layers, to_dot_bracket
 from rnafm_cli.structure.fold import Fold
+from rnafm_cli.viz.page import html_page, json_text, packed
 from rnafm_cli.viz.structure import STYLES
 from rnafm_cli.viz.subject import Subject
 
 __all__ = ["fold_report"]
 
-_TEMPLATES = Path(__file__).with_name("html")
+_TEMPLATE = Path(__file__).with_name("html") / "report.html"
 
 
 @contextmanager
@@ -47,51 +42,22 @@ def fold_report(
     Raises:
         UsageError: for a folder, or a file that exists and ``force`` is off.
     """
-    style, script = (_template(name) for name in ("report.css", "report.js"))
-    parts = {
-        "@TITLE@": html.escape(title),
-        "@CAPTION@": html.escape(caption),
-        # Only these two texts may act: whatever an id or a header holds stays text.
-        "@STYLE_HASH@": _hash_of(style),
-        "@SCRIPT_HASH@": _hash_of(script),
-        "@STYLE@": style,
-        "@SCRIPT@": script,
-    }
-    before, after = _template("report.html").split("@DATA@")
-    for mark, text in parts.items():
-        before, after = before.replace(mark, text), after.replace(mark, text)
-    with open_output(path, force=force) as sink:
-        sink.write(before + "[")
-        separator = "\n"
+    separator = "["
+    with html_page(path, _TEMPLATE, title=title, caption=caption, force=force) as write:
 
         def add(fold: Fold) -> None:
             nonlocal separator
-            # "<" could end the script element from within an id.
-            sink.write(separator + _json(_row(fold)).replace("<", "\\u003c"))
-            separator = ",\n"
+            write(f"{separator}\n{json_text(_row(fold))}")
+            separator = ","
 
         yield add
-        sink.write("]" + after + "\n")
-
-
-def _template(name: str) -> str:
-    return (_TEMPLATES / name).read_text(encoding="utf-8").strip()
-
-
-def _hash_of(text: str) -> str:
-    """The source expression of a Content Security Policy that lets an inline text through."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        write("]" if separator == "," else "[]")
 
 
 def _row(fold: Fold) -> dict[str, Any]:
     """What the list shows of an RNA, and the rest of it packed."""
     best = fold.hits[0] if fold.hits else None
     confidence = fold.pair_confidence
-    packed = zlib.compress(_json(_details(fold)).encode(), 9)
     return {
         "id": fold.record.id,
         "description": fold.record.description,
@@ -103,7 +69,7 @@ def _row(fold: Fold) -> dict[str, Any]:
         "confidence": None if confidence is None else round(confidence, 4),
         "family": best.family.name if best else "",
         "accession": best.family.accession if best else "",
-        "packed": base64.b64encode(packed).decode(),
+        "packed": packed(_details(fold)),
     }
 
 

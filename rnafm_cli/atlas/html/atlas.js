@@ -11,7 +11,7 @@ const n = data.count;
 const X = numbers(data.x, Float32Array), Y = numbers(data.y, Float32Array);
 const lengths = numbers(data.lengths, Uint32Array);
 const ids = data.ids.split("\n"), starts = data.starts.split("\n");
-const structures = data.structures ? data.structures.split("\n") : null;
+const structures = data.structures ?? [];
 const views = data.views.map((view) => view.groups
   ? { ...view, index: numbers(view.index, Uint16Array), on: new Uint8Array(view.groups.length).fill(1) }
   : { ...view, value: numbers(view.value, Float32Array) });
@@ -221,6 +221,10 @@ function tip(k, px, py) {
   box.style.top = `${Math.min(py + 14, height - box.offsetHeight - 8)}px`;
 }
 
+async function unpacked(text) {
+  return new Response(new Blob([numbers(text, Uint8Array)]).stream().pipeThrough(new DecompressionStream("deflate"))).json();
+}
+
 function details(k) {
   const box = $("details");
   box.replaceChildren();
@@ -228,10 +232,12 @@ function details(k) {
   element("h2", ids[k], box);
   const list = element("dl", undefined, box);
   for (const [name, value] of facts(k)) { element("dt", name, list); element("dd", value, list); }
-  const brackets = structures ? structures[k] : "";
-  if (brackets) box.append(drawing(starts[k], brackets));
+  const picture = element("div", undefined, box);
   if (starts[k]) element("div", starts[k] + (lengths[k] > starts[k].length ? "…" : ""), box).className = "bases";
-  if (brackets) element("div", brackets, box).className = "bases";
+  if (structures[k]) unpacked(structures[k]).then(({ brackets, drawing }) => {
+    element("div", brackets, box).className = "bases";
+    picture.append(document.adoptNode(new DOMParser().parseFromString(drawing, "image/svg+xml").documentElement));
+  });
 }
 
 function legend() {
@@ -362,7 +368,6 @@ front.addEventListener("wheel", (event) => {
 }, { passive: false });
 window.addEventListener("resize", () => { resize(); redraw(); });
 
-$("caption").textContent = data.caption;
 resize();
 recolour();
 legend();
