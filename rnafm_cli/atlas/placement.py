@@ -395,13 +395,25 @@ def map_onto(atlas: AtlasFile, vectors_MD: np.ndarray, *, seed: int = 0) -> list
     return calls
 
 
+@dataclass(frozen=True)
+class Newcomer:
+    """A sequence that was placed on a map."""
+
+    id: str
+    length: int
+    start: str
+    """First bases."""
+    call: TypeCall
+
+
 CALL_COLUMNS = ("id", "label", "confidence", "runner_up", "far", "x", "y", "length", "neighbours")
 
 
-def call_row(identifier: str, length: int, call: TypeCall, *, format: str = "tsv") -> list[Any]:
+def call_row(new: Newcomer, *, format: str = "tsv") -> list[Any]:
     """The row of a new sequence in :data:`CALL_COLUMNS`; unknown values are None."""
+    call = new.call
     near: Any = call.neighbours
     if format == "tsv":
         near = ";".join(f"{name}={label}:{far:.3g}" for name, label, far in call.neighbours)
     sure = None if np.isnan(call.confidence) else round(call.confidence, 4)
-    return [identifier, call.label, sure, call.runner_up, call.far, call.x, call.y, length or None, near]
+    return [new.id, call.label, sure, call.runner_up, call.far, call.x, call.y, new.length or None, near]

@@ -18,7 +18,7 @@ from rnafm_cli.atlas.comparison import Panel
 from rnafm_cli.atlas.figures import draw_groups, draw_mapped, draw_panels
 from rnafm_cli.atlas.layout import AtlasLayout
 from rnafm_cli.atlas.page import STARTS, PagePoints, View, write_page
-from rnafm_cli.atlas.placement import AtlasFile, TypeCall
+from rnafm_cli.atlas.placement import AtlasFile, Newcomer
 from rnafm_cli.atlas.points import AtlasPoints, clusters_as_labels, view_labels
 from rnafm_cli.atlas.trajectory import Trajectory, compare_times, mean_times
 from rnafm_cli.atlas.trajectory_figures import draw_cluster_graph, draw_stream, draw_time_scatter, draw_violins
@@ -211,17 +211,6 @@ class AtlasFolder:
             structures=structures,
         )
         write_page(self.folder / "atlas.html", shown, views, title=self.title, caption=self.caption)
-
-
-@dataclass(frozen=True)
-class Newcomer:
-    """A sequence that was placed on a map."""
-
-    id: str
-    length: int
-    start: str
-    """First bases."""
-    call: TypeCall
 
 
 def write_mapped(

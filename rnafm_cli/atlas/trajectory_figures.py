@@ -154,7 +154,7 @@ def draw_violins(
     figure = Figure(figsize=(6.0, 1.2 + 0.26 * len(shown)), facecolor="white", layout="constrained")
     axes: Any = figure.subplots()
     place = np.arange(len(shown))[::-1]
-    colours = scale_colours(time_N)[1].to_rgba([value.mean() for value in values])
+    colours = scale_colours(time_N)[1].to_rgba(np.asarray([value.mean() for value in values]))
     for value, at, colour in zip(values, place, colours, strict=True):
         # A density needs two different values.
         if np.ptp(value) > 1e-9:

@@ -1,23 +1,38 @@
-"""``rnafm atlas``: a map of RNA space."""
+"""``rnafm atlas``: a map of RNA space, or the place of new RNAs on one."""
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from rnafm_cli.cli import options
-from rnafm_cli.cli.atlas_run import AtlasRun
+from rnafm_cli.cli import console, options
 from rnafm_cli.cli.options import DeviceChoice, Intake, LongChoice, OnErrorChoice, PrecisionChoice
-from rnafm_cli.errors import UsageError
+from rnafm_cli.errors import InputError, UsageError
 
+if TYPE_CHECKING:
+    import numpy as np
 
-class MethodChoice(StrEnum):
-    umap = "umap"
-    pca = "pca"
-    tsne = "tsne"
+    from rnafm_cli.atlas.comparison import Panel
+    from rnafm_cli.atlas.layout import LayoutOptions
+    from rnafm_cli.atlas.placement import AtlasFile
+    from rnafm_cli.atlas.points import AtlasPoints
+    from rnafm_cli.atlas.results import AtlasFolder
+    from rnafm_cli.model import Model
+    from rnafm_cli.rna.records import SequenceRecord
+
+_BASELINES = {"random": "random weights", "onehot": "one-hot", "kmer": "4-mer counts"}
+_MAPPED_AT_ONCE = 256
 
 
 class ViewChoice(StrEnum):
@@ -26,162 +41,112 @@ class ViewChoice(StrEnum):
     length = "length"
 
 
-class CompareChoice(StrEnum):
-    random = "random"
-    onehot = "onehot"
-    kmer = "kmer"
-
-
-class MeasureChoice(StrEnum):
-    diffusion = "diffusion"
-    walk = "walk"
-
-
-class FormatChoice(StrEnum):
-    tsv = "tsv"
-    jsonl = "jsonl"
-
-
-Folder = Annotated[
-    Path | None,
-    typer.Option("-o", "--output", metavar="DIR", help="Folder for tables, figures and page.", show_default=False),
-]
-CacheFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--h5",
-        metavar="FILE",
-        help="Pooled embeddings, kept and reused (as 'embed --pool mean --layout matrix' writes them).",
-        show_default="DIR/embeddings.h5",
-    ),
-]
-Layer = Annotated[int, typer.Option("--layer", help="Layer: 0 is the embedding, -1 the last (after its norm).")]
-Method = Annotated[MethodChoice, typer.Option("--method", help="How points get their places, after PCA.")]
-Neighbours = Annotated[
-    int, typer.Option("--neighbours", min=2, metavar="K", help="Nearest neighbours of each sequence.")
-]
-MinDist = Annotated[
-    float, typer.Option("--min-dist", min=0.0, max=1.0, metavar="D", help="UMAP: how close points lie.")
-]
-Components = Annotated[
-    int, typer.Option("--components", min=1, metavar="K", help="Principal axes kept before neighbours are sought.")
-]
-Whiten = Annotated[
-    bool,
-    typer.Option(
-        "--whiten/--no-whiten",
-        help="Bring the principal axes to equal variance and vectors to unit length: nearer neighbours of one type.",
-    ),
-]
-Resolution = Annotated[
-    float, typer.Option("--resolution", min=0.001, metavar="R", help="Of the Leiden clusters; more gives more.")
-]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Of layout, clusters and samples.")]
-LabelBy = Annotated[
-    str | None,
-    typer.Option(
-        "--label-by",
-        metavar="KEY",
-        help="Attribute that is the label: key=value in the header, or a column of --labels.",
-        show_default="type",
-    ),
-]
-Labels = Annotated[
-    Path | None,
-    typer.Option("--labels", metavar="TSV", help="Labels by id: two columns, or a header line that starts with id."),
-]
-PerLabel = Annotated[
-    int | None,
-    typer.Option("--per-label", min=1, metavar="N", help="Take at most N sequences of each label.", show_default="all"),
-]
-View = Annotated[
-    list[ViewChoice] | None,
-    typer.Option("--view", help="Also draw the map by role or length; repeat for several.", show_default="type"),
-]
-Compare = Annotated[
-    str | None,
-    typer.Option(
-        "--compare",
-        metavar="LIST",
-        help="The same sequences by other vectors, with figures under each map: any of random,onehot,kmer.",
-        show_default=False,
-    ),
-]
-Trajectory = Annotated[
-    bool, typer.Option("--trajectory", help="Pseudotime from --root, terminal states, stream plot and violins.")
-]
-Root = Annotated[
-    str | None,
-    typer.Option("--root", metavar="LABEL|ID", help="Where time is zero: a label or one id.", show_default=False),
-]
-Measure = Annotated[
-    MeasureChoice, typer.Option("--pseudotime", help="Distance in diffusion space, or hitting times of a random walk.")
-]
-Times = Annotated[
-    Path | None,
-    typer.Option(
-        "--times", metavar="TSV", help="A time for each label (divergence from the root, say) to compare with."
-    ),
-]
-Fold = Annotated[bool, typer.Option("--fold", help="Predict structures; the page draws that of a clicked RNA.")]
-Page = Annotated[bool, typer.Option("--page/--no-page", help="Write the interactive page atlas.html.")]
-Title = Annotated[str, typer.Option("--title", help="Above figures and page.")]
-MapModel = Annotated[
-    str | None,
-    typer.Option(
-        "-m",
-        "--model",
-        metavar="NAME|FILE",
-        help="A model's name (see 'rnafm weights list') or a weight file.  [default: rnafm-mini; with --map-onto the "
-        "model of the map]",
-        autocompletion=options.complete_model,
-        show_default=False,
-    ),
-]
-MapOnto = Annotated[
-    str | None,
-    typer.Option(
-        "--map-onto",
-        metavar="FILE|reference",
-        help="Place the sequences on this atlas.h5 (or the shipped reference) and call their types.",
-        show_default=False,
-    ),
-]
-TableFormat = Annotated[FormatChoice, typer.Option("--format", help="Of the table of calls with --map-onto.")]
-RenameDuplicates = Annotated[
-    bool, typer.Option("--rename-duplicates", help="Add _2, _3 ... to repeated ids instead of stopping.")
-]
-
-
 def atlas(
     inputs: options.Inputs = None,
-    output: Folder = None,
-    method: Method = MethodChoice.umap,
-    label_by: LabelBy = None,
-    labels: Labels = None,
-    per_label: PerLabel = None,
-    view: View = None,
-    compare: Compare = None,
-    trajectory: Trajectory = False,
-    root: Root = None,
-    pseudotime: Measure = MeasureChoice.diffusion,
-    times: Times = None,
-    map_onto: MapOnto = None,
-    output_format: TableFormat = FormatChoice.tsv,
-    fold: Fold = False,
-    page: Page = True,
-    title: Title = "RNA atlas",
-    neighbours: Neighbours = 15,
-    min_dist: MinDist = 0.1,
-    components: Components = 50,
-    whiten: Whiten = False,
-    resolution: Resolution = 1.0,
-    seed: Seed = 0,
-    h5: CacheFile = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="DIR", help="Folder for tables, figures and page.", show_default=False),
+    ] = None,
+    method: Annotated[
+        Literal["umap", "pca", "tsne"], typer.Option(help="How points get their places, after PCA.")
+    ] = "umap",
+    label_by: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KEY",
+            help="Attribute that is the label: key=value in the header, or a column of --labels.",
+            show_default="type",
+        ),
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(metavar="TSV", help="Labels by id: two columns, or a header line that starts with id."),
+    ] = None,
+    per_label: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Take at most N sequences of each label.", show_default="all")
+    ] = None,
+    view: Annotated[
+        list[ViewChoice] | None,
+        typer.Option(help="Also draw the map by role or length; repeat for several.", show_default="type"),
+    ] = None,
+    compare: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LIST",
+            help="The same sequences by other vectors, with figures under each map: any of random,onehot,kmer.",
+            show_default=False,
+        ),
+    ] = None,
+    trajectory: Annotated[
+        bool, typer.Option("--trajectory", help="Pseudotime from --root, terminal states, stream plot and violins.")
+    ] = False,
+    root: Annotated[
+        str | None, typer.Option(metavar="LABEL|ID", help="Where time is zero: a label or one id.", show_default=False)
+    ] = None,
+    pseudotime: Annotated[
+        Literal["diffusion", "walk"],
+        typer.Option(help="Distance in diffusion space, or hitting times of a random walk."),
+    ] = "diffusion",
+    times: Annotated[
+        Path | None,
+        typer.Option(metavar="TSV", help="A time for each label (divergence from the root, say) to compare with."),
+    ] = None,
+    map_onto: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|reference",
+            help="Place the sequences on this atlas.h5 (or the shipped reference) and call their types.",
+            show_default=False,
+        ),
+    ] = None,
+    output_format: Annotated[
+        Literal["tsv", "jsonl"], typer.Option("--format", help="Of the table of calls with --map-onto.")
+    ] = "tsv",
+    fold: Annotated[
+        bool, typer.Option("--fold", help="Predict structures; the page draws that of a clicked RNA.")
+    ] = False,
+    page: Annotated[bool, typer.Option(help="Write the interactive page atlas.html.")] = True,
+    title: Annotated[str, typer.Option(help="Above figures and page.")] = "RNA atlas",
+    neighbours: Annotated[int, typer.Option(min=2, metavar="K", help="Nearest neighbours of each sequence.")] = 15,
+    min_dist: Annotated[float, typer.Option(min=0.0, max=1.0, metavar="D", help="UMAP: how close points lie.")] = 0.1,
+    components: Annotated[
+        int, typer.Option(min=1, metavar="K", help="Principal axes kept before neighbours are sought.")
+    ] = 50,
+    whiten: Annotated[
+        bool,
+        typer.Option(
+            help="Bring the principal axes to equal variance and vectors to unit length: nearer neighbours of one type."
+        ),
+    ] = False,
+    resolution: Annotated[
+        float, typer.Option(min=0.001, metavar="R", help="Of the Leiden clusters; more gives more.")
+    ] = 1.0,
+    seed: Annotated[int, typer.Option(min=0, help="Of layout, clusters and samples.")] = 0,
+    h5: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Pooled embeddings, kept and reused (as 'embed --pool mean --layout matrix' writes them).",
+            show_default="DIR/embeddings.h5",
+        ),
+    ] = None,
     force: options.Force = False,
-    rename_duplicates: RenameDuplicates = False,
-    model: MapModel = None,
-    layer: Layer = -1,
+    rename_duplicates: Annotated[
+        bool, typer.Option("--rename-duplicates", help="Add _2, _3 ... to repeated ids instead of stopping.")
+    ] = False,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "-m",
+            "--model",
+            metavar="NAME|FILE",
+            help="A model's name (see 'rnafm weights list') or a weight file.  [default: rnafm-mini; with --map-onto "
+            "the model of the map]",
+            autocompletion=options.complete_model,
+            show_default=False,
+        ),
+    ] = None,
+    layer: Annotated[int, typer.Option(help="Layer: 0 is the embedding, -1 the last (after its norm).")] = -1,
     long: options.Long = LongChoice.window,
     on_error: options.OnError = OnErrorChoice.fail,
     weights_dir: options.WeightsDir = None,
@@ -223,47 +188,58 @@ def atlas(
     from rnafm_cli.atlas.layout import LayoutOptions
     from rnafm_cli.atlas.placement import find_atlas
 
-    run = AtlasRun(
+    target = None if map_onto is None else find_atlas(map_onto, weights_dir=weights_dir)
+    source = _Source(
         inputs=inputs or [],
         intake=intake,
-        target=None if map_onto is None else find_atlas(map_onto, weights_dir=weights_dir),
-        folder=output,
-        cache=h5,
-        force=force,
-        rename_duplicates=rename_duplicates,
-        model_name=model,
-        weights_dir=weights_dir,
-        device=device.value,
-        precision=precision.value,
-        threads=threads,
+        model_name=model or _model_of(target),
+        loading={
+            "weights_dir": weights_dir,
+            "device": device.value,
+            "precision": precision.value,
+            "threads": threads,
+        },
         layer=layer,
         batch_tokens=batch_tokens,
         long=long,
-        layout=LayoutOptions(
-            method=method.value,
-            components=components,
-            whiten=whiten,
-            neighbours=neighbours,
-            min_dist=min_dist,
-            resolution=resolution,
-            seed=seed,
-        ),
-        label_by=label_by,
-        labels=labels,
-        per_label=per_label,
-        views=[chosen.value for chosen in view or []],
-        baselines=baselines,
-        root=root,
-        measure=pseudotime.value,
-        times=times,
-        fold=fold,
-        page=page,
-        title=title,
+        rename_duplicates=rename_duplicates,
     )
-    if map_onto is None:
-        run.make()
-    else:
-        run.map(table_format=output_format.value)
+    if source.embedded and (baselines or fold):
+        raise UsageError(
+            f"{'--compare' if baselines else '--fold'} needs the sequences",
+            hint="give the FASTA, and the embeddings with --h5 to reuse them",
+        )
+    if target is not None:
+        figures = {"title": title, "seed": seed, "page": page}
+        _map(source, target, output, output_format, figures, force=force)
+    elif output is not None:
+        making = _Making(
+            source=source,
+            folder=output,
+            cache=h5,
+            force=force,
+            layout=LayoutOptions(
+                method=method,
+                components=components,
+                whiten=whiten,
+                neighbours=neighbours,
+                min_dist=min_dist,
+                resolution=resolution,
+                seed=seed,
+            ),
+            label_by=label_by,
+            labels=labels,
+            per_label=per_label,
+            views=[chosen.value for chosen in view or ()],
+            baselines=baselines,
+            root=root,
+            measure=pseudotime,
+            times=times,
+            fold=fold,
+            page=page,
+            title=title,
+        )
+        making.run()
     intake.finish()
 
 
@@ -271,8 +247,374 @@ def _baselines(text: str | None) -> list[str]:
     """The kinds of vectors in a comma-separated list."""
     names = list(dict.fromkeys(word.strip() for word in (text or "").split(",") if word.strip()))
     for name in names:
-        if name not in set(CompareChoice):
-            raise UsageError(f"--compare {name}: is unknown", hint=f"known are {', '.join(CompareChoice)}")
+        if name not in _BASELINES:
+            raise UsageError(f"--compare {name}: is unknown", hint=f"known are {', '.join(_BASELINES)}")
     if text is not None and not names:
-        raise UsageError("--compare names nothing", hint=f"give any of {','.join(CompareChoice)}")
+        raise UsageError("--compare names nothing", hint=f"give any of {','.join(_BASELINES)}")
     return names
+
+
+def _model_of(target: AtlasFile | None) -> str:
+    """The model that a map was made by, if at hand, else the default."""
+    from rnafm_cli.weights.registry import MODELS
+
+    made_by = str(target.settings.get("model", "")) if target else ""
+    return made_by if made_by in MODELS or Path(made_by).is_file() else "rnafm-mini"
+
+
+@dataclass(kw_only=True, eq=False)
+class _Source:
+    """Sequences or embeddings, and what embeds the sequences."""
+
+    inputs: list[Path]
+    intake: Intake
+    model_name: str
+    loading: dict[str, Any]
+    """How the model is loaded."""
+    layer: int
+    batch_tokens: int
+    long: LongChoice
+    rename_duplicates: bool
+
+    @cached_property
+    def embedded(self) -> bool:
+        """Whether the inputs are embeddings.
+
+        Raises:
+            UsageError: when some are and some are not.
+        """
+        from rnafm_cli.atlas.points import is_embeddings
+
+        kinds = {str(path) != "-" and is_embeddings(path) for path in self.inputs}
+        if len(kinds) > 1:
+            raise UsageError("FASTA and embeddings cannot be mixed", hint="embed the FASTA first: rnafm embed")
+        return kinds == {True}
+
+    @cached_property
+    def model(self) -> Model:
+        """The model, read from disk when first used.
+
+        Raises:
+            UsageError: for a codon model.
+        """
+        from rnafm_cli.model import load_model
+
+        model = load_model(self.model_name, **self.loading)
+        model.check_nucleotides()
+        return model
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What files of this run's embeddings say about themselves."""
+        from rnafm_cli.encoder.embed import embedding_provenance
+
+        command = " ".join(["rnafm", *sys.argv[1:]])
+        return embedding_provenance(self.model, layer=self.layer, pool="mean", command=command)
+
+    def records(self) -> list[SequenceRecord]:
+        """All sequences, with ids that stay apart."""
+        from rnafm_cli.io.names import DistinctNames, rename_duplicates
+
+        source: Iterable[SequenceRecord] = self.intake.records()
+        if self.rename_duplicates:
+            source = rename_duplicates(source)
+        names = DistinctNames(str, kind="id")
+        records = []
+        for record in source:
+            try:
+                names.claim(record)
+            except InputError as error:
+                self.intake.reject(error)
+            else:
+                records.append(record)
+        return records
+
+    @property
+    def embedding(self) -> dict[str, Any]:
+        """How sequences are embedded."""
+        reject = self.intake.skip if self.long is LongChoice.skip else self.intake.reject
+        return {
+            "layer": self.layer,
+            "batch_tokens": self.batch_tokens,
+            "long": self.long.value,
+            "reject": reject,
+        }
+
+
+def _results_folder(folder: Path, result: str, *, force: bool) -> None:
+    """Make the folder of results, and keep the results that are there unless told otherwise."""
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder}: is not a folder")
+    if (folder / result).exists() and not force:
+        hint = "--force replaces the results; embeddings that fit are kept"
+        raise UsageError(f"{folder / result}: exists", hint=hint)
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+@dataclass(kw_only=True, eq=False)
+class _Making:
+    """A new map: what the user asked for, and the steps that make it."""
+
+    source: _Source
+    folder: Path
+    cache: Path | None
+    force: bool
+    layout: LayoutOptions
+    label_by: str | None
+    labels: Path | None
+    per_label: int | None
+    views: list[Any]
+    baselines: list[Any]
+    root: str | None
+    measure: Literal["diffusion", "walk"]
+    times: Path | None
+    fold: bool
+    page: bool
+    title: str
+
+    def run(self) -> None:
+        """Read, embed, lay out, measure, write."""
+        from rnafm_cli.atlas.comparison import folds_of
+        from rnafm_cli.atlas.layout import lay_out
+        from rnafm_cli.atlas.placement import atlas_file_of, write_atlas_file
+        from rnafm_cli.atlas.points import clusters_as_labels, read_times, view_labels
+        from rnafm_cli.atlas.results import AtlasFolder
+        from rnafm_cli.atlas.trajectory import find_trajectory, roots_named
+        from rnafm_cli.io.streams import open_output
+
+        folder = self.folder
+        _results_folder(folder, "atlas.tsv", force=self.force)
+        times = read_times(self.times) if self.times else None
+        points, labels, counts = self._gather(times)
+        seed = self.layout.seed
+        with console.progress(len(points), "neighbours") as bar:
+            layout = lay_out(points.vectors_ND, self.layout, tell=console.info, warn=console.warn, advance=bar.advance)
+        if labels is None:
+            console.info("the sequences have no labels: clusters are the labels")
+        made = AtlasFolder(
+            folder=folder,
+            points=points,
+            layout=layout,
+            labels=labels or clusters_as_labels(layout.cluster_N),
+            label_counts=counts,
+            title=self.title,
+            seed=seed,
+        )
+        summary: dict[str, Any] = {
+            "sequences": len(points),
+            "labels": len(set(labels or ()) - {""}),
+            "clusters": int(layout.cluster_N.max()) + 1,
+            "variance_kept": round(float(layout.pca.share_K.sum()), 4),
+            **{key: points.provenance.get(key) for key in ("model", "weights_sha256", "layer", "pooling")},
+            "layout": dataclasses.asdict(self.layout) | {"method": layout.method},
+        }
+        folds = folds_of(
+            points, made.labels, seed=seed, every=bool(self.baselines), tell=console.info, warn=console.warn
+        )
+        panels = self._compare(made, folds) if self.baselines else []
+        trajectory = None
+        if self.root is not None:
+            console.info(f"pseudotime from {self.root}")
+            roots = roots_named(self.root, points.ids, made.labels)
+            trajectory = find_trajectory(layout, self.root, roots, measure=self.measure, seed=seed, warn=console.warn)
+        structures = self._structures(points, folder / "structures.dbn") if self.fold else None
+        made.write_points(None if trajectory is None else trajectory.time_N)
+        roles = view_labels("role", points, made.labels)
+        write_atlas_file(folder / "atlas.h5", atlas_file_of(points, layout, made.labels, roles, fold_N=folds))
+        made.draw_maps(self.views, warn=console.warn)
+        if panels:
+            summary["comparison"] = made.write_comparison(panels, tell=console.info)
+        if trajectory is not None:
+            summary["trajectory"] = made.write_trajectory(trajectory, times, tell=console.info, warn=console.warn)
+        if self.page:
+            made.write_page(self.label_by or "type", trajectory, structures, by_role="role" in self.views)
+        with open_output(folder / "atlas.json") as sink:
+            sink.write(json.dumps(summary, indent=1, default=str) + "\n")
+        console.info(f"wrote the atlas of {len(points):,} sequences to {folder}")
+
+    def _gather(self, times: Mapping[str, float] | None) -> tuple[AtlasPoints, list[str] | None, Counter[str]]:
+        """The points, at most ``--per-label`` of each label, with their labels (None when no point has one).
+
+        Also how many sequences had each label before the choice.
+        """
+        from rnafm_cli.atlas.points import chosen_per_label, embedded_points, labels_of, points_of, read_label_table
+
+        known = read_label_table(self.labels, key=self.label_by or "label") if self.labels else None
+        records: list[SequenceRecord] = []
+        if self.source.embedded:
+            points = embedded_points(self.source.inputs, reject=self.source.intake.reject)
+        else:
+            records = self.source.records()
+            points = points_of(records, self.source.provenance)
+        labels = labels_of(points, self.label_by, table=known, tell=console.info)
+        counts = Counter(labels or ())
+        if self.per_label is not None:
+            if labels is None:
+                raise UsageError("--per-label needs labels, and no sequence has one", hint="give --labels TSV")
+            rows = chosen_per_label(labels, self.per_label, seed=self.layout.seed)
+            points, labels = points.chosen(rows), [labels[k] for k in rows]
+            records = [records[k] for k in rows] if records else records
+        self._check(points.ids, labels, times)
+        if records:
+            kept, vectors = self._embed(records, self._kept, self.source.provenance)
+            points = dataclasses.replace(points.chosen(kept), vectors_ND=vectors)
+            labels = [labels[k] for k in kept] if labels is not None else None
+        return points, labels, counts
+
+    def _check(self, ids: list[str], labels: list[str] | None, times: Mapping[str, float] | None) -> None:
+        """Refuse, before anything is embedded, what these sequences cannot give."""
+        from rnafm_cli.atlas.trajectory import labels_with_times, roots_named
+
+        if labels is None:
+            # Clusters will be the labels, and their names are not known yet.
+            if self.baselines:
+                raise UsageError("--compare measures labels, and the sequences have none", hint="give --labels TSV")
+            return
+        if self.root is not None:
+            roots_named(self.root, ids, labels)
+        if times is not None:
+            labels_with_times(labels, times)
+
+    @property
+    def _kept(self) -> Path:
+        """The file of embeddings."""
+        return self.cache or self.folder / "embeddings.h5"
+
+    def _embed(
+        self,
+        records: list[SequenceRecord],
+        cache: Path,
+        provenance: dict[str, Any],
+        encoder: Any = None,
+        description: str = "embedding",
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Numbers of the records that have vectors, and the vectors, by way of the file that keeps them."""
+        from rnafm_cli.atlas.points import pooled_vectors
+
+        try:
+            with console.progress(len(records), description) as bar:
+                return pooled_vectors(
+                    records,
+                    encoder or self.source.model.encoder,
+                    self.source.model.runtime,
+                    cache=cache,
+                    provenance=provenance,
+                    **self.source.embedding,
+                    # Embeddings of a run may be replaced where they do not fit, a file of the user's own never.
+                    replace=self.force and self.cache is None,
+                    advance=bar.advance,
+                )
+        except KeyboardInterrupt:
+            console.warn("interrupted; what is embedded is kept, run the command again to go on from there")
+            raise
+
+    def _compare(self, made: AtlasFolder, folds: np.ndarray | None) -> list[Panel]:
+        """The same sequences by other vectors."""
+        from rnafm_cli.atlas.comparison import baseline_vectors, compare_layouts
+        from rnafm_cli.atlas.points import view_labels
+        from rnafm_cli.atlas.results import model_name
+
+        points = made.points
+        if len(set(made.labels) - {""}) < 2:
+            console.warn("one label only: the maps are drawn without figures")
+        name = model_name(points.provenance)
+        kinds: dict[str, Any] = {name: lambda: points.vectors_ND}
+        for kind in self.baselines:
+            sequences = partial(baseline_vectors, kind, points.sequences or [])
+            kinds[_BASELINES[kind]] = partial(self._random_vectors, points) if kind == "random" else sequences
+        views = {view: view_labels(view, points, made.labels) for view in dict.fromkeys(["type", *self.views])}
+        return compare_layouts(kinds, views, self.layout, fold_N=folds, ready={name: made.layout}, tell=console.info)
+
+    def _random_vectors(self, points: AtlasPoints) -> np.ndarray:
+        """The same sequences through the same network with random weights, kept beside the embeddings."""
+        from rnafm_cli.encoder.network import untrained
+        from rnafm_cli.rna.records import SequenceRecord
+
+        seed, by = self.layout.seed, self.source.provenance
+        by |= {"model": f"{by['model']} with random weights, seed {seed}", "weights_sha256": f"random {seed}"}
+        records = [SequenceRecord(*one) for one in zip(points.ids, points.sequences or [], strict=True)]
+        encoder = untrained(self.source.model.encoder, seed=seed).to(self.source.model.runtime.dtype)
+        beside = self._kept.with_name(f"{self._kept.stem}.random.h5")
+        return self._embed(records, beside, by, encoder, "embedding, random weights")[1]
+
+    def _structures(self, points: AtlasPoints, path: Path) -> list[str]:
+        """The dot-bracket string of each RNA, ``""`` where it cannot be folded; kept in a file."""
+        from rnafm_cli.io.streams import open_output
+        from rnafm_cli.rna.records import SequenceRecord
+
+        refused: list[InputError] = []
+        structures = dict.fromkeys(points.ids, "")
+        records = [
+            SequenceRecord(name, "".join(letter if letter in "ACGU" else "N" for letter in sequence))
+            for name, sequence in zip(points.ids, points.sequences or [], strict=True)
+        ]
+        with console.progress(len(records), "folding") as bar, open_output(path) as sink:
+            for result in self.source.model.fold(
+                records, batch_tokens=self.source.batch_tokens, reject=refused.append, warn=console.warn
+            ):
+                found = result.structure
+                structures[found.id] = found.dot_bracket
+                sink.write(f">{found.id}\n{found.sequence}\n{found.dot_bracket}\n")
+                bar.advance()
+        if refused:
+            console.warn(f"{len(refused)} RNAs have no structure: {refused[0].message}")
+        return list(structures.values())
+
+
+def _map(
+    source: _Source, atlas: AtlasFile, folder: Path | None, table_format: Any, figures: dict[str, Any], *, force: bool
+) -> None:
+    """Write where each sequence lies on the atlas and what it is, to stdout or into a folder with figures."""
+    from rnafm_cli.atlas.placement import CALL_COLUMNS, Newcomer, call_row, map_onto
+    from rnafm_cli.io.streams import open_output
+    from rnafm_cli.io.tables import TableWriter
+
+    if folder:
+        _results_folder(folder, f"calls.{table_format}", force=force)
+    placed: list[Newcomer] = []
+    far = 0
+    with ExitStack() as stack:
+        sink = stack.enter_context(open_output(folder / f"calls.{table_format}" if folder else "-"))
+        table = TableWriter(sink, CALL_COLUMNS, format=table_format)
+        bar = stack.enter_context(console.progress(description="mapping"))
+        for names, vectors in _vectors(source, atlas):
+            calls = map_onto(atlas, vectors, seed=figures["seed"])
+            some = [Newcomer(*name, call) for name, call in zip(names, calls, strict=True)]
+            table.write_all(call_row(one, format=table_format) for one in some)
+            table.flush()
+            bar.advance(len(some))
+            far += sum(one.call.far for one in some)
+            placed += some if folder else []
+        table.flush()
+    if not len(atlas.share_P):
+        console.warn("the atlas was made without sequences or with one label: its calls have no confidence")
+    if far:
+        console.warn(f"{far} sequences lie far from everything on the atlas: their type may not be on it")
+    if folder:
+        from rnafm_cli.atlas.results import write_mapped
+
+        write_mapped(folder, atlas, placed, **figures)
+        console.info(f"wrote the calls of {len(placed):,} sequences to {folder}")
+
+
+def _vectors(source: _Source, atlas: AtlasFile) -> Iterator[tuple[list[tuple[str, int, str]], np.ndarray]]:
+    """(Id, length, first bases) and vectors, some at a time, once they are known to be of the atlas's model."""
+    from itertools import islice
+
+    import numpy as np
+
+    from rnafm_cli.atlas.placement import STARTS, check_vectors
+    from rnafm_cli.atlas.points import embedded_points
+
+    every: Iterator[tuple[tuple[str, int, str], np.ndarray]]
+    if source.embedded:
+        points = embedded_points(source.inputs, reject=source.intake.reject)
+        check_vectors(atlas, points.provenance, points.vectors_ND.shape[1])
+        named = [(name, int(length), "") for name, length in zip(points.ids, points.lengths_N, strict=True)]
+        every = zip(named, points.vectors_ND, strict=True)
+    else:
+        check_vectors(atlas, source.provenance, source.model.encoder.config.width)
+        found = source.model.embed(source.intake.records(), pool="mean", **source.embedding)
+        every = (((record.id, len(record), record.sequence[:STARTS]), vector_D) for record, vector_D in found)
+    while some := list(islice(every, _MAPPED_AT_ONCE)):
+        yield [name for name, _ in some], np.stack([vector_D for _, vector_D in some])

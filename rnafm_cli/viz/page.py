@@ -20,7 +20,7 @@ __all__ = ["html_page", "json_text", "packed"]
 @contextmanager
 def html_page(
     path: str | Path, template: Path, *, title: str, caption: str = "", force: bool = True
-) -> Iterator[Callable[[str], None]]:
+) -> Iterator[Callable[[str], object]]:
     """A page for the time of a ``with`` block, and the function that writes text into its data element.
 
     Args:

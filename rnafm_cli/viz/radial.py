@@ -8,6 +8,8 @@ One unit is the distance of neighbours in sequence. Shape suffixes: L bases, N o
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,7 +76,7 @@ _DIRECTIONS_K2 = np.stack([np.cos(_ANGLES_K), np.sin(_ANGLES_K)], axis=1)
 
 
 def _placed(
-    wanted: list[tuple[Point, float, Point | None]], obstacles_N2: NDArray[np.float64]
+    wanted: Sequence[tuple[Point, float, Point | None]], obstacles_N2: NDArray[np.float64]
 ) -> list[tuple[float, float]]:
     """A place for each label in turn where the least is in its way, the labels before it too.
 
@@ -120,6 +122,7 @@ def draw_radial(subject: Subject) -> Canvas:
     numbered = range(every - 1, length, every)
     partner = {a: b for i, j in nested.tolist() for a, b in ((i, j), (j, i))}
     far = max(0.95 * _STEP, _RADIUS + 1.1 * size)
+    wanted: list[tuple[Point, float, Point | None]]
     wanted = [(points[0], 1.1 * _STEP, points[min(1, length - 1)]), (points[-1], 1.1 * _STEP, points[-2:][0])]
     wanted += [(points[k], far, points[partner[k]] if k in partner else None) for k in numbered]
     places = _placed(wanted, _obstacles(where_L2, subject, bows))
@@ -133,7 +136,7 @@ def draw_radial(subject: Subject) -> Canvas:
     canvas.add(*(Line(points=[points[p.i], points[p.j]], **p.stroke(2.6 * stroke)) for p in rungs), *bows)
     canvas.add(*(mark for pair in rungs for mark in _rung_mark(pair, points, subject)))
     for k, (letter, at) in enumerate(zip(subject.sequence, points, strict=True)):
-        ring = {"colour": "#ffffff", "width": 1.0, "title": f"{letter}{k + 1}"}
+        ring: dict[str, Any] = {"colour": "#ffffff", "width": 1.0, "title": f"{letter}{k + 1}"}
         canvas.add(Disc(centre=at, radius=_RADIUS, fill=base_colour(letter), **ring))
     if length <= _LETTERS_UP_TO:
         letters_at = zip(subject.sequence, points, strict=True)
