@@ -35,6 +35,8 @@ SCALE = "cividis"
 """The colours of a quantity, even to colour-blind eyes."""
 
 _CELLS = 64
+_FAR = 3.0
+"""Widths of the middle half beyond it from which a value is an outlier."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,10 +98,15 @@ def _colours(anchors_L2: np.ndarray) -> list[str]:
 
 
 def scale_limits(value_N: np.ndarray, *, logarithmic: bool = False) -> tuple[float, float]:
-    """Where the colours of a quantity begin and end; half a per cent at either side, at least one value, is beyond."""
-    known = np.sort(value_N[np.isfinite(value_N) & ((value_N > 0) | (not logarithmic))])
-    spare = -(-len(known) // 200) if len(known) > 10 else 0
-    low, high = (float(known[spare]), float(known[-1 - spare])) if len(known) else (0.0, 1.0)
+    """Where the colours of a quantity begin and end: values far from the middle half do not squeeze the others."""
+    known = value_N[np.isfinite(value_N) & ((value_N > 0) | (not logarithmic))]
+    if not len(known):
+        return 0.0, 1.0
+    scaled = np.log(known) if logarithmic else known
+    first, last = np.quantile(scaled, (0.25, 0.75))
+    reach = _FAR * (last - first) or np.inf
+    near = known[(scaled >= first - reach) & (scaled <= last + reach)]
+    low, high = float(near.min()), float(near.max())
     return (low, high) if high > low else (low * 0.9, low * 1.1 + 1e-9)
 
 
@@ -142,7 +149,9 @@ def map_box(place_N2: np.ndarray) -> tuple[float, float, float, float]:
 
 _LETTER = 0.56
 """Mean width of a letter, as a share of the font size."""
-_ROUNDS = 400
+_RING = 3.0
+_TURNS = 24
+"""Places tried for a name: so many directions at distances that grow by so many points."""
 
 
 def name_boxes(names: Sequence[str], size: float) -> np.ndarray:
@@ -151,32 +160,21 @@ def name_boxes(names: Sequence[str], size: float) -> np.ndarray:
 
 
 def spread_names(anchors_L2: np.ndarray, boxes_L2: np.ndarray, frame: tuple[float, float]) -> np.ndarray:
-    """(L, 2) middles of the names: near their anchors, inside the frame, and apart where there is room.
+    """(L, 2) middles of the names: each in turn at the free place nearest to its anchor, inside the frame.
 
     Args:
-        frame: width and height of the map.
+        frame: width and height of the map; where it is full, names lie on each other.
     """
-    place = anchors_L2.astype(np.float64).copy()
-    half = boxes_L2 / 2
-    low, high = half, np.maximum(np.asarray(frame) - half, half)
-    for round_number in range(_ROUNDS):
-        place += 0.02 * (anchors_L2 - place) * (1 - round_number / _ROUNDS)
-        gap = place[:, None] - place[None]
-        overlap = half[:, None] + half[None] - np.abs(gap)
-        cover = np.asarray((overlap > 0).all(axis=2))
-        np.fill_diagonal(cover, False)
-        if cover.any():
-            # Names are wide and low: the shorter way apart is nearly always up or down.
-            along = (overlap[..., 0] < overlap[..., 1]).astype(int)
-            first, second = np.nonzero(cover)
-            axis = along[first, second]
-            toward = np.sign(gap[first, second, axis])
-            toward = np.where(toward == 0, np.where(first < second, 1.0, -1.0), toward)
-            np.add.at(place, (first, axis), 0.26 * toward * overlap[first, second, axis])
-        place = np.clip(place, low, high)
-        if round_number > _ROUNDS // 2 and not cover.any():
-            break
-    return place
+    radius_R, turn_A = np.arange(0.0, max(frame), _RING), np.linspace(0, 2 * np.pi, _TURNS, endpoint=False)
+    ways_K2 = (radius_R[:, None, None] * np.stack([np.cos(turn_A), np.sin(turn_A)], axis=1)).reshape(-1, 2)
+    found = np.zeros((0, 2))
+    for anchor, box in zip(anchors_L2, boxes_L2, strict=True):
+        candidates_K2 = np.clip(anchor + ways_K2, box / 2, np.maximum(np.asarray(frame) - box / 2, box / 2))
+        gap = np.abs(candidates_K2[:, None] - found[None]) - (box + boxes_L2[: len(found)]) / 2
+        is_free = ~(gap < 0).all(axis=2).any(axis=1)
+        away = np.linalg.norm(candidates_K2 - anchor, axis=1) + np.where(is_free, 0.0, 1e6)
+        found = np.vstack([found, candidates_K2[away.argmin()]])
+    return found
 
 
 _LETTERS_PER_INCH = 20

@@ -203,7 +203,7 @@ def _mark(axes: Any, place: np.ndarray, name: str, marker: str, area: float) -> 
 
 
 def _time_bar(figure: Any, axes: Any, mappable: Any) -> None:
-    bar = figure.colorbar(mappable, ax=axes, shrink=0.5, aspect=18, pad=0.02)
+    bar = figure.colorbar(mappable, ax=axes, shrink=0.5, aspect=18, pad=0.02, extend="max")
     bar.set_label("pseudotime", fontsize=8, color=INK)
     bar.ax.tick_params(labelsize=7)
     bar.outline.set_visible(False)

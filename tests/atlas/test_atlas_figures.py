@@ -137,4 +137,6 @@ def test_outliers_squeeze_neither_map_nor_colours() -> None:
     time = np.append(np.linspace(0, 0.1, 50), [1.0, np.nan])
     colour = scale_colours(time)[0]
     assert np.linalg.norm(colour[0] - colour[49]) > 0.8
+    islands = scale_colours(np.append(np.linspace(0, 0.1, 95), np.linspace(0.9, 1.0, 5)))[0]
+    assert np.linalg.norm(islands[0] - islands[94]) > 0.8
     assert scale_limits(np.asarray([2.0, 1.0])) == (1.0, 2.0) and scale_limits(np.zeros(0)) == (0.0, 1.0)

@@ -272,16 +272,14 @@ def test_embeddings_hold_no_sequences_to_compare(rnafm: Command, tmp_path: Path)
 
 def test_other_vectors_of_the_same_width_are_refused(made: Made, tmp_path: Path) -> None:
     for pool in ("max", "mean"):
-        target = tmp_path / pool
-        embedded = made.rnafm(
-            *("embed", made.fasta, "-m", made.model, "--pool", pool, "--h5", target, "--format", "npy-dir")
-        )
+        target = tmp_path / f"{pool}.h5"
+        embedded = made.rnafm("embed", made.fasta, "-m", made.model, "--pool", pool, "--h5", target)
         assert embedded.returncode == 0, embedded.stderr
-    mapped = made.rnafm("atlas", "--map-onto", made.folder, tmp_path / "mean")
+    mapped = made.rnafm("atlas", "--map-onto", made.folder, tmp_path / "mean.h5")
     assert mapped.returncode == 0, mapped.stderr
-    other = made.rnafm("atlas", "--map-onto", made.folder, tmp_path / "max")
+    other = made.rnafm("atlas", "--map-onto", made.folder, tmp_path / "max.h5")
     assert other.returncode == 4 and "pooling mean" in other.stderr and "pooling max" in other.stderr
-    mixed = made.rnafm("atlas", tmp_path / "max", made.folder / "embeddings.h5", "-o", tmp_path / "o")
+    mixed = made.rnafm("atlas", tmp_path / "max.h5", made.folder / "embeddings.h5", "-o", tmp_path / "o")
     assert mixed.returncode == 3 and "was made with pooling" in mixed.stderr
 
 

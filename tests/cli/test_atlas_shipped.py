@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import re
+import zlib
 from pathlib import Path
 
 from support.command import Command
@@ -22,8 +25,11 @@ def test_the_page_holds_structures(rnafm: Command, tmp_path: Path) -> None:
     kept = (tmp_path / "o" / "structures.dbn").read_text()
     structures = kept.splitlines()[2::3]
     page = (tmp_path / "o" / "atlas.html").read_text()
-    found = re.search(r'"structures":"([^"]*)"', page)
-    assert found and found[1].replace("\\u003c", "<").split("\\n") == structures
+    found = re.search(r'"structures":\[([^]]*)\]', page)
+    assert found is not None
+    packed = [json.loads(zlib.decompress(base64.b64decode(text))) for text in json.loads(f"[{found[1]}]")]
+    assert [one["brackets"] for one in packed] == structures
+    assert all(one["drawing"].startswith("<svg") for one in packed)
     assert any("((((" in structure for structure in structures)
     again = rnafm(*arguments, "--force")
     assert again.returncode == 0, again.stderr
