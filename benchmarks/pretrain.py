@@ -18,7 +18,7 @@ import torch
 from rnafm_cli.encoder.config import ENCODER_PRESETS, EncoderConfig
 from rnafm_cli.encoder.network import Encoder
 from rnafm_cli.encoder.runtime import has_fast_bf16
-from rnafm_cli.pretrain.masked_model import MaskedTokenModel
+from rnafm_cli.pretrain.model import MaskedTokenModel
 from rnafm_cli.training.optimizers import decay_groups
 
 Clock = Callable[[], float]

@@ -10,7 +10,7 @@ import typer
 
 from rnafm_cli.cli import console
 from rnafm_cli.cli.options import Force, Quiet, Verbose
-from rnafm_cli.errors import UsageError
+from rnafm_cli.errors import RnafmError, UsageError
 
 if TYPE_CHECKING:
     from rnafm_cli.pretrain.config import PretrainConfig
@@ -116,7 +116,7 @@ def run(
         typer.Option("--set", metavar="KEY=VALUE", help="Override a key, as in optim.rate=2e-4; may be repeated."),
     ] = None,
     resume: Annotated[
-        str, typer.Option(metavar="auto|never|DIR", help="Go on from the newest checkpoint, never, or from this one.")
+        str, typer.Option(metavar="auto|never|FILE", help="Go on from the newest checkpoint, never, or from this one.")
     ] = "auto",
     max_minutes: Annotated[
         float | None,
@@ -143,57 +143,64 @@ def run(
     or --nnodes torchrun starts the processes; under torchrun or srun the command is one of them.
     """
     from rnafm_cli.pretrain.config import PretrainConfig
-    from rnafm_cli.pretrain.launch import Launch, launch, tasks_a_node, under_torchrun
+    from rnafm_cli.pretrain.launch import launch, tasks_a_node, torchrun, under_torchrun
+    from rnafm_cli.pretrain.shards import read_manifest
     from rnafm_cli.training.recipes import load_recipe
 
-    overrides = overrides or []
-    options = ["--config", str(config), "-o", str(output), "--resume", resume]
-    options += [word for text in overrides for word in ("--set", text)]
-    options += ["--max-minutes", str(max_minutes)] if max_minutes is not None else []
-    plan = Launch(nproc=nproc, nnodes=nnodes, rdzv=rdzv, max_restarts=max_restarts)
+    alone = nproc == 1 and nnodes == "1" and rdzv is None
     if nnodes != "1" and rdzv is None:
         raise UsageError(f"--nnodes {nnodes} needs --rdzv", hint="give HOST:PORT of one of the machines")
-    if not plan.alone and tasks_a_node() > 1:
+    if not alone and tasks_a_node() > 1:
         raise UsageError(
             f"srun has started {tasks_a_node()} tasks on a machine, and each would start {nproc} processes",
             hint="--ntasks-per-node=1, or leave out --nproc, --nnodes and --rdzv",
         )
     # Mistakes are told once and at once, before torch loads in every process.
     settings, world = load_recipe(PretrainConfig, config, overrides), nproc * int(nnodes.split(":")[-1])
-    _check(settings, world)
+    if settings.batch.micro_batches % world:
+        raise UsageError(
+            f"batch.micro_batches {settings.batch.micro_batches} is not a multiple of the {world} processes",
+            hint="micro_batches = processes x accumulation steps",
+        )
+    read_manifest(Path(settings.data.corpus))
+    arguments = ["pretrain", "run", "--config", str(config), "-o", str(output), "--resume", resume]
+    arguments += [word for text in overrides or () for word in ("--set", text)]
+    arguments += ["--max-minutes", str(max_minutes)] if max_minutes is not None else []
+    arguments += ["--quiet"] if quiet else []
+    command = ["rnafm", *arguments]
+    if not alone:
+        command = torchrun(arguments, nproc=nproc, nnodes=nnodes, rdzv=rdzv, max_restarts=max_restarts)
     if dry_run:
-        command = ["rnafm", "pretrain", "run", *options] if plan.alone else plan.command(options)
-        _show_plan(settings, world, command)
-        return
-    if plan.alone or under_torchrun():
-        from rnafm_cli.pretrain.worker import train
-
-        code = train(config, output, overrides=overrides, resume=resume, max_minutes=max_minutes, report=console.info)
-    else:
-        code = launch(plan.command(options))
-    if code:
+        _print_plan(settings, world, command)
+    elif alone or under_torchrun():
+        _train(settings, output, resume, max_minutes)
+    elif code := launch(command):
         raise typer.Exit(code)
 
 
-def _show_plan(config: PretrainConfig, world: int, command: list[str]) -> None:
+def _print_plan(config: PretrainConfig, world: int, command: list[str]) -> None:
     import shlex
     import sys
 
-    from rnafm_cli.pretrain.dry_run import dry_run
+    from rnafm_cli.pretrain.trainer import dry_run
 
     for line in [*dry_run(config, world=world), f"command: {shlex.join(command)}"]:
         sys.stdout.write(line + "\n")
 
 
-def _check(config: PretrainConfig, world: int) -> None:
-    from rnafm_cli.pretrain.shards import read_manifest
+def _train(config: PretrainConfig, output: Path, resume: str, max_minutes: float | None) -> None:
+    from rnafm_cli.pretrain.launch import is_first_to_give_up, under_torchrun
+    from rnafm_cli.pretrain.trainer import train
 
-    if config.batch.micro_batches % world:
-        raise UsageError(
-            f"batch.micro_batches {config.batch.micro_batches} is not a multiple of the {world} processes",
-            hint="micro_batches = processes x accumulation steps",
-        )
-    read_manifest(Path(config.data.corpus))
+    try:
+        outcome = train(config, output, resume=resume, max_minutes=max_minutes, report=console.info)
+    except RnafmError as failure:
+        if is_first_to_give_up(failure):
+            console.error(failure.message, hint=failure.hint, exit_code=failure.exit_code)
+        return
+    # To torchrun a stop by a signal is no crash either.
+    if outcome.stopped_by is not None and not under_torchrun():
+        raise typer.Exit(128 + outcome.stopped_by)
 
 
 @app.command(
@@ -205,7 +212,7 @@ def config(
     """Print a configuration with every key explained."""
     import sys
 
-    from rnafm_cli.pretrain.recipes import commented_toml, recipe
+    from rnafm_cli.pretrain.config import commented_toml, recipe
 
     sys.stdout.write(commented_toml(recipe(preset.value)))
 
@@ -214,7 +221,7 @@ def config(
     epilog="Example: rnafm pretrain export runs/a -o mine.safetensors, then rnafm embed --model mine.safetensors ...",
 )
 def export(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, or one of its step-... checkpoints.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, or one of its step-....pt checkpoints.")],
     output: Annotated[
         Path, typer.Option("-o", "--output", metavar="FILE", help="Model file to write: NAME.safetensors.")
     ],

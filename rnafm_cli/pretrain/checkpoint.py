@@ -1,41 +1,34 @@
-"""Checkpoints of a run: complete or not there, the newest few kept, and from which one a run goes on.
+"""Checkpoints of a run: whole or not there, the newest few kept, and from which one a run goes on.
 
-A checkpoint is a folder ``step-00001000`` of ``torch.distributed.checkpoint`` files with a ``complete.json`` that
-lists the hash of each; it is written under another name, and renamed when everything is on disk. One that does not
-match its list is torn, and the one before it is used.
+A checkpoint is one file, ``step-00001000.pt``, that any number of processes can go on from. It has a checksum of each
+of its parts; one that does not match them is torn, and the one before it is used.
 """
 
 from __future__ import annotations
 
 import itertools
-import json
-import os
-import shutil
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch.distributed as dist
-import torch.distributed.checkpoint as dcp
+import torch
 from torch import nn
-from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
 from torch.optim import Optimizer
 
-from rnafm_cli.errors import ConfigError, InputError, RnafmError
-from rnafm_cli.io.streams import write_json
-from rnafm_cli.pretrain.config import PretrainConfig
+from rnafm_cli.errors import ConfigError, InputError, RnafmError, WeightsError
+from rnafm_cli.io.streams import atomic_path
+from rnafm_cli.pretrain.config import TERMS, PretrainConfig
+from rnafm_cli.pretrain.processes import Processes
 from rnafm_cli.pretrain.shards import Corpus
-from rnafm_cli.pretrain.targets import TERMS
 from rnafm_cli.training.optimizers import keeping_settings
-from rnafm_cli.weights.files import file_sha256
+from rnafm_cli.weights.checkpoints import check_checkpoint
 
-__all__ = ["CheckpointFolder", "RunState", "check_same_run", "load_weights", "read_marker", "restore", "resume_path"]
+__all__ = ["CheckpointFolder", "RunState", "check_same_run", "fault_of", "read_checkpoint", "restore", "resume_path"]
 
 
-_MARKER = "complete.json"
+_NAMES = "step-????????.pt"
 
 
 @dataclass
@@ -60,192 +53,111 @@ class CheckpointFolder:
         self.folder = folder
         self._keep = max(1, keep)
 
-    def save(self, model: nn.Module, optimizer: Optimizer, state: RunState, extra: dict[str, Any]) -> Path:
+    def save(
+        self, model: nn.Module, optimizer: Optimizer, state: RunState, extra: dict[str, Any], processes: Processes
+    ) -> None:
         """Write the checkpoint of ``state.step``; collective over all processes.
 
         Raises:
             RnafmError: when the disk is full or not writable; earlier checkpoints stay.
         """
-        final = self.folder / f"step-{state.step:08d}"
-        scratch = self.folder / f"{final.name}.tmp"
-        first = _rank() == 0
-        failure = _agree(_attempt(lambda: _fresh_folder(scratch)) if first else None)
-        failure = failure or _agree(_attempt(lambda: _write_tensors(scratch, model, optimizer)))
-        failure = failure or _agree(_attempt(lambda: _seal(scratch, final, vars(state), extra)) if first else None)
-        if failure is not None:
-            if first:
-                shutil.rmtree(scratch, ignore_errors=True)
-            raise RnafmError(
-                f"{final}: the checkpoint cannot be written ({failure})",
-                hint="make room and run the same command again; it goes on from the checkpoint before",
-            )
-        if first:
-            self._purge()
-        return final
+        # With FSDP2 each process has a part of every tensor: the first one gets them whole.
+        whole = StateDictOptions(full_state_dict=True, cpu_offload=processes.world > 1)
+        weights, moments = get_state_dict(model, optimizer, options=whole)
+        content = {"state": asdict(state), "extra": extra, "model": weights, "optimizer": moments}
+        processes.agree(lambda: self._write(self.folder / f"step-{state.step:08d}.pt", content))
 
-    def newest(self, report: Callable[[str], None] | None = None) -> Path | None:
-        """The newest complete checkpoint; torn ones are reported and passed over."""
-        for path in sorted(self.folder.glob("step-????????"), reverse=True):
-            fault = self.fault(path)
+    def _write(self, path: Path, content: dict[str, Any]) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with atomic_path(path) as written:
+                torch.save(content, written)
+        except (OSError, RuntimeError, RnafmError) as failure:
+            # PyTorch's writer does not tell why it could not write.
+            told = "the disk is full or the file too large" if "PytorchStreamWriter" in str(failure) else str(failure)
+            raise RnafmError(
+                f"{path}: the checkpoint cannot be written ({told})",
+                hint="make room and run the same command again; it goes on from the checkpoint before",
+            ) from failure
+        for old in sorted(self.folder.glob(_NAMES))[: -self._keep]:
+            old.unlink(missing_ok=True)
+
+    def newest(self, report: Callable[[str], None] = lambda line: None) -> Path | None:
+        """The newest whole checkpoint; torn ones are reported and passed over.
+
+        Raises:
+            ConfigError: when the folder is of an earlier version, whose checkpoints were folders.
+        """
+        for path in sorted(self.folder.glob(_NAMES), reverse=True):
+            fault = fault_of(path)
             if fault is None:
                 return path
-            if report:
-                report(f"{path}: torn checkpoint ({fault}), using the one before")
-        return None
-
-    def fault(self, path: Path) -> str | None:
-        """What is wrong with a checkpoint, None if it is complete."""
-        try:
-            marker = json.loads((path / _MARKER).read_text(encoding="utf-8"))
-        except (OSError, json.JSONDecodeError):
-            return f"no readable {_MARKER}"
-        for name, sha256 in marker["files"].items():
-            if not (path / name).exists():
-                return f"{name} is missing"
-            if file_sha256(path / name) != sha256:
-                return f"{name} is damaged"
+            report(f"{path}: torn checkpoint ({fault}), using the one before")
+        if any(self.folder.glob("step-????????/complete.json")):
+            raise ConfigError(
+                f"{self.folder}: was written by an earlier version of rnafm",
+                hint="finish and export the run with that version, or start a new one in another folder",
+            )
         return None
 
     def set_aside(self, *, after: Path) -> list[Path]:
         """Rename the checkpoints that are newer than one of this folder: none of them is its successor."""
-        newer = [path for path in sorted(self.folder.glob("step-????????")) if path.name > after.name]
+        newer = [path for path in sorted(self.folder.glob(_NAMES)) if path.name > after.name]
         return [path.rename(_free_name(path)) for path in newer]
 
-    def _purge(self) -> None:
-        complete = sorted(self.folder.glob("step-????????"))
-        for path in complete[: -self._keep]:
-            shutil.rmtree(path, ignore_errors=True)
+
+def fault_of(path: Path) -> str | None:
+    """What is wrong with a checkpoint, None if it is whole."""
+    try:
+        check_checkpoint(path)
+    except WeightsError as error:
+        return error.message.removeprefix(f"{path}: ")
+    return None
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """The parts of a checkpoint: ``state``, ``extra``, ``model`` and ``optimizer``; tensors are read when used.
+
+    Raises:
+        InputError: when the file is no checkpoint of a run.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        return {part: content[part] for part in ("state", "extra", "model", "optimizer")}
+    except Exception as failure:
+        raise InputError(f"{path}: not a checkpoint of a run", hint="name a step-....pt of a run") from failure
 
 
 def restore(path: Path, model: nn.Module, optimizer: Optimizer) -> tuple[RunState, dict[str, Any]]:
-    """Load a complete checkpoint into model and optimiser, whatever number of processes wrote it.
+    """Load a checkpoint into model and optimiser, whatever number of processes wrote it.
 
     The optimiser keeps its settings, rate, decay and so on; what it takes over are its moments.
 
     Returns:
         The run's state and what was saved beside it.
     """
-    marker = read_marker(path)
-    weights, moments = get_state_dict(model, optimizer, options=StateDictOptions(flatten_optimizer_state_dict=True))
-    tensors: dict[str, Any] = {"model": weights, "optimizer": moments}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        dcp.load(tensors, checkpoint_id=str(path), no_dist=not dist.is_initialized())
+    content = read_checkpoint(path)
+    # What a run no longer asks for, a sketch or a head of targets, stays behind.
+    names = model.state_dict().keys()
+    groups = content["optimizer"]["param_groups"]
+    moments: dict[str, Any] = {
+        "state": {name: moment for name, moment in content["optimizer"]["state"].items() if name in names},
+        "param_groups": [group | {"params": [name for name in group["params"] if name in names]} for group in groups],
+    }
     with keeping_settings(optimizer):
         set_state_dict(
             model,
             optimizer,
-            model_state_dict=tensors["model"],
-            optim_state_dict=tensors["optimizer"],
-            options=StateDictOptions(flatten_optimizer_state_dict=True),
+            model_state_dict={name: value for name, value in content["model"].items() if name in names},
+            optim_state_dict=moments,
+            options=StateDictOptions(full_state_dict=True),
         )
-    return RunState(**marker["state"]), marker["extra"]
-
-
-def load_weights(path: Path, model: nn.Module) -> None:
-    """Load the weights alone of a complete checkpoint, in one process."""
-    tensors = {"model": model.state_dict()}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        dcp.load(tensors, checkpoint_id=str(path), no_dist=True)
-    model.load_state_dict(tensors["model"])
-
-
-def read_marker(path: Path) -> dict[str, Any]:
-    """The ``complete.json`` of a checkpoint."""
-    try:
-        return dict(json.loads((path / _MARKER).read_text(encoding="utf-8")))
-    except (OSError, json.JSONDecodeError) as failure:
-        raise InputError(f"{path}: not a complete checkpoint", hint="name a step-... folder of a run") from failure
-
-
-def _write_tensors(scratch: Path, model: nn.Module, optimizer: Optimizer) -> None:
-    weights, moments = get_state_dict(model, optimizer, options=StateDictOptions(flatten_optimizer_state_dict=True))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        dcp.save(
-            {"model": weights, "optimizer": moments}, checkpoint_id=str(scratch), no_dist=not dist.is_initialized()
-        )
-
-
-def _seal(scratch: Path, final: Path, state: dict[str, Any], extra: dict[str, Any]) -> None:
-    files = {path.name: file_sha256(path) for path in sorted(scratch.iterdir())}
-    for name in files:
-        _sync(scratch / name)
-    write_json(scratch / _MARKER, {"state": state, "extra": extra, "files": files})
-    if final.exists():
-        shutil.rmtree(final)
-    os.replace(scratch, final)
-    _sync(final.parent)
+    return RunState(**content["state"]), content["extra"]
 
 
 def _free_name(path: Path) -> Path:
     names = (path.with_name(f"{path.name}.before{number or ''}") for number in itertools.count())
     return next(name for name in names if not name.exists())
-
-
-def _fresh_folder(path: Path) -> None:
-    if path.exists():
-        shutil.rmtree(path)
-    path.mkdir(parents=True)
-
-
-def _attempt(action: Callable[[], None]) -> str | None:
-    """Why an action could not write, None if it could."""
-    try:
-        action()
-    except (Exception, CheckpointException) as failure:
-        # The latter is no Exception but a BaseException.
-        reasons = [_system_reason(cause) for cause in _causes(failure)]
-        if not any(reasons):
-            raise
-        return next(reason for reason in reasons if reason)
-    return None
-
-
-def _system_reason(failure: BaseException) -> str | None:
-    if isinstance(failure, OSError):
-        return failure.strerror or str(failure)
-    # The tensor writer reports a failed write as a RuntimeError of its stream.
-    if isinstance(failure, RuntimeError) and "PytorchStreamWriter" in str(failure):
-        return "the disk is full or the file too large"
-    return None
-
-
-def _causes(failure: BaseException) -> Iterator[BaseException]:
-    """A failure, what caused it, and what the ranks of a collective save reported inside it."""
-    waiting: list[BaseException] = [failure]
-    seen: set[int] = set()
-    while waiting:
-        cause = waiting.pop()
-        if id(cause) in seen:
-            continue
-        seen.add(id(cause))
-        yield cause
-        waiting += [link for link in (cause.__cause__, cause.__context__) if link is not None]
-        of_ranks = getattr(cause, "failures", {})
-        waiting += [pair[0] for pair in of_ranks.values()] if isinstance(of_ranks, dict) else []
-
-
-def _agree(failure: str | None) -> str | None:
-    """The first failure of any process, known to all; also makes them wait for each other."""
-    if not dist.is_initialized():
-        return failure
-    failures: list[str | None] = [None] * dist.get_world_size()
-    dist.all_gather_object(failures, failure)
-    return next((text for text in failures if text), None)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _rank() -> int:
-    return dist.get_rank() if dist.is_initialized() else 0
 
 
 Report = Callable[[str], None]
@@ -255,7 +167,7 @@ def resume_path(resume: str, checkpoints: CheckpointFolder, report: Report) -> P
     """The checkpoint that ``--resume`` means, None for a fresh start.
 
     Args:
-        resume: ``auto`` (the newest complete one, if any), ``never`` (there must be none), or a checkpoint's path: the
+        resume: ``auto`` (the newest whole one, if any), ``never`` (there must be none), or a checkpoint's path: the
             run starts from it once and then goes on from what it has saved since. Newer checkpoints in the same folder
             that do not come from it are set aside.
 
@@ -263,27 +175,22 @@ def resume_path(resume: str, checkpoints: CheckpointFolder, report: Report) -> P
         ConfigError: when the named checkpoint is damaged, or lies elsewhere while the folder has some of its own; when
             ``never`` meets a folder that has some.
     """
-    if resume not in ("auto", "never"):
-        return _named(Path(resume), checkpoints, report)
     newest = checkpoints.newest(report)
-    if newest and resume == "never":
+    if resume == "auto" or newest is None and resume == "never":
+        return newest
+    if resume == "never":
         raise ConfigError(
-            f"--resume never: {checkpoints.folder} already holds {newest.name}",
+            f"--resume never: {newest} is there already",
             hint="choose another folder for a new run, or --resume auto to go on",
         )
-    return newest
-
-
-def _named(start: Path, checkpoints: CheckpointFolder, report: Report) -> Path:
-    newest = checkpoints.newest(report)
-    if newest is not None and read_marker(newest)["extra"].get("started_from") == str(start.resolve()):
+    start = Path(resume)
+    if newest is not None and read_checkpoint(newest)["extra"]["started_from"] == str(start.resolve()):
         return newest
-    fault = checkpoints.fault(start)
-    if fault:
-        raise ConfigError(f"--resume {start}: {fault}", hint="name a step-... folder, or use --resume auto")
+    if fault := fault_of(start):
+        raise ConfigError(f"--resume {start}: {fault}", hint="name a step-....pt of a run, or use --resume auto")
     if newest is not None and start.resolve().parent != checkpoints.folder.resolve():
         raise ConfigError(
-            f"--resume {start}: {checkpoints.folder} already holds {newest.name} of another run",
+            f"--resume {start}: {newest} of another run is there already",
             hint="choose another folder for what starts from there, or --resume auto to go on",
         )
     for path in checkpoints.set_aside(after=start):
@@ -293,31 +200,27 @@ def _named(start: Path, checkpoints: CheckpointFolder, report: Report) -> Path:
 
 def check_same_run(start: Path, config: PretrainConfig, corpus: Corpus, report: Report) -> None:
     """Refuse a checkpoint of another corpus or model; tell which other keys have changed."""
-    extra = read_marker(start)["extra"]
+    extra = read_checkpoint(start)["extra"]
+    elsewhere = "start a new run in another folder"
     if extra["fingerprint"] != corpus.fingerprint:
         raise ConfigError(
             f"{start}: was trained on another corpus than {corpus.folder}",
-            hint="point data.corpus to the corpus of this run, or start a new run in another folder",
+            hint=f"point data.corpus to the corpus of this run, or {elsewhere}",
         )
     before, now = extra["config"], config.to_dict()
     if before.keys() != now.keys():
         raise ConfigError(
-            f"{start}: was saved by another version of rnafm",
-            hint="finish the run with that version, or start a new one in another folder",
+            f"{start}: was saved by another version of rnafm", hint=f"finish the run with that version, or {elsewhere}"
         )
     # A preset may have another shape in another version of the program.
     if extra["shape"] != asdict(config.model.encoder()):
-        raise ConfigError(f"{start}: the encoder has another shape", hint="start a new run in another folder")
-    if config.sketch.weight and not before["sketch"]["weight"]:
+        raise ConfigError(f"{start}: the encoder has another shape", hint=elsewhere)
+    begun = ["sketches"] if config.sketch.weight and not before["sketch"]["weight"] else []
+    begun += [f"targets.{key}" for key in TERMS if getattr(config.targets, key) and not before["targets"][key]]
+    if begun:
         raise ConfigError(
-            f"{start}: was trained without sketches, which are fitted before the first step",
-            hint="start a new run in another folder, with model.init for the weights",
-        )
-    told = [term for term in TERMS if getattr(config.targets, term) and not before["targets"][term]]
-    if told:
-        raise ConfigError(
-            f"{start}: was trained without targets.{told[0]}",
-            hint="start a new run in another folder, with model.init for the weights",
+            f"{start}: was trained without {begun[0]}, which cannot begin in the middle",
+            hint=f"{elsewhere}, with model.init for the weights",
         )
     changed = [
         f"{section}.{key}"

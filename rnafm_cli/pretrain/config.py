@@ -1,38 +1,40 @@
-"""Configuration of a pre-training run: frozen sections, TOML in, overrides, named recipes.
+"""Configuration of a pre-training run: frozen sections, the named recipes, and their commented TOML.
 
 The docstring under each key is its description wherever it is shown.
 """
 
 from __future__ import annotations
 
+import ast
 import dataclasses
+import inspect
+import itertools
+import json
+import typing
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any, Literal
 
 from rnafm_cli.encoder.config import ENCODER_PRESETS, EncoderConfig
 from rnafm_cli.errors import ConfigError
-from rnafm_cli.pretrain.masking import MaskRule
-from rnafm_cli.training.recipes import OptimSection
+from rnafm_cli.training.recipes import OptimSection, recipe_from_dict
 
 __all__ = [
-    "BatchLayout",
+    "RECIPES",
+    "TERMS",
     "BatchSection",
-    "CheckpointSection",
-    "DataSection",
-    "LogSection",
-    "ModelSection",
+    "MaskRule",
     "PretrainConfig",
     "RunSection",
     "SamplingSection",
-    "SketchSection",
     "TargetSection",
-    "ValidationSection",
+    "commented_toml",
+    "recipe",
 ]
 
 
-BatchLayout = Literal["pack", "bucket"]
-"""How windows lie in the rows of a batch."""
+TERMS = ("profile", "partner", "unpaired")
+"""What single letters may be asked for besides, each with a weight in :class:`TargetSection`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +87,18 @@ class DataSection:
     """Longest training window in tokens, <cls> and <eos> included; longer sequences are cropped at random places."""
     verify: bool = True
     """Compare the hash of every shard with the manifest before training."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskRule:
+    """Shares of the corruption."""
+
+    share: float = 0.15
+    """Share of letters to predict."""
+    masked: float = 0.8
+    """Of these, the share replaced by <mask>."""
+    random: float = 0.1
+    """Of these, the share replaced by a random base."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +156,7 @@ class BatchSection:
     """Tokens of one forward pass (rows x width)."""
     micro_batches: int = 2
     """Micro-batches per optimiser step over all processes: accumulation steps = this / number of processes."""
-    layout: BatchLayout = "pack"
+    layout: Literal["pack", "bucket"] = "pack"
     """pack: several short RNAs share a row of `crop` tokens and cannot see each other; bucket: one RNA a row, rows of similar length."""  # noqa: E501
 
 
@@ -259,3 +273,73 @@ class PretrainConfig:
             section: {key: value for key, value in values.items() if value is not None}
             for section, values in dataclasses.asdict(self).items()
         }
+
+
+RECIPES: dict[str, dict[str, dict[str, Any]]] = {
+    # Chen et al. 2022, section 2.1: 1,024 tokens, base rate 1e-4, inverse square root after 10,000 warm-up steps,
+    # weight decay 0.01. Batch and number of steps are not published; docs/pretraining.md gives the arithmetic.
+    "rna-fm": {
+        "model": {"preset": "rna-fm"},
+        "data": {"crop": 1024},
+        "sampling": {"exponent": 1.0, "max_repeats": 1.0},
+        "batch": {"tokens": 32768, "micro_batches": 16, "layout": "bucket"},
+        "optim": {"rate": 1e-4, "schedule": "inverse-sqrt", "warmup": 10000, "steps": 300000},
+        "validation": {"every": 2000, "sequences": 2000},
+        "checkpoint": {"every_minutes": 30.0, "keep": 3},
+        "run": {"compile": True},
+    },
+    # Sketches as in parts 3 to 5 of the shipped encoder's training; its card has all of it.
+    "rnafm-mini": {
+        "model": {"preset": "rnafm-mini"},
+        "data": {"crop": 512},
+        "sampling": {"exponent": 0.35},
+        "sketch": {"weight": 2.0},
+        "optim": {"rate": 1.5e-3, "schedule": "trapezoid", "warmup": 60, "steps": 1300, "cooldown": 0.3},
+        "validation": {"every": 300, "sequences": 256},
+        "checkpoint": {"every_minutes": 5.0},
+    },
+    "rnafm-tiny": {
+        "model": {"preset": "rnafm-tiny"},
+        "data": {"crop": 128},
+        "batch": {"tokens": 2048, "micro_batches": 2},
+        "optim": {"warmup": 20, "steps": 200},
+        "validation": {"every": 50, "sequences": 64},
+    },
+}
+
+
+def recipe(name: str) -> PretrainConfig:
+    """The configuration called ``name``, one of ``RECIPES``."""
+    return recipe_from_dict(PretrainConfig, RECIPES[name], where=name)
+
+
+def commented_toml(config: PretrainConfig) -> str:
+    """TOML text of a configuration: every key, each under a comment that says what it means."""
+    lines = [f"# Pre-training of {config.model.preset}; run it with: rnafm pretrain run --config THIS.toml -o RUN"]
+    for section in dataclasses.fields(config):
+        values = getattr(config, section.name)
+        kind = type(values)
+        lines += ["", f"# {inspect.getdoc(kind)}", f"[{section.name}]"]
+        meanings = _meanings(kind)
+        hints = typing.get_type_hints(kind)
+        for key in dataclasses.fields(values):
+            value = getattr(values, key.name)
+            lines.append(f"# {meanings[key.name]}{_choices(hints[key.name])}")
+            # TOML has no null: a key that is not set stands as a comment.
+            lines.append(f"# {key.name} =" if value is None else f"{key.name} = {json.dumps(value)}")
+    return "\n".join(lines) + "\n"
+
+
+def _meanings(kind: type) -> dict[str, str]:
+    """The string under each field of a dataclass, as one line."""
+    body = next(node.body for node in ast.parse(inspect.getsource(kind)).body if isinstance(node, ast.ClassDef))
+    found: dict[str, str] = {}
+    for key, below in itertools.pairwise(body):
+        if isinstance(key, ast.AnnAssign) and isinstance(key.target, ast.Name) and isinstance(below, ast.Expr):
+            found[key.target.id] = " ".join(str(ast.literal_eval(below.value)).split())
+    return found
+
+
+def _choices(hint: Any) -> str:
+    options = [option for option in (hint, *typing.get_args(hint)) if typing.get_origin(option) is typing.Literal]
+    return f" ({' | '.join(typing.get_args(options[0]))})" if options else ""

@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from rnafm_cli.encoder.config import EncoderConfig
-from rnafm_cli.encoder.network import Encoder
 from rnafm_cli.errors import ConfigError, InputError, UsageError
-from rnafm_cli.pretrain.checkpoint import CheckpointFolder, load_weights, read_marker
+from rnafm_cli.pretrain.checkpoint import CheckpointFolder, fault_of, read_checkpoint
 from rnafm_cli.pretrain.config import PretrainConfig
-from rnafm_cli.pretrain.masked_model import MaskedTokenModel
 from rnafm_cli.training.recipes import recipe_from_dict
 from rnafm_cli.weights.files import Card, save_model_file
 
 __all__ = ["export_run"]
 
 
+_PLACES = {("data", "corpus"), ("model", "init"), ("targets", "alignments")}
+
+
 def export_run(run: Path, output: Path, *, name: str | None = None, dtype: str = "float16", notes: str = "") -> Card:
     """Write the encoder of a run's newest complete checkpoint as a model file.
 
     Args:
-        run: folder of a run, or one of its ``step-...`` checkpoints.
+        run: folder of a run, or one of its ``step-....pt`` checkpoints.
         output: ``NAME.safetensors``; the card goes beside it.
         dtype: type in which tensors are stored.
 
@@ -37,23 +34,20 @@ def export_run(run: Path, output: Path, *, name: str | None = None, dtype: str =
     if output.suffix != ".safetensors":
         raise UsageError(f"{output}: a model file is called NAME.safetensors")
     checkpoint = _checkpoint_of(run)
-    marker = read_marker(checkpoint)
+    content = read_checkpoint(checkpoint)
+    state, extra = content["state"], content["extra"]
     try:
-        config = recipe_from_dict(PretrainConfig, marker["extra"]["config"], where=str(checkpoint))
+        config = recipe_from_dict(PretrainConfig, extra["config"], where=str(checkpoint))
     except ConfigError as failure:
         raise InputError(f"{checkpoint}: written by another version of rnafm: {failure}") from failure
-    shape = EncoderConfig(**marker["extra"].get("shape", dataclasses.asdict(config.model.encoder())))
-    model = MaskedTokenModel(Encoder(shape))
-    load_weights(checkpoint, model)
     folder = checkpoint.parent.parent
-    state = marker["state"]
     card = Card(
         name=name or output.stem,
         kind="encoder",
-        config=dataclasses.asdict(shape),
+        config=extra["shape"],
         dtype=dtype,
         source={
-            "corpus_fingerprint": marker["extra"]["fingerprint"],
+            "corpus_fingerprint": extra["fingerprint"],
             "step": state["step"],
             "steps": config.optim.steps,
             "tokens": state["tokens"],
@@ -64,26 +58,21 @@ def export_run(run: Path, output: Path, *, name: str | None = None, dtype: str =
         metrics=_validation(folder / "validation.csv", state["step"]) | _facts(folder / "run.json"),
         notes=notes,
     )
-    with torch.no_grad():
-        return save_model_file(output, model.encoder.state_dict(), card)
+    encoder = {key: value for key, value in content["model"].items() if key.startswith("encoder.")}
+    return save_model_file(output, {key.removeprefix("encoder."): value for key, value in encoder.items()}, card)
 
 
 def _portable(recipe: dict[str, Any]) -> dict[str, Any]:
-    """The recipe without the places of this machine's corpus and start."""
-    model, data = dict(recipe["model"]), dict(recipe["data"])
-    data["corpus"] = Path(data["corpus"]).name
-    if "init" in model:
-        model["init"] = Path(model["init"]).name
-    targets = dict(recipe["targets"])
-    if "alignments" in targets:
-        targets["alignments"] = Path(targets["alignments"]).name
-    return {**recipe, "model": model, "data": data, "targets": targets}
+    """The recipe without the places of this machine's corpus, start and alignments."""
+    return {
+        section: {key: Path(value).name if (section, key) in _PLACES else value for key, value in values.items()}
+        for section, values in recipe.items()
+    }
 
 
 def _checkpoint_of(run: Path) -> Path:
-    if (run / "complete.json").exists():
-        fault = CheckpointFolder(run.parent).fault(run)
-        if fault:
+    if run.is_file():
+        if fault := fault_of(run):
             raise InputError(f"{run}: torn checkpoint ({fault})", hint="export the run's folder to use the one before")
         return run
     newest = CheckpointFolder(run / "checkpoints").newest()

@@ -1,4 +1,7 @@
-"""Starts torchrun for a run of several processes and hands on signals and the exit code."""
+"""Starts torchrun for a run of several processes and hands on signals and the exit code.
+
+``python -m rnafm_cli.pretrain.launch`` is PyTorch's torchrun, but a stop signal is no reason for a traceback.
+"""
 
 from __future__ import annotations
 
@@ -6,71 +9,46 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import FrameType
 
-__all__ = ["EXIT_CODE_FILE", "Launch", "launch", "tasks_a_node", "under_torchrun"]
+from rnafm_cli.errors import RnafmError
+
+__all__ = ["EXIT_CODE_FILE", "is_first_to_give_up", "launch", "tasks_a_node", "torchrun", "under_torchrun"]
 
 
-TORCHRUN = "rnafm_cli.pretrain.torchrun"
-WORKER = "rnafm_cli.pretrain.worker"
 SAVING_SECONDS = 240
 """How long torchrun waits for processes that save after a stop signal, before it kills them."""
 EXIT_CODE_FILE = "RNAFM_EXIT_CODE_FILE"
-"""Variable that names where a worker leaves its exit code: to torchrun any other than 0 is a crash."""
+"""Variable that names where a process leaves its exit code: to torchrun any other than 0 is a crash."""
+_ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    # Torchrun would show processes that it starts again the addresses of those that died.
+    "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
+}
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Launch:
-    """How many processes, where they meet, and how often they may be started again."""
+def torchrun(arguments: list[str], *, nproc: int, nnodes: str, rdzv: str | None, max_restarts: int) -> list[str]:
+    """The command line that runs ``rnafm ARGUMENTS`` in several processes.
 
-    nproc: int = 1
-    """Processes on this machine."""
-    nnodes: str = "1"
-    """Machines, or a range such as 1:4."""
-    rdzv: str | None = None
-    """HOST:PORT where several machines meet (c10d)."""
-    rdzv_id: str = "rnafm"
-    max_restarts: int = 3
-    """How often the processes are started again after one has died."""
-
-    @property
-    def alone(self) -> bool:
-        """Whether one process is enough and no launcher is needed."""
-        return self.nproc == 1 and self.nnodes == "1" and self.rdzv is None
-
-    def command(self, worker_arguments: list[str]) -> list[str]:
-        """The torchrun command line."""
-        meeting = (
-            ["--standalone"]
-            if self.rdzv is None
-            else ["--rdzv-backend", "c10d", "--rdzv-endpoint", self.rdzv, "--rdzv-id", self.rdzv_id]
-        )
-        return [
-            sys.executable,
-            "-m",
-            TORCHRUN,
-            "--nnodes",
-            self.nnodes,
-            "--nproc-per-node",
-            str(self.nproc),
-            "--max-restarts",
-            str(self.max_restarts),
-            "--shutdown-timeout",
-            str(SAVING_SECONDS),
-            *meeting,
-            "-m",
-            WORKER,
-            *worker_arguments,
-        ]
+    Args:
+        nproc: processes on this machine.
+        nnodes: machines, or a range such as 1:4.
+        rdzv: HOST:PORT where several machines meet.
+        max_restarts: how often the processes are started again after one has died.
+    """
+    many = ["--rdzv-backend", "c10d", "--rdzv-id", "rnafm", "--rdzv-endpoint"]
+    command = [sys.executable, "-m", "rnafm_cli.pretrain.launch", "--nnodes", nnodes, "--nproc-per-node", str(nproc)]
+    command += ["--max-restarts", str(max_restarts), "--shutdown-timeout", str(SAVING_SECONDS)]
+    command += ["--standalone"] if rdzv is None else [*many, rdzv]
+    return [*command, "-m", "rnafm_cli", *arguments]
 
 
 def under_torchrun() -> bool:
     """Whether torchrun has started this process as one of a run."""
-    return "RANK" in os.environ
+    return "TORCHELASTIC_RUN_ID" in os.environ
 
 
 def tasks_a_node() -> int:
@@ -80,20 +58,39 @@ def tasks_a_node() -> int:
 
 
 def launch(command: list[str]) -> int:
-    """Run torchrun until it ends; a stop signal reaches the workers, which save first.
+    """Run torchrun until it ends; a stop signal reaches the processes of the run, which save first.
 
     Returns:
-        Exit code: 128 + signal when one stopped the run, that of the error when a worker gave up, else torchrun's.
+        Exit code: 128 + signal when one stopped the run, that of the error when a process gave up, else torchrun's.
     """
     with TemporaryDirectory(prefix="rnafm-run-") as folder:
         note = Path(folder) / "exit_code"
-        code = _supervise(command, {"OMP_NUM_THREADS": "1", **os.environ, EXIT_CODE_FILE: str(note)})
+        code = _supervise(command, {**_ENVIRONMENT, **os.environ, EXIT_CODE_FILE: str(note)})
         return int(note.read_text(encoding="utf-8")) if code == 0 and note.exists() else code
+
+
+def is_first_to_give_up(failure: RnafmError) -> bool:
+    """Leave the exit code for :func:`launch`; whether this is the first process of the machine to do so.
+
+    It then ends with 0, or torchrun would try again what would fail again.
+
+    Raises:
+        RnafmError: the failure itself, where nobody waits for the exit code.
+    """
+    note = os.environ.get(EXIT_CODE_FILE)
+    if note is None:
+        raise failure
+    try:
+        with open(note, "x", encoding="utf-8") as handle:
+            handle.write(str(failure.exit_code))
+    except FileExistsError:
+        return False
+    return True
 
 
 def _supervise(command: list[str], environment: dict[str, str]) -> int:
     received: list[int] = []
-    # A session of its own: a Ctrl-C in the terminal must not reach the workers twice.
+    # A session of its own: a Ctrl-C in the terminal must not reach the processes twice.
     process = subprocess.Popen(command, env=environment, start_new_session=True)
 
     def forward(number: int, frame: FrameType | None) -> None:
@@ -109,3 +106,14 @@ def _supervise(command: list[str], environment: dict[str, str]) -> int:
         for number, handler in before.items():
             signal.signal(number, handler)
     return 128 + received[0] if received else code
+
+
+if __name__ == "__main__":
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.run import main
+
+    try:
+        main()
+    except SignalException as stop:
+        # The processes have saved and said so.
+        sys.exit(128 + stop.sigval)

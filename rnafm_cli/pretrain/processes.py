@@ -19,7 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from rnafm_cli.errors import DeviceError, RnafmError
 from rnafm_cli.pretrain.config import RunSection
-from rnafm_cli.pretrain.masked_model import MaskedTokenModel
+from rnafm_cli.pretrain.model import MaskedTokenModel
 
 __all__ = ["Processes"]
 

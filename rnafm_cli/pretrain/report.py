@@ -18,10 +18,10 @@ from rnafm_cli.encoder.vectors import Transfer, fit_pca, kmer_frequencies, knn_t
 from rnafm_cli.encoder.workers import buckets, window_starts
 from rnafm_cli.errors import InputError, UsageError
 from rnafm_cli.io.fasta import read_fasta
-from rnafm_cli.pretrain.masked_model import MaskedTokenModel
-from rnafm_cli.pretrain.masking import MaskRule
+from rnafm_cli.pretrain.config import BatchSection
+from rnafm_cli.pretrain.model import MaskedTokenModel
 from rnafm_cli.pretrain.shards import Corpus, Split
-from rnafm_cli.pretrain.validation import HeldOutPart, MarkovChain, Score, held_out_plan, score_markov
+from rnafm_cli.pretrain.validation import HeldOutPart, MarkovChain, Score
 from rnafm_cli.rna.kmers import separate_folds
 from rnafm_cli.training.labelled_rows import read_classes
 
@@ -114,32 +114,21 @@ def held_out_figures(
     if crop > encoder.config.max_tokens:
         raise UsageError(f"--crop {crop} is more than the model's {encoder.config.max_tokens} tokens")
     corpus = Corpus(folder)
-    rule = MaskRule()
     report("counting letters and 6-mers of the training part")
     chain = MarkovChain(corpus)
     model = MaskedTokenModel(encoder).eval()
     figures: dict[str, Any] = {"crop": crop, "seed": seed, "corpus": corpus.fingerprint}
+    section = BatchSection(layout="bucket", tokens=8192)
     for split in (Split.RANDOM, Split.GROUP):
         if not len(corpus.members(split)):
             continue
-        plan = held_out_plan(corpus, split, sequences=sequences, window=crop - 2, seed=seed)
-        part = HeldOutPart(
-            corpus,
-            split,
-            sequences=sequences,
-            seed=seed,
-            rule=rule,
-            layout="bucket",
-            budget=8192,
-            row_tokens=crop,
-        )
-        report(f"masked tokens of {len(plan):,} sequences of the {part.name} hold-out")
-        score = part.score(model, encoder.embed.weight.device, bf16=False)
+        part = HeldOutPart(corpus, split, sequences=sequences, section=section, crop=crop, seed=seed)
+        report(f"masked tokens of {len(part.plan):,} sequences of the {part.name} hold-out")
         figures[part.name] = {
-            "sequences": len(plan),
-            "model": _score(score),
-            "unigram": _score(score_markov(chain, corpus, plan, rule, order=0)),
-            "markov_5": _score(score_markov(chain, corpus, plan, rule, order=5)),
+            "sequences": len(part.plan),
+            "model": _score(part.score(model, encoder.embed.weight.device, bf16=False)),
+            "unigram": _score(chain.score(corpus, part.plan, order=0)),
+            "markov_5": _score(chain.score(corpus, part.plan, order=5)),
         }
     return figures
 
@@ -241,8 +230,8 @@ def _typed(fasta: Path, per_type: int, seed: int) -> tuple[list[str], list[str]]
     return sequences, labels
 
 
-def _score(score: Score | None) -> dict[str, float]:
-    return {} if score is None else {key: round(value, 6) for key, value in dataclasses.asdict(score).items()}
+def _score(score: Score) -> dict[str, float]:
+    return {key: round(value, 6) for key, value in dataclasses.asdict(score).items()}
 
 
 def _transfer(transfer: Transfer) -> dict[str, Any]:

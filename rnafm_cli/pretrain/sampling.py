@@ -1,8 +1,12 @@
-"""Which windows of which sequences an epoch trains on: by type with a temperature, the same for every machine.
+"""Which windows of which sequences an epoch shows, and which of their letters are masked: the same on every machine.
 
 A type's share of tokens is proportional to (its tokens) ** exponent: 1 trains in proportion to the corpus, 0 gives
 every type the same share. Within a type, windows follow seeded permutations that go on from epoch to epoch, so every
 sequence is seen about equally often.
+
+Masks are those of Chen et al. 2022, section 2.1: 15 % of the letters are predicted, 80 % of them are shown as <mask>,
+10 % as another letter, 10 % as they are. Random letters are drawn from A, C, G, U: the other IUPAC codes are so rare in
+the data that they would only mark the places.
 """
 
 from __future__ import annotations
@@ -11,10 +15,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rnafm_cli.errors import InputError
-from rnafm_cli.pretrain.shards import Corpus
+from rnafm_cli.pretrain.config import MaskRule, SamplingSection
+from rnafm_cli.pretrain.shards import Corpus, Split
+from rnafm_cli.rna.alphabet import NUCLEOTIDE
 
-__all__ = ["EpochPlan", "TypeSampler", "mix64", "uniform"]
+__all__ = ["EpochPlan", "TypeSampler", "corrupt", "held_out_plan", "mix64", "uniform", "crop_starts"]
+
+
+_BASES = np.asarray([NUCLEOTIDE.tokens.index(base) for base in "ACGU"], dtype=np.uint8)
+_GAP = NUCLEOTIDE.tokens.index("-")
 
 
 @dataclass(frozen=True)
@@ -38,24 +47,12 @@ class TypeSampler:
     """Draws epochs of windows from the training part of a corpus.
 
     Args:
-        corpus: the prepared corpus.
-        members: (n,) numbers of the sequences to train on.
         window: longest window in nucleotides.
-        exponent: of the types' shares, 0 to 1.
-        max_repeats: a type is shown at most this many times over in one epoch.
         seed: of order, windows and corruption.
-
-    Raises:
-        InputError: without members.
     """
 
-    def __init__(
-        self, corpus: Corpus, members: np.ndarray, *, window: int, exponent: float, max_repeats: float, seed: int
-    ) -> None:
-        if not len(members):
-            raise InputError(
-                f"{corpus.folder}: has no sequence to train on", hint="prepare it with a smaller --holdout"
-            )
+    def __init__(self, corpus: Corpus, section: SamplingSection, *, window: int, seed: int) -> None:
+        members = corpus.members(Split.TRAIN)
         self._lengths = corpus.lengths
         self._window = window
         self._seed = seed
@@ -69,9 +66,10 @@ class TypeSampler:
         windows = np.asarray([len(pool) for _, pool in self._pools])
         # A sequence a little longer than a window is drawn as two full ones.
         self._means = np.asarray([np.minimum(corpus.lengths[pool], window).mean() for _, pool in self._pools])
-        weights = tokens**exponent
+        weights = tokens**section.exponent
         wanted = weights / weights.sum() * tokens.sum() / self._means
-        self._draws = np.maximum(1, np.minimum(np.rint(wanted), np.floor(max_repeats * windows))).astype(np.int64)
+        most = np.floor(section.max_repeats * windows)
+        self._draws = np.maximum(1, np.minimum(np.rint(wanted), most)).astype(np.int64)
 
     def shares(self) -> dict[int, float]:
         """Type number -> share of an epoch's tokens."""
@@ -88,9 +86,7 @@ class TypeSampler:
         base = mix64(np.uint64(self._seed) * np.uint64(0x1000003) + np.uint64(number))
         keys = mix64(base + np.arange(len(sequences), dtype=np.uint64))
         lengths = self._lengths[sequences]
-        room = np.maximum(lengths - self._window, 0)
-        fraction = uniform(mix64(keys))
-        starts = np.floor(fraction * (room + 1)).astype(np.int64)
+        starts = crop_starts(keys, lengths, self._window)
         order = np.random.default_rng([self._seed, 2, number]).permutation(len(sequences))
         return EpochPlan(sequences[order], starts[order], np.minimum(lengths, self._window)[order], keys[order])
 
@@ -103,6 +99,47 @@ class TypeSampler:
             taken.append(pool[piece])
             first, count = first + len(piece), count - len(piece)
         return np.concatenate(taken)
+
+
+def held_out_plan(corpus: Corpus, split: Split, *, sequences: int, window: int, seed: int) -> EpochPlan:
+    """Windows of a seeded choice of held-out sequences (0: all); keys follow from sequence number and seed only."""
+    members = corpus.members(split)
+    order = np.random.default_rng([seed, 4]).permutation(len(members))
+    picked = np.sort(members[order[:sequences]]) if sequences else members
+    lengths = corpus.lengths[picked]
+    keys = mix64(mix64(np.uint64(seed)) + picked.astype(np.uint64))
+    return EpochPlan(picked, crop_starts(keys, lengths, window), np.minimum(lengths, window), keys)
+
+
+def corrupt(tokens: np.ndarray, key: np.uint64, rule: MaskRule) -> tuple[np.ndarray, np.ndarray]:
+    """Corrupt one sequence of tokens.
+
+    Args:
+        tokens: (T,) uint8, with or without specials, which are never chosen.
+        key: seeds the choice; equal keys and tokens give equal results whatever the batch.
+
+    Returns:
+        The corrupted tokens (T,) uint8 and the chosen positions, ascending, (n,) int64.
+    """
+    with np.errstate(over="ignore"):
+        counter = np.uint64(key) + np.arange(len(tokens), dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    bits = mix64(counter)
+    # Three independent uniforms from disjoint bits: 24 to choose, 24 for the treatment, 2 for the base.
+    choose = (bits >> np.uint64(40)).astype(np.float64) / (1 << 24)
+    treat = ((bits >> np.uint64(16)) & np.uint64(0xFFFFFF)).astype(np.float64) / (1 << 24)
+    letters = (tokens >= NUCLEOTIDE.letters.start) & (tokens < _GAP)
+    chosen = np.flatnonzero((choose < rule.share) & letters)
+    out = tokens.copy()
+    treat = treat[chosen]
+    out[chosen[treat < rule.masked]] = NUCLEOTIDE.mask
+    swapped = chosen[(treat >= rule.masked) & (treat < rule.masked + rule.random)]
+    out[swapped] = _BASES[(bits[swapped] & np.uint64(3)).astype(np.int64)]
+    return out, chosen
+
+
+def crop_starts(keys: np.ndarray, lengths: np.ndarray, window: int) -> np.ndarray:
+    """(n,) first nucleotides of windows of at most ``window`` that lie at random in sequences of some lengths."""
+    return np.floor(uniform(mix64(keys)) * (np.maximum(lengths - window, 0) + 1)).astype(np.int64)
 
 
 def uniform(bits: np.ndarray) -> np.ndarray:

@@ -1,31 +1,192 @@
 """What else a letter shall tell: what relatives have in its place, its partner, and how often it is unpaired.
 
-Shape suffixes: B rows, R rows with aligned windows, T tokens with <cls>/<eos>, D width, A letters of aligned windows,
-U letters of folded windows.
+The first two are known of rows of family alignments, which become training windows. Beside the real rows come new
+ones: the gaps of a real row, some of its columns drawn anew from the family's profile, paired ones together, so that
+pairs stay pairs. Whether a row is real or drawn, and how, follows from the sample's key. The third is ViennaRNA's.
+
+Shape suffixes: R rows, C columns, P pairs of columns, L nucleotides of a window, N samples, A letters of aligned
+windows, U letters of folded windows.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
-from rnafm_cli.pretrain.alignments import NO_PARTNER, UNTOLD, AlignedWindow
+from rnafm_cli.errors import InputError
+from rnafm_cli.families.library import far_rows
+from rnafm_cli.io.stockholm import Alignment, read_stockholm
 from rnafm_cli.pretrain.config import TargetSection
-from rnafm_cli.pretrain.sampling import mix64, uniform
+from rnafm_cli.pretrain.sampling import EpochPlan, crop_starts, mix64, uniform
 from rnafm_cli.rna.alphabet import NUCLEOTIDE
 from rnafm_cli.rna.thermo import pair_probabilities
 
-__all__ = ["TERMS", "TargetDraft", "TargetHeads", "Targets"]
+__all__ = ["LEAST_DISTANCE", "NO_PARTNER", "UNTOLD", "AlignedRows", "AlignedWindow", "Shown", "Targets", "targets_of"]
 
 
-TERMS = ("profile", "partner", "unpaired")
-_PARTNER_WIDTH = 64
-_LEAST_DISTANCE = 4
-_FAR_BELOW = -1e4
+NO_PARTNER, UNTOLD = -1, -2
+GAP = NUCLEOTIDE.tokens.index("-")
+_FIRST = NUCLEOTIDE.letters.start
+_SHORTEST, _LEAST_PAIRS, LEAST_DISTANCE = 16, 2, 4
+_ALIKE = 0.8
+"""Rows that agree in this share of their letters count as one row together."""
+_PSEUDOCOUNT = 1.5
+_PAIR_PSEUDOCOUNT = np.full((4, 4), 0.02)
+for _a, _b in ("AU", "UA", "CG", "GC", "GU", "UG"):
+    _PAIR_PSEUDOCOUNT["ACGU".index(_a), "ACGU".index(_b)] += 0.3
+_FEWEST_CHANGES = 0.2
+
+
+@dataclass(frozen=True)
+class AlignedWindow:
+    """A piece of a row.
+
+    Args:
+        tokens_L: letters, as in a corpus.
+        profile_L4: how often A, C, G, U stand in the letter's column.
+        partner_L: place of its partner in the window, ``NO_PARTNER``, or ``UNTOLD``.
+    """
+
+    tokens_L: np.ndarray
+    profile_L4: np.ndarray
+    partner_L: np.ndarray
+
+
+class _Family:
+    """One alignment: its rows, profile and pairs."""
+
+    def __init__(self, alignment: Alignment) -> None:
+        self.rows_RC = np.stack([NUCLEOTIDE.encode(row)[1:-1] for row in alignment.rows])
+        pairs_P2 = alignment.pairs
+        self.has_pairs = len(pairs_P2) >= _LEAST_PAIRS
+        self.left_P, self.right_P = pairs_P2[:, 0], pairs_P2[:, 1]
+        self.partner_C = np.full(self.rows_RC.shape[1], NO_PARTNER)
+        self.partner_C[self.left_P], self.partner_C[self.right_P] = self.right_P, self.left_P
+        self._count()
+
+    def _count(self) -> None:
+        there_RC4 = (self.rows_RC[:, :, None] == np.arange(_FIRST, _FIRST + 4)).astype(np.float32)
+        flat = there_RC4.reshape(len(there_RC4), -1)
+        same_RR = flat @ flat.T
+        size_R = np.maximum(same_RR.diagonal(), 1)
+        weight_R = 1 / np.maximum((same_RR > _ALIKE * np.minimum(size_R[:, None], size_R)).sum(axis=1), 1)
+        counts_C4 = np.einsum("r,rca->ca", weight_R, there_RC4)
+        table_P44 = np.einsum("r,rpa,rpb->pab", weight_R, there_RC4[:, self.left_P], there_RC4[:, self.right_P])
+        table_P44 = table_P44 + _PAIR_PSEUDOCOUNT
+        table_P44 /= table_P44.sum(axis=(1, 2), keepdims=True)
+        # Half the family's own letters; in a pair, what its partner allows.
+        prior_C4 = np.tile(0.125 + 0.5 * (counts_C4.sum(axis=0) + 1) / (counts_C4.sum() + 4), (len(counts_C4), 1))
+        prior_C4[self.left_P], prior_C4[self.right_P] = table_P44.sum(axis=2), table_P44.sum(axis=1)
+        profile_C4 = (counts_C4 + _PSEUDOCOUNT * prior_C4) / (counts_C4.sum(axis=1, keepdims=True) + _PSEUDOCOUNT)
+        self.profile_C4 = profile_C4.astype(np.float32)
+        self._letter_steps_C3 = self.profile_C4.cumsum(axis=1)[:, :3]
+        self._pair_steps_PK = table_P44.reshape(-1, 16).cumsum(axis=1)[:, :15]
+
+    def drawn(self, row_C: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """A new row with the gaps of ``row_C``."""
+        row_C, there_C = row_C.copy(), row_C != GAP
+        share = rng.uniform(_FEWEST_CHANGES, 1.0)
+        whole_P = there_C[self.left_P] & there_C[self.right_P]
+        free_C = there_C & (rng.random(len(row_C)) < share)
+        free_C[self.left_P[whole_P]] = free_C[self.right_P[whole_P]] = False
+        letter_C = (rng.random((len(row_C), 1)) > self._letter_steps_C3).sum(axis=1)
+        row_C[free_C] = letter_C[free_C] + _FIRST
+        pair_P = (rng.random((len(whole_P), 1)) > self._pair_steps_PK).sum(axis=1)
+        new_P = whole_P & (rng.random(len(whole_P)) < share)
+        row_C[self.left_P[new_P]], row_C[self.right_P[new_P]] = pair_P[new_P] // 4 + _FIRST, pair_P[new_P] % 4 + _FIRST
+        return row_C
+
+
+class AlignedRows:
+    """The rows of a Stockholm file, in an epoch numbered -1, -2, ... beside the sequences of the corpus.
+
+    A family is shown in proportion to the square root of its rows.
+
+    Args:
+        held_out: sequences to which no row may be 8-mer-close.
+        drawn: share of shown rows that are new ones.
+        window: longest piece of a row, in nucleotides.
+
+    Raises:
+        InputError: when no row is left.
+    """
+
+    def __init__(self, path: Path, *, held_out: Sequence[str], drawn: float, window: int, seed: int) -> None:
+        self._drawn, self._window, self._seed = drawn, window, seed
+        self._families: list[_Family] = []
+        self.rejected: list[InputError] = []
+        """Of alignments that cannot be used."""
+        of, row, length, weight = [], [], [], []
+        for alignment in read_stockholm(path, reject=self.rejected.append):
+            far = far_rows(alignment, held_out)
+            if far is None:
+                continue
+            family = _Family(far)
+            size_R = (family.rows_RC != GAP).sum(axis=1)
+            usable = np.flatnonzero(size_R >= _SHORTEST)
+            of.append(np.full(len(usable), len(self._families)))
+            row.append(usable)
+            length.append(size_R[usable])
+            weight.append(np.full(len(usable), len(family.rows_RC) ** -0.5))
+            self._families.append(family)
+        if not sum(map(len, row)):
+            raise InputError(
+                f"{path}: no row is left to train on", hint="rows close to held-out sequences are left out"
+            )
+        self._family_N, self._row_N, self._length_N = np.concatenate(of), np.concatenate(row), np.concatenate(length)
+        self._share_N = np.concatenate(weight) / np.concatenate(weight).sum()
+
+    def __len__(self) -> int:
+        return len(self._row_N)
+
+    @property
+    def families(self) -> int:
+        """How many families there are."""
+        return len(self._families)
+
+    def among(self, plan: EpochPlan, share: float, epoch: int) -> EpochPlan:
+        """The samples of an epoch and rows among them, which take ``share`` of its nucleotides."""
+        size_N = np.minimum(self._length_N, self._window)
+        wanted = plan.lengths.sum() * share / (1 - share)
+        count = max(1, round(wanted / float(size_N @ self._share_N)))
+        rng = np.random.default_rng([self._seed, 6, epoch])
+        chosen = rng.choice(len(self), size=count, p=self._share_N)
+        keys = mix64(mix64(np.uint64(self._seed) ^ np.uint64(epoch << 32)) + np.arange(count, dtype=np.uint64))
+        starts = crop_starts(keys, self._length_N[chosen], self._window)
+        order = rng.permutation(len(plan) + count)
+        return EpochPlan(
+            np.concatenate([plan.sequences, -1 - chosen])[order],
+            np.concatenate([plan.starts, starts])[order],
+            np.concatenate([plan.lengths, size_N[chosen]])[order],
+            np.concatenate([plan.keys, keys])[order],
+        )
+
+    def window(self, number: int, start: int, length: int, key: np.uint64) -> AlignedWindow:
+        """A piece of the row numbered ``number`` (below 0), real or drawn as its key says."""
+        at = -1 - number
+        family = self._families[self._family_N[at]]
+        row_C = family.rows_RC[self._row_N[at]]
+        if uniform(mix64(key ^ np.uint64(11))) < self._drawn:
+            row_C = family.drawn(row_C, np.random.default_rng(int(key)))
+        there_C = row_C != GAP
+        column_L = np.flatnonzero(there_C)[start : start + length]
+        return AlignedWindow(row_C[column_L], family.profile_C4[column_L], self._partners(family, there_C, column_L))
+
+    def _partners(self, family: _Family, there_C: np.ndarray, column_L: np.ndarray) -> np.ndarray:
+        if not family.has_pairs:
+            return np.full(len(column_L), UNTOLD)
+        place_C = np.full(len(there_C), UNTOLD)
+        place_C[column_L] = np.arange(len(column_L))
+        partner_L = family.partner_C[column_L]
+        paired_L = (partner_L >= 0) & there_C[partner_L]
+        place_L = np.where(paired_L, place_C[partner_L], NO_PARTNER)
+        near_L = (place_L >= 0) & (np.abs(place_L - np.arange(len(place_L))) < LEAST_DISTANCE)
+        return np.where(near_L, UNTOLD, place_L)
 
 
 @dataclass(frozen=True)
@@ -44,95 +205,25 @@ class Targets:
         return Targets(**{name: values.to(device, non_blocking=True) for name, values in vars(self).items()})
 
 
-class TargetDraft:
-    """Collects the targets of a micro-batch, window by window."""
+Shown = tuple[int, np.ndarray, np.uint64, AlignedWindow | None]
+"""A window of a batch: flat place of its first letter, its true letters (L,), its key, and what its family says."""
 
-    def __init__(self, section: TargetSection) -> None:
-        self._section = section
-        self._aligned: list[np.ndarray] = [np.empty(0, np.int64)]
-        self._profile: list[np.ndarray] = [np.empty((0, 4), np.float32)]
-        self._partner: list[np.ndarray] = [np.empty(0, np.int64)]
-        self._folded: list[np.ndarray] = [np.empty(0, np.int64)]
-        self._unpaired: list[np.ndarray] = [np.empty(0, np.float32)]
 
-    def add(self, first: int, tokens_L: np.ndarray, key: np.uint64, aligned: AlignedWindow | None) -> None:
-        """Count in a window whose first letter has the flat place ``first``.
-
-        Args:
-            tokens_L: its true letters.
-            aligned: what its family says, None for a sequence of the corpus.
-        """
-        section = self._section
-        if aligned is not None:
-            self._aligned.append(first + np.arange(len(tokens_L)))
-            self._profile.append(aligned.profile_L4)
-            self._partner.append(np.where(aligned.partner_L >= 0, aligned.partner_L + first, aligned.partner_L))
-        if (
-            section.unpaired
-            and len(tokens_L) <= section.longest
-            and uniform(mix64(key ^ np.uint64(12))) < section.folded
-        ):
+def targets_of(windows: Sequence[Shown], section: TargetSection) -> Targets:
+    """The targets of a micro-batch."""
+    aligned, profile, partner = [np.empty(0, np.int64)], [np.empty((0, 4), np.float32)], [np.empty(0, np.int64)]
+    folded, unpaired = [np.empty(0, np.int64)], [np.empty(0, np.float32)]
+    for first, tokens_L, key, relatives in windows:
+        place_L = first + np.arange(len(tokens_L))
+        if relatives is not None:
+            aligned.append(place_L)
+            profile.append(relatives.profile_L4)
+            partner_L = relatives.partner_L
+            partner.append(np.where(partner_L >= 0, partner_L + first, partner_L))
+        is_short = len(tokens_L) <= section.longest
+        if section.unpaired and is_short and uniform(mix64(key ^ np.uint64(12))) < section.folded:
             p_LL = pair_probabilities(NUCLEOTIDE.decode(tokens_L))
-            self._folded.append(first + np.arange(len(tokens_L)))
-            self._unpaired.append((1 - p_LL.sum(axis=1)).clip(0, 1).astype(np.float32))
-
-    def finish(self) -> Targets:
-        """All of it as tensors."""
-        columns = (self._aligned, self._profile, self._partner, self._folded, self._unpaired)
-        return Targets(*(torch.from_numpy(np.concatenate(values)) for values in columns))
-
-
-class TargetHeads(nn.Module):
-    """Small heads on the last layer for the terms that have a weight; saved in checkpoints, not in the model file."""
-
-    def __init__(self, width: int, section: TargetSection) -> None:
-        super().__init__()
-        heads: dict[str, nn.Module] = {
-            "profile": nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, 4)),
-            "partner": nn.ModuleDict(
-                {
-                    "query": nn.Linear(width, _PARTNER_WIDTH),
-                    "key": nn.Linear(width, _PARTNER_WIDTH),
-                    "none": nn.Linear(width, 1),
-                }
-            ),
-            "unpaired": nn.Linear(width, 1),
-        }
-        self.heads = nn.ModuleDict({term: heads[term] for term in TERMS if getattr(section, term)})
-
-    def forward(self, x_BTD: Tensor, tokens_BT: Tensor, segments_BT: Tensor | None, targets: Targets) -> Tensor:
-        """(3,) mean cross-entropies in nats, in the order of ``TERMS``; 0 for a term without a weight or a target."""
-        flat_ND = x_BTD.flatten(0, 1)
-        # Every head has a part in every loss, however small, or processes would wait for each other's gradients.
-        nothing = sum(
-            (parameter.sum() * 0.0 for parameter in self.heads.parameters()), x_BTD.new_zeros((), dtype=torch.float32)
-        )
-        losses = dict.fromkeys(TERMS, nothing)
-        if "profile" in self.heads and len(targets.aligned_A):
-            found_A4 = self.heads["profile"](flat_ND[targets.aligned_A]).float().log_softmax(dim=-1)
-            losses["profile"] = nothing - (targets.profile_A4 * found_A4).sum(dim=-1).mean()
-        if "partner" in self.heads and bool((targets.partner_A != UNTOLD).any()):
-            losses["partner"] = nothing + self._partner_loss(x_BTD, tokens_BT, segments_BT, targets)
-        if "unpaired" in self.heads and len(targets.folded_U):
-            logits_U = self.heads["unpaired"](flat_ND[targets.folded_U])[:, 0].float()
-            losses["unpaired"] = nothing + F.binary_cross_entropy_with_logits(logits_U, targets.unpaired_U)
-        return torch.stack([losses[term] for term in TERMS])
-
-    def _partner_loss(self, x_BTD: Tensor, tokens_BT: Tensor, segments_BT: Tensor | None, targets: Targets) -> Tensor:
-        """Each told letter chooses its partner among the letters of its window, or none."""
-        head: nn.ModuleDict = self.heads["partner"]  # type: ignore[assignment]
-        told = targets.partner_A != UNTOLD
-        place_A, partner_A = targets.aligned_A[told], targets.partner_A[told]
-        width = tokens_BT.shape[1]
-        row_R, own_A = torch.unique(place_A // width, return_inverse=True)
-        x_RTD = x_BTD[row_R]
-        score_RTT = (head["query"](x_RTD) @ head["key"](x_RTD).transpose(1, 2)).float() * _PARTNER_WIDTH**-0.5
-        segments_RT = torch.zeros_like(tokens_BT)[row_R] if segments_BT is None else segments_BT[row_R]
-        letter_RT = (tokens_BT[row_R] != NUCLEOTIDE.cls) & (tokens_BT[row_R] != NUCLEOTIDE.eos) & (segments_RT >= 0)
-        column_T = torch.arange(width, device=x_BTD.device)
-        allowed_RTT = (segments_RT[:, :, None] == segments_RT[:, None, :]) & letter_RT[:, None, :]
-        allowed_RTT &= (column_T[:, None] - column_T).abs() >= _LEAST_DISTANCE
-        score_AT = score_RTT.masked_fill(~allowed_RTT, _FAR_BELOW)[own_A, place_A % width]
-        none_A1 = head["none"](x_BTD.flatten(0, 1)[place_A]).float()
-        choice_A = torch.where(partner_A == NO_PARTNER, width, partner_A % width)
-        return F.cross_entropy(torch.cat([score_AT, none_A1], dim=1), choice_A)
+            folded.append(place_L)
+            unpaired.append((1 - p_LL.sum(axis=1)).clip(0, 1).astype(np.float32))
+    columns = (aligned, profile, partner, folded, unpaired)
+    return Targets(*(torch.from_numpy(np.concatenate(values)) for values in columns))

@@ -1,4 +1,4 @@
-"""The pre-training loop: steps, validation, checkpoints, and a clean stop on signals."""
+"""The pre-training loop: steps, validation, checkpoints, and a clean stop on signals; and what a run will take."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from rnafm_cli.encoder.config import EncoderConfig
 from rnafm_cli.encoder.model import load_encoder
 from rnafm_cli.encoder.network import Encoder
 from rnafm_cli.encoder.runtime import SLOW_BF16, has_fast_bf16, mixed_precision
@@ -18,18 +19,16 @@ from rnafm_cli.errors import ConfigError, RnafmError
 from rnafm_cli.io.streams import write_json
 from rnafm_cli.pretrain.batches import Feed, StepBatches
 from rnafm_cli.pretrain.checkpoint import CheckpointFolder, RunState, check_same_run, restore, resume_path
-from rnafm_cli.pretrain.config import PretrainConfig, TargetSection
-from rnafm_cli.pretrain.masked_model import ASKED, MaskedTokenModel, Sketch, fit_sketch, uncorrupted
-from rnafm_cli.pretrain.masking import MaskRule
+from rnafm_cli.pretrain.config import TERMS, PretrainConfig, TargetSection
+from rnafm_cli.pretrain.model import ASKED, MaskedTokenModel, Sketch, TargetHeads, fit_sketch, uncorrupted
 from rnafm_cli.pretrain.processes import Processes
 from rnafm_cli.pretrain.shards import Corpus, Split, verify_corpus
-from rnafm_cli.pretrain.targets import TERMS, TargetHeads
-from rnafm_cli.pretrain.validation import HeldOutPart, as_tensors
+from rnafm_cli.pretrain.validation import HeldOutPart
 from rnafm_cli.training.optimizers import build_optimizer, decay_groups, rate_at
 from rnafm_cli.training.run_log import RunLog, write_run_json
 from rnafm_cli.training.stop_signals import StopSignals
 
-__all__ = ["Outcome", "Tally", "Trainer", "clock"]
+__all__ = ["Outcome", "Trainer", "dry_run", "parameter_count", "train"]
 
 
 METRICS = (
@@ -37,12 +36,18 @@ METRICS = (
     "rate", "grad_norm", "tokens_per_s", "seconds", "memory_mb",
 )  # fmt: skip
 VALIDATION = ("step", "tokens", "part", "loss", "perplexity", "accuracy", "masked", "seconds")
+_TELL_SECONDS = 30.0
+
+Report = Callable[[str], None]
 
 
 @dataclass
 class Tally:
-    """Saved with every checkpoint, so that a resumed run writes the rows that an uninterrupted one does."""
+    """Of the steps since the last row of metrics.csv; saved with every checkpoint, so that a resumed run writes the
+    rows that an uninterrupted one does."""
 
+    seconds: float
+    """Of training before these steps."""
     loss: float = 0.0
     """Sum of cross-entropies, nats."""
     asked: list[float] = field(default_factory=lambda: [0.0] * len(ASKED))
@@ -52,7 +57,6 @@ class Tally:
     tokens: int = 0
     steps: int = 0
     grad_norm: float = 0.0
-    started: float = field(default_factory=time.monotonic)
 
     def row(self, state: RunState, *, rate: float, memory_mb: float) -> dict[str, Any]:
         """A row of ``metrics.csv``: means over the steps counted."""
@@ -62,34 +66,15 @@ class Tally:
             "epoch": state.epoch,
             "tokens": state.tokens,
             "loss": self.loss / masked,
-            "perplexity": math.exp(min(self.loss / masked, 20.0)),
+            "perplexity": _perplexity(self.loss / masked),
             "accuracy": self.right / masked,
             **{f"{name}_loss": value / masked for name, value in zip(ASKED, self.asked, strict=True)},
             "rate": rate,
             "grad_norm": self.grad_norm / max(1, self.steps),
-            "tokens_per_s": self.tokens / max(1e-9, time.monotonic() - self.started),
+            "tokens_per_s": self.tokens / max(1e-9, state.seconds - self.seconds),
             "seconds": state.seconds,
             "memory_mb": memory_mb,
         }
-
-    def pack(self) -> dict[str, Any]:
-        """Plain values to save; the clock as time elapsed."""
-        return {**asdict(self), "started": self.started - time.monotonic()}
-
-    @classmethod
-    def unpack(cls, values: dict[str, Any]) -> Tally:
-        """The tally that :meth:`pack` saved, its clock running again."""
-        return cls(**{**values, "started": values["started"] + time.monotonic()})
-
-
-def clock(seconds: float) -> str:
-    """A time left in words."""
-    minutes = int(seconds // 60)
-    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min"
-
-
-Report = Callable[[str], None]
-_REPORT_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -109,7 +94,7 @@ class Trainer:
     Args:
         config: what to do.
         folder: where checkpoints and logs go.
-        resume: ``auto`` goes on from the newest complete checkpoint if there is one, ``never`` refuses a folder that
+        resume: ``auto`` goes on from the newest whole checkpoint if there is one, ``never`` refuses a folder that
             has one, a path names the checkpoint.
         processes: this process among those of the run.
         report: called with lines for people (on the first process).
@@ -123,16 +108,16 @@ class Trainer:
         *,
         resume: str = "auto",
         processes: Processes | None = None,
-        report: Report | None = None,
+        report: Report = lambda line: None,
         max_minutes: float | None = None,
     ) -> None:
         self.config, self.folder = config, folder
         self._processes = processes or Processes.single(config.run)
-        self._report: Report = report if report and self._processes.rank == 0 else lambda line: None
+        self._is_first = self._processes.rank == 0
+        self._report: Report = report if self._is_first else lambda line: None
         self._deadline = math.inf if max_minutes is None else time.monotonic() + 60 * max_minutes
         self._checkpoints = CheckpointFolder(folder / "checkpoints", keep=config.checkpoint.keep)
         start = self._processes.agree(lambda: resume_path(resume, self._checkpoints, self._report))
-        first = self._processes.rank == 0
         if config.data.verify:
             self._processes.agree(lambda: verify_corpus(Path(config.data.corpus)))
         corpus = Corpus(Path(config.data.corpus), verify=False)
@@ -151,19 +136,19 @@ class Trainer:
         self._shared = self._processes.distribute(self.model, fsdp=config.run.fsdp)
         self._weights = torch.tensor([config.sketch.weight, *(getattr(config.targets, term) for term in TERMS)])
         self.optimizer = build_optimizer(decay_groups(self.model, config.optim.weight_decay), config.optim)
-        self.state, self._tally = RunState(), Tally()
-        self._started_from: str | None = None
+        self.state, self._tally = RunState(), Tally(0.0)
+        self._started_from = None if resume in ("auto", "never") else str(Path(resume).resolve())
         if start is not None:
             self.state, extra = restore(start, self.model, self.optimizer)
-            named = resume not in ("auto", "never")
-            self._started_from = str(Path(resume).resolve()) if named else extra.get("started_from")
-            self._tally = Tally.unpack(extra["window"])
+            self._started_from = self._started_from or extra["started_from"]
+            self._tally = Tally(**extra["tally"])
             self._report(f"resuming from {start} at step {self.state.step:,}")
         if config.run.compile:
             self.encoder.compile(dynamic=False if config.batch.layout == "pack" else None)
         self._parts = self._held_out(corpus)
         self._fingerprint = corpus.fingerprint
-        if first:
+        self._told, self._held_out_told = -math.inf, ""
+        if self._is_first:
             folder.mkdir(parents=True, exist_ok=True)
             write_json(folder / "config.json", config.to_dict())
             write_run_json(folder, config=config.to_dict(), facts=self._facts(corpus))
@@ -186,6 +171,8 @@ class Trainer:
     def _target_heads(self) -> TargetHeads | None:
         section, rows = self.config.targets, self._feed.aligned
         if rows is not None:
+            for error in rows.rejected:
+                self._report(f"left out: {error}")
             self._report(
                 f"alignments: {len(rows):,} rows of {rows.families:,} families, none close to a held-out sequence"
             )
@@ -199,10 +186,38 @@ class Trainer:
         self._report(f"fitting sketches to {config.sketch.windows:,} windows")
         self.encoder.to(device)
         feed = Feed(corpus, replace(config, targets=TargetSection()))
-        batches = (as_tensors(batch, device) for step in feed.steps(0, 0) for batch in step.batches)
+        batches = (batch.on(device) for step in feed.steps(0, 0) for batch in step.batches)
         shown = ((uncorrupted(tokens, chosen, truth), segments) for tokens, segments, chosen, truth in batches)
         bf16 = config.run.precision == "bf16"
         return self._processes.agree(lambda: fit_sketch(self.encoder, shown, windows=config.sketch.windows, bf16=bf16))
+
+    def _held_out(self, corpus: Corpus) -> list[HeldOutPart]:
+        config, section = self.config, self.config.validation
+        # Sharded parameters are gathered by all processes together, copies suffice for one.
+        if not section.every or not (self._is_first or config.run.fsdp):
+            return []
+        shape: dict[str, Any] = {"section": config.batch, "crop": config.data.crop}
+        return [
+            HeldOutPart(corpus, split, sequences=section.sequences, seed=section.seed, **shape)
+            for split in (Split.RANDOM, Split.GROUP)
+            if len(corpus.members(split))
+        ]
+
+    def _facts(self, corpus: Corpus) -> dict[str, Any]:
+        shares = self._feed.sampler.shares()
+        return {
+            "parameters": sum(parameter.numel() for parameter in self.encoder.parameters()),
+            "corpus": {
+                "folder": str(corpus.folder),
+                "fingerprint": corpus.fingerprint,
+                "splits": corpus.manifest["splits"],
+            },
+            "type_shares": {corpus.type_names[kind]: round(share, 6) for kind, share in shares.items()},
+            "world": self._processes.world,
+            "device": str(self._processes.device),
+            "threads": torch.get_num_threads(),
+            "resumed_at": self.state.step,
+        }
 
     def train(self) -> Outcome:
         """Run until all steps are done, a signal comes or the time is over; the state is saved in any case.
@@ -211,7 +226,7 @@ class Trainer:
             RnafmError: when too many steps in a row give a loss or gradient that is not finite.
         """
         config, state = self.config, self.state
-        saved, saved_at, reported = state.step, time.monotonic(), -math.inf
+        saved, saved_at = state.step, time.monotonic()
         if config.run.precision == "bf16" and not has_fast_bf16(self._processes.device.type):
             self._report(SLOW_BF16)
         self.model.train()
@@ -222,11 +237,9 @@ class Trainer:
                 self._step(next(feed))
                 state.seconds += time.monotonic() - began
                 if state.step % config.log.every == 0:
-                    row = self._log_row()
-                    if time.monotonic() - reported > _REPORT_SECONDS:
-                        reported = time.monotonic()
-                        self._report(self._progress_line(row))
-                if self._validates_at(state.step):
+                    self._log_row()
+                every = config.validation.every
+                if every and (state.step % every == 0 or state.step == config.optim.steps):
                     self._validate()
                 stop = self._processes.any(signals.received is not None or time.monotonic() > self._deadline)
                 if stop or self._saves_at(state.step, saved_at):
@@ -235,18 +248,16 @@ class Trainer:
                 if stop:
                     break
         feed.close()
-        finished = state.step >= config.optim.steps
         if saved != state.step:
             self._save()
-        if not finished:
+        finished = state.step >= config.optim.steps
+        if finished:
+            self._report(f"finished at step {state.step:,}{self._held_out_told}")
+        else:
             self._report(f"stopped at step {state.step:,}; the same command goes on from there")
-        if self._processes.rank == 0:
+        if self._is_first:
             self._log.close()
         return Outcome(state.step, finished, signals.received)
-
-    def _validates_at(self, step: int) -> bool:
-        every = self.config.validation.every
-        return bool(every) and (step % every == 0 or step == self.config.optim.steps)
 
     def _saves_at(self, step: int, saved_at: float) -> bool:
         checkpoint = self.config.checkpoint
@@ -255,25 +266,21 @@ class Trainer:
         return by_step or self._processes.any(0 < checkpoint.every_minutes <= minutes)
 
     def _step(self, step: StepBatches) -> None:
-        config, state = self.config, self.state
-        device = self._processes.device
-        counts = [
-            sum(len(batch.truth_N) for batch in step.batches),
-            sum(batch.real_tokens for batch in step.batches),
-        ]
-        masked, tokens = self._processes.total(counts)
+        config, state, device = self.config, self.state, self._processes.device
+        masked, tokens = self._processes.total(
+            [sum(len(batch.truth_N) for batch in step.batches), sum(batch.real_tokens for batch in step.batches)]
+        )
         rate = rate_at(state.step, config.optim)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         sums = torch.zeros(2 + len(ASKED), device=device, dtype=torch.float64)
-        bf16 = config.run.precision == "bf16"
         for number, batch in enumerate(step.batches):
             with (
                 self._processes.gradient_sync(self._shared, last=number == len(step.batches) - 1),
-                mixed_precision(device.type, bf16=bf16),
+                mixed_precision(device.type, bf16=config.run.precision == "bf16"),
             ):
                 targets = None if batch.targets is None else batch.targets.to(device)
-                loss, correct, asked = self._shared(*as_tensors(batch, device), targets)
+                loss, correct, asked = self._shared(*batch.on(device), targets)
                 # Losses that are means count by masked tokens, so that micro-batches of a step weigh the same a token.
                 asked = asked * len(batch.truth_N)
                 # The processes' gradients are averaged; the loss is a mean over all masked tokens of the step.
@@ -284,15 +291,14 @@ class Trainer:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.optim.clip or math.inf)
         )
         total_loss, right, *total_asked = self._processes.total(sums.tolist())
-        if math.isfinite(total_loss + sum(total_asked)) and math.isfinite(norm):
+        is_finite = math.isfinite(total_loss + sum(total_asked)) and math.isfinite(norm)
+        if is_finite:
             self.optimizer.step()
-            state.bad_steps = 0
-        else:
-            state.bad_steps += 1
         self.optimizer.zero_grad(set_to_none=True)
+        state.bad_steps = 0 if is_finite else state.bad_steps + 1
         state.step, state.epoch, state.batch = state.step + 1, step.epoch, step.done
         state.tokens += int(tokens)
-        if state.bad_steps:
+        if not is_finite:
             self._bad_step()
             return
         tally = self._tally
@@ -312,96 +318,113 @@ class Trainer:
                 hint=f"resume from {newest} with a lower optim.rate" if newest else "lower optim.rate",
             )
 
-    def _log_row(self) -> dict[str, Any]:
-        rate = rate_at(self.state.step - 1, self.config.optim)
-        row = self._tally.row(self.state, rate=rate, memory_mb=self._processes.peak_memory_mb())
-        if self._processes.rank == 0:
+    def _log_row(self) -> None:
+        state, steps = self.state, self.config.optim.steps
+        rate = rate_at(state.step - 1, self.config.optim)
+        row = self._tally.row(state, rate=rate, memory_mb=self._processes.peak_memory_mb())
+        self._tally = Tally(state.seconds)
+        if self._is_first:
             self._log.add("metrics", row, "train")
-        self._tally = Tally()
-        return row
-
-    def _progress_line(self, row: dict[str, Any]) -> str:
-        state = self.state
-        left = (self.config.optim.steps - state.step) * state.seconds / state.step
-        return (
-            f"step {state.step:,}/{self.config.optim.steps:,}, loss {row['loss']:.4f}, accuracy {row['accuracy']:.3f}, "
-            f"{row['tokens_per_s']:,.0f} tokens/s, {state.tokens / 1e6:.1f} M tokens, {clock(left)} left"
-        )
-
-    def _held_out(self, corpus: Corpus) -> list[HeldOutPart]:
-        if not self.config.validation.every or self._processes.rank and not self.config.run.fsdp:
-            return []
-        config = self.config
-        return [
-            HeldOutPart(
-                corpus,
-                split,
-                sequences=config.validation.sequences,
-                seed=config.validation.seed,
-                rule=MaskRule(),
-                layout=config.batch.layout,
-                budget=config.batch.tokens,
-                row_tokens=config.data.crop,
+        if time.monotonic() - self._told >= _TELL_SECONDS:
+            self._told = time.monotonic()
+            self._report(
+                f"step {state.step:,} of {steps:,}, loss {row['loss']:.4f}, accuracy {row['accuracy']:.3f}"
+                f"{self._held_out_told}, {row['tokens_per_s']:,.0f} tokens/s, {state.tokens / 1e6:.1f} M tokens, "
+                f"{_clock((steps - state.step) * state.seconds / state.step)} left"
             )
-            for split in (Split.RANDOM, Split.GROUP)
-            if len(corpus.members(split))
-        ]
 
     def _validate(self) -> None:
         self.model.eval()
-        began = time.monotonic()
+        self._held_out_told = ""
         for part in self._parts:
             score = part.score(self.model, self._processes.device, bf16=self.config.run.precision == "bf16")
-            if score is None or self._processes.rank:
-                continue
-            self._log.add(
-                "validation",
-                {
-                    "step": self.state.step,
-                    "tokens": self.state.tokens,
-                    "part": part.name,
-                    "loss": score.loss,
-                    "perplexity": math.exp(min(score.loss, 20.0)),
-                    "accuracy": score.accuracy,
-                    "masked": score.masked,
-                    "seconds": self.state.seconds,
-                },
-                f"valid_{part.name}",
-            )
-            self._report(
-                f"step {self.state.step:,}: held-out {part.name} loss {score.loss:.4f}, accuracy {score.accuracy:.3f}"
-            )
-        self._tally.started += time.monotonic() - began
+            self._held_out_told += f", held-out {part.name} loss {score.loss:.4f}, accuracy {score.accuracy:.3f}"
+            row = {
+                "step": self.state.step,
+                "tokens": self.state.tokens,
+                "part": part.name,
+                "perplexity": _perplexity(score.loss),
+                **asdict(score),
+                "seconds": self.state.seconds,
+            }
+            if self._is_first:
+                self._log.add("validation", row, f"valid_{part.name}")
         self.model.train()
 
     def _save(self) -> None:
         if self.state.bad_steps:
             # Whatever makes the loss not finite must not push out the checkpoints that are good.
             return
-        began = time.monotonic()
         extra = {
-            "window": self._tally.pack(),
+            "tally": asdict(self._tally),
             "config": self.config.to_dict(),
             "shape": asdict(self.encoder.config),
             "fingerprint": self._fingerprint,
             "started_from": self._started_from,
         }
-        self._checkpoints.save(self.model, self.optimizer, self.state, extra)
-        self._tally.started += time.monotonic() - began
+        self._checkpoints.save(self.model, self.optimizer, self.state, extra, self._processes)
 
-    def _facts(self, corpus: Corpus) -> dict[str, Any]:
-        return {
-            "parameters": sum(parameter.numel() for parameter in self.encoder.parameters()),
-            "corpus": {
-                "folder": str(corpus.folder),
-                "fingerprint": corpus.fingerprint,
-                "splits": corpus.manifest["splits"],
-            },
-            "type_shares": {
-                corpus.type_names[kind]: round(share, 6) for kind, share in self._feed.sampler.shares().items()
-            },
-            "world": self._processes.world,
-            "device": str(self._processes.device),
-            "threads": torch.get_num_threads(),
-            "resumed_at": self.state.step,
-        }
+
+def train(config: PretrainConfig, folder: Path, *, resume: str, max_minutes: float | None, report: Report) -> Outcome:
+    """Train as one process of the run that the environment describes."""
+    processes = Processes.joined(config.run)
+    finished = False
+    try:
+        trainer = Trainer(config, folder, resume=resume, processes=processes, report=report, max_minutes=max_minutes)
+        outcome = trainer.train()
+        finished = True
+    finally:
+        processes.leave(together=finished)
+    return outcome
+
+
+def dry_run(config: PretrainConfig, *, world: int) -> list[str]:
+    """Check configuration and corpus, and say what a run needs; no GPU is touched and nothing is trained.
+
+    Args:
+        world: processes over all machines.
+    """
+    feed = Feed(Corpus(Path(config.data.corpus), verify=config.data.verify), config, rank=0, world=world)
+    shape, batch = config.model.encoder(), config.batch
+    parameters, steps = parameter_count(shape), feed.steps_per_epoch()
+    # Float32: weight, gradient and two moments, which FSDP2 shares out.
+    state_gb = 16 * parameters / (world if config.run.fsdp else 1) / 1e9
+    activations_gb = batch.tokens * _bytes_per_token(config, shape) / 1e9
+    # Forward and backward: 6 per weight, plus attention.
+    flops_per_token = 6.0 * parameters + 12.0 * shape.layers * shape.width * config.data.crop
+    return [
+        f"parameters: {parameters:,}",
+        f"tokens per step: {batch.tokens * batch.micro_batches:,} = {batch.tokens:,} per micro-batch x "
+        f"{batch.micro_batches // world} accumulated x {world} processes",
+        f"steps per epoch: {steps:,}; the run takes {config.optim.steps / steps:.2f} epochs",
+        f"memory per process: about {state_gb + activations_gb:.2f} GB "
+        f"({state_gb:.2f} weights and optimiser, {activations_gb:.2f} activations)",
+        f"checkpoint: {12 * parameters / 1e9:.2f} GB each",
+        f"arithmetic: {flops_per_token / 1e6:,.0f} MFLOP per token",
+    ]
+
+
+def parameter_count(shape: EncoderConfig) -> int:
+    """Parameters of an encoder, counted without allocating it."""
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in Encoder(shape).parameters())
+
+
+def _bytes_per_token(config: PretrainConfig, shape: EncoderConfig) -> float:
+    """What autograd keeps: a layer about 14 widths and 3 feed-forward widths, and the residual stream."""
+    size = 2 if config.run.precision == "bf16" else 4
+    layer = size * (10 * shape.width + 3 * shape.ffn) + 4 * 2 * shape.width
+    if (config.run.device == "cpu" or not torch.cuda.is_available()) and config.data.crop <= 512:
+        # The encoder keeps the attention maps of short rows on CPUs.
+        layer += shape.heads * config.data.crop * size * 2
+    return float(shape.layers * layer)
+
+
+def _perplexity(loss: float) -> float:
+    return math.exp(min(loss, 20.0))
+
+
+def _clock(seconds: float) -> str:
+    """A time left in words."""
+    minutes = int(seconds // 60)
+    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min"

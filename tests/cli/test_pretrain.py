@@ -43,7 +43,7 @@ def test_from_a_corpus_to_a_model(rnafm: Command, fasta: Path, tmp_path: Path) -
     plan = rnafm("pretrain", "run", "--config", config, "-o", tmp_path / "run", *settings, "--dry-run", "--nproc", "2")
     assert plan.returncode == 0, plan.stderr
     assert "parameters: " in plan.stdout and "tokens per step: 1,024 = 512 per micro-batch x 1" in plan.stdout
-    assert "rnafm_cli.pretrain.torchrun" in plan.stdout and not (tmp_path / "run").exists()
+    assert "rnafm_cli.pretrain.launch" in plan.stdout and not (tmp_path / "run").exists()
     run = rnafm("pretrain", "run", "--config", config, "-o", tmp_path / "run", *settings)
     assert run.returncode == 0, run.stderr
     assert run.stdout == "" and "held-out random loss" in run.stderr

@@ -10,6 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
+
+from rnafm_cli.pretrain.checkpoint import read_checkpoint
 
 CONFIG = """
 [model]
@@ -35,10 +38,11 @@ threads = 1
 """
 
 
-def worker(config: Path, run: Path, *, file_limit: int = 0) -> list[str]:
+def command(config: Path, run: Path, *, file_limit: int = 0) -> list[str]:
     limit = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({file_limit}, {file_limit}))\n"
-    code = (limit if file_limit else "") + "import sys; from rnafm_cli.pretrain.worker import main; sys.exit(main())"
-    return [sys.executable, "-c", code, "--config", str(config), "-o", str(run)]
+    arguments = ["rnafm", "pretrain", "run", "--config", str(config), "-o", str(run)]
+    code = f"import sys; sys.argv = {arguments}; from rnafm_cli.cli.app import main; main()"
+    return [sys.executable, "-c", (limit if file_limit else "") + code]
 
 
 def write_config(folder: Path, corpus: Path, steps: int) -> Path:
@@ -51,31 +55,33 @@ def test_a_disk_that_fills_up_is_told_and_leaves_no_torn_checkpoint(tmp_path: Pa
     config = write_config(tmp_path, corpus_folder, steps=4)
     # Writing beyond the limit fails as it does on a full disk.
     done = subprocess.run(
-        worker(config, tmp_path / "run", file_limit=30_000), capture_output=True, text=True, timeout=120
+        command(config, tmp_path / "run", file_limit=30_000), capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 1
     assert "the checkpoint cannot be written" in done.stderr
     assert "Traceback" not in done.stderr
     assert list((tmp_path / "run" / "checkpoints").iterdir()) == []
+    again = subprocess.run(command(config, tmp_path / "run"), capture_output=True, text=True, timeout=120)
+    assert again.returncode == 0 and (tmp_path / "run" / "checkpoints" / "step-00000004.pt").exists()
 
 
 @pytest.mark.slow
 def test_a_killed_run_goes_on_and_ends_as_if_nothing_had_happened(tmp_path: Path, corpus_folder: Path) -> None:
     config = write_config(tmp_path, corpus_folder, steps=300)
-    process = subprocess.Popen(worker(config, tmp_path / "run"), stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command(config, tmp_path / "run"), stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 100
-    while not list((tmp_path / "run").glob("checkpoints/step-*[0-9]")) and time.monotonic() < deadline:
+    while not list((tmp_path / "run").glob("checkpoints/step-*.pt")) and time.monotonic() < deadline:
         time.sleep(0.05)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     config.write_text(config.read_text().replace("steps = 300", "steps = 30"))
-    reached = max(int(path.name[5:]) for path in (tmp_path / "run").glob("checkpoints/step-*[0-9]"))
+    reached = max(int(path.stem[5:]) for path in (tmp_path / "run").glob("checkpoints/step-*.pt"))
     if reached >= 30:
         pytest.skip("the machine trained faster than it could be killed")
-    resumed = subprocess.run(worker(config, tmp_path / "run"), capture_output=True, text=True, timeout=120)
+    resumed = subprocess.run(command(config, tmp_path / "run"), capture_output=True, text=True, timeout=120)
     assert resumed.returncode == 0, resumed.stderr
     assert "resuming from" in resumed.stderr
-    whole = subprocess.run(worker(config, tmp_path / "whole"), capture_output=True, text=True, timeout=120)
-    assert whole.returncode == 0
-    names = [tmp_path / name / "checkpoints/step-00000030/__0_0.distcp" for name in ("run", "whole")]
-    assert names[0].read_bytes() == names[1].read_bytes()
+    straight = subprocess.run(command(config, tmp_path / "whole"), capture_output=True, text=True, timeout=120)
+    assert straight.returncode == 0
+    run, whole = (read_checkpoint(tmp_path / name / "checkpoints/step-00000030.pt") for name in ("run", "whole"))
+    assert all(torch.equal(run["model"][name], value) for name, value in whole["model"].items())

@@ -152,9 +152,8 @@ def test_sharded_parameters_give_the_same_curve_under_srun(tmp_path: Path, corpu
 def _worker_after_first_checkpoint(launcher: subprocess.Popen[str], run: Path) -> int:
     deadline = time.monotonic() + 150
     while time.monotonic() < deadline:
-        if list(run.glob("checkpoints/step-*[0-9]")):
-            workers = [pid for pid in _descendants(launcher.pid) if _command_of(pid).count("pretrain.worker") == 1]
-            workers = [pid for pid in workers if "pretrain.torchrun" not in _command_of(pid)]
+        if list(run.glob("checkpoints/step-*.pt")):
+            workers = [pid for pid in _descendants(launcher.pid) if "pretrain.launch" not in _command_of(pid)]
             if workers:
                 return max(workers)
         assert launcher.poll() is None, launcher.stderr.read() if launcher.stderr else ""

@@ -10,8 +10,7 @@ from rnafm_cli.encoder.config import ENCODER_PRESETS
 from rnafm_cli.encoder.network import Encoder
 from rnafm_cli.errors import ConfigError
 from rnafm_cli.pretrain.config import PretrainConfig
-from rnafm_cli.pretrain.dry_run import dry_run, parameter_count
-from rnafm_cli.pretrain.launch import Launch
+from rnafm_cli.pretrain.trainer import Trainer, dry_run, parameter_count
 
 Tiny = Callable[..., PretrainConfig]
 
@@ -39,19 +38,7 @@ def test_processes_must_divide_the_micro_batches(tiny: Tiny) -> None:
 
 
 def test_a_corpus_too_small_for_one_step_is_told(tiny: Tiny, tmp_path: Path) -> None:
-    from rnafm_cli.pretrain.trainer import Trainer
-
     with pytest.raises(ConfigError, match="smaller than one optimiser step"):
         Trainer(tiny("batch.micro_batches=100000", "validation.every=0"), tmp_path).train()
     with pytest.raises(ConfigError, match="smaller than one optimiser step"):
         dry_run(tiny("batch.micro_batches=100000"), world=1)
-
-
-def test_the_torchrun_line() -> None:
-    here = Launch(nproc=4).command(["--config", "c.toml"])
-    assert here[1:3] == ["-m", "rnafm_cli.pretrain.torchrun"] and "--standalone" in here
-    assert here[here.index("--nproc-per-node") + 1] == "4"
-    assert here[-4:] == ["-m", "rnafm_cli.pretrain.worker", "--config", "c.toml"]
-    many = Launch(nproc=8, nnodes="2:4", rdzv="node1:29500").command([])
-    assert "--standalone" not in many and many[many.index("--rdzv-endpoint") + 1] == "node1:29500"
-    assert Launch().alone and not Launch(nnodes="2", rdzv="a:1").alone

@@ -11,10 +11,11 @@ from rnafm_cli.encoder.config import ENCODER_PRESETS
 from rnafm_cli.encoder.network import Encoder
 from rnafm_cli.encoder.vectors import kmer_frequencies, knn_transfer, one_hot
 from rnafm_cli.errors import InputError, UsageError
-from rnafm_cli.pretrain.masking import MaskRule
+from rnafm_cli.pretrain.config import SamplingSection
 from rnafm_cli.pretrain.report import held_out_figures, linear_probe, mean_pooled, probe_figures, transfer_figures
+from rnafm_cli.pretrain.sampling import held_out_plan
 from rnafm_cli.pretrain.shards import Corpus, Split
-from rnafm_cli.pretrain.validation import MarkovChain, held_out_plan, score_markov
+from rnafm_cli.pretrain.validation import MarkovChain
 from rnafm_cli.rna.kmers import kmer_set, separate_folds
 
 
@@ -30,14 +31,14 @@ def silent(line: str) -> None:
 
 def test_the_chain_counts_what_stands_left_of_a_letter(corpus_folder: Path) -> None:
     corpus = Corpus(corpus_folder)
-    chain = MarkovChain(corpus, order=2, exponent=1.0)
+    chain = MarkovChain(corpus, SamplingSection(exponent=1.0), order=2)
     counts = np.full((4, 4, 4), 0.01)
     for index in corpus.members(Split.TRAIN):
         codes = corpus.tokens(int(index)).astype(int) - 4
         for a, b, c in zip(codes, codes[1:], codes[2:], strict=False):
             counts[a, b, c] += 1
     window = np.asarray([4, 5, 6, 7, 4], dtype=np.uint8)
-    log_p = chain.log_probabilities(window, np.asarray([0, 2, 4]))
+    log_p = chain.log_probabilities(window, np.asarray([0, 2, 4]), order=2)
     expected = counts[0, 1] / (counts[0, 1].sum() + 0.12)
     assert np.exp(log_p[1])[:4] == pytest.approx(expected, rel=0.02)
     # At the start there is no context: plain frequencies.
@@ -62,8 +63,8 @@ def test_a_longer_context_helps_on_text_that_repeats(tmp_path: Path) -> None:
     corpus = Corpus(tmp_path / "c")
     chain = MarkovChain(corpus)
     plan = held_out_plan(corpus, Split.RANDOM, sequences=0, window=62, seed=1)
-    flat = score_markov(chain, corpus, plan, MaskRule(), order=0)
-    first = score_markov(chain, corpus, plan, MaskRule(), order=1)
+    flat = chain.score(corpus, plan, order=0)
+    first = chain.score(corpus, plan, order=1)
     assert flat.loss == pytest.approx(np.log(4), abs=0.03)
     assert first.loss < 0.6 and first.accuracy > 0.85
     assert flat.masked == first.masked > 100

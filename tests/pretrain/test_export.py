@@ -33,7 +33,7 @@ def test_an_exported_run_is_a_model(tmp_path: Path, tiny: Tiny) -> None:
 def test_half_precision_is_half_the_size(tmp_path: Path, tiny: Tiny) -> None:
     Trainer(tiny("optim.steps=3", "validation.every=0"), tmp_path / "run").train()
     full = export_run(tmp_path / "run", tmp_path / "a.safetensors", dtype="float32")
-    half = export_run(tmp_path / "run" / "checkpoints" / "step-00000003", tmp_path / "b.safetensors")
+    half = export_run(tmp_path / "run" / "checkpoints" / "step-00000003.pt", tmp_path / "b.safetensors")
     assert half.weights_bytes < 0.6 * full.weights_bytes
 
 

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from rnafm_cli.errors import ConfigError
-from rnafm_cli.pretrain.config import PretrainConfig
-from rnafm_cli.pretrain.recipes import RECIPES, commented_toml, recipe
+from rnafm_cli.pretrain.config import RECIPES, PretrainConfig, commented_toml, recipe
 from rnafm_cli.training.recipes import load_recipe, recipe_from_dict, with_overrides
 
 CONFIGS = Path(__file__).parents[2] / "configs"

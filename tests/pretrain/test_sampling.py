@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rnafm_cli.pretrain.batches import build_batch, plan_batches
+from rnafm_cli.pretrain.config import BatchSection, MaskRule, SamplingSection
 from rnafm_cli.pretrain.holdout import HoldoutRules
-from rnafm_cli.pretrain.masking import MaskRule, corrupt
 from rnafm_cli.pretrain.prepare import PrepareOptions, prepare_corpus
-from rnafm_cli.pretrain.sampling import TypeSampler
-from rnafm_cli.pretrain.shards import Corpus, Split
+from rnafm_cli.pretrain.sampling import TypeSampler, corrupt
+from rnafm_cli.pretrain.shards import Corpus
 from rnafm_cli.rna.alphabet import NUCLEOTIDE
 
 WINDOW = 62
@@ -35,8 +35,11 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 
 
 def sampler(corpus: Corpus, exponent: float = 0.5, max_repeats: float = 100, seed: int = 3) -> TypeSampler:
-    members = corpus.members(Split.TRAIN)
-    return TypeSampler(corpus, members, window=WINDOW, exponent=exponent, max_repeats=max_repeats, seed=seed)
+    return TypeSampler(corpus, SamplingSection(exponent=exponent, max_repeats=max_repeats), window=WINDOW, seed=seed)
+
+
+def section(layout: str, tokens: int) -> BatchSection:
+    return BatchSection(layout=layout, tokens=tokens)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("exponent", [0.0, 0.5, 1.0])
@@ -121,12 +124,12 @@ def test_shares_of_the_corruption_are_the_papers() -> None:
 @given(st.sampled_from(["pack", "bucket"]), st.integers(0, 5), st.sampled_from([128, 256, 1024]))
 def test_batches_hold_every_window_once_within_the_budget(corpus: Corpus, layout: str, epoch: int, budget: int) -> None:
     plan = sampler(corpus).epoch(epoch)
-    batches = plan_batches(plan.lengths, layout=layout, budget=budget, row_tokens=64, seed=3, epoch=epoch)  # type: ignore[arg-type]
+    batches = plan_batches(plan.lengths, section(layout, budget), 64, seed=3, epoch=epoch)
     samples = np.concatenate([row for batch in batches for row in batch])
     assert sorted(samples) == list(range(len(plan)))
     real = padded = 0
     for rows in batches:
-        batch = build_batch(corpus, plan, rows, RULE, layout=layout, row_tokens=64)  # type: ignore[arg-type]
+        batch = build_batch(corpus, plan, rows, section(layout, budget), 64, mask=RULE)
         assert batch.tokens_BT.size <= max(budget, 64)
         real += batch.real_tokens
         padded += batch.tokens_BT.size
@@ -136,9 +139,9 @@ def test_batches_hold_every_window_once_within_the_budget(corpus: Corpus, layout
 @pytest.mark.parametrize("layout", ["pack", "bucket"])
 def test_a_batch_is_laid_out_as_it_says(corpus: Corpus, layout: str) -> None:
     plan = sampler(corpus).epoch(0)
-    batches = plan_batches(plan.lengths, layout=layout, budget=256, row_tokens=64, seed=3, epoch=0)  # type: ignore[arg-type]
+    batches = plan_batches(plan.lengths, section(layout, 256), 64, seed=3)
     for rows in batches[:20]:
-        batch = build_batch(corpus, plan, rows, RULE, layout=layout, row_tokens=64, row_count=4)  # type: ignore[arg-type]
+        batch = build_batch(corpus, plan, rows, section(layout, 256), 64, mask=RULE)
         width = batch.tokens_BT.shape[1]
         if layout == "pack":
             assert batch.tokens_BT.shape == (4, 64)
@@ -160,8 +163,8 @@ def test_masks_do_not_depend_on_the_batch(corpus: Corpus) -> None:
 
     def shown(layout: str, budget: int) -> dict[int, bytes]:
         found = {}
-        for rows in plan_batches(plan.lengths, layout=layout, budget=budget, row_tokens=64, seed=3, epoch=0):  # type: ignore[arg-type]
-            batch = build_batch(corpus, plan, rows, RULE, layout=layout, row_tokens=64)  # type: ignore[arg-type]
+        for rows in plan_batches(plan.lengths, section(layout, budget), 64, seed=3):
+            batch = build_batch(corpus, plan, rows, section(layout, budget), 64, mask=RULE)
             for row, samples in enumerate(rows):
                 column = 0
                 for sample in samples:

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from rnafm_cli.encoder.config import ENCODER_PRESETS
 from rnafm_cli.encoder.network import Encoder
 from rnafm_cli.encoder.vectors import kmer_frequencies
-from rnafm_cli.pretrain.masked_model import (
+from rnafm_cli.pretrain.model import (
     FEATURES,
     Sketch,
     TrueBatch,

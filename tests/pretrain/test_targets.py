@@ -15,13 +15,13 @@ import torch
 from rnafm_cli.encoder.model import load_encoder
 from rnafm_cli.errors import ConfigError, InputError
 from rnafm_cli.io.stockholm import Alignment, format_stockholm
-from rnafm_cli.pretrain.alignments import NO_PARTNER, UNTOLD, AlignedRows
 from rnafm_cli.pretrain.batches import Feed
-from rnafm_cli.pretrain.config import PretrainConfig, TargetSection
+from rnafm_cli.pretrain.config import TERMS, PretrainConfig, TargetSection
 from rnafm_cli.pretrain.export import export_run
+from rnafm_cli.pretrain.model import TargetHeads
 from rnafm_cli.pretrain.sampling import EpochPlan
 from rnafm_cli.pretrain.shards import Corpus
-from rnafm_cli.pretrain.targets import TERMS, TargetHeads, Targets
+from rnafm_cli.pretrain.targets import NO_PARTNER, UNTOLD, AlignedRows, Targets
 from rnafm_cli.pretrain.trainer import Trainer
 from rnafm_cli.rna.alphabet import NUCLEOTIDE
 from rnafm_cli.rna.thermo import pair_probabilities
@@ -248,3 +248,12 @@ def test_terms_are_switched_one_by_one(tmp_path: Path, tiny: Tiny, stockholm: Pa
 def test_settings_that_cannot_be(tiny: Tiny, setting: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         tiny(setting)
+
+
+def test_what_is_no_longer_asked_for_stays_behind(tmp_path: Path, tiny: Tiny, stockholm: Path) -> None:
+    sketch = "sketch.weight=1", "sketch.windows=50", "optim.steps=3"
+    Trainer(tiny(*settings(stockholm, *sketch)), tmp_path).train()
+    said: list[str] = []
+    plain = Trainer(tiny("validation.every=0", "optim.steps=6"), tmp_path, report=said.append)
+    assert plain.train().finished and any("targets.profile" in line for line in said)
+    assert len(plain.optimizer.state) == sum(len(group["params"]) for group in plain.optimizer.param_groups)

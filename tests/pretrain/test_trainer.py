@@ -3,7 +3,6 @@ from __future__ import annotations
 import csv
 import json
 import os
-import shutil
 import signal
 import threading
 from collections.abc import Callable
@@ -71,7 +70,7 @@ def test_a_run_learns_and_leaves_its_files(tmp_path: Path, tiny: Tiny) -> None:
     facts = json.loads((tmp_path / "run.json").read_text())
     assert facts["torch"] == torch.__version__ and facts["config"]["optim"]["steps"] == 40
     assert abs(sum(facts["type_shares"].values()) - 1) < 1e-3
-    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["step-00000040"]
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["step-00000040.pt"]
 
 
 @pytest.mark.parametrize("layout", ["pack", "bucket"])
@@ -121,10 +120,7 @@ def test_rows_after_the_checkpoint_are_written_again(
 ) -> None:
     """What kill -9 leaves: rows and a checkpoint that is older than they are, and half a row."""
     Trainer(tiny("optim.steps=8", "checkpoint.every_steps=3"), tmp_path).train()
-    newest = tmp_path / "checkpoints" / "step-00000008"
-    for path in newest.iterdir():
-        path.unlink()
-    newest.rmdir()
+    (tmp_path / "checkpoints" / "step-00000008.pt").unlink()
     with open(tmp_path / "metrics.csv", "a") as handle:
         handle.write("10,0,99")
     again = Trainer(tiny("optim.steps=8", "checkpoint.every_steps=3"), tmp_path)
@@ -134,18 +130,15 @@ def test_rows_after_the_checkpoint_are_written_again(
     assert rows(tmp_path / "metrics.csv") == rows(straight[0] / "metrics.csv")
 
 
-@pytest.mark.parametrize("damage", ["flip", "cut", "no marker"])
+@pytest.mark.parametrize("damage", ["flip", "cut", "empty"])
 def test_a_torn_checkpoint_is_passed_over(
     tmp_path: Path, tiny: Tiny, straight: tuple[Path, dict[str, torch.Tensor]], damage: str
 ) -> None:
     Trainer(tiny("checkpoint.every_steps=3"), tmp_path).train()
-    newest = tmp_path / "checkpoints" / "step-00000008"
-    victim = newest / ("complete.json" if damage == "no marker" else "__0_0.distcp")
-    content = bytearray(victim.read_bytes())
+    newest = tmp_path / "checkpoints" / "step-00000008.pt"
+    content = bytearray(newest.read_bytes())
     content[len(content) // 2] ^= 1
-    victim.write_bytes(content[: len(content) // 2] if damage == "cut" else content)
-    if damage == "no marker":
-        victim.unlink()
+    newest.write_bytes({"flip": content, "cut": content[: len(content) // 2], "empty": b""}[damage])
     said: list[str] = []
     again = Trainer(tiny("checkpoint.every_steps=3"), tmp_path, report=said.append)
     assert again.state.step == 6
@@ -157,13 +150,13 @@ def test_a_torn_checkpoint_is_passed_over(
 def test_only_the_newest_checkpoints_are_kept(tmp_path: Path, tiny: Tiny) -> None:
     Trainer(tiny("checkpoint.every_steps=2", "checkpoint.keep=2", "validation.every=0"), tmp_path).train()
     kept = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
-    assert kept == ["step-00000006", "step-00000008"]
+    assert kept == ["step-00000006.pt", "step-00000008.pt"]
 
 
 def test_time_limit_stops_cleanly(tmp_path: Path, tiny: Tiny) -> None:
     outcome = Trainer(tiny("optim.steps=100000"), tmp_path, max_minutes=1e-9).train()
     assert not outcome.finished and outcome.stopped_by is None and outcome.step == 1
-    assert (tmp_path / "checkpoints" / "step-00000001" / "complete.json").exists()
+    assert (tmp_path / "checkpoints" / "step-00000001.pt").exists()
 
 
 def test_losses_that_are_not_finite_stop_the_run(tmp_path: Path, tiny: Tiny) -> None:
@@ -190,53 +183,62 @@ def test_no_checkpoint_is_written_while_the_loss_is_not_finite(tmp_path: Path, t
         trainer.encoder.embed.weight[5, 0] = float("nan")
     with pytest.raises(RnafmError, match="step-00000004"):
         trainer.train()
-    assert max(path.name for path in (tmp_path / "checkpoints").glob("step-*")) == "step-00000004"
+    assert max(path.name for path in (tmp_path / "checkpoints").glob("step-*")) == "step-00000004.pt"
 
 
 def test_resume_never_refuses_an_old_run(tmp_path: Path, tiny: Tiny) -> None:
     Trainer(tiny("optim.steps=3", "validation.every=0"), tmp_path).train()
-    with pytest.raises(ConfigError, match="already holds step-00000003"):
+    with pytest.raises(ConfigError, match="step-00000003.pt is there already"):
         Trainer(tiny(), tmp_path, resume="never")
 
 
 def test_resume_from_a_named_checkpoint(tmp_path: Path, tiny: Tiny) -> None:
     Trainer(tiny("checkpoint.every_steps=3"), tmp_path / "a").train()
     fork = Trainer(
-        tiny("checkpoint.every_steps=3"), tmp_path / "b", resume=str(tmp_path / "a/checkpoints/step-00000003")
+        tiny("checkpoint.every_steps=3"), tmp_path / "b", resume=str(tmp_path / "a/checkpoints/step-00000003.pt")
     )
     assert fork.state.step == 3
-    with pytest.raises(ConfigError, match="complete.json"):
+    with pytest.raises(ConfigError, match="cannot be read"):
         Trainer(tiny(), tmp_path / "c", resume=str(tmp_path))
 
 
 def test_a_run_that_names_its_start_starts_there_once(tmp_path: Path, tiny: Tiny) -> None:
     config = tiny("checkpoint.every_steps=3", "validation.every=0")
     Trainer(config, tmp_path / "a").train()
-    start = str(tmp_path / "a/checkpoints/step-00000003")
+    start = str(tmp_path / "a/checkpoints/step-00000003.pt")
     Trainer(tiny("optim.steps=5", "validation.every=0"), tmp_path / "b", resume=start).train()
     assert Trainer(config, tmp_path / "b", resume=start).state.step == 5
-    shutil.rmtree(start)
+    Path(start).unlink()
     again = Trainer(config, tmp_path / "b", resume=start)
     again.train()
     assert again.state.step == 8
     assert Trainer(config, tmp_path / "b").state.step == 8
-    with pytest.raises(ConfigError, match="already holds step-00000008 of another run"):
-        Trainer(config, tmp_path / "b", resume=str(tmp_path / "a/checkpoints/step-00000006"))
+    with pytest.raises(ConfigError, match="step-00000008.pt of another run is there already"):
+        Trainer(config, tmp_path / "b", resume=str(tmp_path / "a/checkpoints/step-00000006.pt"))
 
 
 def test_going_back_sets_what_came_after_aside(tmp_path: Path, tiny: Tiny) -> None:
     config = tiny("checkpoint.every_steps=2", "validation.every=0", "checkpoint.keep=9")
     Trainer(config, tmp_path).train()
     folder = tmp_path / "checkpoints"
-    start = str(folder / "step-00000004")
+    start = str(folder / "step-00000004.pt")
     said: list[str] = []
     back = Trainer(tiny("optim.steps=5", "validation.every=0"), tmp_path, resume=start, report=said.append)
     assert back.state.step == 4 and sum("set aside" in line for line in said) == 2
     back.train()
     names = sorted(path.name for path in folder.iterdir())
-    assert names == [f"step-0000000{k}" for k in (2, 4, 5)] + ["step-00000006.before", "step-00000008.before"]
+    assert names == [f"step-0000000{k}.pt" for k in (2, 4, 5)] + ["step-00000006.pt.before", "step-00000008.pt.before"]
     for resume in ("auto", start):
         assert Trainer(config, tmp_path, resume=resume).state.step == 5
+
+
+def test_checkpoints_of_an_earlier_version_are_not_passed_over(tmp_path: Path, tiny: Tiny) -> None:
+    old = tmp_path / "checkpoints" / "step-00000008"
+    old.mkdir(parents=True)
+    (old / "complete.json").write_text("{}")
+    for resume in ("auto", "never"):
+        with pytest.raises(ConfigError, match="written by an earlier version"):
+            Trainer(tiny(), tmp_path, resume=resume)
 
 
 def test_changed_settings_of_the_optimiser_apply_after_resuming(tmp_path: Path, tiny: Tiny) -> None:

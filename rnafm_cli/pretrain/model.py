@@ -1,12 +1,13 @@
-"""The encoder with its losses as one module, so that DDP and FSDP see a single forward: masked tokens, twins,
-sketches and the targets of single letters.
+"""The encoder with its losses as one module, so that DDP and FSDP see a single forward: masked tokens, sketches
+and the targets of single letters.
 
 A sketch is taken from the letters alone. Its principal axes over windows of the corpus, as many as the encoder is wide,
 are divided by the fourth root of their variance and turned so that the encoder starts as near to them as a rotation
 brings it.
 
 Shape suffixes: B rows, T tokens with <cls>/<eos>, W windows, L nucleotides of the longest window, D features, P
-places from an end, J bumps, K words, C lengths, F features, N chosen positions, V vocabulary.
+places from an end, J bumps, K words, C lengths, F features, N chosen positions, V vocabulary; R rows with aligned
+windows, A letters of these, U letters of folded windows.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from torch.nn import functional as F
 
 from rnafm_cli.encoder.network import Encoder
 from rnafm_cli.encoder.runtime import mixed_precision
-from rnafm_cli.pretrain.targets import TERMS, TargetHeads, Targets
+from rnafm_cli.pretrain.config import TERMS, TargetSection
+from rnafm_cli.pretrain.targets import LEAST_DISTANCE, NO_PARTNER, UNTOLD, Targets
 from rnafm_cli.rna.alphabet import NUCLEOTIDE
 
 __all__ = [
@@ -28,6 +30,7 @@ __all__ = [
     "FEATURES",
     "MaskedTokenModel",
     "Sketch",
+    "TargetHeads",
     "TrueBatch",
     "WindowPlaces",
     "fit_sketch",
@@ -216,6 +219,66 @@ def _codes(letters_WL: Tensor, size: int) -> tuple[Tensor, Tensor]:
     powers = 4 ** torch.arange(size - 1, -1, -1, device=letters_WL.device)
     whole = (words >= 0).all(dim=-1)
     return torch.where(whole, (words * powers).sum(dim=-1), 0), whole
+
+
+_PARTNER_WIDTH = 64
+_FAR_BELOW = -1e4
+
+
+class TargetHeads(nn.Module):
+    """Small heads on the last layer for the terms that have a weight; saved in checkpoints, not in the model file."""
+
+    def __init__(self, width: int, section: TargetSection) -> None:
+        super().__init__()
+        heads: dict[str, nn.Module] = {
+            "profile": nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, 4)),
+            "partner": nn.ModuleDict(
+                {
+                    "query": nn.Linear(width, _PARTNER_WIDTH),
+                    "key": nn.Linear(width, _PARTNER_WIDTH),
+                    "none": nn.Linear(width, 1),
+                }
+            ),
+            "unpaired": nn.Linear(width, 1),
+        }
+        self.heads = nn.ModuleDict({term: heads[term] for term in TERMS if getattr(section, term)})
+
+    def forward(self, x_BTD: Tensor, tokens_BT: Tensor, segments_BT: Tensor | None, targets: Targets) -> Tensor:
+        """(3,) mean cross-entropies in nats, in the order of ``TERMS``; 0 for a term without a weight or a target."""
+        flat_ND = x_BTD.flatten(0, 1)
+        # Every head has a part in every loss, however small, or processes would wait for each other's gradients.
+        nothing = sum(
+            (parameter.sum() * 0.0 for parameter in self.heads.parameters()), x_BTD.new_zeros((), dtype=torch.float32)
+        )
+        losses = dict.fromkeys(TERMS, nothing)
+        if "profile" in self.heads and len(targets.aligned_A):
+            found_A4 = self.heads["profile"](flat_ND[targets.aligned_A]).float().log_softmax(dim=-1)
+            losses["profile"] = nothing - (targets.profile_A4 * found_A4).sum(dim=-1).mean()
+        if "partner" in self.heads and bool((targets.partner_A != UNTOLD).any()):
+            losses["partner"] = nothing + self._partner_loss(x_BTD, tokens_BT, segments_BT, targets)
+        if "unpaired" in self.heads and len(targets.folded_U):
+            logits_U = self.heads["unpaired"](flat_ND[targets.folded_U])[:, 0].float()
+            losses["unpaired"] = nothing + F.binary_cross_entropy_with_logits(logits_U, targets.unpaired_U)
+        return torch.stack([losses[term] for term in TERMS])
+
+    def _partner_loss(self, x_BTD: Tensor, tokens_BT: Tensor, segments_BT: Tensor | None, targets: Targets) -> Tensor:
+        """Each told letter chooses its partner among the letters of its window, or none."""
+        head: nn.ModuleDict = self.heads["partner"]  # type: ignore[assignment]
+        told = targets.partner_A != UNTOLD
+        place_A, partner_A = targets.aligned_A[told], targets.partner_A[told]
+        width = tokens_BT.shape[1]
+        row_R, own_A = torch.unique(place_A // width, return_inverse=True)
+        x_RTD = x_BTD[row_R]
+        score_RTT = (head["query"](x_RTD) @ head["key"](x_RTD).transpose(1, 2)).float() * _PARTNER_WIDTH**-0.5
+        segments_RT = torch.zeros_like(tokens_BT)[row_R] if segments_BT is None else segments_BT[row_R]
+        letter_RT = (tokens_BT[row_R] != NUCLEOTIDE.cls) & (tokens_BT[row_R] != NUCLEOTIDE.eos) & (segments_RT >= 0)
+        column_T = torch.arange(width, device=x_BTD.device)
+        allowed_RTT = (segments_RT[:, :, None] == segments_RT[:, None, :]) & letter_RT[:, None, :]
+        allowed_RTT &= (column_T[:, None] - column_T).abs() >= LEAST_DISTANCE
+        score_AT = score_RTT.masked_fill(~allowed_RTT, _FAR_BELOW)[own_A, place_A % width]
+        none_A1 = head["none"](x_BTD.flatten(0, 1)[place_A]).float()
+        choice_A = torch.where(partner_A == NO_PARTNER, width, partner_A % width)
+        return F.cross_entropy(torch.cat([score_AT, none_A1], dim=1), choice_A)
 
 
 class MaskedTokenModel(nn.Module):
