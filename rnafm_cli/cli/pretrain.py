@@ -193,7 +193,10 @@ def _train(config: PretrainConfig, output: Path, resume: str, max_minutes: float
     from rnafm_cli.pretrain.trainer import train
 
     try:
-        outcome = train(config, output, resume=resume, max_minutes=max_minutes, report=console.info)
+        with console.stages() as progress:
+            outcome = train(
+                config, output, resume=resume, max_minutes=max_minutes, report=console.info, progress=progress
+            )
     except RnafmError as failure:
         if is_first_to_give_up(failure):
             console.error(failure.message, hint=failure.hint, exit_code=failure.exit_code)

@@ -27,6 +27,7 @@ from rnafm_cli.pretrain.validation import HeldOutPart
 from rnafm_cli.training.optimizers import build_optimizer, decay_groups, rate_at
 from rnafm_cli.training.run_log import RunLog, write_run_json
 from rnafm_cli.training.stop_signals import StopSignals
+from rnafm_cli.training.trainer import Progress
 
 __all__ = ["Outcome", "Trainer", "dry_run", "parameter_count", "train"]
 
@@ -36,7 +37,6 @@ METRICS = (
     "rate", "grad_norm", "tokens_per_s", "seconds", "memory_mb",
 )  # fmt: skip
 VALIDATION = ("step", "tokens", "part", "loss", "perplexity", "accuracy", "masked", "seconds")
-_TELL_SECONDS = 30.0
 
 Report = Callable[[str], None]
 
@@ -98,6 +98,7 @@ class Trainer:
             has one, a path names the checkpoint.
         processes: this process among those of the run.
         report: called with lines for people (on the first process).
+        progress: called with what is counted and the latest losses, how many steps are done, and of how many.
         max_minutes: stop cleanly after this time.
     """
 
@@ -109,12 +110,14 @@ class Trainer:
         resume: str = "auto",
         processes: Processes | None = None,
         report: Report = lambda line: None,
+        progress: Progress = lambda what, done, total: None,
         max_minutes: float | None = None,
     ) -> None:
         self.config, self.folder = config, folder
         self._processes = processes or Processes.single(config.run)
         self._is_first = self._processes.rank == 0
         self._report: Report = report if self._is_first else lambda line: None
+        self._progress: Progress = progress if self._is_first else lambda what, done, total: None
         self._deadline = math.inf if max_minutes is None else time.monotonic() + 60 * max_minutes
         self._checkpoints = CheckpointFolder(folder / "checkpoints", keep=config.checkpoint.keep)
         start = self._processes.agree(lambda: resume_path(resume, self._checkpoints, self._report))
@@ -147,7 +150,7 @@ class Trainer:
             self.encoder.compile(dynamic=False if config.batch.layout == "pack" else None)
         self._parts = self._held_out(corpus)
         self._fingerprint = corpus.fingerprint
-        self._told, self._held_out_told = -math.inf, ""
+        self._losses, self._held_out_losses = "", ""
         if self._is_first:
             folder.mkdir(parents=True, exist_ok=True)
             write_json(folder / "config.json", config.to_dict())
@@ -245,6 +248,7 @@ class Trainer:
                 if stop or self._saves_at(state.step, saved_at):
                     self._save()
                     saved, saved_at = state.step, time.monotonic()
+                self._progress(f"steps{self._losses}{self._held_out_losses}", state.step, config.optim.steps)
                 if stop:
                     break
         feed.close()
@@ -252,7 +256,7 @@ class Trainer:
             self._save()
         finished = state.step >= config.optim.steps
         if finished:
-            self._report(f"finished at step {state.step:,}{self._held_out_told}")
+            self._report(f"finished at step {state.step:,}{self._held_out_losses}")
         else:
             self._report(f"stopped at step {state.step:,}; the same command goes on from there")
         if self._is_first:
@@ -319,26 +323,20 @@ class Trainer:
             )
 
     def _log_row(self) -> None:
-        state, steps = self.state, self.config.optim.steps
+        state = self.state
         rate = rate_at(state.step - 1, self.config.optim)
         row = self._tally.row(state, rate=rate, memory_mb=self._processes.peak_memory_mb())
         self._tally = Tally(state.seconds)
+        self._losses = f", loss {row['loss']:.4f}, accuracy {row['accuracy']:.3f}, {row['tokens_per_s']:,.0f} tokens/s"
         if self._is_first:
             self._log.add("metrics", row, "train")
-        if time.monotonic() - self._told >= _TELL_SECONDS:
-            self._told = time.monotonic()
-            self._report(
-                f"step {state.step:,} of {steps:,}, loss {row['loss']:.4f}, accuracy {row['accuracy']:.3f}"
-                f"{self._held_out_told}, {row['tokens_per_s']:,.0f} tokens/s, {state.tokens / 1e6:.1f} M tokens, "
-                f"{_clock((steps - state.step) * state.seconds / state.step)} left"
-            )
 
     def _validate(self) -> None:
         self.model.eval()
-        self._held_out_told = ""
+        self._held_out_losses = ""
         for part in self._parts:
             score = part.score(self.model, self._processes.device, bf16=self.config.run.precision == "bf16")
-            self._held_out_told += f", held-out {part.name} loss {score.loss:.4f}, accuracy {score.accuracy:.3f}"
+            self._held_out_losses += f", held-out {part.name} loss {score.loss:.4f}, accuracy {score.accuracy:.3f}"
             row = {
                 "step": self.state.step,
                 "tokens": self.state.tokens,
@@ -365,13 +363,28 @@ class Trainer:
         self._checkpoints.save(self.model, self.optimizer, self.state, extra, self._processes)
 
 
-def train(config: PretrainConfig, folder: Path, *, resume: str, max_minutes: float | None, report: Report) -> Outcome:
-    """Train as one process of the run that the environment describes."""
+def train(
+    config: PretrainConfig,
+    folder: Path,
+    *,
+    resume: str,
+    max_minutes: float | None,
+    report: Report,
+    progress: Progress,
+) -> Outcome:
+    """Train as one process of the run that the environment describes; arguments as those of :class:`Trainer`."""
     processes = Processes.joined(config.run)
     finished = False
     try:
-        trainer = Trainer(config, folder, resume=resume, processes=processes, report=report, max_minutes=max_minutes)
-        outcome = trainer.train()
+        outcome = Trainer(
+            config,
+            folder,
+            resume=resume,
+            processes=processes,
+            report=report,
+            progress=progress,
+            max_minutes=max_minutes,
+        ).train()
         finished = True
     finally:
         processes.leave(together=finished)
@@ -422,9 +435,3 @@ def _bytes_per_token(config: PretrainConfig, shape: EncoderConfig) -> float:
 
 def _perplexity(loss: float) -> float:
     return math.exp(min(loss, 20.0))
-
-
-def _clock(seconds: float) -> str:
-    """A time left in words."""
-    minutes = int(seconds // 60)
-    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min"
