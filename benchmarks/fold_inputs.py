@@ -21,12 +21,12 @@ import torch
 from rnafm_cli.encoder.model import load_encoder
 from rnafm_cli.encoder.network import Encoder
 from rnafm_cli.rna.bootstrap import Interval, fold_intervals
-from rnafm_cli.rna.decode import DecodeOptions
-from rnafm_cli.rna.metrics import FoldScore
+from rnafm_cli.rna.decode import DecodeOptions, decode
+from rnafm_cli.rna.metrics import FoldScore, score_fold
 from rnafm_cli.rna.records import StructureRecord
 from rnafm_cli.rna.thermo import Parameters
 from rnafm_cli.structure.fold_data import load_structures, new_families
-from rnafm_cli.structure.fold_task import prior_scores, score_head
+from rnafm_cli.structure.fold_task import score_head
 from rnafm_cli.structure.pair import INPUTS, PairConfig, PairHead
 from rnafm_cli.structure.prior_cache import PriorCache
 from rnafm_cli.weights.store import encoder_path, load_component
@@ -51,7 +51,7 @@ def main() -> None:
         if parameters not in known:
             known[parameters] = filled_cache(options.priors, parameters, sets)
             alone = DecodeOptions(gamma=1.0)
-            scores = [prior_scores(records, known[parameters], options=alone) for records in sets.values()]
+            scores = [prior_scores(records, known[parameters], alone) for records in sets.values()]
             row("none", f"probabilities by {', '.join(parameters)}", scores)
         cache = known[parameters]
         for inputs in subsets(head.config.inputs):
@@ -88,6 +88,12 @@ def subsets(inputs: tuple[str, ...]) -> list[tuple[str, ...]]:
     """All that can be given, then less and less."""
     ordered = [name for name in INPUTS if name in inputs]
     return [some for size in range(len(ordered), 0, -1) for some in combinations(ordered, size)]
+
+
+def prior_scores(records: list[StructureRecord], cache: PriorCache, options: DecodeOptions) -> list[FoldScore]:
+    """What the prior alone gives, decoded as a head's probabilities are."""
+    pairs = [decode(cache[one.sequence].dense(len(one)), one.sequence, options) for one in records]
+    return [score_fold(one.pairs, found, length=len(one)) for one, found in zip(records, pairs, strict=True)]
 
 
 def row(head: str, inputs: str, scores: list[list[FoldScore]]) -> None:

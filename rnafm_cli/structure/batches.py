@@ -149,9 +149,7 @@ def collate(
         partners = target_partners(record, noncanonical=noncanonical)
         row_L[: len(partners)] = np.where(partners == -1, widest, partners)
     if variation is not None and rng is not None:
-        shown = rng.random((3, len(records))) >= _shares(variation)
-        shown[1] |= ~shown.any(axis=0)
-        inputs.has_embedding_B, inputs.has_sequence_B, inputs.has_prior_B = map(torch.from_numpy, shown)
+        _withhold(inputs, np.ones((3, 1), dtype=np.bool_), np.array([[False], [True], [False]]), variation, rng)
     return PairBatch(inputs, torch.from_numpy(target_BL), sequences)
 
 
@@ -200,7 +198,8 @@ def collate_chains(
         known_LL = clipped_LL[part, part] if clipped_LL is not None else np.full(contacts[-1].shape, np.nan, np.float32)
         distances.append(torch.from_numpy(known_LL))
     inputs = padded(pair_inputs(**batch_of(guides, config), width=config.embedding), 2)
-    _withhold(inputs, "sequence" in config.inputs, variation, rng)
+    given = [inputs.embedding_BLD is not None, "sequence" in config.inputs, inputs.prior_BLL is not None]
+    _withhold(inputs, np.array(given)[:, None], np.array(given)[:, None], variation, rng)
     widest = inputs.letters_BL.shape[1]
     return ChainBatch(
         inputs,
@@ -224,16 +223,18 @@ def _without_families(guide: Guide, variation: ChainVariation, rng: np.random.Ge
     return replace(guide, template=None if draw < variation.drop_template else replace(template, relatives=None))
 
 
-def _withhold(inputs: PairInputs, sequence: bool, variation: Variation, rng: np.random.Generator) -> None:
-    """Switch inputs off at random; where that would leave an example with nothing, it keeps all it has."""
-    there = np.array([[inputs.embedding_BLD is not None], [sequence], [inputs.prior_BLL is not None]])
-    on = there & (rng.random((3, len(inputs.lengths_B))) >= _shares(variation))
-    on |= there & ~on.any(axis=0)
+def _withhold(
+    inputs: PairInputs, given: np.ndarray, least: np.ndarray, variation: Variation, rng: np.random.Generator
+) -> None:
+    """Switch inputs off at random; where that would leave an example with nothing, it keeps some.
+
+    Args:
+        given, least: (3, 1) which of embedding, sequence and prior there are, and which are kept.
+    """
+    shares = [[variation.drop_embedding], [variation.drop_sequence], [variation.drop_prior]]
+    on = given & (rng.random((3, len(inputs.lengths_B))) >= np.array(shares))
+    on |= least & ~on.any(axis=0)
     inputs.has_embedding_B, inputs.has_sequence_B, inputs.has_prior_B = map(torch.from_numpy, on)
-
-
-def _shares(variation: Variation) -> np.ndarray:
-    return np.array([[variation.drop_embedding], [variation.drop_sequence], [variation.drop_prior]])
 
 
 def _padded(map_LL: Tensor, widest: int, fill: float) -> Tensor:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
 import itertools
-import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -23,12 +20,10 @@ from rnafm_cli.training.recipes import FoldRecipe
 from rnafm_cli.training.trainer import rows_sha256
 
 __all__ = [
-    "FamilyTable",
     "FoldData",
     "FoldFiles",
     "assemble",
     "cluster_dev_split",
-    "draw_dev_families",
     "family_groups",
     "load_structures",
     "new_families",
@@ -39,32 +34,6 @@ __all__ = [
 
 
 _FAMILY_LIST = "dev_newfam.txt"
-_NAMED_BY_TYPE = re.compile(r"SRP|RNase_?P|tmRNA|^tRNA|Intron_gpI$|[ _]rRNA")
-
-
-@dataclass(frozen=True)
-class FamilyTable:
-    """Rfam families: accession -> (name, type), and which have a published consensus structure."""
-
-    names: dict[str, tuple[str, str]]
-    published: frozenset[str]
-
-    @classmethod
-    def read(cls, path: Path) -> FamilyTable:
-        """Read the columns ``family id type structure_source`` of a gzipped table."""
-        try:
-            with gzip.open(path, "rt", encoding="utf-8") as handle:
-                rows = list(csv.DictReader(handle, delimiter="\t"))
-            names = {row["family"]: (row["id"], row["type"]) for row in rows}
-            sources = {row["family"]: row["structure_source"] for row in rows}
-        except (OSError, KeyError) as error:
-            raise InputError(f"{path}: cannot be read as a table of families ({error})") from error
-        return cls(names, frozenset(f for f, source in sources.items() if not source.startswith("Predicted")))
-
-    def is_named_by_type(self, family: str) -> bool:
-        """Whether general sets label such RNAs by type (tRNA, rRNA, SRP, RNase P, tmRNA, group I), not by accession."""
-        name, kind = self.names.get(family, ("", ""))
-        return bool(_NAMED_BY_TYPE.search(name)) or "rRNA;" in kind or "tRNA;" in kind
 
 
 def load_structures(
@@ -86,48 +55,6 @@ def load_structures(
         elif max_length is None or len(record.sequence) <= max_length:
             records.append(record)
     return records
-
-
-def draw_dev_families(
-    records: Sequence[StructureRecord],
-    table: FamilyTable,
-    *,
-    seed: int = 0,
-    families: int = 150,
-    rows: int = 1000,
-    largest_group: int = 400,
-) -> list[str]:
-    """Families to hold out whole, so that what is learned can be measured on families never seen.
-
-    Families fall into groups that share 8-mers. Groups are drawn at random, those with a published structure
-    first, until both counts are reached. Not drawn: groups with a family that other sets name by type, and those
-    with more than ``largest_group`` rows (one of them would be most of the set).
-
-    Returns:
-        accessions, ascending.
-    """
-    labels = [record.family for record in records]
-    groups = linked_groups([record.sequence for record in records], labels)
-    sizes = {label: 0 for label in groups}
-    for label in labels:
-        sizes[label] += 1
-    members: dict[int, list[str]] = {}
-    for label, group in groups.items():
-        members.setdefault(group, []).append(label)
-    eligible = [
-        sorted(group)
-        for group in members.values()
-        if sum(sizes[f] for f in group) <= largest_group and not any(table.is_named_by_type(f) for f in group)
-    ]
-    eligible.sort()
-    order = np.random.default_rng(seed).permutation(len(eligible))
-    queue = sorted(order, key=lambda k: not any(f in table.published for f in eligible[k]))
-    drawn: list[str] = []
-    for k in queue:
-        if len(drawn) >= families and sum(sizes[f] for f in drawn) >= rows:
-            break
-        drawn += eligible[k]
-    return sorted(drawn)
 
 
 def shipped_dev_families() -> frozenset[str]:

@@ -45,7 +45,6 @@ __all__ = [
     "fold_head_of",
     "head_config",
     "measured_records",
-    "prior_scores",
     "row_loss",
     "run_fold",
     "score_head",
@@ -283,14 +282,7 @@ def score_head(
     return [[way_scores[k] for k in range(len(records))] for way_scores in scores]
 
 
-def prior_scores(
-    records: Sequence[StructureRecord], cache: PriorCache, *, options: DecodeOptions | None = None
-) -> list[FoldScore]:
-    """The same for the prior alone, decoded in the same way."""
-    return [_score(r, cache[r.sequence].dense(len(r.sequence)), options) for r in records]
-
-
-def _score(record: StructureRecord, p_LL: np.ndarray, options: DecodeOptions | None) -> FoldScore:
+def _score(record: StructureRecord, p_LL: np.ndarray, options: DecodeOptions) -> FoldScore:
     pairs = decode(p_LL, record.sequence, options)
     return score_fold(record.pairs, pairs, length=len(record.sequence), id=record.id, family=record.family)
 
@@ -390,7 +382,7 @@ def run_fold(
             families=shipped_dev_families() if recipe.data.hold_families else (),
             cache=run.output / "templates.npz",
             threads=torch.get_num_threads(),
-            report=report,
+            progress=progress,
         )
     if encoder is not None:
         encoder.to(run.device)

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,7 @@ from rnafm_cli.io.streams import atomic_path
 from rnafm_cli.rna.chains import Chain
 from rnafm_cli.rna.kmers import close_pairs, greedy_clusters, kmer_matrix
 from rnafm_cli.structure.prior_cache import SparsePairs
+from rnafm_cli.training.trainer import Progress
 
 __all__ = ["RecordTemplates", "chain_templates", "dealt_halves", "far_alignments", "record_templates"]
 
@@ -35,14 +37,21 @@ _SEED = 7
 _CUTOFF = 0.01
 _AT_ONCE = 256
 
-Report = Callable[[str], None]
 
+class _Sparse(NamedTuple):
+    """What is kept of a template: pairs above the cutoff, and how sure each base is."""
 
-@dataclass(frozen=True)
-class _Sparse:
-    pairs: SparsePairs
+    row: NDArray[np.uint16]
+    column: NDArray[np.uint16]
+    probability: NDArray[np.float32]
     coverage: NDArray[np.float16]
     confidence: NDArray[np.float16]
+
+    @classmethod
+    def of(cls, template: Template) -> _Sparse:
+        row, column = np.nonzero(np.triu(template.pairs_LL, 1) >= _CUTOFF)
+        sure = (values_L.astype(np.float16) for values_L in (template.coverage_L, template.confidence_L))
+        return cls(row.astype(np.uint16), column.astype(np.uint16), template.pairs_LL[row, column], *sure)
 
 
 @dataclass(frozen=True)
@@ -62,7 +71,7 @@ class RecordTemplates:
         kept = self.found.get(sequence)
         if kept is None:
             return None
-        pairs_LL = kept.pairs.dense(len(sequence))
+        pairs_LL = SparsePairs(*kept[:3]).dense(len(sequence))
         return Template([], pairs_LL, kept.coverage.astype(np.float32), kept.confidence.astype(np.float32))
 
 
@@ -100,7 +109,7 @@ def record_templates(
     families: Collection[str],
     cache: Path,
     threads: int = 1,
-    report: Report = lambda line: None,
+    progress: Progress = lambda what, done, total: None,
 ) -> RecordTemplates:
     """Templates of training sequences from the half that is farther from each, of development ones from all rows.
 
@@ -134,9 +143,9 @@ def record_templates(
             block = sequences[start : start + _AT_ONCE]
             for sequence, template in zip(block, templates(block, search), strict=True):
                 if template is not None:
-                    found[sequence] = _sparse(template)
+                    found[sequence] = _Sparse.of(template)
             done += len(block)
-            report(f"families: {done} of {total} records")
+            progress("families", done, total)
     close = frozenset(s for s, count in zip(train, counts_2N.min(axis=0), strict=True) if count)
     result = RecordTemplates(found, close)
     _write(cache, digest, result)
@@ -198,22 +207,21 @@ def _close_rows(sequences: Sequence[str], alignments: Sequence[Alignment]) -> ND
     return counts
 
 
-def _sparse(template: Template) -> _Sparse:
-    row, column = np.nonzero(np.triu(template.pairs_LL, 1) >= _CUTOFF)
-    pairs = SparsePairs(row.astype(np.uint16), column.astype(np.uint16), template.pairs_LL[row, column])
-    return _Sparse(pairs, template.coverage_L.astype(np.float16), template.confidence_L.astype(np.float16))
-
-
 def _write(path: Path, digest: str, result: RecordTemplates) -> None:
     every = list(result.found.values())
-    columns = [("row", np.uint16), ("column", np.uint16), ("probability", np.float32)]
-    arrays = {n: np.concatenate([np.zeros(0, t), *(getattr(e.pairs, n) for e in every)]) for n, t in columns}
-    for name in ("coverage", "confidence"):
-        arrays[name] = np.concatenate([np.zeros(0, np.float16), *(getattr(e, name) for e in every)])
-    arrays |= {"ends": np.cumsum([len(e.pairs.row) for e in every]), "digest": np.asarray(digest)}
-    arrays |= {"sequences": np.asarray(list(result.found), dtype=str), "close": np.asarray(sorted(result.close), str)}
+    arrays = {
+        name: np.concatenate(parts) for name, parts in zip(_Sparse._fields, zip(*every, strict=True), strict=False)
+    }
     with atomic_path(path) as scratch, open(scratch, "wb") as handle:
-        np.savez_compressed(handle, allow_pickle=False, **arrays)
+        np.savez_compressed(
+            handle,
+            allow_pickle=False,
+            digest=np.asarray(digest),
+            sequences=np.asarray(list(result.found), dtype=str),
+            ends=np.cumsum([len(one.row) for one in every], dtype=np.int64),
+            close=np.asarray(sorted(result.close), dtype=str),
+            **arrays,
+        )
 
 
 def _read(path: Path, digest: str) -> RecordTemplates | None:
@@ -224,10 +232,9 @@ def _read(path: Path, digest: str) -> RecordTemplates | None:
             arrays = {name: file[name] for name in file.files}
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise InputError(f"{path}: not a file of templates ({error})", hint="remove it") from error
-    found, ends, base = {}, [0, *arrays["ends"].tolist()], 0
-    for number, sequence in enumerate(arrays["sequences"].tolist()):
-        part, bases = slice(*ends[number : number + 2]), slice(base, base + len(sequence))
-        pairs = SparsePairs(*(arrays[name][part] for name in SparsePairs._fields))
-        found[sequence] = _Sparse(pairs, arrays["coverage"][bases], arrays["confidence"][bases])
-        base += len(sequence)
+    sequences = arrays["sequences"].tolist()
+    bases = np.cumsum([len(sequence) for sequence in sequences], dtype=np.int64)
+    ends = {"coverage": bases, "confidence": bases}
+    columns = [np.split(arrays[name], ends.get(name, arrays["ends"])[:-1]) for name in _Sparse._fields if sequences]
+    found = {sequence: _Sparse(*parts) for sequence, *parts in zip(sequences, *columns, strict=True)}
     return RecordTemplates(found, frozenset(arrays["close"].tolist()))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +11,7 @@ from rnafm_cli.errors import InputError
 from rnafm_cli.rna.kmers import are_close
 from rnafm_cli.rna.records import StructureRecord
 from rnafm_cli.structure.fold_data import (
-    FamilyTable,
     cluster_dev_split,
-    draw_dev_families,
     family_groups,
     load_structures,
     shipped_dev_families,
@@ -35,36 +32,6 @@ def made_up_families(count: int, rows: int) -> list[StructureRecord]:
         for row in range(rows):
             records.append(StructureRecord(f"{family}/{row}", core + random_rna(20, rng), family=f"RF{family:05d}"))
     return records
-
-
-def table(published: int) -> FamilyTable:
-    names = {f"RF{k:05d}": ("tRNA" if k == 0 else f"fam{k}", "Gene;") for k in range(40)}
-    return FamilyTable(names, frozenset(f"RF{k:05d}" for k in range(published)))
-
-
-def test_draw_is_deterministic_takes_published_first_and_never_types() -> None:
-    records = made_up_families(40, 5)
-    drawn = draw_dev_families(records, table(20), families=12, rows=30)
-    assert drawn == draw_dev_families(records, table(20), families=12, rows=30)
-    assert drawn != draw_dev_families(records, table(20), seed=1, families=12, rows=30)
-    assert len(drawn) >= 12 and "RF00000" not in drawn
-    assert all(int(family[2:]) < 20 for family in drawn)
-    more = draw_dev_families(records, table(20), families=12, rows=150)
-    assert sum(record.family in more for record in records) >= 150
-    assert {f"RF{k:05d}" for k in range(1, 20)} <= set(more)
-
-
-def test_linked_families_are_drawn_together() -> None:
-    records = made_up_families(6, 3)
-    bridge = StructureRecord("bridge", records[3].sequence[:50] + records[6].sequence[:50], family="RF00001")
-    for seed in range(6):
-        drawn = draw_dev_families([*records, bridge], table(6), seed=seed, families=2, rows=1)
-        assert ("RF00001" in drawn) == ("RF00002" in drawn)
-
-
-def test_large_groups_are_not_drawn() -> None:
-    records = made_up_families(4, 30)
-    assert draw_dev_families(records, table(4), families=2, rows=10, largest_group=20) == []
 
 
 def test_nothing_close_to_a_development_record_stays() -> None:
@@ -101,22 +68,13 @@ def test_committed_family_list_is_whole() -> None:
     assert not families & {"RF00001", "RF00005", "RF00010", "RF00023", "RF00028", "RF00177"}
 
 
-def test_reading_structures_and_family_tables(tmp_path: Path) -> None:
+def test_reading_structures(tmp_path: Path) -> None:
     path = tmp_path / "set.tsv"
     path.write_text(
         "name\tfamily\tsequence\tpairs\na\tRF00001\tGGGAAACCC\t(((...)))\nb\t-\tACGUACGUACGU\t............\n"
     )
     assert [record.id for record in load_structures([path], max_length=10)] == ["a"]
     assert len(load_structures([path])) == 2
-    families = tmp_path / "families.tsv.gz"
-    with gzip.open(families, "wt") as handle:
-        handle.write(
-            "family\tid\ttype\tstructure_source\nRF1\t5S_rRNA\tGene; rRNA;\tPublished; x\nRF2\tsR1\tGene;\tPredicted\n"
-        )
-    read = FamilyTable.read(families)
-    assert read.published == {"RF1"} and read.is_named_by_type("RF1") and not read.is_named_by_type("RF2")
-    with pytest.raises(InputError):
-        FamilyTable.read(path)
 
 
 def test_a_group_larger_than_what_is_held_out_stays_in_training() -> None:

@@ -16,7 +16,7 @@ from rnafm_cli.rna.records import StructureRecord
 from rnafm_cli.structure.batches import collate
 from rnafm_cli.structure.fold_data import FoldFiles
 from rnafm_cli.structure.fold_task import FoldRun, run_fold
-from rnafm_cli.structure.training_templates import dealt_halves, far_alignments, record_templates
+from rnafm_cli.structure.training_templates import RecordTemplates, dealt_halves, far_alignments, record_templates
 from rnafm_cli.training.recipes import FoldRecipe, FoldVariation, recipe_from_dict
 from rnafm_cli.weights.files import load_model_file
 
@@ -72,12 +72,15 @@ def test_halves_hold_all_rows_and_no_cluster_is_in_both(seeds: Path, rnas: list[
 
 def test_templates_are_found_once_and_shown_at_random(seeds: Path, rnas: list[str], tmp_path: Path) -> None:
     rng = np.random.default_rng(9)
-    fresh, cache, told = [hairpin(rng) for _ in range(8)], tmp_path / "templates.npz", list[str]()
+    fresh, cache, told = [hairpin(rng) for _ in range(8)], tmp_path / "templates.npz", list[int]()
 
-    known = record_templates(seeds, [*fresh, rnas[0]], rnas[50:52], families=(), cache=cache, report=told.append)
-    before = len(told)
-    again = record_templates(seeds, [*fresh, rnas[0]], rnas[50:52], families=(), cache=cache, report=told.append)
-    assert before and len(told) == before and again.close == known.close
+    def search() -> RecordTemplates:
+        train, dev = [*fresh, rnas[0]], rnas[50:52]
+        progress = lambda what, done, total: told.append(done)  # noqa: E731
+        return record_templates(seeds, train, dev, families=(), cache=cache, progress=progress)
+
+    known, again = search(), search()
+    assert told[-1] == 11 and told.count(11) == 1 and again.close == known.close
     template = known.of(fresh[0])
     assert template is not None and template.pairs_LL[0, 47] > 0.5
     np.testing.assert_array_equal(again.of(fresh[0]).pairs_LL, template.pairs_LL)  # type: ignore[union-attr]
