@@ -26,7 +26,7 @@ from rnafm_cli.training.recipes import BindingData, BindingRecipe, RowRecipe
 from rnafm_cli.training.stop_signals import StopSignals
 from rnafm_cli.training.trainer import Outcome, Progress, Report, Trainer
 from rnafm_cli.weights.files import Card
-from rnafm_cli.weights.store import encoder_read_by, load_component
+from rnafm_cli.weights.store import encoder_read_by, encoder_source, load_component
 
 __all__ = ["FunctionFiles", "run_function"]
 
@@ -104,7 +104,7 @@ def run_function(
             ):
                 return Outcome(0, False, float("-inf"), files.output / "best.safetensors", signals.received)
     task = kind(recipe, rows, encoder.config.width if encoder is not None else 0, begin=begin, **caches)
-    source = {"rows": rows.counts, "sets": [path.name for path in files.sets]}
+    source = {"rows": rows.counts, "sets": [path.name for path in files.sets], "encoder": encoder_source(files.model)}
     trainer = Trainer(
         _timed(recipe, len(task.batches(np.random.default_rng([recipe.optim.seed, 0])))),
         task,

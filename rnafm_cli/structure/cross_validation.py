@@ -37,7 +37,7 @@ from rnafm_cli.structure.tertiary_task import TertiaryTask
 from rnafm_cli.training.recipes import TertiaryRecipe
 from rnafm_cli.training.trainer import CHECKPOINT, Progress, Report, Trainer
 from rnafm_cli.weights.files import Card
-from rnafm_cli.weights.store import encoder_read_by
+from rnafm_cli.weights.store import encoder_read_by, encoder_source
 
 __all__ = ["HEAD_FILE", "TertiaryOutcome", "TertiaryRun", "run_tertiary"]
 
@@ -223,6 +223,7 @@ class _CrossValidation:
             "held out": fold,
             "fold head": self._start_sha256,
             "families": [Path(name).name for name in run.families],
+            "encoder": encoder_source(run.model),
         }
         task = TertiaryTask(
             run.recipe,

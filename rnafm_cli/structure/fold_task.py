@@ -34,7 +34,7 @@ from rnafm_cli.structure.training_templates import RecordTemplates, record_templ
 from rnafm_cli.training.recipes import FoldRecipe, FoldRunSection, PairSection
 from rnafm_cli.training.trainer import Outcome, Progress, Report, Scored, Task, Trainer, seed_torch
 from rnafm_cli.weights.files import Card
-from rnafm_cli.weights.store import load_component
+from rnafm_cli.weights.store import encoder_source, load_component
 
 __all__ = [
     "FoldRun",
@@ -392,6 +392,7 @@ def run_fold(
         "dev": [path.name for path in files.dev],
         "families": [files.families.name] if files.families else [],
         "seeds": [seeds.name] if seeds is not None else [],
+        "encoder": encoder_source(run.model),
     }
     trainer = Trainer(
         recipe,

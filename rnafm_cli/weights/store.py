@@ -277,11 +277,22 @@ def _check_encoder(head: Path, encoder: Path) -> None:
         )
 
 
+def encoder_source(name_or_file: str | Path | None) -> str | None:
+    """How a head's card tells where its encoder is: a model's name, or where the file lies."""
+    if name_or_file is None:
+        return None
+    return str(Path(name_or_file).resolve()) if _is_file(name_or_file) else str(name_or_file)
+
+
 def _encoder_of(card: Card, path: Path, folders: list[Path]) -> Path:
+    noted = Path(card.source.get("encoder") or "")
+    if noted.is_absolute():
+        folders = [*folders, noted.parent]
     for other, its in cards_in(folders):
         if its.weights_sha256 == card.encoder_sha256 and (its.kind == ENCODER or "encoder" in its.config):
             return other
+    what = f"{noted.name} and its card" if noted.name else "the encoder's files"
     raise WeightsError(
         f"{path}: its encoder (sha256 {str(card.encoder_sha256)[:12]}...) is not on this machine",
-        hint="put the encoder's files into the same folder",
+        hint=f"copy {what} into the same folder",
     )

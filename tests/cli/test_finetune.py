@@ -36,3 +36,24 @@ def test_a_signal_saves_and_tells_how_to_go_on(sent: signal.Signals, code: int, 
         last.startswith("rnafm finetune: stopped at step ") and f"all is saved in {run}: run the same command" in last
     )
     assert (run / "checkpoint.pt").exists() and (run / "last.safetensors").exists()
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_before_the_first_step_tells_it_too(sent: signal.Signals, code: int, tmp_path: Path) -> None:
+    pytest.importorskip("RNA")
+    rng = np.random.default_rng(0)
+    for name, length, count in (("train", 100, 2), ("dev", 1000, 40)):
+        rows = [f"{name}{k}\t{''.join(rng.choice(list('ACGU'), length))}\t{'.' * length}" for k in range(count)]
+        (tmp_path / f"{name}.tsv").write_text("\n".join(["id\tsequence\tstructure", *rows]) + "\n")
+    run = tmp_path / "run"
+    command = [sys.executable, "-m", "rnafm_cli", "finetune", "fold", str(tmp_path / "train.tsv"), "-o", str(run)]
+    command += ["--dev", str(tmp_path / "dev.tsv"), "--set", "run.score_longest=1000", "--encoder", "none"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert "training records" in process.stderr.readline()
+        process.send_signal(sent)
+        told = process.communicate(timeout=60)[1]
+    assert process.returncode == code, told
+    assert told.splitlines()[-1].endswith(
+        f"what was done is kept in {run}: run the same command again to go on from here"
+    )

@@ -16,6 +16,7 @@ from rnafm_cli.structure.pair import PairHead
 from rnafm_cli.training.recipes import FoldRecipe, recipe_from_dict
 from rnafm_cli.training.trainer import Outcome
 from rnafm_cli.weights.files import Card, load_model_file, save_model_file
+from rnafm_cli.weights.store import find
 
 pytest.importorskip("RNA")
 torch.set_num_threads(1)
@@ -59,6 +60,18 @@ def test_the_card_names_the_encoder_and_the_data(tmp_path: Path) -> None:
     assert card.encoder_sha256 == load_model_file(model)[1].weights_sha256
     assert (card.source["train"], card.source["dev"]) == (["train.tsv"], ["dev.tsv"])
     assert any(line.startswith("training records: ") for line in told)
+
+
+def test_a_head_finds_its_encoder_where_it_lay(tmp_path: Path) -> None:
+    model = tiny_model(tmp_path, heads=())
+    outcome, _ = run(tmp_path, model)
+    assert find(outcome.best_file) == model
+    for file in (model, model.with_suffix(".json")):
+        file.rename(tmp_path / "run" / f"moved{file.suffix}")
+    assert find(outcome.best_file).name == "moved.safetensors"
+    (tmp_path / "run" / "moved.safetensors").unlink()
+    with pytest.raises(WeightsError, match=f"copy {model.name} and its card into the same folder"):
+        find(outcome.best_file)
 
 
 def test_a_start_needs_no_encoder_of_its_own(tmp_path: Path) -> None:
