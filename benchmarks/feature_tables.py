@@ -12,12 +12,15 @@ figure. The atlas table comes from `rnafm atlas --compare`. What was stopped goe
 from __future__ import annotations
 
 import argparse
-import csv
 import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+import pandas as pd
+
+from rnafm_cli.training.labelled_rows import set_name
 
 ROOT = Path(__file__).resolve().parents[1]
 PLAIN = ("--set", "data.structured=0")
@@ -40,8 +43,6 @@ ROWS: dict[str, dict[str, tuple[str, tuple[str, ...]]]] = {
 """The rows of each table: what it is called, and what it is trained with beside the recipe."""
 APART = "apart"
 
-Figure = dict[str, str]
-
 
 def main() -> None:
     options = parse_options()
@@ -62,7 +63,7 @@ def train(options: argparse.Namespace, key: str) -> dict[str, Path]:
     recipe = ROOT / "configs" / f"{options.task}-mini.toml"
     heads = {}
     for source in tables_of(options.data) if key == APART else [options.data]:
-        name = set_of(source) if key == APART else ""
+        name = set_name(source) if key == APART else ""
         run = options.output / key / name
         arguments = [*model(options), *ROWS[options.task][key][1], *settings, *limit]
         rnafm("finetune", options.task, source, "-o", run, "--recipe", recipe, *arguments)
@@ -70,9 +71,9 @@ def train(options: argparse.Namespace, key: str) -> dict[str, Path]:
     return heads
 
 
-def measure(options: argparse.Namespace, heads: dict[str, dict[str, Path]]) -> list[Figure]:
+def measure(options: argparse.Namespace, heads: dict[str, dict[str, Path]]) -> pd.DataFrame:
     """Figures of all heads on the development rows, the name of the row in ``predictor``; written as figures.tsv."""
-    found: list[Figure] = []
+    found = []
     titles = {key: title for key, (title, _) in ROWS[options.task].items()}
     shared = {key: by_set[""] for key, by_set in heads.items() if key != APART}
     structure = ["--structure", "thermo"] if options.task == "rbp" else []
@@ -81,57 +82,50 @@ def measure(options: argparse.Namespace, heads: dict[str, dict[str, Path]]) -> l
         first, *others = shared.values()
         against = [part for path in others for part in ("--against", path)]
         made = evaluate(options, "shared.tsv", options.data, "-m", first, *against, "--baseline", *common)
-        names = {str(path): titles[key] for key, path in shared.items()}
-        found += [{**row, "predictor": names.get(row["predictor"], row["predictor"])} for row in made]
+        found.append(made.replace({"predictor": {str(path): titles[key] for key, path in shared.items()}}))
     for source in tables_of(options.data) if APART in heads else ():
-        name = set_of(source)
+        name = set_name(source)
         made = evaluate(options, f"{name}.tsv", source, "-m", heads[APART][name], *common)
-        found += [{**row, "predictor": titles[APART]} for row in made]
-    with (options.output / "figures.tsv").open("w", newline="") as sink:
-        writer = csv.DictWriter(sink, list(found[0]), delimiter="\t", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(found)
-    return found
+        found.append(made.assign(predictor=titles[APART]))
+    figures = pd.concat(found)
+    figures.to_csv(options.output / "figures.tsv", sep="\t", index=False)
+    return figures
 
 
-def evaluate(options: argparse.Namespace, name: str, data: Path, *arguments: object) -> list[Figure]:
+def evaluate(options: argparse.Namespace, name: str, data: Path, *arguments: object) -> pd.DataFrame:
     """The rows that ``rnafm evaluate`` writes."""
     path = options.output / name
-    rnafm("evaluate", options.task, data, *arguments, "-o", path)
-    return read(path)
+    rnafm("evaluate", options.task, data, *arguments, "-o", path, "--force")
+    return pd.read_csv(path, sep="\t")
 
 
-def binding_table(figures: list[Figure]) -> str:
+def binding_table(figures: pd.DataFrame) -> str:
     """Mean AUPRC and AUROC of the RBP31 sets, then each of the others."""
-    found = {(row["predictor"], row["set"]): row for row in figures}
-    sets = [name for name in dict.fromkeys(row["set"] for row in figures) if not name.startswith("mean of")]
-    together = [name for name in sets if name.startswith("RBP31")]
-    alone = [name for name in sets if name not in together]
-    columns = {f"mean of {len(together)} RBP31 sets": together} if together else {}
-    columns |= {name: [name] for name in alone}
-    lines = []
-    for predictor in dict.fromkeys(row["predictor"] for row in figures):
-        cells = []
-        for names in columns.values():
-            rows = [found[predictor, name] for name in names]
-            cells += [f"{sum(float(row[key]) for row in rows) / len(rows):.3f}" for key in ("auprc", "auroc")]
-        lines.append([predictor, *cells])
-    return markdown(["inputs", *(f"{title}, {key}" for title in columns for key in ("AUPRC", "AUROC"))], lines)
+    figures = figures[~figures["set"].str.startswith("mean of")]
+    together = figures["set"].str.startswith("RBP31")
+    title = f"mean of {figures['set'][together].nunique()} RBP31 sets"
+    figures = figures.assign(group=figures["set"].mask(together, title))
+    means = figures.groupby(["predictor", "group"], sort=False)[["auprc", "auroc"]].mean()
+    groups = sorted(figures["group"].unique(), key=lambda name: name != title)
+    lines = [
+        [name, *(number(means.loc[name, group][key]) for group in groups for key in ("auprc", "auroc"))]
+        for name in figures["predictor"].unique()
+    ]
+    return markdown(["inputs", *(f"{group}, {key}" for group in groups for key in ("AUPRC", "AUROC"))], lines)
 
 
-def load_table(figures: list[Figure]) -> str:
+def load_table(figures: pd.DataFrame) -> str:
     """R2 (squared Pearson) and determination of each assay, then by upstream starts."""
-    assays = list(dict.fromkeys(row["assay"] for row in figures))
-    contexts = list(dict.fromkeys(row["context"] for row in figures))
-    predictors = list(dict.fromkeys(row["predictor"] for row in figures))
-    found = {(row["predictor"], row["assay"], row["context"]): row for row in figures}
+    assays, contexts, predictors = (figures[key].unique() for key in ("assay", "context", "predictor"))
+    found = figures.set_index(["predictor", "assay", "context"])
     both = ("r2", "determination")
     whole = [
-        [name, *(" / ".join(number(found[name, assay, "all"], key) for key in both) for assay in assays)]
+        [name, *(" / ".join(number(found.loc[name, assay, "all"][key]) for key in both) for assay in assays)]
         for name in predictors
     ]
+    errors = found["mae"].unstack()
     parts = [
-        [assay, name, *(number(found.get((name, assay, context), {}), "mae") for context in contexts)]
+        [assay, name, *(number(errors.loc[name, assay][context]) for context in contexts)]
         for assay in assays
         for name in predictors
     ]
@@ -146,16 +140,16 @@ def atlas_table(options: argparse.Namespace) -> str:
         compared = ("--compare", "random,onehot,kmer", "--rename-duplicates")
         some = ("--per-label", options.per_label) if options.per_label else ()
         rnafm("atlas", options.data, "-o", options.output, "--force", *views, *compared, *some, *model(options))
-    figures = read(options.output / "comparison.tsv")
-    keys = ("accuracy", "purity", "silhouette", "adjusted_rand")
-    lines = [[row["view"], row["vectors"], *(number(row, key) for key in keys)] for row in figures]
-    lines.sort(key=lambda line: ("type", "role", "length").index(line[0]))
+    figures = pd.read_csv(options.output / "comparison.tsv", sep="\t").set_index("view", drop=False)
+    keys = ["accuracy", "purity", "silhouette", "adjusted_rand"]
+    figures = figures.loc[[view for view in ("type", "role", "length") if view in figures.index]]
+    lines = [[row["view"], row["vectors"], *map(number, row[keys])] for _, row in figures.iterrows()]
     return markdown(["view", "vectors", "kNN", "purity", "silhouette", "ARI"], lines)
 
 
-def number(row: Figure, key: str) -> str:
+def number(value: float) -> str:
     """Three digits, or a dash."""
-    return f"{float(row[key]):.3f}" if row.get(key) else "-"
+    return "-" if pd.isna(value) else f"{value:.3f}"
 
 
 def markdown(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
@@ -163,20 +157,9 @@ def markdown(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (header, ["---"] * len(header), *lines))
 
 
-def read(path: Path) -> list[Figure]:
-    """The rows of a TSV."""
-    with path.open(newline="") as lines:
-        return list(csv.DictReader(lines, delimiter="\t"))
-
-
 def tables_of(data: Path) -> list[Path]:
     """The tables in a folder, as the commands find them."""
     return sorted(path for path in data.iterdir() if ".tsv" in path.suffixes) if data.is_dir() else [data]
-
-
-def set_of(path: Path) -> str:
-    """What a table's set is called."""
-    return path.name.split(".")[0]
 
 
 def model(options: argparse.Namespace) -> list[object]:
