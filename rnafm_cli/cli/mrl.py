@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -73,8 +74,8 @@ def mrl(
     predictor = LoadPredictor(loaded, assay, batch_tokens=batch_tokens)
     columns = types_of("mrl --scan" if scan else "mrl")
     provenance = predictor.provenance(assay=predictor.assay, command=" ".join(["rnafm", *sys.argv[1:]]))
-    lengths = _Lengths(predictor.length)
-    records = lengths.watched(intake.records())
+    seen: Counter[str] = Counter()
+    records = _watched(intake.records(), predictor.length, seen)
     with (
         table_output(output, columns, format=chosen_format, provenance=provenance, force=force) as sink,
         intake.progress("scanning" if scan else "predicting", "UTRs") as bar,
@@ -86,43 +87,34 @@ def mrl(
                 sink.write([*row.values()])
             sink.flush()
             bar.advance()
-    lengths.report()
+    _report(seen, predictor.length)
     intake.finish()
 
 
-class _Lengths:
-    """Tells of UTRs that the assay's lengths do not cover, the first by name and then how many."""
+def _watched(records: Iterable[SequenceRecord], longest: int, seen: Counter[str]) -> Iterator[SequenceRecord]:
+    """The records as they are; the first UTRs of unusual length are told by name, and all are counted."""
+    from rnafm_cli.function.mrl import SHORTEST
 
-    def __init__(self, longest: int) -> None:
-        self._longest = longest
-        self._long = self._short = self._started = 0
+    for record in records:
+        length, kind, told = len(record.sequence), "", ""
+        if length > longest:
+            rest = f"the first {length - longest} are not"
+            kind, told = "long", f"the {longest} nt before the start codon are read, {rest}"
+        elif length < SHORTEST:
+            kind, told = "short", f"the model knows UTRs of {SHORTEST} nt or more"
+        seen[kind] += 1
+        if kind and seen[kind] <= _NAMED:
+            console.warn(f"{record.where}: {length} nt; {told}")
+        seen["AUG"] += record.sequence.endswith("AUG")
+        yield record
 
-    def watched(self, records: Iterable[SequenceRecord]) -> Iterator[SequenceRecord]:
-        """The records as they are."""
-        from rnafm_cli.function.mrl import SHORTEST
 
-        for record in records:
-            length = len(record.sequence)
-            if length > self._longest:
-                self._long += 1
-                if self._long <= _NAMED:
-                    console.warn(
-                        f"{record.where}: {length} nt; the {self._longest} nt before the start codon are read, "
-                        f"the first {length - self._longest} are not"
-                    )
-            elif length < SHORTEST:
-                self._short += 1
-                if self._short <= _NAMED:
-                    console.warn(f"{record.where}: {length} nt; the model knows UTRs of {SHORTEST} nt or more")
-            self._started += record.sequence.endswith("AUG")
-            yield record
-
-    def report(self) -> None:
-        """What there is to say of all of them."""
-        if self._long > _NAMED:
-            console.warn(f"{self._long} UTRs are longer than {self._longest} nt: their 3' ends were read")
-        if self._short > _NAMED:
-            console.warn(f"{self._short} UTRs are shorter than the model knows")
-        if self._started:
-            these = f"{self._started} UTRs end" if self._started > 1 else "a UTR ends"
-            console.warn(f"{these} in AUG: if that is the start codon, leave it out, for a UTR ends before it")
+def _report(seen: Counter[str], longest: int) -> None:
+    """What there is to say of all UTRs."""
+    if seen["long"] > _NAMED:
+        console.warn(f"{seen['long']} UTRs are longer than {longest} nt: their 3' ends were read")
+    if seen["short"] > _NAMED:
+        console.warn(f"{seen['short']} UTRs are shorter than the model knows")
+    if count := seen["AUG"]:
+        these = f"{count} UTRs end" if count > 1 else "a UTR ends"
+        console.warn(f"{these} in AUG: if that is the start codon, leave it out, for a UTR ends before it")

@@ -96,20 +96,18 @@ class RowTask(Task):
         """What a head says of some rows; the masks tell which are shown with embeddings and with structure."""
         assert isinstance(head, FunctionHead)
         sequences = [self._sequences[k] for k in rows]
+        bf16, unpaired = self._recipe.run.bf16, None
+        embedded_B = np.ones(len(rows), dtype=np.bool_) if embedded_B is None else embedded_B
         reduced: list[Any] = [None] * len(rows)
-        if embedded_B is not None and not embedded_B.any():
-            pass
-        elif encoder is not None and head.reduction is not None:
-            reduced = [head.reduction(one) for one in embed_batch(encoder, sequences, bf16=self._recipe.run.bf16)]
+        if encoder is not None and head.reduction is not None and embedded_B.any():
+            live = embed_batch(encoder, sequences, bf16=bf16)
+            reduced = [head.reduction(one) if shown else None for one, shown in zip(live, embedded_B, strict=True)]
         elif self._embeddings is not None:
-            reduced = [self._embeddings[k] for k in rows]
-        if embedded_B is not None:
-            reduced = [one if shown else None for one, shown in zip(reduced, embedded_B, strict=True)]
-        unpaired = None
+            reduced = [self._embeddings[k] if shown else None for k, shown in zip(rows, embedded_B, strict=True)]
         if self._structures is not None and structured_B is not None:
             unpaired = [self._structures[k] if shown else None for k, shown in zip(rows, structured_B, strict=True)]
         inputs: HeadInputs = head.inputs(sequences, reduced, unpaired)
-        with mixed_precision("cpu", bf16=self._recipe.run.bf16):
+        with mixed_precision("cpu", bf16=bf16):
             return head(inputs)
 
     def _measured(
