@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
     from rnafm_cli.io.maps import PairProbabilityWriter
     from rnafm_cli.io.record_output import RecordOutput
     from rnafm_cli.model import Model
-    from rnafm_cli.structure.fold import Fold
+    from rnafm_cli.rna.records import SequenceRecord
+    from rnafm_cli.structure.fold import Fold, FoldPredictor
+    from rnafm_cli.structure.tertiary import TertiaryMaps
     from rnafm_cli.viz.structure import Gallery
 
 
@@ -146,6 +149,14 @@ def fold(
             rich_help_panel=_OUTPUT,
         ),
     ] = None,
+    report_3d: Annotated[
+        bool,
+        typer.Option(
+            "--report-3d",
+            help="In the page also what 'contact' and 'distance' tell of each RNA.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = False,
     rename_duplicates: RenameDuplicates = False,
     convert: Annotated[
         bool,
@@ -325,12 +336,15 @@ def fold(
             "--shape acts through the thermodynamic prior, and this run has none",
             hint="use rnafm-mini with its prior (and ViennaRNA installed)",
         )
+    if report_3d and report is None:
+        raise UsageError("--report-3d is about --report", hint="add --report FILE.html")
+    maps_of = _maps_of(loaded, libraries, predictor, prior=prior, batch_tokens=batch_tokens) if report_3d else None
     if half and probs is None:
         raise UsageError("--half is about --probs", hint="add --probs FILE.h5")
     with ExitStack() as stack:
         structures = _structures(stack, output, out_dir, output_format, scored=score, force=force)
         maps = _probabilities(stack, probs, loaded, prior=prior, half=half, force=force) if probs else None
-        page = _report(stack, report, loaded, force=force) if report else None
+        page = _report(stack, report, loaded, maps_of, force=force) if report else None
         results = predict(
             intake.claimed([structures, maps], rename=rename_duplicates),
             predictor,
@@ -373,13 +387,45 @@ def _probabilities(
     return stack.enter_context(PairProbabilityWriter(path, provenance=provenance, half=half, force=force))
 
 
-def _report(stack: ExitStack, path: Path, loaded: Model, *, force: bool) -> Callable[[Fold], None]:
+def _maps_of(
+    loaded: Model, libraries: list[str], folding: FoldPredictor, *, prior: bool, batch_tokens: int
+) -> Callable[[Sequence[SequenceRecord]], Iterator[TertiaryMaps]]:
+    """What predicts contacts and distances of RNAs that were folded: here, while the workers go on folding."""
+    from rnafm_cli.structure.predict import predict
+    from rnafm_cli.structure.tertiary import TASKS, load_tertiary_predictor
+
+    predictor = load_tertiary_predictor(
+        loaded,
+        TASKS,
+        prior=prior,
+        families=libraries,
+        warn=console.warn,
+        max_bytes=folding.max_bytes,
+        batch_tokens=batch_tokens,
+    )
+    predictor.runtime = dataclasses.replace(loaded.runtime, workers=1)
+
+    def lacking(error: InputError) -> None:
+        console.warn(f"the page has no contacts and distances: {error.message}")
+
+    return lambda records: predict(records, predictor, reject=lacking)
+
+
+def _report(
+    stack: ExitStack,
+    path: Path,
+    loaded: Model,
+    maps_of: Callable[[Sequence[SequenceRecord]], Iterator[TertiaryMaps]] | None,
+    *,
+    force: bool,
+) -> Callable[[Fold], None]:
     from rnafm_cli import __version__
     from rnafm_cli.io.names import refuse_suffix
     from rnafm_cli.structure.report import fold_report
 
     refuse_suffix(path, (".html", ".htm"), "a page", "name it .html")
-    return stack.enter_context(fold_report(path, caption=f"rnafm {__version__}, model {loaded.name}", force=force))
+    caption = f"rnafm {__version__}, model {loaded.name}"
+    return stack.enter_context(fold_report(path, caption=caption, maps_of=maps_of, force=force))
 
 
 def _gallery(target: Path | None, style: PlotStyleChoice) -> Gallery | None:
@@ -451,9 +497,9 @@ def _write(
 
 
 _PREDICTING = (
-    *("score", "probs", "half", "report", "model", "decoder", "threshold", "gamma", "min_loop", "pseudoknots"),
-    *("allow_noncanonical", "isolated", "upstream_compat", "prior", "families", "use_families", "constraints"),
-    *("shape", "max_memory", "long"),
+    *("score", "probs", "half", "report", "report_3d", "model", "decoder", "threshold", "gamma", "min_loop"),
+    *("pseudoknots", "allow_noncanonical", "isolated", "upstream_compat", "prior", "families", "use_families"),
+    *("constraints", "shape", "max_memory", "long"),
 )
 
 
