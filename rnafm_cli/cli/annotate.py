@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from rnafm_cli.cli import console, options
-from rnafm_cli.cli.options import Intake, OnErrorChoice
+from rnafm_cli.cli.options import Intake
 
 if TYPE_CHECKING:
     from rnafm_cli.families.annotate import Annotation
@@ -19,15 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["annotate"]
 
 
-class FormatChoice(StrEnum):
-    tsv = "tsv"
-    gff3 = "gff3"
-    jsonl = "jsonl"
-
-
-class StrandsChoice(StrEnum):
-    plus = "plus"
-    both = "both"
+FormatChoice = Literal["tsv", "gff3", "jsonl"]
+StrandsChoice = Literal["plus", "both"]
 
 
 def annotate(
@@ -54,9 +46,9 @@ def annotate(
     ] = False,
     strands: Annotated[
         StrandsChoice, typer.Option("--strands", help="Strands to search; both for genomic DNA.")
-    ] = StrandsChoice.plus,
+    ] = "plus",
     families: options.Families = None,
-    on_error: options.OnError = OnErrorChoice.fail,
+    on_error: options.OnError = "fail",
     weights_dir: options.WeightsDir = None,
     threads: options.Threads = None,
     force: options.Force = False,
@@ -85,13 +77,13 @@ def annotate(
     from rnafm_cli.io.stockholm import format_stockholm
     from rnafm_cli.io.streams import open_output
 
-    chosen = output_format or FormatChoice(_SUFFIXES.get(Path(output.name.removesuffix(".gz")).suffix, "tsv"))
+    chosen = output_format or _SUFFIXES.get(Path(output.name.removesuffix(".gz")).suffix, "tsv")
     libraries = load_libraries(families or ["shipped"], weights_dir)
     search = Search(libraries, max_evalue=max_evalue, threads=min(threads or usable_cpus(), usable_cpus()))
     alignments = ConsensusAlignments() if alignment else None
     total = known = 0
     with _written(output, chosen) as write, intake.progress("searching", "RNAs") as bar:
-        for found in annotated(intake.records(), search, strands=strands.value, every=every):
+        for found in annotated(intake.records(), search, strands=strands, every=every):
             write(found)
             total, known = total + 1, known + bool(found.hits)
             if alignments is not None:
@@ -105,7 +97,7 @@ def annotate(
     intake.finish()
 
 
-_SUFFIXES = {".gff": "gff3", ".gff3": "gff3", ".jsonl": "jsonl"}
+_SUFFIXES: dict[str, FormatChoice] = {".gff": "gff3", ".gff3": "gff3", ".jsonl": "jsonl"}
 
 
 @contextmanager
@@ -115,8 +107,8 @@ def _written(output: Path, chosen: FormatChoice) -> Iterator[Callable[[Annotatio
     from rnafm_cli.io.streams import open_output
     from rnafm_cli.io.tables import table_output
 
-    if chosen is not FormatChoice.gff3:
-        with table_output(output, COLUMNS, format="tsv" if chosen is FormatChoice.tsv else "jsonl") as sink:
+    if chosen != "gff3":
+        with table_output(output, COLUMNS, format="tsv" if chosen == "tsv" else "jsonl") as sink:
 
             def write_rows(found: Annotation) -> None:
                 for hit in found.hits:

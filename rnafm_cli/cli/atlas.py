@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from rnafm_cli.cli import console, options
-from rnafm_cli.cli.options import DeviceChoice, Intake, LongChoice, OnErrorChoice, PrecisionChoice
+from rnafm_cli.cli.options import Intake, LongChoice
 from rnafm_cli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -147,12 +147,12 @@ def atlas(
         ),
     ] = None,
     layer: Annotated[int, typer.Option(help="Layer: 0 is the embedding, -1 the last (after its norm).")] = -1,
-    long: options.Long = LongChoice.window,
-    on_error: options.OnError = OnErrorChoice.fail,
+    long: options.Long = "window",
+    on_error: options.OnError = "fail",
     weights_dir: options.WeightsDir = None,
-    device: options.Device = DeviceChoice.auto,
+    device: options.Device = "auto",
     threads: options.Threads = None,
-    precision: options.Precision = PrecisionChoice.fp32,
+    precision: options.Precision = "fp32",
     batch_tokens: options.BatchTokens = 4096,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -195,8 +195,8 @@ def atlas(
         model_name=model or _model_of(target),
         loading={
             "weights_dir": weights_dir,
-            "device": device.value,
-            "precision": precision.value,
+            "device": device,
+            "precision": precision,
             "threads": threads,
         },
         layer=layer,
@@ -332,11 +332,11 @@ class _Source:
     @property
     def embedding(self) -> dict[str, Any]:
         """How sequences are embedded."""
-        reject = self.intake.skip if self.long is LongChoice.skip else self.intake.reject
+        reject = self.intake.skip if self.long == "skip" else self.intake.reject
         return {
             "layer": self.layer,
             "batch_tokens": self.batch_tokens,
-            "long": self.long.value,
+            "long": self.long,
             "reject": reject,
         }
 

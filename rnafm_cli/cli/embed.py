@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from rnafm_cli.cli import console, options
-from rnafm_cli.cli.options import DeviceChoice, Intake, LongChoice, OnErrorChoice, PrecisionChoice
+from rnafm_cli.cli.options import Intake
 from rnafm_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,21 +19,9 @@ if TYPE_CHECKING:
 __all__ = ["embed"]
 
 
-class PoolChoice(StrEnum):
-    none = "none"
-    mean = "mean"
-    max = "max"
-    cls = "cls"
-
-
-class LayoutChoice(StrEnum):
-    per_record = "per-record"
-    matrix = "matrix"
-
-
-class FormatChoice(StrEnum):
-    h5 = "h5"
-    npy_dir = "npy-dir"
+PoolChoice = Literal["none", "mean", "max", "cls"]
+LayoutChoice = Literal["per-record", "matrix"]
+FormatChoice = Literal["h5", "npy-dir"]
 
 
 def embed(
@@ -48,26 +35,26 @@ def embed(
     ] = -1,
     pool: Annotated[
         PoolChoice, typer.Option("--pool", help="One vector per RNA instead of one row per nucleotide.")
-    ] = PoolChoice.none,
+    ] = "none",
     layout: Annotated[
         LayoutChoice,
         typer.Option("--layout", help="One data set per record, or one matrix for all (pooled vectors only)."),
-    ] = LayoutChoice.per_record,
+    ] = "per-record",
     output_format: Annotated[
         FormatChoice, typer.Option("--format", help="HDF5, or upstream RNA-FM's folder of .npy files.")
-    ] = FormatChoice.h5,
+    ] = "h5",
     half: Annotated[bool, typer.Option("--half", help="Store float16 instead of float32.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with what an earlier run left.")] = False,
     force: options.Force = False,
     rename_duplicates: Annotated[
         bool, typer.Option("--rename-duplicates", help="Add _2, _3 ... to repeated ids instead of stopping.")
     ] = False,
-    long: options.Long = LongChoice.window,
-    on_error: options.OnError = OnErrorChoice.fail,
+    long: options.Long = "window",
+    on_error: options.OnError = "fail",
     weights_dir: options.WeightsDir = None,
-    device: options.Device = DeviceChoice.auto,
+    device: options.Device = "auto",
     threads: options.Threads = None,
-    precision: options.Precision = PrecisionChoice.fp32,
+    precision: options.Precision = "fp32",
     batch_tokens: options.BatchTokens = 4096,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -84,22 +71,22 @@ def embed(
     """
     if h5 is None or str(h5) == "-":
         raise UsageError("embeddings are binary and need a file", hint="give --h5 FILE")
-    if layout is LayoutChoice.matrix and pool is PoolChoice.none:
+    if layout == "matrix" and pool == "none":
         raise UsageError("--layout matrix holds one vector per RNA", hint="add --pool mean, max or cls")
     intake = Intake(inputs, on_error)
 
     from rnafm_cli.encoder.embed import embedding_provenance
     from rnafm_cli.model import load_model
 
-    loaded = load_model(model, weights_dir=weights_dir, device=device.value, precision=precision.value, threads=threads)
+    loaded = load_model(model, weights_dir=weights_dir, device=device, precision=precision, threads=threads)
     provenance = embedding_provenance(
         loaded,
         layer=layer,
-        pool=pool.value,
+        pool=pool,
         command=" ".join(["rnafm", *sys.argv[1:]]),
     )
     writer = _writer(h5, output_format, layout, provenance, half=half, force=force, resume=resume)
-    reject = intake.skip if long is LongChoice.skip else intake.reject
+    reject = intake.skip if long == "skip" else intake.reject
     records: Iterable[SequenceRecord] = intake.records()
     if rename_duplicates:
         from rnafm_cli.io.names import rename_duplicates as renamed
@@ -110,9 +97,9 @@ def embed(
             results = loaded.embed(
                 _todo(records, writer, bar),
                 layer=layer,
-                pool=pool.value,
+                pool=pool,
                 batch_tokens=batch_tokens,
-                long=long.value,
+                long=long,
                 reject=reject,
             )
             for record, array in results:
@@ -140,14 +127,14 @@ def _writer(
     from rnafm_cli.io.names import HDF5_SUFFIXES, refuse_suffix
 
     if not path.is_dir():
-        hdf5 = output_format is FormatChoice.h5
+        hdf5 = output_format == "h5"
         hint = "name it .h5; --format npy-dir -o FOLDER writes .npy files" if hdf5 else "name a folder"
         refuse_suffix(path, HDF5_SUFFIXES if hdf5 else (), "HDF5" if hdf5 else "a folder of .npy files", hint)
-    if output_format is FormatChoice.npy_dir:
+    if output_format == "npy-dir":
         if resume:
             raise UsageError("--resume goes on with an HDF5 file", hint="leave out --format npy-dir")
         return NpyFolder(path, half=half, force=force)
-    return EmbeddingWriter(path, provenance=provenance, layout=layout.value, half=half, force=force, resume=resume)
+    return EmbeddingWriter(path, provenance=provenance, layout=layout, half=half, force=force, resume=resume)
 
 
 def _todo(records: Iterable[SequenceRecord], writer: Any, bar: console.Progress) -> Iterator[SequenceRecord]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypedDict
+from typing import TYPE_CHECKING, Annotated, Literal, TypedDict
 
 import typer
 
 from rnafm_cli.cli import console, evaluate_function, evaluate_tertiary, options
-from rnafm_cli.cli.options import OnErrorChoice, Rejections
+from rnafm_cli.cli.options import Rejections
 from rnafm_cli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ def encoder(
     crop: Annotated[int, typer.Option(min=18, metavar="T", help="Window of the masked-token loss, in tokens.")] = 256,
     seed: Annotated[int, typer.Option(min=0, help="Of crops, masks and folds.")] = 1,
     weights_dir: options.WeightsDir = None,
-    device: options.Device = options.DeviceChoice.auto,
+    device: options.Device = "auto",
     threads: options.Threads = None,
     batch_tokens: options.BatchTokens = 8192,
     force: options.Force = False,
@@ -65,7 +64,7 @@ def encoder(
 
     if corpus is None and atlas is None and probe is None:
         raise UsageError("nothing to evaluate on", hint="give --corpus, --atlas or --probe")
-    loaded = load_model(model, weights_dir=weights_dir, device=device.value, threads=threads)
+    loaded = load_model(model, weights_dir=weights_dir, device=device, threads=threads)
     loaded.check_nucleotides()
     net, say = loaded.encoder, console.info
     figures: dict[str, object] = {"model": loaded.encoder_card.name, "sha256": loaded.encoder_card.weights_sha256}
@@ -96,27 +95,10 @@ app = typer.Typer(
 )
 
 
-class ReportFormat(StrEnum):
-    tsv = "tsv"
-    json = "json"
-    table = "table"
-
-
-class MissingChoice(StrEnum):
-    error = "error"
-    unpaired = "unpaired"
-    skip = "skip"
-
-
-class MatchChoice(StrEnum):
-    id = "id"
-    file = "file"
-
-
-class PictureChoice(StrEnum):
-    svg = "svg"
-    png = "png"
-    pdf = "pdf"
+ReportFormat = Literal["tsv", "json", "table"]
+MissingChoice = Literal["error", "unpaired", "skip"]
+MatchChoice = Literal["id", "file"]
+PictureChoice = Literal["svg", "png", "pdf"]
 
 
 app.command("encoder", epilog=EPILOG)(encoder)
@@ -142,7 +124,7 @@ def fold(
     output: options.Output = Path("-"),
     report_format: Annotated[
         ReportFormat, typer.Option("--format", help="One row a metric, one document, or text for people.")
-    ] = ReportFormat.tsv,
+    ] = "tsv",
     by_family: Annotated[bool, typer.Option("--by-family", help="Also by the truth's families.")] = False,
     per_record: Annotated[
         Path | None, typer.Option("--per-record", metavar="FILE", help="Write the scores of every RNA here.")
@@ -152,11 +134,11 @@ def fold(
         typer.Option("--probs", metavar="FILE.h5", help="PRED's pair probabilities: measure their calibration."),
     ] = None,
     plot: Annotated[Path | None, typer.Option("--plot", metavar="DIR", help="Draw figures into this folder.")] = None,
-    plot_format: Annotated[PictureChoice, typer.Option("--plot-format", help="Kind of figures.")] = PictureChoice.svg,
+    plot_format: Annotated[PictureChoice, typer.Option("--plot-format", help="Kind of figures.")] = "svg",
     missing: Annotated[
         MissingChoice,
         typer.Option("--missing", help="RNAs without prediction: stop, count as unpaired, or leave out."),
-    ] = MissingChoice.error,
+    ] = "error",
     allow_extra: Annotated[
         bool, typer.Option("--allow-extra", help="Ignore predictions of RNAs that are not in TRUTH.")
     ] = False,
@@ -169,7 +151,7 @@ def fold(
         ),
     ] = None,
     first: Annotated[bool, typer.Option("--first", help="Of several structures with one id, take the first.")] = False,
-    on_error: options.OnError = OnErrorChoice.fail,
+    on_error: options.OnError = "fail",
     resamples: Annotated[int, typer.Option(min=100, metavar="N", help="Bootstrap resamples of RNAs.")] = 2000,
     confidence: Annotated[float, typer.Option(min=0.5, max=0.999, metavar="P", help="Width of the intervals.")] = 0.95,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the resamples.")] = 0,
@@ -199,9 +181,9 @@ def fold(
         with open_output(per_record) as sink:
             write_fold_scores(sink, scores)
     if plot:
-        _draw(comparison, calibration, plot, f".{plot_format.value}", seed)
+        _draw(comparison, calibration, plot, f".{plot_format}", seed)
     with open_output(output) as sink:
-        write_report(sink, report, format=report_format.value, calibration=calibration)
+        write_report(sink, report, format=report_format, calibration=calibration)
     rejections.finish()
 
 
@@ -231,17 +213,17 @@ def _compare(
                 f"both predictors are called '{label}'", hint="tell them apart by --name and --against-name"
             )
         read[label] = list(read_structures(path, reject=reject))
-    by: Match = "file" if match is MatchChoice.file else "id"
+    by: Match = "file" if match == "file" else "id"
     if match is None and all(path.is_dir() for path in (truth, *(path for path, _ in paths))):
         by = match_of([known, *read.values()])
         if by == "file":
             console.info("ids come in several files or meet nowhere: matched by the names of files")
     true = index_records(known, match=by, first=first)
     found = {label: index_records(records, match=by, first=first) for label, records in read.items()}
-    comparison = compare(true, found, missing=missing.value, allow_extra=allow_extra)
+    comparison = compare(true, found, missing=missing, allow_extra=allow_extra)
     for label, ids in comparison.missing.items():
         if ids:
-            done = "left out" if missing is MissingChoice.skip else "scored as unpaired"
+            done = "left out" if missing == "skip" else "scored as unpaired"
             console.warn(f"{label}: {len(ids)} of {len(true)} RNAs have no prediction and are {done}")
         if comparison.extra[label]:
             console.info(f"{label}: {comparison.extra[label]} predictions ignored, their RNAs are not in the truth")

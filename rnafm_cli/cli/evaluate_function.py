@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import StrEnum
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from rnafm_cli.cli import console, options
-from rnafm_cli.cli.options import DeviceChoice, PrecisionChoice
 from rnafm_cli.cli.rbp import Structure
 from rnafm_cli.errors import InputError, UsageError
 
@@ -26,10 +24,7 @@ RBP_EPILOG = "Example: rnafm evaluate rbp rbp/*.tsv.gz --baseline --format table
 MRL_EPILOG = "Example: rnafm evaluate mrl mrl/*.tsv.gz --baseline --against runs/onehot/best.safetensors"
 
 
-class ReportFormat(StrEnum):
-    tsv = "tsv"
-    json = "json"
-    table = "table"
+ReportFormat = Literal["tsv", "json", "table"]
 
 
 Sets = Annotated[
@@ -71,15 +66,15 @@ def rbp(
     limit: Limit = 0,
     structure: Structure = None,
     output: options.Output = Path("-"),
-    report_format: Format = ReportFormat.tsv,
+    report_format: Format = "tsv",
     resamples: Resamples = 1000,
     confidence: Confidence = 0.95,
     seed: Seed = 0,
     model: options.Model = "rnafm-mini",
     weights_dir: options.WeightsDir = None,
-    device: options.Device = DeviceChoice.auto,
+    device: options.Device = "auto",
     threads: options.Threads = None,
-    precision: options.Precision = PrecisionChoice.fp32,
+    precision: options.Precision = "fp32",
     batch_tokens: options.BatchTokens = 8192,
     force: options.Force = False,
     quiet: options.Quiet = False,
@@ -131,15 +126,15 @@ def mrl(
         Path | None, typer.Option("--plot", metavar="DIR", help="Draw measured against predicted load of each assay.")
     ] = None,
     output: options.Output = Path("-"),
-    report_format: Format = ReportFormat.tsv,
+    report_format: Format = "tsv",
     resamples: Resamples = 1000,
     confidence: Confidence = 0.95,
     seed: Seed = 0,
     model: options.Model = "rnafm-mini",
     weights_dir: options.WeightsDir = None,
-    device: options.Device = DeviceChoice.auto,
+    device: options.Device = "auto",
     threads: options.Threads = None,
-    precision: options.Precision = PrecisionChoice.fp32,
+    precision: options.Precision = "fp32",
     batch_tokens: options.BatchTokens = 8192,
     force: options.Force = False,
     quiet: options.Quiet = False,
@@ -190,8 +185,8 @@ def _evaluate(
         loaded = load_model(
             name,
             weights_dir=given.weights_dir,
-            device=given.device.value,
-            precision=given.precision.value,
+            device=given.device,
+            precision=given.precision,
             threads=given.threads,
         )
         _warn_of_training_rows(loaded, task, measured)
@@ -211,7 +206,7 @@ def _evaluate(
         table = measuring.ribosome_load_table(scores, measured, resampling)
         if given.plot is not None:
             _draw(given.plot, scores, measured)
-    columns, kind = tuple(TABLES[f"evaluate {task}"]), given.report_format.value
+    columns, kind = tuple(TABLES[f"evaluate {task}"]), given.report_format
     with open_output(given.output) as sink:
         measuring.write_figures(sink, table, columns, format=kind, split=given.split, **asdict(resampling))
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -24,15 +23,8 @@ DISTANCE_EPILOG = "Example: rnafm evaluate distance structures/ maps.h5 --agains
 BASELINE = "baseline"
 
 
-class MissingMap(StrEnum):
-    error = "error"
-    skip = "skip"
-
-
-class PictureChoice(StrEnum):
-    svg = "svg"
-    png = "png"
-    pdf = "pdf"
+MissingMap = Literal["error", "skip"]
+PictureChoice = Literal["svg", "png", "pdf"]
 
 
 Known = Annotated[
@@ -90,15 +82,15 @@ def contact(
     name: Name = None,
     against_name: AgainstName = None,
     output: options.Output = Path("-"),
-    report_format: Format = ReportFormat.tsv,
+    report_format: Format = "tsv",
     min_separation: Annotated[
         int, typer.Option(min=1, metavar="N", help="Only pairs with j - i of at least this; 24 is the long range.")
     ] = 24,
     per_record: PerChain = None,
     plot: Figures = None,
-    plot_format: FigureFormat = PictureChoice.svg,
-    missing: Missing = MissingMap.error,
-    on_error: OnBadStructure = OnErrorChoice.fail,
+    plot_format: FigureFormat = "svg",
+    missing: Missing = "error",
+    on_error: OnBadStructure = "fail",
     baseline: Baseline = True,
     resamples: Resamples = 2000,
     confidence: Confidence = 0.95,
@@ -134,12 +126,12 @@ def distance(
     against_name: AgainstName = None,
     embed3d: Embed3d = False,
     output: options.Output = Path("-"),
-    report_format: Format = ReportFormat.tsv,
+    report_format: Format = "tsv",
     per_record: PerChain = None,
     plot: Figures = None,
-    plot_format: FigureFormat = PictureChoice.svg,
-    missing: Missing = MissingMap.error,
-    on_error: OnBadStructure = OnErrorChoice.fail,
+    plot_format: FigureFormat = "svg",
+    missing: Missing = "error",
+    on_error: OnBadStructure = "fail",
     baseline: Baseline = True,
     resamples: Resamples = 2000,
     confidence: Confidence = 0.95,
@@ -185,7 +177,7 @@ def _draw_trace(job: _Job, name: str, found_LX: Any, known_LX: Any) -> None:
     assert job.plot is not None
     folder = job.plot / "traces"
     folder.mkdir(parents=True, exist_ok=True)
-    draw_trace(name, found_LX, known_LX, folder / f"{file_stem(name)}.{job.plot_format.value}")
+    draw_trace(name, found_LX, known_LX, folder / f"{file_stem(name)}.{job.plot_format}")
 
 
 @dataclass(frozen=True)
@@ -246,7 +238,7 @@ def _covered(chains: list[Chain], maps: dict, label: str, missing: MissingMap) -
         raise InputError(f"{label}: holds none of the chains of the truth", hint="they are matched by id")
     if absent:
         shown = ", ".join(absent[:3]) + (" ..." if len(absent) > 3 else "")
-        if missing is MissingMap.error:
+        if missing == "error":
             raise InputError(f"{label}: lacks {len(absent)} of {len(chains)} chains: {shown}", hint="or --missing skip")
         console.warn(f"{label}: lacks {len(absent)} of {len(chains)} chains, which are left out: {shown}")
     return covered
@@ -293,7 +285,7 @@ def _report(job: _Job, scores: dict[str, list[MapScore]], *, traces: bool = Fals
         every, metrics, compared=predictors[:2], seed=job.seed, resamples=job.resamples, confidence=job.confidence
     )
     with open_output(job.output) as sink:
-        write_report(sink, report, format=job.format.value)
+        write_report(sink, report, format=job.format)
 
 
 def _draw(job: _Job, scores: dict[str, list[MapScore]], metrics: tuple[str, ...]) -> None:
@@ -305,7 +297,7 @@ def _draw(job: _Job, scores: dict[str, list[MapScore]], metrics: tuple[str, ...]
         raise UsageError(f"{job.plot}: is no folder")
     job.plot.mkdir(parents=True, exist_ok=True)
     for metric in metrics:
-        suffix = f"{job.task}_{metric}.{job.plot_format.value}"
+        suffix = f"{job.task}_{metric}.{job.plot_format}"
         draw_by_length(scores, metric, job.plot / f"length_{suffix}", seed=job.seed)
         if len(scores) > 1:
             draw_scatter(scores, metric, job.plot / f"scatter_{suffix}", seed=job.seed)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rnafm_cli.cli import console, options
-from rnafm_cli.cli.options import OnErrorChoice, Rejections
+from rnafm_cli.cli.options import Rejections
 from rnafm_cli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def build(
             show_default=False,
         ),
     ] = None,
-    on_error: options.OnError = OnErrorChoice.fail,
+    on_error: options.OnError = "fail",
     force: options.Force = False,
     quiet: options.Quiet = False,
 ) -> None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -26,10 +25,7 @@ RBP_EPILOG = "Example: rnafm finetune rbp mine.tsv -o runs/rbp --recipe configs/
 MRL_EPILOG = "Example: rnafm finetune mrl mine.tsv -o runs/mrl --recipe configs/mrl-mini.toml"
 
 
-class EncoderChoice(StrEnum):
-    frozen = "frozen"
-    full = "full"
-    none = "none"
+EncoderChoice = Literal["frozen", "full", "none"]
 
 
 Sets = Annotated[
@@ -109,7 +105,7 @@ def tables(
         sets=tuple(tables),
         output=output,
         name=name or task,
-        model=None if encoder is EncoderChoice.none else model,
+        model=None if encoder == "none" else model,
         init_from=init_from,
         weights_dir=weights_dir,
         max_minutes=max_minutes,
@@ -125,8 +121,8 @@ def tables(
 def with_encoder(given: list[str] | None, encoder: EncoderChoice | None) -> list[str]:
     """The overrides of a recipe, --encoder among them where it was given."""
     chosen = [*(given or [])]
-    if encoder not in (None, EncoderChoice.none):
-        chosen.append(f'run.encoder="{encoder.value}"')
+    if encoder not in (None, "none"):
+        chosen.append(f'run.encoder="{encoder}"')
     return chosen
 
 
@@ -176,9 +172,7 @@ CONTACT_EPILOG = "Example: rnafm finetune contact --pdb structures/ -o runs/cont
 DISTANCE_EPILOG = "Example: rnafm finetune distance --chains mine.h5 -o runs/distance --init-from rnafm-mini"
 
 
-class FrozenChoice(StrEnum):
-    frozen = "frozen"
-    none = "none"
+FrozenChoice = Literal["frozen", "none"]
 
 
 Chains = Annotated[
@@ -242,7 +236,7 @@ def chains(
     structures: Structures = None,
     recipe: RecipeFile = None,
     model: options.Model = "rnafm-mini",
-    encoder: FrozenUse = FrozenChoice.none,
+    encoder: FrozenUse = "none",
     init_from: InitFromChains = None,
     prior: Prior = True,
     prior_cache: PriorCache = None,
@@ -252,7 +246,7 @@ def chains(
     overrides: Overrides = None,
     max_minutes: MaxMinutes = None,
     name: ModelName = None,
-    on_error: OnBadStructure = OnErrorChoice.fail,
+    on_error: OnBadStructure = "fail",
     threads: options.Threads = None,
     weights_dir: options.WeightsDir = None,
     quiet: options.Quiet = False,
@@ -271,7 +265,7 @@ def chains(
         recipe=load_recipe(TertiaryRecipe, recipe, overrides),
         output=output,
         name=name or "contact",
-        model=None if encoder is FrozenChoice.none else model,
+        model=None if encoder == "none" else model,
         weights_dir=weights_dir,
         init_from=init_from,
         prior=prior,
@@ -349,8 +343,8 @@ def fold(
     overrides: Overrides = None,
     max_minutes: MaxMinutes = None,
     name: ModelName = None,
-    on_error: OnBadStructure = OnErrorChoice.fail,
-    device: options.Device = options.DeviceChoice.auto,
+    on_error: OnBadStructure = "fail",
+    device: options.Device = "auto",
     threads: options.Threads = None,
     weights_dir: options.WeightsDir = None,
     quiet: options.Quiet = False,
@@ -377,14 +371,14 @@ def fold(
         recipe=load_recipe(FoldRecipe, recipe, with_encoder(overrides, encoder)),
         output=output,
         name=name or "fold",
-        model=None if encoder is EncoderChoice.none else model,
+        model=None if encoder == "none" else model,
         weights_dir=weights_dir,
         init_from=init_from,
         prior=prior,
         prior_cache=prior_cache,
         max_minutes=max_minutes,
         threads=threads,
-        device=str(Runtime.create(device.value, threads=threads).device),
+        device=str(Runtime.create(device, threads=threads).device),
     )
     rejections = Rejections(on_error)
     with _running(output) as progress:

@@ -6,14 +6,13 @@ import dataclasses
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from rnafm_cli.cli import console, options
-from rnafm_cli.cli.options import DeviceChoice, Intake, LongChoice, OnErrorChoice, PrecisionChoice, families_of
+from rnafm_cli.cli.options import Intake, families_of
 from rnafm_cli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -26,28 +25,9 @@ if TYPE_CHECKING:
     from rnafm_cli.viz.structure import Gallery
 
 
-class FormatChoice(StrEnum):
-    dbn = "dbn"
-    ct = "ct"
-    bpseq = "bpseq"
-    tsv = "tsv"
-    jsonl = "jsonl"
-    threedrna = "3drna"
-    rosetta = "rosetta"
-    elements = "elements"
-
-
-class PlotStyleChoice(StrEnum):
-    arc = "arc"
-    radial = "radial"
-    dots = "dots"
-
-
-class DecoderChoice(StrEnum):
-    mea = "mea"
-    threshold = "threshold"
-    matching = "matching"
-    upstream = "upstream"
+FormatChoice = Literal["dbn", "ct", "bpseq", "tsv", "jsonl", "3drna", "rosetta", "elements"]
+PlotStyleChoice = Literal["arc", "radial", "dots"]
+DecoderChoice = Literal["mea", "threshold", "matching", "upstream"]
 
 
 _OUTPUT, _DECODING, _KNOWLEDGE = "Output", "Decoding", "Prior knowledge"
@@ -97,7 +77,7 @@ def fold(
             help="dbn: header, sequence, dot-bracket; CT; BPSEQ; tables; input of 3dRNA or Rosetta; forgi's elements.",
             rich_help_panel=_OUTPUT,
         ),
-    ] = FormatChoice.dbn,
+    ] = "dbn",
     out_dir: OutDir = None,
     force: options.Force = False,
     score: Annotated[
@@ -138,7 +118,7 @@ def fold(
             help="Arcs with confidence, a radial layout, or a dot plot: probabilities above, structure below.",
             rich_help_panel=_OUTPUT,
         ),
-    ] = PlotStyleChoice.arc,
+    ] = "arc",
     report: Annotated[
         Path | None,
         typer.Option(
@@ -259,12 +239,12 @@ def fold(
         ),
     ] = None,
     max_memory: MaxMemory = None,
-    long: options.Long = LongChoice.window,
-    on_error: options.OnError = OnErrorChoice.fail,
+    long: options.Long = "window",
+    on_error: options.OnError = "fail",
     weights_dir: options.WeightsDir = None,
-    device: options.Device = DeviceChoice.auto,
+    device: options.Device = "auto",
     threads: options.Threads = None,
-    precision: options.Precision = PrecisionChoice.fp32,
+    precision: options.Precision = "fp32",
     batch_tokens: options.BatchTokens = 4096,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -308,18 +288,18 @@ def fold(
 
     pictures = _gallery(plot, plot_style)
     knowledge = Knowledge(constraints, shape)
-    loaded = load_model(model, weights_dir=weights_dir, device=device.value, precision=precision.value, threads=threads)
+    loaded = load_model(model, weights_dir=weights_dir, device=device, precision=precision, threads=threads)
     if upstream_compat:
-        if decoder not in (None, DecoderChoice.upstream):
+        if decoder not in (None, "upstream"):
             raise UsageError(f"--upstream-compat and --decoder {decoder} contradict each other")
-        decoder = DecoderChoice.upstream
+        decoder = "upstream"
         threshold = _released_threshold(loaded) if threshold is None else threshold
     predictor = load_fold_predictor(
         loaded,
         prior=prior,
         families=libraries,
         options=DecodeOptions(
-            decoder=(decoder or DecoderChoice.mea).value,
+            decoder=decoder or "mea",
             threshold=threshold,
             min_loop=min_loop,
             canonical=False if allow_noncanonical else None,
@@ -349,12 +329,12 @@ def fold(
             intake.claimed([structures, maps], rename=rename_duplicates),
             predictor,
             evidence_of=knowledge.of,
-            long=long.value,
-            reject=intake.skip if long is LongChoice.skip else intake.reject,
+            long=long,
+            reject=intake.skip if long == "skip" else intake.reject,
             tell=console.info,
         )
         bar = stack.enter_context(intake.progress("folding"))
-        scored = score or output_format is FormatChoice.jsonl
+        scored = score or output_format == "jsonl"
         _write(results, structures, maps, pictures, page, intake, bar, scored=scored)
     for warning in knowledge.unused():
         console.warn(warning)
@@ -367,7 +347,7 @@ def _structures(
     from rnafm_cli.io.record_output import record_output
     from rnafm_cli.io.structure_output import structure_formats
 
-    formats = structure_formats(output_format.value, scored=scored)
+    formats = structure_formats(output_format, scored=scored)
     elsewhere = "--probs FILE.h5 writes pair probabilities, --plot drawings"
     return stack.enter_context(record_output(output, out_dir, formats, elsewhere=elsewhere, force=force))
 
@@ -433,7 +413,7 @@ def _gallery(target: Path | None, style: PlotStyleChoice) -> Gallery | None:
         return None
     from rnafm_cli.viz.structure import Gallery
 
-    return Gallery(target, style=style.value)
+    return Gallery(target, style=style)
 
 
 def _released_threshold(loaded: Model) -> float:

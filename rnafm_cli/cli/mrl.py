@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rnafm_cli.cli import console, options
-from rnafm_cli.cli.options import DeviceChoice, Intake, OnErrorChoice, PrecisionChoice
+from rnafm_cli.cli.options import Intake
 from rnafm_cli.cli.rbp import OutputFormat
 
 if TYPE_CHECKING:
@@ -40,11 +40,11 @@ def mrl(
     ] = False,
     force: options.Force = False,
     model: options.Model = "rnafm-mini",
-    on_error: options.OnError = OnErrorChoice.fail,
+    on_error: options.OnError = "fail",
     weights_dir: options.WeightsDir = None,
-    device: options.Device = DeviceChoice.auto,
+    device: options.Device = "auto",
     threads: options.Threads = None,
-    precision: options.Precision = PrecisionChoice.fp32,
+    precision: options.Precision = "fp32",
     batch_tokens: options.BatchTokens = 4096,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -69,8 +69,8 @@ def mrl(
     from rnafm_cli.io.tables import table_output
     from rnafm_cli.model import load_model
 
-    chosen_format = format_of(output, output_format.value if output_format else None)
-    loaded = load_model(model, weights_dir=weights_dir, device=device.value, precision=precision.value, threads=threads)
+    chosen_format = format_of(output, output_format)
+    loaded = load_model(model, weights_dir=weights_dir, device=device, precision=precision, threads=threads)
     predictor = LoadPredictor(loaded, assay, batch_tokens=batch_tokens)
     columns = types_of("mrl --scan" if scan else "mrl")
     provenance = predictor.provenance(assay=predictor.assay, command=" ".join(["rnafm", *sys.argv[1:]]))

@@ -5,9 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Protocol
+from typing import TYPE_CHECKING, Annotated, Literal, Protocol
 
 import typer
 
@@ -44,27 +43,10 @@ __all__ = [
 ]
 
 
-class DeviceChoice(StrEnum):
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
-    mps = "mps"
-
-
-class PrecisionChoice(StrEnum):
-    fp32 = "fp32"
-    bf16 = "bf16"
-
-
-class LongChoice(StrEnum):
-    window = "window"
-    error = "error"
-    skip = "skip"
-
-
-class OnErrorChoice(StrEnum):
-    fail = "fail"
-    skip = "skip"
+DeviceChoice = Literal["auto", "cpu", "cuda", "mps"]
+PrecisionChoice = Literal["fp32", "bf16"]
+LongChoice = Literal["window", "error", "skip"]
+OnErrorChoice = Literal["fail", "skip"]
 
 
 def _set_quiet(value: bool) -> bool:
@@ -186,11 +168,11 @@ class Rejections:
     @property
     def skips(self) -> bool:
         """Whether it is left out."""
-        return self._on_error is OnErrorChoice.skip
+        return self._on_error == "skip"
 
     def reject(self, error: InputError) -> None:
         """What tasks and readers call for input that cannot be used."""
-        if self._on_error is OnErrorChoice.fail:
+        if self._on_error == "fail":
             raise error
         self.skip(error)
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -26,16 +25,8 @@ app = typer.Typer(
 )
 
 
-class PresetChoice(StrEnum):
-    mini = "rnafm-mini"
-    paper = "rna-fm"
-    tiny = "rnafm-tiny"
-
-
-class DtypeChoice(StrEnum):
-    half = "float16"
-    brain = "bfloat16"
-    single = "float32"
+PresetChoice = Literal["rnafm-mini", "rna-fm", "rnafm-tiny"]
+DtypeChoice = Literal["float16", "bfloat16", "float32"]
 
 
 @app.command(
@@ -210,14 +201,14 @@ def _train(config: PretrainConfig, output: Path, resume: str, max_minutes: float
     epilog="Example: rnafm pretrain config --preset rna-fm > base.toml",
 )
 def config(
-    preset: Annotated[PresetChoice, typer.Option("--preset", help="Recipe to print.")] = PresetChoice.mini,
+    preset: Annotated[PresetChoice, typer.Option("--preset", help="Recipe to print.")] = "rnafm-mini",
 ) -> None:
     """Print a configuration with every key explained."""
     import sys
 
     from rnafm_cli.pretrain.config import commented_toml, recipe
 
-    sys.stdout.write(commented_toml(recipe(preset.value)))
+    sys.stdout.write(commented_toml(recipe(preset)))
 
 
 @app.command(
@@ -229,7 +220,7 @@ def export(
         Path, typer.Option("-o", "--output", metavar="FILE", help="Model file to write: NAME.safetensors.")
     ],
     name: Annotated[str | None, typer.Option(metavar="NAME", help="Name in the card.", show_default=False)] = None,
-    dtype: Annotated[DtypeChoice, typer.Option("--dtype", help="Type in which weights are stored.")] = DtypeChoice.half,
+    dtype: Annotated[DtypeChoice, typer.Option("--dtype", help="Type in which weights are stored.")] = "float16",
     notes: Annotated[str, typer.Option(metavar="TEXT", help="Free text for the card.")] = "",
     force: Force = False,
     quiet: Quiet = False,
@@ -240,7 +231,7 @@ def export(
 
     if output.exists() and not force:
         raise UsageError(f"{output}: exists", hint="--force overwrites it")
-    card = export_run(run, output, name=name, dtype=dtype.value, notes=notes)
+    card = export_run(run, output, name=name, dtype=dtype, notes=notes)
     console.info(
         f"{output}: {card.weights_bytes / 1e6:.1f} MB, step {card.source['step']:,}, sha256 {card.weights_sha256}"
     )

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import sys
 from contextlib import ExitStack
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from rnafm_cli.cli import console, options
 from rnafm_cli.cli.fold import MaxMemory
-from rnafm_cli.cli.options import DeviceChoice, Intake, LongChoice, OnErrorChoice, PrecisionChoice
+from rnafm_cli.cli.options import Intake
 from rnafm_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,10 +20,7 @@ if TYPE_CHECKING:
     from rnafm_cli.structure.unpaired import StructureSource
 
 
-class TableChoice(StrEnum):
-    tsv = "tsv"
-    jsonl = "jsonl"
-    h5 = "h5"
+TableChoice = Literal["tsv", "jsonl", "h5"]
 
 
 OutputFormat = Annotated[
@@ -109,12 +105,12 @@ def rbp(
     letters: Letters = False,
     force: options.Force = False,
     model: options.Model = "rnafm-mini",
-    long: options.Long = LongChoice.window,
-    on_error: options.OnError = OnErrorChoice.fail,
+    long: options.Long = "window",
+    on_error: options.OnError = "fail",
     weights_dir: options.WeightsDir = None,
-    device: options.Device = DeviceChoice.auto,
+    device: options.Device = "auto",
     threads: options.Threads = None,
-    precision: options.Precision = PrecisionChoice.fp32,
+    precision: options.Precision = "fp32",
     batch_tokens: options.BatchTokens = 4096,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -140,8 +136,8 @@ def rbp(
     from rnafm_cli.io.tables import table_output
     from rnafm_cli.model import load_model
 
-    chosen_format = format_of(output, output_format.value if output_format else None)
-    loaded = load_model(model, weights_dir=weights_dir, device=device.value, precision=precision.value, threads=threads)
+    chosen_format = format_of(output, output_format)
+    loaded = load_model(model, weights_dir=weights_dir, device=device, precision=precision, threads=threads)
     predictor = BindingPredictor(loaded, embeddings=not letters, batch_tokens=batch_tokens)
     chosen = _chosen(predictor, protein)
     if intake is None:
@@ -157,11 +153,11 @@ def rbp(
             table_output(output, columns, format=chosen_format, provenance=provenance, force=force)
         )
         bar = stack.enter_context(intake.progress("scoring"))
-        reject = intake.skip if long is LongChoice.skip else intake.reject
+        reject = intake.skip if long == "skip" else intake.reject
         records = intake.records() if source is None else source.checked(intake.records(), reject)
         explain = gallery is not None
         for result in bind(
-            records, predictor, step=step, structure_of=source, explain=explain, long=long.value, reject=reject
+            records, predictor, step=step, structure_of=source, explain=explain, long=long, reject=reject
         ):
             for row in result.rows(chosen, threshold=threshold, windows=windows):
                 sink.write([*row.values()])

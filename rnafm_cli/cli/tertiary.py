@@ -5,9 +5,8 @@ from __future__ import annotations
 import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -26,19 +25,8 @@ if TYPE_CHECKING:
 _OUTPUT, _CHOICE = "Output", "Choice of pairs"
 
 
-class ContactFormatChoice(StrEnum):
-    tsv = "tsv"
-    jsonl = "jsonl"
-    casprr = "casprr"
-    threedrna = "3drna"
-    rosetta = "rosetta"
-
-
-class DistanceFormatChoice(StrEnum):
-    tsv = "tsv"
-    jsonl = "jsonl"
-    threedrna = "3drna"
-    rosetta = "rosetta"
+ContactFormatChoice = Literal["tsv", "jsonl", "casprr", "3drna", "rosetta"]
+DistanceFormatChoice = Literal["tsv", "jsonl", "3drna", "rosetta"]
 
 
 H5 = Annotated[
@@ -113,7 +101,7 @@ def contact(
             help="Tables; CASP's RR format; restraints for 3dRNA (DCA) or Rosetta (AtomPair).",
             rich_help_panel=_OUTPUT,
         ),
-    ] = ContactFormatChoice.tsv,
+    ] = "tsv",
     out_dir: fold.OutDir = None,
     force: options.Force = False,
     with_distance: Annotated[
@@ -148,12 +136,12 @@ def contact(
     families: options.Families = None,
     use_families: options.UseFamilies = True,
     max_memory: fold.MaxMemory = None,
-    long: options.Long = LongChoice.window,
-    on_error: options.OnError = OnErrorChoice.fail,
+    long: options.Long = "window",
+    on_error: options.OnError = "fail",
     weights_dir: options.WeightsDir = None,
-    device: options.Device = DeviceChoice.auto,
+    device: options.Device = "auto",
     threads: options.Threads = None,
-    precision: options.Precision = PrecisionChoice.fp32,
+    precision: options.Precision = "fp32",
     batch_tokens: options.BatchTokens = 4096,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -182,7 +170,7 @@ def distance(
         typer.Option(
             "--format", help="Tables; restraints for 3dRNA (Distances) or Rosetta (AtomPair).", rich_help_panel=_OUTPUT
         ),
-    ] = DistanceFormatChoice.tsv,
+    ] = "tsv",
     out_dir: fold.OutDir = None,
     force: options.Force = False,
     max_distance: Annotated[
@@ -208,12 +196,12 @@ def distance(
     families: options.Families = None,
     use_families: options.UseFamilies = True,
     max_memory: fold.MaxMemory = None,
-    long: options.Long = LongChoice.window,
-    on_error: options.OnError = OnErrorChoice.fail,
+    long: options.Long = "window",
+    on_error: options.OnError = "fail",
     weights_dir: options.WeightsDir = None,
-    device: options.Device = DeviceChoice.auto,
+    device: options.Device = "auto",
     threads: options.Threads = None,
-    precision: options.Precision = PrecisionChoice.fp32,
+    precision: options.Precision = "fp32",
     batch_tokens: options.BatchTokens = 4096,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -239,7 +227,7 @@ class _Run:
     task: str
     inputs: list[Path] | None
     output: Path
-    output_format: StrEnum
+    output_format: str
     out_dir: Path | None
     force: bool
     h5: Path | None
@@ -287,8 +275,8 @@ class _Run:
         loaded = load_model(
             self.model,
             weights_dir=self.weights_dir,
-            device=self.device.value,
-            precision=self.precision.value,
+            device=self.device,
+            precision=self.precision,
             threads=self.threads,
         )
         predictor = load_tertiary_predictor(
@@ -306,8 +294,8 @@ class _Run:
             results = predict(
                 intake.claimed([text, maps, pictures], rename=self.rename_duplicates),
                 predictor,
-                long=self.long.value,
-                reject=intake.skip if self.long is LongChoice.skip else intake.reject,
+                long=self.long,
+                reject=intake.skip if self.long == "skip" else intake.reject,
                 tell=console.info,
             )
             bar = stack.enter_context(intake.progress("predicting"))
@@ -363,7 +351,7 @@ class _Run:
 
         if self._only_maps:
             return None
-        formats = map_formats(self.task, self.output_format.value, with_distance=self.with_distance)
+        formats = map_formats(self.task, self.output_format, with_distance=self.with_distance)
         elsewhere = "--h5 FILE.h5 writes maps, --plot pictures"
         return stack.enter_context(
             record_output(self.output, self.out_dir, formats, elsewhere=elsewhere, force=self.force)

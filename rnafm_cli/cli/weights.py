@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sys
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -26,20 +25,9 @@ app = typer.Typer(
 )
 
 
-class MaskRowChoice(StrEnum):
-    upstream = "upstream"
-    keep = "keep"
-
-
-class KindChoice(StrEnum):
-    encoder = "encoder"
-    fold_resnet = "fold-resnet"
-
-
-class LayoutChoice(StrEnum):
-    upstream = "upstream"
-    multimolecule = "multimolecule"
-    onnx = "onnx"
+MaskRowChoice = Literal["upstream", "keep"]
+KindChoice = Literal["encoder", "fold-resnet"]
+LayoutChoice = Literal["upstream", "multimolecule", "onnx"]
 
 
 MaskRow = Annotated[
@@ -127,7 +115,7 @@ def pull(
         list[str] | None,
         typer.Option("--url", metavar="URL", help="A mirror of one's own, tried first; may be repeated."),
     ] = None,
-    mask_row: MaskRow = MaskRowChoice.upstream,
+    mask_row: MaskRow = "upstream",
     force: options.Force = False,
     weights_dir: options.WeightsDir = None,
     quiet: options.Quiet = False,
@@ -161,7 +149,7 @@ def pull(
             name,
             weights_dir=weights_dir,
             urls=url or (),
-            mask_row=mask_row.value,
+            mask_row=mask_row,
             force=force,
             on_bytes=show,
             report=console.warn,
@@ -184,7 +172,7 @@ def import_model(
             show_default=False,
         ),
     ] = None,
-    mask_row: MaskRow = MaskRowChoice.upstream,
+    mask_row: MaskRow = "upstream",
     kind: Annotated[
         KindChoice | None,
         typer.Option(
@@ -225,8 +213,8 @@ def import_model(
         file,
         name=name,
         weights_dir=weights_dir,
-        kind=None if kind is None else kind.value,
-        mask_row=mask_row.value,
+        kind=kind,
+        mask_row=mask_row,
         heads=heads,
         force=force,
     )
@@ -269,12 +257,12 @@ def export_model(
 
     encoder, card = load_encoder(name, weights_dir=weights_dir)
     write = {
-        LayoutChoice.upstream: export.export_upstream,
-        LayoutChoice.multimolecule: export.export_multimolecule,
-        LayoutChoice.onnx: export.export_onnx,
+        "upstream": export.export_upstream,
+        "multimolecule": export.export_multimolecule,
+        "onnx": export.export_onnx,
     }[layout]
     write(encoder, output)
-    console.info(f"{card.name}: encoder written in the layout {layout.value}")
+    console.info(f"{card.name}: encoder written in the layout {layout}")
     _row(str(output))
 
 
