@@ -78,7 +78,9 @@ class Encoder(nn.Module):
         elif torch.compiler.is_exporting() or bool(is_pad_BT.any()):  # an exported graph cannot ask for values
             key_mask = ~is_pad_BT[:, None, None, :]
         x_BTD = self._embed(tokens_BT, is_pad_BT, segments_BT)
-        rotation = self._rotation(tokens_BT.shape[1], x_BTD)
+        rotation: tuple[Tensor, Tensor] | None = None
+        if self.config.positions == "rotary":
+            rotation = rotary_tables(tokens_BT.shape[1], self.config.width // self.config.heads, x_BTD.device)
 
         output = EncoderOutput()
         maps: list[Tensor] = []
@@ -130,11 +132,6 @@ class Encoder(nn.Module):
             x_BTD = self.norm_before(x_BTD)
         return x_BTD * (~is_pad_BT)[..., None].to(x_BTD.dtype)
 
-    def _rotation(self, length: int, like: Tensor) -> tuple[Tensor, Tensor] | None:
-        if self.config.positions != "rotary":
-            return None
-        return rotary_tables(length, self.config.width // self.config.heads, like.device)
-
 
 class EncoderLayer(nn.Module):
     """x + attention(norm(x)), then x + feed-forward(norm(x))."""
@@ -157,32 +154,14 @@ class EncoderLayer(nn.Module):
         *,
         return_map: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
-        attended_BTD, map_BHTT = self._attend(self.attention_norm(x_BTD), key_mask, rotation, return_map)
-        x_BTD = x_BTD + attended_BTD
-        return x_BTD + self.ffn_out(F.gelu(self.ffn_in(self.ffn_norm(x_BTD)))), map_BHTT
-
-    def _attend(
-        self,
-        x_BTD: Tensor,
-        key_mask: Tensor | None,
-        rotation: tuple[Tensor, Tensor] | None,
-        return_map: bool,
-    ) -> tuple[Tensor, Tensor | None]:
         batch, length, width = x_BTD.shape
-        qkv = self.qkv(x_BTD).view(batch, length, 3, self.heads, width // self.heads)
+        qkv = self.qkv(self.attention_norm(x_BTD)).view(batch, length, 3, self.heads, width // self.heads)
         q_BHTK, k_BHTK, v_BHTK = qkv.permute(2, 0, 3, 1, 4)
         if rotation is not None:
             q_BHTK, k_BHTK = _rotate(q_BHTK, rotation), _rotate(k_BHTK, rotation)
-        map_BHTT = None
-        if return_map:
-            scores_BHTT = (q_BHTK * q_BHTK.shape[-1] ** -0.5) @ k_BHTK.transpose(-1, -2)
-            if key_mask is not None:
-                scores_BHTT = scores_BHTT.masked_fill(~key_mask, float("-inf"))
-            map_BHTT = scores_BHTT.float().softmax(dim=-1)
-            mixed_BHTK = map_BHTT.to(v_BHTK.dtype) @ v_BHTK
-        else:
-            mixed_BHTK = _attention(q_BHTK, k_BHTK, v_BHTK, key_mask)
-        return self.out(mixed_BHTK.transpose(1, 2).reshape(batch, length, width)), map_BHTT
+        mixed_BHTK, map_BHTT = _attention(q_BHTK, k_BHTK, v_BHTK, key_mask, return_map=return_map)
+        x_BTD = x_BTD + self.out(mixed_BHTK.transpose(1, 2).reshape(batch, length, width))
+        return x_BTD + self.ffn_out(F.gelu(self.ffn_in(self.ffn_norm(x_BTD)))), map_BHTT
 
 
 def rotary_tables(length: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -207,15 +186,19 @@ class TokenHead(nn.Module):
         return F.linear(self.norm(F.gelu(self.dense(x_ND))), table_VD, self.bias)
 
 
-def _attention(q_BHTK: Tensor, k_BHTK: Tensor, v_BHTK: Tensor, key_mask: Tensor | None) -> Tensor:
-    if q_BHTK.device.type != "cpu" or q_BHTK.dtype != torch.bfloat16 or q_BHTK.shape[-2] > 512:
-        return F.scaled_dot_product_attention(q_BHTK, k_BHTK, v_BHTK, attn_mask=key_mask)
+def _attention(
+    q_BHTK: Tensor, k_BHTK: Tensor, v_BHTK: Tensor, key_mask: Tensor | None, *, return_map: bool
+) -> tuple[Tensor, Tensor | None]:
     # On CPUs the fused bfloat16 kernel is slower than plain matrix products at these lengths, its gradient twice so.
-    with torch.autocast("cpu", enabled=False):
+    plain = q_BHTK.device.type == "cpu" and q_BHTK.dtype == torch.bfloat16 and q_BHTK.shape[-2] <= 512
+    if not plain and not return_map:
+        return F.scaled_dot_product_attention(q_BHTK, k_BHTK, v_BHTK, attn_mask=key_mask), None
+    with torch.autocast(q_BHTK.device.type, enabled=False):
         scores_BHTT = (q_BHTK * q_BHTK.shape[-1] ** -0.5) @ k_BHTK.transpose(-1, -2)
         if key_mask is not None:
             scores_BHTT = scores_BHTT.masked_fill(~key_mask, float("-inf"))
-        return scores_BHTT.softmax(dim=-1) @ v_BHTK
+        map_BHTT = scores_BHTT.softmax(dim=-1, dtype=torch.float32 if return_map else None)
+        return map_BHTT.to(v_BHTK.dtype) @ v_BHTK, map_BHTT if return_map else None
 
 
 def _rotate(x_BHTK: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
