@@ -17,13 +17,19 @@ from rnafm_cli.io.columns import TABLES
 
 FASTA = ">x first\nGGGGGAAAACCCCCGGGGAAAACCCC\n>y\nACGUACGUACGUACGU\n"
 DBN = ">x\nGGGGGAAAACCCCC\n(((((....)))))\n>y\nGGGGGAAAACCCCC\n((((......))))\n"
-READS: dict[type, Callable[[str], Any]] = {int: int, float: float, str: str, list: lambda text: text.split(",")}
+READS: dict[type, Callable[[str], Any]] = {
+    int: int,
+    float: float,
+    str: str,
+    bool: {"true": True, "false": False}.__getitem__,
+    list: lambda text: text.split(","),
+}
 
 
 def test_every_command_with_a_table_is_described(rnafm: Command) -> None:
     head, *rows = [line.split("\t") for line in rnafm("schema").stdout.splitlines()]
     assert head == ["table", "column", "type", "meaning"] and all(len(row) == 4 and row[3] for row in rows)
-    commands = {"embed", "fold", "contact", "distance", "rbp", "mrl", "annotate", "evaluate"}
+    commands = {"embed", "atlas", "fold", "contact", "distance", "rbp", "mrl", "annotate", "evaluate"}
     assert {row[0].split()[0] for row in rows} == commands
     alone = [line.split("\t") for line in rnafm("schema", "mrl").stdout.splitlines()]
     assert alone == [head, *(row for row in rows if row[0].startswith("mrl"))]
@@ -41,7 +47,7 @@ def check_tsv(text: str, table: str) -> None:
 
 @pytest.mark.parametrize(
     "table",
-    [table for table in TABLES if table.split()[0] not in ("embed", "evaluate") and table != "rbp --saliency"],
+    [table for table in TABLES if table.split()[0] not in ("embed", "evaluate", "atlas") and table != "rbp --saliency"],
 )
 def test_tables_of_predictions(rnafm: Command, table: str) -> None:
     fasta = FASTA
@@ -57,6 +63,32 @@ def test_tables_of_predictions(rnafm: Command, table: str) -> None:
         assert all(
             v is None or isinstance(v, c.type) for v, c in zip(line.values(), TABLES[table].values(), strict=True)
         )
+
+
+def test_tables_of_maps(rnafm: Command, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    kinds, folder = ("early", "middle", "late"), tmp_path / "atlas"
+    with h5py.File(tmp_path / "v.h5", "w") as file:
+        for k in range(60):
+            file[f"r{k}"] = rng.normal(size=6) + 3.0 * (k % 3) * np.eye(6)[0]
+            file[f"r{k}"].attrs["description"] = f"type={kinds[k % 3]}"
+    (tmp_path / "times.tsv").write_text("early\t0\nmiddle\t1\nlate\t2\n")
+    path = ("--trajectory", "--root", "early", "--times", tmp_path / "times.tsv")
+    ran = rnafm("atlas", tmp_path / "v.h5", "-o", folder, "--method", "pca", "--no-page", *path)
+    assert ran.returncode == 0, ran.stderr
+    check_tsv((folder / "atlas.tsv").read_text(), "atlas")
+    check_tsv((folder / "trajectory_labels.tsv").read_text(), "atlas --trajectory --times")
+    head, *_ = (folder / "trajectory.tsv").read_text().splitlines()
+    *fixed, open_ended = TABLES["atlas --trajectory"]
+    assert head.split("\t")[: len(fixed)] == fixed and open_ended == "to ..."
+    assert all(name.startswith("to ") for name in head.split("\t")[len(fixed) :])
+    ran = rnafm("atlas", "--map-onto", folder, tmp_path / "v.h5")
+    check_tsv(ran.stdout, "atlas --map-onto")
+    fasta = "".join(f">s{k} type={kinds[k % 2]}\n{''.join(rng.choice(list('ACGU'), 40))}\n" for k in range(20))
+    more = ("--compare", "kmer", "--method", "pca", "--no-page", "-o", tmp_path / "compared")
+    ran = rnafm("atlas", *more, stdin=fasta)
+    assert ran.returncode == 0, ran.stderr
+    check_tsv((tmp_path / "compared" / "comparison.tsv").read_text(), "atlas --compare")
 
 
 def test_the_table_of_substitutions(rnafm: Command, tmp_path: Path) -> None:
