@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from rnafm_cli.model import Model
     from rnafm_cli.training.labelled_rows import LabelledRows
 
+    Scorer = Callable[[LabelledRows], np.ndarray]
+
 
 RBP_EPILOG = "Example: rnafm evaluate rbp rbp/*.tsv.gz --baseline --format table"
 MRL_EPILOG = "Example: rnafm evaluate mrl mrl/*.tsv.gz --baseline --against runs/onehot/best.safetensors"
@@ -89,7 +91,7 @@ def rbp(
     from rnafm_cli.function.rbp import BindingPredictor
     from rnafm_cli.structure.unpaired import structure_source
 
-    def score(loaded: Model, measured: list[LabelledRows]) -> dict[str, np.ndarray]:
+    def scorer(loaded: Model, measured: list[LabelledRows]) -> Scorer:
         predictor, source = BindingPredictor(loaded, batch_tokens=batch_tokens), None
         if structure and predictor.takes_structure:
             source = structure_source(structure, loaded, warn=console.warn)
@@ -100,9 +102,9 @@ def rbp(
                 console.warn(f"{source.name}: {without}")
         elif structure:
             console.warn(f"{loaded.name} was trained without structure and scores without")
-        return {rows.name: binding_probabilities(predictor, rows, structure_of=source) for rows in measured}
+        return lambda rows: binding_probabilities(predictor, rows, structure_of=source)
 
-    _evaluate("rbp", score, SimpleNamespace(**ctx.params))
+    _evaluate("rbp", scorer, SimpleNamespace(**ctx.params))
 
 
 def mrl(
@@ -147,19 +149,17 @@ def mrl(
     """
     from rnafm_cli.function.evaluate import ribosome_loads
 
-    def score(loaded: Model, measured: list[LabelledRows]) -> dict[str, np.ndarray]:
-        return {rows.name: ribosome_loads(loaded, rows, assay=assay, batch_tokens=batch_tokens) for rows in measured}
+    def scorer(loaded: Model, measured: list[LabelledRows]) -> Scorer:
+        return lambda rows: ribosome_loads(loaded, rows, assay=assay, batch_tokens=batch_tokens)
 
-    _evaluate("mrl", score, SimpleNamespace(**ctx.params))
+    _evaluate("mrl", scorer, SimpleNamespace(**ctx.params))
 
 
-def _evaluate(
-    task: str, score: Callable[[Model, list[LabelledRows]], dict[str, np.ndarray]], given: SimpleNamespace
-) -> None:
+def _evaluate(task: str, scorer: Callable[[Model, list[LabelledRows]], Scorer], given: SimpleNamespace) -> None:
     """Measure what is given: predictions or a model, further heads, a baseline.
 
     Args:
-        score: what a model says of the rows to measure on, by set.
+        scorer: makes, of a model and all rows to measure on, what scores the rows of a set.
         given: the options of the command.
     """
     from dataclasses import asdict
@@ -190,7 +190,11 @@ def _evaluate(
             threads=given.threads,
         )
         _warn_of_training_rows(loaded, task, measured)
-        scores[name] = score(loaded, measured)
+        score, scores[name] = scorer(loaded, measured), {}
+        with console.progress(sum(map(len, measured)), f"scoring by {name}", "rows") as bar:
+            for rows in measured:
+                scores[name][rows.name] = score(rows)
+                bar.advance(len(rows))
     calibrated = list(scores)
     if given.baseline:
         title = "5-mer logistic regression" if binding else "ridge regression"

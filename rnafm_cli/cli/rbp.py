@@ -208,17 +208,16 @@ def _chosen(predictor: BindingPredictor, wanted: list[str] | None) -> list[int]:
 
 
 def _list(predictor: BindingPredictor, chosen: list[int], output: Path, chosen_format: Any) -> None:
-    from rnafm_cli.function.rbp import REPORTED
+    from rnafm_cli.function.rbp import REPORTED, REPORTED_BY
     from rnafm_cli.io.columns import types_of
     from rnafm_cli.io.tables import table_output
 
     with table_output(output, types_of("rbp --list"), format=chosen_format, force=True) as sink:
         for number in chosen:
             name, curve = predictor.proteins[number], predictor.curves[number]
-            mine, others = predictor.card.metrics.get(name, {}), REPORTED.get(name)
+            mine, told = predictor.card.metrics.get(name, {}), REPORTED.get(name, "")
             measured = [mine.get(key) for key in ("auprc", "auroc", "calibration_error")]
-            told = [f"{others.measure} {others.value:g}", others.by] if others else ["", ""]
-            sink.write([name, *measured, curve.prevalence, curve.threshold, *told])
+            sink.write([name, *measured, curve.prevalence, curve.threshold, told, REPORTED_BY if told else ""])
 
 
 def _structure(
