@@ -190,9 +190,9 @@ class Model(NamedModel):
         Args:
             assay: name of the assay to predict; the default one if None.
         """
-        from rnafm_cli.function.mrl import LoadPredictor, ribosome_load
+        from rnafm_cli.function.mrl import MrlPredictor, ribosome_load
 
-        predictor = LoadPredictor(self, assay, batch_tokens=batch_tokens)
+        predictor = MrlPredictor(self, assay, batch_tokens=batch_tokens)
         return ribosome_load(as_records(records, reject=reject), predictor, reject=reject)
 
 

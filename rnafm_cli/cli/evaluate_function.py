@@ -268,7 +268,7 @@ def _warn_of_training_rows(loaded: Model, task: str, measured: list[LabelledRows
 
 
 def _draw(folder: Path, scores: dict[str, dict[str, np.ndarray]], measured: list[LabelledRows]) -> None:
-    from rnafm_cli.function.figures import draw_loads
+    from rnafm_cli.function.figures import draw_mrl
     from rnafm_cli.rna.upstream_starts import start_context
 
     if folder.exists() and not folder.is_dir():
@@ -277,4 +277,4 @@ def _draw(folder: Path, scores: dict[str, dict[str, np.ndarray]], measured: list
     name, by_set = next(iter(scores.items()))
     for rows in measured:
         contexts = [start_context(sequence) for sequence in rows.sequences]
-        draw_loads(rows.values, by_set[rows.name], contexts, folder / f"{rows.name}.svg", title=f"{rows.name}, {name}")
+        draw_mrl(rows.values, by_set[rows.name], contexts, folder / f"{rows.name}.svg", title=f"{rows.name}, {name}")

@@ -98,7 +98,7 @@ def tables(
 ) -> None:
     """``rbp`` and ``mrl``, told apart by the name of the command."""
     from rnafm_cli.function.run import FunctionFiles, run_function
-    from rnafm_cli.training.recipes import BindingRecipe, LoadRecipe, load_recipe
+    from rnafm_cli.training.recipes import BindingRecipe, MrlRecipe, load_recipe
 
     task = ctx.command.name or ""
     files = FunctionFiles(
@@ -112,7 +112,7 @@ def tables(
         threads=threads,
     )
     changes = with_encoder(overrides, encoder)
-    chosen = load_recipe(BindingRecipe if task == "rbp" else LoadRecipe, recipe, changes)
+    chosen = load_recipe(BindingRecipe if task == "rbp" else MrlRecipe, recipe, changes)
     with _running(output) as progress:
         outcome = run_function(files, chosen, report=console.info, progress=progress)
     _tell(outcome, "mean AUPRC" if task == "rbp" else "mean R2")

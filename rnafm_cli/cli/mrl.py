@@ -62,7 +62,7 @@ def mrl(
     """
     intake = Intake(inputs, on_error)
 
-    from rnafm_cli.function.mrl import LoadPredictor, ribosome_load
+    from rnafm_cli.function.mrl import MrlPredictor, ribosome_load
     from rnafm_cli.function.mrl import scan as variants
     from rnafm_cli.io.columns import types_of
     from rnafm_cli.io.tables import output_format as format_of
@@ -71,7 +71,7 @@ def mrl(
 
     chosen_format = format_of(output, output_format)
     loaded = load_model(model, weights_dir=weights_dir, device=device, precision=precision, threads=threads)
-    predictor = LoadPredictor(loaded, assay, batch_tokens=batch_tokens)
+    predictor = MrlPredictor(loaded, assay, batch_tokens=batch_tokens)
     columns = types_of("mrl --scan" if scan else "mrl")
     provenance = predictor.provenance(assay=predictor.assay, command=" ".join(["rnafm", *sys.argv[1:]]))
     seen: Counter[str] = Counter()

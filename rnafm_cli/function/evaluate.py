@@ -18,7 +18,7 @@ from scipy.optimize import minimize
 from rnafm_cli.encoder.model import NamedModel
 from rnafm_cli.errors import InputError, UsageError
 from rnafm_cli.function.metrics import Resampling, calibration_error, rank, regress
-from rnafm_cli.function.mrl import LoadPredictor, ribosome_load
+from rnafm_cli.function.mrl import MrlPredictor, ribosome_load
 from rnafm_cli.function.rbp import BindingPredictor, StructureOf, bind
 from rnafm_cli.io.streams import TextSink, input_name, open_text
 from rnafm_cli.io.tables import TableWriter, table_rows
@@ -219,7 +219,7 @@ def ribosome_loads(
         UsageError: when the head has no such assay.
     """
     try:
-        predictor = LoadPredictor(model, assay or rows.name, batch_tokens=batch_tokens)
+        predictor = MrlPredictor(model, assay or rows.name, batch_tokens=batch_tokens)
     except UsageError as error:
         if assay is not None:
             raise

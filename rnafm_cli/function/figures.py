@@ -28,7 +28,7 @@ _COLOURS = {"none": "#0072b2", "in-frame": "#009e73", "out-of-frame": "#d55e00",
 _LABELS = {"none": "no uAUG", "in-frame": "in-frame uAUG", "out-of-frame": "out-of-frame uAUG", "uORF": "uORF"}
 
 
-def draw_loads(
+def draw_mrl(
     truth_N: NDArray[np.floating],
     predicted_N: NDArray[np.floating],
     contexts: Sequence[str],

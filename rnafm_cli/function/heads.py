@@ -11,14 +11,14 @@ from torch import Tensor
 from rnafm_cli.encoder.embed import encode
 from rnafm_cli.encoder.model import NamedModel
 from rnafm_cli.errors import WeightsError
-from rnafm_cli.function.networks import EMBEDDING, BindingConfig, BindingHead, FunctionHead, LoadConfig, LoadHead
+from rnafm_cli.function.networks import EMBEDDING, BindingConfig, BindingHead, FunctionHead, MrlConfig, MrlHead
 from rnafm_cli.rna.records import SequenceRecord
 from rnafm_cli.weights.files import Card, known_values, load_tensors
 
-Head = TypeVar("Head", BindingHead, LoadHead)
+Head = TypeVar("Head", BindingHead, MrlHead)
 
 
-def built_head(kind: type[BindingHead] | type[LoadHead], tensors: dict[str, Tensor], card: Card) -> Any:
+def built_head(kind: type[BindingHead] | type[MrlHead], tensors: dict[str, Tensor], card: Card) -> Any:
     """The network of a head's file.
 
     Raises:
@@ -29,7 +29,7 @@ def built_head(kind: type[BindingHead] | type[LoadHead], tensors: dict[str, Tens
     named = "proteins" if kind is BindingHead else "assays"
     if not card.config.get(named):
         raise WeightsError(f"the card of '{card.name}' names no {named}")
-    config: Any = BindingConfig if kind is BindingHead else LoadConfig
+    config: Any = BindingConfig if kind is BindingHead else MrlConfig
     head = kind(config(**known_values(config, card.config)))
     load_tensors(head, tensors, card)
     return head

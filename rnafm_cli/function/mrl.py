@@ -19,7 +19,7 @@ from rnafm_cli.encoder.model import NamedModel
 from rnafm_cli.encoder.workers import buckets
 from rnafm_cli.errors import Reject, UsageError, WeightsError, raise_rejected
 from rnafm_cli.function.heads import HeadPredictor
-from rnafm_cli.function.networks import LoadHead, mixture
+from rnafm_cli.function.networks import MrlHead, mixture
 from rnafm_cli.io.tables import Tabular
 from rnafm_cli.rna.records import SequenceRecord
 from rnafm_cli.rna.upstream_starts import UpstreamStart, upstream_starts
@@ -54,7 +54,7 @@ class RibosomeLoad(Tabular):
         return [{**load, "uaug": len(frames), "uaug_frame": frames}]
 
 
-class LoadPredictor(HeadPredictor[LoadHead]):
+class MrlPredictor(HeadPredictor[MrlHead]):
     """The MRL head of a model for one assay.
 
     Args:
@@ -69,7 +69,7 @@ class LoadPredictor(HeadPredictor[LoadHead]):
     def __init__(
         self, model: NamedModel, assay: str | None = None, *, batch_tokens: int = DEFAULT_BATCH_TOKENS
     ) -> None:
-        super().__init__(model, LoadHead, embeddings=True, batch_tokens=batch_tokens)
+        super().__init__(model, MrlHead, embeddings=True, batch_tokens=batch_tokens)
         config = self.head.config
         if assay is None:
             assay = DEFAULT_ASSAY if DEFAULT_ASSAY in config.assays else config.assays[0]
@@ -84,7 +84,7 @@ class LoadPredictor(HeadPredictor[LoadHead]):
         self._factor = float(self.card.config.get("sd_factors", {}).get(assay, 1.0))
 
     @torch.inference_mode()
-    def loads(self, records: Sequence[SequenceRecord]) -> list[RibosomeLoad]:
+    def ribosome_loads(self, records: Sequence[SequenceRecord]) -> list[RibosomeLoad]:
         """The ribosome load of each record; see :func:`ribosome_load`."""
         parts = [dataclasses.replace(record, sequence=record.sequence[-self.length :]) for record in records]
         reduced, config = self.reduced(parts), self.head.config
@@ -103,7 +103,7 @@ class LoadPredictor(HeadPredictor[LoadHead]):
 
 
 def ribosome_load(
-    records: Iterable[SequenceRecord], predictor: LoadPredictor, *, reject: Reject = raise_rejected
+    records: Iterable[SequenceRecord], predictor: MrlPredictor, *, reject: Reject = raise_rejected
 ) -> Iterator[RibosomeLoad]:
     """Yield every UTR's ribosome load in input order, in flat memory.
 
@@ -114,7 +114,7 @@ def ribosome_load(
         reject: called with the error of a record that cannot be used.
     """
     runtime, tokens = predictor.runtime, predictor.batch_tokens
-    return shared_out(records, predictor.loads, runtime, batch_tokens=tokens, reject=reject)
+    return shared_out(records, predictor.ribosome_loads, runtime, batch_tokens=tokens, reject=reject)
 
 
 _LETTERS = "ACGU"
@@ -144,7 +144,7 @@ class VariantEffect(RibosomeLoad):
         return [{**variant, **change, "uaug": load["uaug"], "uaug_frame": load["uaug_frame"]}]
 
 
-def scan(records: Iterable[SequenceRecord], predictor: LoadPredictor) -> Iterator[list[VariantEffect]]:
+def scan(records: Iterable[SequenceRecord], predictor: MrlPredictor) -> Iterator[list[VariantEffect]]:
     """Yield, for every UTR, all substitutions of the part that the head reads, by position, then by letter.
 
     Letters other than A, C, G, U are left as they are.
@@ -156,7 +156,7 @@ def scan(records: Iterable[SequenceRecord], predictor: LoadPredictor) -> Iterato
     return shared_out(records, work, predictor.runtime, batch_tokens=1)
 
 
-def _variants(record: SequenceRecord, predictor: LoadPredictor) -> list[VariantEffect]:
+def _variants(record: SequenceRecord, predictor: MrlPredictor) -> list[VariantEffect]:
     sequence = record.sequence
     changes = [
         (k, letter)
@@ -165,7 +165,7 @@ def _variants(record: SequenceRecord, predictor: LoadPredictor) -> list[VariantE
         if sequence[k] in _LETTERS and letter != sequence[k]
     ]
     texts = [sequence, *(sequence[:k] + letter + sequence[k + 1 :] for k, letter in changes)]
-    base, *results = predictor.loads([dataclasses.replace(record, sequence=text) for text in texts])
+    base, *results = predictor.ribosome_loads([dataclasses.replace(record, sequence=text) for text in texts])
     effects = []
     for (k, letter), found in zip(changes, results, strict=True):
         change_M = found.members_M - base.members_M

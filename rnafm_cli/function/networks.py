@@ -279,7 +279,7 @@ _HIDDEN = 64
 
 
 @dataclass(frozen=True, kw_only=True)
-class LoadConfig:
+class MrlConfig:
     """Everything that fixes the tensors and the arithmetic of an MRL head."""
 
     assays: tuple[str, ...]
@@ -299,7 +299,7 @@ class LoadConfig:
     members: int = 3
 
 
-class LoadHead(FunctionHead):
+class MrlHead(FunctionHead):
     """Standardised ribosome load and the logarithm of its variance, by each member of an ensemble for each assay.
 
     UTRs are aligned at their 3' end, where the start codon follows, so that a position tells its distance and its
@@ -310,7 +310,7 @@ class LoadHead(FunctionHead):
     output_layers = ("out",)
     rows_per_output = 2
 
-    def __init__(self, config: LoadConfig) -> None:
+    def __init__(self, config: MrlConfig) -> None:
         channels = {"letters": LETTER_CHANNELS, EMBEDDING: config.reduced if config.embedding else 0}
         super().__init__(config, config.assays, channels)
         self.members = nn.ModuleList(_Frames(self.channel_count, config) for _ in range(config.members))
@@ -334,7 +334,7 @@ class LoadHead(FunctionHead):
 class _Frames(nn.Module):
     """Convolutions whose dilations are multiples of a codon, then pools over each of the three reading frames."""
 
-    def __init__(self, inputs: int, config: LoadConfig) -> None:
+    def __init__(self, inputs: int, config: MrlConfig) -> None:
         super().__init__()
         width = config.channels
         self.first = nn.Conv1d(inputs, width, 7, padding=3)
@@ -377,7 +377,7 @@ def mixture(found: tuple[Tensor, Tensor], assay: int) -> tuple[NDArray[np.float6
     """(M, B) means of the members for an assay, and (B,) the standard deviation of their mixture.
 
     Args:
-        found: what :class:`LoadHead` gives.
+        found: what :class:`MrlHead` gives.
     """
     mean_MB, log_variance_MB = (part_MBA[..., assay].cpu().numpy().astype(np.float64) for part_MBA in found)
     return mean_MB, np.sqrt(np.exp(log_variance_MB).mean(0) + mean_MB.var(0))

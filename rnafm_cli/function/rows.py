@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnafm_cli.errors import InputError
-from rnafm_cli.function.networks import BindingConfig, LoadConfig
+from rnafm_cli.function.networks import BindingConfig, MrlConfig
 from rnafm_cli.training.labelled_rows import LabelledRows, read_sets, split_sets, write_labelled
 from rnafm_cli.training.recipes import BindingRecipe, RowRecipe
 
@@ -78,7 +78,7 @@ def read_training_rows(
         InputError: for a set whose training or development values are all the same.
     """
     binding = isinstance(recipe, BindingRecipe)
-    column, length, end = ("label", BindingConfig.window, "middle") if binding else ("mrl", LoadConfig.length, "3' end")
+    column, length, end = ("label", BindingConfig.window, "middle") if binding else ("mrl", MrlConfig.length, "3' end")
     train, dev, counts = split_sets(read_sets(paths, column, binary=binding), recipe.data, report)
     (run / KEPT_ROWS).mkdir(parents=True, exist_ok=True)
     for parts in zip(train, dev, strict=True):

@@ -20,7 +20,7 @@ from rnafm_cli.function.cache import Compute, NucleotideCache, embed_reduced, fi
 from rnafm_cli.function.heads import begin_from, built_head
 from rnafm_cli.function.networks import CLIP, FunctionHead, Reduction
 from rnafm_cli.function.rows import TrainingRows, read_training_rows
-from rnafm_cli.function.task import BindingTask, LoadTask, RowTask
+from rnafm_cli.function.task import BindingTask, MrlTask, RowTask
 from rnafm_cli.rna import thermo
 from rnafm_cli.training.recipes import BindingData, BindingRecipe, RowRecipe
 from rnafm_cli.training.stop_signals import StopSignals
@@ -62,7 +62,7 @@ def run_function(
         WeightsError: when the encoder, or the head to begin from, cannot be used.
     """
     started = time.monotonic()
-    kind: type[RowTask] = BindingTask if isinstance(recipe, BindingRecipe) else LoadTask
+    kind: type[RowTask] = BindingTask if isinstance(recipe, BindingRecipe) else MrlTask
     if isinstance(recipe, BindingRecipe) and recipe.data.structured and not thermo.available():
         raise UsageError(
             "data.structured needs ViennaRNA's Python package", hint="pip install ViennaRNA, or set it to 0"

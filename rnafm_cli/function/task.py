@@ -28,12 +28,12 @@ from rnafm_cli.function.networks import (
     BindingHead,
     FunctionHead,
     HeadInputs,
-    LoadConfig,
-    LoadHead,
+    MrlConfig,
+    MrlHead,
     mixture,
 )
 from rnafm_cli.function.rows import TrainingRows, shown_rows
-from rnafm_cli.training.recipes import BindingRecipe, LoadRecipe
+from rnafm_cli.training.recipes import BindingRecipe, MrlRecipe
 from rnafm_cli.training.trainer import Scored, Task, rows_sha256, seed_torch
 
 _SCORE_LETTERS = 20_000
@@ -53,7 +53,7 @@ class RowTask(Task):
         begin: told the new head, to fill it with the run's reduction or another head's weights.
     """
 
-    head_type: type[BindingHead] | type[LoadHead]
+    head_type: type[BindingHead] | type[MrlHead]
 
     def __init__(
         self,
@@ -198,18 +198,18 @@ class BindingTask(RowTask):
         return Scored(float(np.mean(means[whole])), metrics, {"calibration": calibration}, table)
 
 
-class LoadTask(RowTask):
+class MrlTask(RowTask):
     """Rows, loss and measurement of an MRL head."""
 
     kind, measure_name = "mrl", "mean R2"
     score_columns = ("assay", "rows", "r2", "determination", "mae", "mse")
-    head_type = LoadHead
-    _recipe: LoadRecipe
+    head_type = MrlHead
+    _recipe: MrlRecipe
 
-    def head_config(self, width: int) -> LoadConfig:
+    def head_config(self, width: int) -> MrlConfig:
         """The head that the recipe describes."""
         rows, shape = self._rows, self._recipe.head
-        return LoadConfig(
+        return MrlConfig(
             assays=rows.names,
             means=rows.means,
             deviations=rows.deviations,

@@ -20,7 +20,7 @@ __all__ = [
     "FoldRecipe",
     "FoldVariation",
     "HeadOptim",
-    "LoadRecipe",
+    "MrlRecipe",
     "LossSection",
     "OptimSection",
     "PairSection",
@@ -455,7 +455,7 @@ class RowOptim(HeadOptim):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LoadOptim(RowOptim):
+class MrlOptim(RowOptim):
     """The same with what suits a smaller data set."""
 
     rate: float = 3e-3
@@ -498,7 +498,7 @@ class BindingShape(RowShape):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LoadShape(RowShape):
+class MrlShape(RowShape):
     """Size of the MRL head."""
 
     letters: bool = True
@@ -534,8 +534,8 @@ class BindingRecipe(RowRecipe):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LoadRecipe(RowRecipe):
+class MrlRecipe(RowRecipe):
     """Of an MRL head."""
 
-    head: LoadShape = field(default_factory=LoadShape)
-    optim: LoadOptim = field(default_factory=LoadOptim)
+    head: MrlShape = field(default_factory=MrlShape)
+    optim: MrlOptim = field(default_factory=MrlOptim)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from support.command import Command
 
-from rnafm_cli.function.mrl import LoadPredictor, ribosome_load, scan
+from rnafm_cli.function.mrl import MrlPredictor, ribosome_load, scan
 from rnafm_cli.function.rbp import BindingPredictor, bind, matching
 from rnafm_cli.model import load_model
 from rnafm_cli.rna.records import SequenceRecord
@@ -93,7 +93,7 @@ def test_the_rbp_card_holds_its_figures() -> None:
 
 def test_upstream_starts_cost_ribosomes() -> None:
     model = load_model(device="cpu")
-    predictor = LoadPredictor(model)
+    predictor = MrlPredictor(model)
     rng = np.random.default_rng(0)
     plain, shifted, framed = [], [], []
     for k in range(30):
@@ -110,7 +110,7 @@ def test_upstream_starts_cost_ribosomes() -> None:
 def test_a_scan_finds_the_variant_that_makes_a_start() -> None:
     model = load_model(device="cpu")
     record = SequenceRecord("u", "CCAACCUCACCUACUCAUCCACCACAAUCCACAACACCUCUCAACCUCCA")
-    effects = next(scan([record], LoadPredictor(model)))
+    effects = next(scan([record], MrlPredictor(model)))
     worst = min(effects, key=lambda effect: effect.change)
     assert record.sequence[worst.position - 2 : worst.position] + worst.alt == "AUG" and worst.change < -1
     assert Path(shipped_dir() / "rnafm-mini-mrl.json").exists()

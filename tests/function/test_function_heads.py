@@ -15,8 +15,8 @@ from rnafm_cli.function.networks import (
     BindingConfig,
     BindingHead,
     HeadInputs,
-    LoadConfig,
-    LoadHead,
+    MrlConfig,
+    MrlHead,
     Reduction,
     aligned_letters,
     aligned_rows,
@@ -33,12 +33,12 @@ def binding(**changes: object) -> BindingHead:
     return BindingHead(dataclasses.replace(config, **changes)).eval()
 
 
-def loads(**changes: object) -> LoadHead:
+def loads(**changes: object) -> MrlHead:
     torch.manual_seed(0)
-    config = LoadConfig(
+    config = MrlConfig(
         assays=("a", "b"), means=(5.0, 6.0), deviations=(1.0, 2.0), channels=8, reduced=4, members=2
     )  # fmt: skip
-    return LoadHead(dataclasses.replace(config, **changes)).eval()
+    return MrlHead(dataclasses.replace(config, **changes)).eval()
 
 
 def test_absent_inputs_are_the_same_as_none() -> None:
@@ -104,7 +104,7 @@ def test_a_head_of_a_kind_that_is_gone_is_refused() -> None:
     head = loads()
     card = Card(name="old", kind="mrl", config=dataclasses.asdict(head.config) | {"architecture": "cnn"})
     with pytest.raises(WeightsError, match="'old' is of the architecture 'cnn'"):
-        built_head(LoadHead, head.state_dict(), card)
+        built_head(MrlHead, head.state_dict(), card)
 
 
 def test_reduction_finds_what_letters_do_not_say() -> None:

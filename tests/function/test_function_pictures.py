@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rnafm_cli.errors import UsageError
-from rnafm_cli.function.figures import LETTER_COLOURS, SaliencyGallery, draw_loads, draw_logo
+from rnafm_cli.function.figures import LETTER_COLOURS, SaliencyGallery, draw_logo, draw_mrl
 from rnafm_cli.function.rbp import Binding
 from rnafm_cli.rna.records import SequenceRecord
 
@@ -50,7 +50,7 @@ def test_a_gallery_keeps_names_apart(tmp_path: Path) -> None:
 
 def test_loads_are_drawn_by_context(tmp_path: Path) -> None:
     truth = np.array([7.0, 3.0, 6.0, 4.0])
-    draw_loads(truth, truth + 0.1, ["none", "out-of-frame", "in-frame", "none"], tmp_path / "l.svg", title="assay")
+    draw_mrl(truth, truth + 0.1, ["none", "out-of-frame", "in-frame", "none"], tmp_path / "l.svg", title="assay")
     text = (tmp_path / "l.svg").read_text()
     assert "no uAUG (2)" in text and "out-of-frame uAUG (1)" in text and "uORF" not in text
     assert "R2 1.000, MAE 0.10" in text

@@ -13,12 +13,12 @@ from support.function_models import save_models
 
 from rnafm_cli.errors import ConfigError, InputError, WeightsError
 from rnafm_cli.function.cache import NucleotideCache
-from rnafm_cli.function.mrl import LoadPredictor, ribosome_load
+from rnafm_cli.function.mrl import MrlPredictor, ribosome_load
 from rnafm_cli.function.rbp import BindingPredictor, bind
 from rnafm_cli.function.run import FunctionFiles, run_function
 from rnafm_cli.model import load_model
 from rnafm_cli.rna.records import SequenceRecord
-from rnafm_cli.training.recipes import BindingRecipe, LoadRecipe, load_recipe
+from rnafm_cli.training.recipes import BindingRecipe, MrlRecipe, load_recipe
 from rnafm_cli.weights.files import load_model_file, read_card
 
 MOTIF = "UGUAAAUA"
@@ -109,10 +109,10 @@ def files(table: Path, output: Path, models: Path | None, *, minutes: float | No
     )
 
 
-def recipe_of(kind: str, changes: list[str]) -> BindingRecipe | LoadRecipe:
+def recipe_of(kind: str, changes: list[str]) -> BindingRecipe | MrlRecipe:
     if kind == "rbp":
         return load_recipe(BindingRecipe, None, [*BINDING, *changes])
-    return load_recipe(LoadRecipe, None, [*LOAD, *changes])
+    return load_recipe(MrlRecipe, None, [*LOAD, *changes])
 
 
 def column(path: Path, name: str) -> list[str]:
@@ -143,14 +143,14 @@ def test_a_motif_is_learned_and_found_again(sites: Path, models: Path, tmp_path:
 def test_load_is_learned(utrs: Path, models: Path, tmp_path: Path) -> None:
     outcome = run_function(
         files(utrs, tmp_path, models),
-        load_recipe(LoadRecipe, None, [*LOAD, "optim.epochs=15", "data.drop_embedding=0"]),
+        load_recipe(MrlRecipe, None, [*LOAD, "optim.epochs=15", "data.drop_embedding=0"]),
         report=silent,
     )
     assert outcome.finished and outcome.best_score > 0.3
     card = read_card(outcome.best_file)
     assert card.metrics["random_25to100"]["mse"] > 0 and card.config["sd_factors"]["random_25to100"] > 0
     model = load_model(str(outcome.best_file), weights_dir=models, device="cpu")
-    predictor = LoadPredictor(model)
+    predictor = MrlPredictor(model)
     few, many = ribosome_load(records(["C" * 45, "CAUGCCAUGCCAUGC" * 3]), predictor)
     assert few.mrl > many.mrl and len(many.starts) == 9
 
@@ -180,7 +180,7 @@ def test_a_run_begins_from_another_head(kind: str, sites: Path, utrs: Path, mode
 def test_withheld_embeddings_teach_nothing(share: float, utrs: Path, models: Path, tmp_path: Path) -> None:
     def embedding_weights(epochs: float) -> torch.Tensor:
         changes = [f"data.drop_embedding={share}", f"optim.epochs={epochs}", "optim.weight_decay=0"]
-        recipe = load_recipe(LoadRecipe, None, [*LOAD, *changes])
+        recipe = load_recipe(MrlRecipe, None, [*LOAD, *changes])
         outcome = run_function(files(utrs, tmp_path / str(epochs), models), recipe, report=silent)
         return load_model_file(outcome.best_file)[0]["members.0.first.weight"][:, 5:]
 
@@ -240,12 +240,12 @@ def test_a_head_without_encoder_loads_without_one(sites: Path, utrs: Path, tmp_p
         report=silent,
     )
     loads = run_function(
-        files(utrs, tmp_path / "l", None), load_recipe(LoadRecipe, None, [*LOAD, "optim.epochs=1"]), report=silent
+        files(utrs, tmp_path / "l", None), load_recipe(MrlRecipe, None, [*LOAD, "optim.epochs=1"]), report=silent
     )
     model = load_model(str(binding.best_file), device="cpu")
     assert len(list(bind(records(["ACGU" * 20]), BindingPredictor(model)))) == 1
     model = load_model(str(loads.best_file), device="cpu")
-    assert len(list(ribosome_load(records(["ACGU" * 10]), LoadPredictor(model)))) == 1
+    assert len(list(ribosome_load(records(["ACGU" * 10]), MrlPredictor(model)))) == 1
 
 
 def test_encoder_is_trained_along_when_asked(sites: Path, models: Path, tmp_path: Path) -> None:
@@ -301,9 +301,9 @@ def test_cache_goes_on_where_it_stopped(tmp_path: Path) -> None:
 def test_shipped_recipes_are_read() -> None:
     configs = Path(__file__).parents[2] / "configs"
     binding = load_recipe(BindingRecipe, configs / "rbp-mini.toml")
-    loads = load_recipe(LoadRecipe, configs / "mrl-mini.toml")
+    loads = load_recipe(MrlRecipe, configs / "mrl-mini.toml")
     assert binding.to_dict()["head"]["channels"] > 0 and loads.head.members == 3
     with pytest.raises(ConfigError, match="epochs"):
-        load_recipe(LoadRecipe, configs / "mrl-mini.toml", ["optim.epoch=3"])
+        load_recipe(MrlRecipe, configs / "mrl-mini.toml", ["optim.epoch=3"])
     with pytest.raises(ConfigError, match="positive"):
         load_recipe(BindingRecipe, None, ["optim.epochs=0"])

@@ -9,10 +9,10 @@ import torch
 
 from rnafm_cli.errors import WeightsError
 from rnafm_cli.function.heads import begin_from
-from rnafm_cli.function.networks import BindingConfig, BindingHead, HeadInputs, LoadConfig, LoadHead
+from rnafm_cli.function.networks import BindingConfig, BindingHead, HeadInputs, MrlConfig, MrlHead
 
 RBP = BindingConfig(proteins=("A", "B"), channels=8, structure=True)
-MRL = LoadConfig(assays=("x", "y"), means=(0.0, 0.0), deviations=(1.0, 1.0), channels=8, members=2)
+MRL = MrlConfig(assays=("x", "y"), means=(0.0, 0.0), deviations=(1.0, 1.0), channels=8, members=2)
 
 
 def binding(seed: int, **changes: object) -> BindingHead:
@@ -23,9 +23,9 @@ def binding(seed: int, **changes: object) -> BindingHead:
     return head
 
 
-def loads(seed: int, **changes: object) -> LoadHead:
+def loads(seed: int, **changes: object) -> MrlHead:
     torch.manual_seed(seed)
-    return LoadHead(dataclasses.replace(MRL, **changes)).eval()  # type: ignore[arg-type]
+    return MrlHead(dataclasses.replace(MRL, **changes)).eval()  # type: ignore[arg-type]
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from support.function_models import save_models
 
 from rnafm_cli.errors import UsageError
-from rnafm_cli.function.mrl import LoadPredictor, RibosomeLoad, ribosome_load, scan
+from rnafm_cli.function.mrl import MrlPredictor, RibosomeLoad, ribosome_load, scan
 from rnafm_cli.model import Model, load_model
 from rnafm_cli.rna.records import SequenceRecord
 
@@ -20,8 +20,8 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.fixture(scope="module")
-def predictor(model: Model) -> LoadPredictor:
-    return LoadPredictor(model)
+def predictor(model: Model) -> MrlPredictor:
+    return MrlPredictor(model)
 
 
 def utr(length: int, seed: int = 0) -> SequenceRecord:
@@ -29,13 +29,13 @@ def utr(length: int, seed: int = 0) -> SequenceRecord:
     return SequenceRecord(f"u{seed}", "".join(letters))
 
 
-def found(records: list[SequenceRecord], predictor: LoadPredictor) -> list[RibosomeLoad]:
+def found(records: list[SequenceRecord], predictor: MrlPredictor) -> list[RibosomeLoad]:
     return list(ribosome_load(records, predictor))
 
 
-def test_results_keep_order_and_do_not_depend_on_batches(predictor: LoadPredictor, model: Model) -> None:
+def test_results_keep_order_and_do_not_depend_on_batches(predictor: MrlPredictor, model: Model) -> None:
     records = [utr(length, seed) for seed, length in enumerate((50, 25, 100, 3, 50, 1, 77))]
-    together, small = found(records, predictor), LoadPredictor(model, batch_tokens=64)
+    together, small = found(records, predictor), MrlPredictor(model, batch_tokens=64)
     assert [one.record for one in together] == records
     for record, one in zip(records, together, strict=True):
         (alone,) = found([record], small)
@@ -43,7 +43,7 @@ def test_results_keep_order_and_do_not_depend_on_batches(predictor: LoadPredicto
         assert one.sd > 0 and len(one.members_M) == 2
 
 
-def test_the_end_of_a_long_utr_counts(predictor: LoadPredictor) -> None:
+def test_the_end_of_a_long_utr_counts(predictor: MrlPredictor) -> None:
     long = utr(180)
     short = SequenceRecord("tail", long.sequence[-100:])
     whole, tail = found([long, short], predictor)
@@ -51,7 +51,7 @@ def test_the_end_of_a_long_utr_counts(predictor: LoadPredictor) -> None:
     assert whole.record is long and len(whole.starts) == long.sequence.count("AUG")
 
 
-def test_the_same_record_twice_is_answered_twice(predictor: LoadPredictor) -> None:
+def test_the_same_record_twice_is_answered_twice(predictor: MrlPredictor) -> None:
     record = utr(40)
     first, second = found([record, record], predictor)
     assert first.mrl == pytest.approx(second.mrl, abs=1e-6)
@@ -59,14 +59,14 @@ def test_the_same_record_twice_is_answered_twice(predictor: LoadPredictor) -> No
 
 def test_assays_have_their_own_scale(model: Model) -> None:
     record = utr(50)
-    default, other = (found([record], LoadPredictor(model, name))[0] for name in (None, "egfp_unmod_1"))
-    (named,) = found([record], LoadPredictor(model, "random_25to100"))
+    default, other = (found([record], MrlPredictor(model, name))[0] for name in (None, "egfp_unmod_1"))
+    (named,) = found([record], MrlPredictor(model, "random_25to100"))
     assert default.mrl == named.mrl != other.mrl
     with pytest.raises(UsageError, match="did you mean egfp_unmod_1"):
-        LoadPredictor(model, "egfp_unmod")
+        MrlPredictor(model, "egfp_unmod")
 
 
-def test_a_scan_holds_every_variant_once(predictor: LoadPredictor) -> None:
+def test_a_scan_holds_every_variant_once(predictor: MrlPredictor) -> None:
     record = SequenceRecord("v", "ACGUNAUCCAUGGCA")
     (effects,) = scan([record], predictor)
     assert len(effects) == 14 * 3 and {effect.position for effect in effects} == set(range(15)) - {4}
@@ -81,6 +81,6 @@ def test_a_scan_holds_every_variant_once(predictor: LoadPredictor) -> None:
     assert [start.position for start in gained.starts] == [5, 9]
 
 
-def test_a_scan_of_a_long_utr_stays_in_what_is_read(predictor: LoadPredictor) -> None:
+def test_a_scan_of_a_long_utr_stays_in_what_is_read(predictor: MrlPredictor) -> None:
     (effects,) = scan([utr(103)], predictor)
     assert effects[0].position == 3 and effects[-1].position == 102 and len(effects) == 300

@@ -9,7 +9,7 @@ import torch
 
 from rnafm_cli.encoder.config import ENCODER_PRESETS
 from rnafm_cli.encoder.network import Encoder
-from rnafm_cli.function.networks import BindingConfig, BindingHead, LoadConfig, LoadHead
+from rnafm_cli.function.networks import BindingConfig, BindingHead, MrlConfig, MrlHead
 from rnafm_cli.weights.files import Card, save_model_file
 
 __all__ = ["ASSAYS", "PROTEINS", "save_models"]
@@ -39,8 +39,8 @@ def save_models(folder: Path, *, embedding: bool = True, seed: int = 0) -> Path:
     binding = BindingHead(BindingConfig(proteins=PROTEINS, embedding=width, reduced=4, structure=True, channels=8))
     curve = {"slope": 2.0, "intercept": -0.5, "threshold": 0.4, "prevalence": 0.2}
     figures = {PROTEINS[0]: {"auprc": 0.61, "auroc": 0.88, "calibration_error": 0.01, "rows": 9, "positives": 3}}
-    loads = LoadHead(
-        LoadConfig(
+    loads = MrlHead(
+        MrlConfig(
             assays=ASSAYS,
             means=(5.2, 5.7),
             deviations=(1.4, 1.8),
