@@ -28,7 +28,16 @@ from rnafm_cli.io.names import PACKED
 from rnafm_cli.io.streams import open_text
 from rnafm_cli.rna.chains import Chain
 
-__all__ = ["COORDINATE_SUFFIXES", "is_named_like_a_structure", "parent_letter", "read_coordinates"]
+__all__ = [
+    "COORDINATE_SUFFIXES",
+    "Residue",
+    "chain_id",
+    "is_named_like_a_structure",
+    "nucleotides_of",
+    "parent_letter",
+    "parse_model",
+    "read_coordinates",
+]
 
 
 COORDINATE_SUFFIXES = (".pdb", ".ent", ".cif", ".mmcif", ".pdb1")
@@ -129,14 +138,12 @@ def _bare_name(path: Path) -> str:
     return name
 
 
-def _stem(path: Path) -> str:
-    bare = _bare_name(path)
-    return path.name[: len(bare) - len(Path(bare).suffix)]
+def parse_model(path: Path, text: str) -> tuple[Any, dict[str, list[str]], dict[str, str]]:
+    """What a PDB or mmCIF text holds: gemmi's first model, names of all residues by chain, parents of modified ones.
 
-
-def _read(path: Path, shortest: int, reject: Reject) -> list[Chain]:
-    with open_text(path) as handle:
-        text = handle.read()
+    Raises:
+        InputError: for a text that is damaged or holds no atoms.
+    """
     if not text.strip():
         raise InputError(f"{path}: is empty")
     as_mmcif = _bare_name(path).endswith("cif") or text.lstrip().startswith("data_")
@@ -144,11 +151,22 @@ def _read(path: Path, shortest: int, reject: Reject) -> list[Chain]:
     model = next((one for one in structure if len(one)), None)
     if model is None:
         raise InputError(f"{path}: holds no atoms", hint="is it a file of coordinates?")
+    return model, listed, parents
+
+
+def chain_id(path: Path, name: str) -> str:
+    """What a chain of a file is called: the file's name without suffixes, then the chain's."""
+    bare = _bare_name(path)
+    return f"{path.name[: len(bare) - len(Path(bare).suffix)]}_{name.strip() or 'A'}"
+
+
+def _read(path: Path, shortest: int, reject: Reject) -> list[Chain]:
+    with open_text(path) as handle:
+        model, listed, parents = parse_model(path, handle.read())
     found, kinds, unknown = [], set[str](), Counter[str]()
     for part in model:
         try:
-            name = f"{_stem(path)}_{part.name.strip() or 'A'}"
-            chain = _chain_of_residues(part, listed.get(part.name), parents, unknown, name=name, path=path)
+            chain = _chain_of_residues(part, listed.get(part.name), parents, unknown, path=path)
             if isinstance(chain, str):
                 kinds.add(chain)
             elif len(chain) < shortest:
@@ -343,7 +361,9 @@ def _last_line(lines: Sequence[str]) -> str:
 
 
 @dataclass(frozen=True)
-class _Residue:
+class Residue:
+    """A residue of a chain: its name, its number, and places (3,) Å of its atoms by name."""
+
     name: str
     number: int
     hetero: bool
@@ -353,13 +373,13 @@ class _Residue:
     def is_nucleotide(self) -> bool:
         return len(_RIBOSE & self.atoms.keys()) >= _LEAST_RIBOSE
 
-    def is_bonded_to(self, following: _Residue) -> bool:
+    def is_bonded_to(self, following: Residue) -> bool:
         end, start = self.atoms.get("O3'"), following.atoms.get("P")
         return end is not None and start is not None and float(np.linalg.norm(end - start)) < _BOND
 
 
 def _chain_of_residues(
-    part: Any, listed: Sequence[str] | None, parents: Mapping[str, str], unknown: Counter[str], *, name: str, path: Path
+    part: Any, listed: Sequence[str] | None, parents: Mapping[str, str], unknown: Counter[str], *, path: Path
 ) -> Chain | str:
     """The chain of a gemmi chain, or what that is instead of RNA, in words.
 
@@ -372,10 +392,9 @@ def _chain_of_residues(
             model, and where most residues are unknown.
     """
     where = f"{path}: chain {part.name}"
-    residues = [_residue(one) for one in part.first_conformer()]
-    chosen = _polymer([one for one in residues if one.is_nucleotide])
+    chosen = nucleotides_of(part)
     if not chosen:
-        return _kind_without_nucleotides(residues)
+        return _kind_without_nucleotides([_residue(one) for one in part.first_conformer()])
     if sum("O2'" in one.atoms for one in chosen) < RNA_SHARE * len(chosen):
         return "DNA"
     _check_order(chosen, where)
@@ -398,7 +417,7 @@ def _chain_of_residues(
         )
     distance_LL = np.full((len(whole), len(whole)), np.nan, dtype=np.float32)
     distance_LL[np.ix_(places, places)] = _smallest_distances(atoms)
-    return Chain(name, whole, distance_LL, source=str(path))
+    return Chain(chain_id(path, part.name), whole, distance_LL, source=str(path))
 
 
 def _smallest_distances(atoms: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
@@ -412,7 +431,7 @@ def _smallest_distances(atoms: Sequence[NDArray[np.float32]]) -> NDArray[np.floa
     return distance_OO
 
 
-def _kind_without_nucleotides(residues: Sequence[_Residue]) -> str:
+def _kind_without_nucleotides(residues: Sequence[Residue]) -> str:
     if any(_PEPTIDE <= one.atoms.keys() for one in residues):
         return "protein"
     if any("CA" in one.atoms and not one.hetero for one in residues):
@@ -422,17 +441,19 @@ def _kind_without_nucleotides(residues: Sequence[_Residue]) -> str:
     return "ligands, ions or water"
 
 
-def _residue(residue: Any) -> _Residue:
+def _residue(residue: Any, *, hydrogens: bool = False) -> Residue:
     atoms = {
         atom.name.replace("*", "'"): np.array(atom.pos.tolist(), dtype=np.float32)
         for atom in residue.first_conformer()
-        if not atom.is_hydrogen()
+        if hydrogens or not atom.is_hydrogen()
     }
-    return _Residue(residue.name.strip(), residue.seqid.num, residue.het_flag == "H", atoms)
+    return Residue(residue.name.strip(), residue.seqid.num, residue.het_flag == "H", atoms)
 
 
-def _polymer(residues: list[_Residue]) -> list[_Residue]:
-    """Without free nucleotides: hetero residues stay where they are bonded to a neighbour."""
+def nucleotides_of(part: Any, *, hydrogens: bool = False) -> list[Residue]:
+    """The nucleotides of a gemmi chain but free ones: hetero residues stay where they are bonded to a neighbour."""
+    residues = [_residue(one, hydrogens=hydrogens) for one in part.first_conformer()]
+    residues = [one for one in residues if one.is_nucleotide]
     kept = []
     for k, one in enumerate(residues):
         before = k > 0 and residues[k - 1].is_bonded_to(one)
@@ -442,7 +463,7 @@ def _polymer(residues: list[_Residue]) -> list[_Residue]:
     return kept
 
 
-def _check_order(residues: Sequence[_Residue], where: str) -> None:
+def _check_order(residues: Sequence[Residue], where: str) -> None:
     for one, following in zip(residues, residues[1:], strict=False):
         if following.number < one.number and not one.is_bonded_to(following):
             raise InputError(
@@ -451,7 +472,7 @@ def _check_order(residues: Sequence[_Residue], where: str) -> None:
             )
 
 
-def _places_in_list(residues: Sequence[_Residue], letters: str, whole: str) -> list[int] | None:
+def _places_in_list(residues: Sequence[Residue], letters: str, whole: str) -> list[int] | None:
     """Where the observed residues stand in the file's own list; None if they do not fit into it."""
     numbers = [one.number for one in residues]
     if len(set(numbers)) == len(numbers):
@@ -463,7 +484,7 @@ def _places_in_list(residues: Sequence[_Residue], letters: str, whole: str) -> l
     return _aligned(residues, letters, whole)
 
 
-def _aligned(residues: Sequence[_Residue], letters: str, whole: str) -> list[int] | None:
+def _aligned(residues: Sequence[Residue], letters: str, whole: str) -> list[int] | None:
     """Places by an alignment that opens gaps where the backbone is broken, if it can; None where letters differ."""
     import gemmi
 
@@ -477,7 +498,7 @@ def _aligned(residues: Sequence[_Residue], letters: str, whole: str) -> list[int
     return places if fits else None
 
 
-def _places_by_number(residues: Sequence[_Residue], letters: str, where: str) -> tuple[list[int], str]:
+def _places_by_number(residues: Sequence[Residue], letters: str, where: str) -> tuple[list[int], str]:
     """Places and sequence where the file lists no residues: N where numbers jump over a broken backbone."""
     places, sequence = [0], letters[0]
     for k in range(1, len(residues)):

@@ -38,6 +38,21 @@ _PROTEIN_SHARE = 0.1
 """Amino acids that are no nucleotide codes make up a third of most proteins; tRNA with I and P for modified
 bases stays below this."""
 _BRACKETS = set("()[]{}<>")
+_CONVERT = "convert it first, e.g. with seqret of EMBOSS, or Biopython"
+_OTHERS = {
+    "LOCUS ": ("GenBank", _CONVERT),
+    "ID   ": ("EMBL", _CONVERT),
+    "CLUSTAL": ("a Clustal alignment", _CONVERT),
+    "# STOCKHOLM": ("a Stockholm alignment", _CONVERT),
+    "##gff": ("GFF", "it has places of sequences: give the sequences themselves"),
+    "{": ("JSON", "give FASTA, or a table that names a column 'sequence'"),
+    "[": ("JSON", "give FASTA, or a table that names a column 'sequence'"),
+    "@HD\t": ("SAM", "convert it first, e.g. with samtools fasta"),
+    "@SQ\t": ("SAM", "convert it first, e.g. with samtools fasta"),
+    "@": ("FASTQ", "convert it first, e.g. with seqkit fq2fa"),
+}
+"""What files of other formats begin with."""
+_TELLING = tuple(mark for mark in _OTHERS if mark[0] == "#")
 
 Report = Callable[[str], None]
 
@@ -214,7 +229,7 @@ def _raw_records(source: str | Path) -> Iterator[_RawRecord]:
     with open_text(source) as handle:
         try:
             first = handle.readline(_FIRST_LINE)
-            while first and not first.strip() or first.startswith((";", "#")):
+            while first and not first.strip() or first.startswith((";", "#")) and not first.startswith(_TELLING):
                 number += first.endswith("\n")
                 first = handle.readline(_FIRST_LINE)
             if not first:
@@ -229,6 +244,8 @@ def _raw_records(source: str | Path) -> Iterator[_RawRecord]:
             header, start = first[1:].strip(), number
             for line in handle:
                 number += 1
+                # Files with byte-order marks were joined.
+                line = line.lstrip("\ufeff") or "\n"
                 if line[0] == ">":
                     yield _RawRecord(name, start, header, lines)
                     header, start, lines = line[1:].strip(), number, []
@@ -253,8 +270,9 @@ def _check_header(line: str, name: str, number: int) -> None:
     where = f"{name}:{number}"
     if _is_junk(line):
         raise InputError(f"{where}: holds binary data, not FASTA text")
-    if line.startswith("@"):
-        raise InputError(f"{where}: looks like FASTQ, not FASTA", hint="convert it first, e.g. with seqkit fq2fa")
+    looks = next((_OTHERS[mark] for mark in _OTHERS if line.startswith(mark)), None)
+    if looks is not None:
+        raise InputError(f"{where}: looks like {looks[0]}, not FASTA", hint=looks[1])
     if set(line) <= _ALLOWED:
         hint = "put a line such as '>name' above each sequence"
         raise InputError(f"{where}: a sequence without a FASTA header", hint=hint)
@@ -323,4 +341,7 @@ def _foreign_letter(raw: _RawRecord) -> InputError:
             f"{where}: '{letter}': this looks like a protein",
             hint="RNA or DNA is expected: give the transcript or the coding sequence instead",
         )
-    return InputError(f"{where}: '{letter}' is not a nucleotide", hint="write N for an unknown or modified base")
+    shown = f"'{letter}'" if letter.isascii() else f"'{letter}' (U+{ord(letter):04X})"
+    numbered = "write sequences without position numbers"
+    hint = numbered if letter.isdigit() else "write N for an unknown or modified base"
+    return InputError(f"{where}: {shown} is not a nucleotide", hint=hint)

@@ -29,6 +29,7 @@ class Alignment:
         rows: aligned letters, upper-case RNA, ``-`` for every kind of gap.
         tags: ``#=GF`` lines by tag; repeated ones joined by a space.
         columns: ``#=GC`` lines by tag, such as ``SS_cons`` and ``RF``.
+        structures: ``#=GR`` lines ``SS`` by row, for rows with a structure of their own.
         source, line: where it begins.
     """
 
@@ -36,6 +37,7 @@ class Alignment:
     rows: list[str]
     tags: dict[str, str] = field(default_factory=dict)
     columns: dict[str, str] = field(default_factory=dict)
+    structures: dict[str, str] = field(default_factory=dict)
     source: str = ""
     line: int = 0
 
@@ -139,6 +141,7 @@ class _Draft:
         self.rows: dict[str, list[str]] = {}
         self.tags: dict[str, list[str]] = {}
         self.columns: dict[str, list[str]] = {}
+        self.structures: dict[str, list[str]] = {}
         self.error: InputError | None = None
 
     @property
@@ -152,6 +155,8 @@ class _Draft:
             self.tags.setdefault(parts[1], []).append(parts[2])
         elif line.startswith("#=GC") and len(parts) == 3:
             self.columns.setdefault(parts[1], []).append(parts[2])
+        elif line.startswith("#=GR") and len(parts := line.split()) == 4 and parts[2] == "SS":
+            self.structures.setdefault(parts[1], []).append(parts[3])
         elif line and not line.startswith("#"):
             if len(parts) != 2:
                 self._fault(number, f"'{line[:40]}' is no row of name and aligned sequence")
@@ -169,14 +174,15 @@ class _Draft:
     def finish(self, reject: Reject) -> Iterator[Alignment]:
         rows = {name: "".join(parts) for name, parts in self.rows.items()}
         columns = {tag: "".join(parts) for tag, parts in self.columns.items()}
+        structures = {name: "".join(parts) for name, parts in self.structures.items()}
         if self.error is None:
-            self._check(rows, columns)
+            self._check(rows, columns, structures)
         if self.error is not None:
             reject(self.error)
             return
         letters = [row.translate(_TO_RNA).upper() for row in rows.values()]
         tags = {tag: " ".join(parts) for tag, parts in self.tags.items()}
-        alignment = Alignment(list(rows), letters, tags, columns, self.source, self.line)
+        alignment = Alignment(list(rows), letters, tags, columns, structures, self.source, self.line)
         try:
             _ = alignment.pairs
         except InputError as error:
@@ -184,20 +190,18 @@ class _Draft:
             return
         yield alignment
 
-    def _check(self, rows: dict[str, str], columns: dict[str, str]) -> None:
+    def _check(self, rows: dict[str, str], columns: dict[str, str], structures: dict[str, str]) -> None:
         if not rows:
             self._fault(self.line, "has no rows")
             return
         width = len(next(iter(rows.values())))
-        for kind, lines in (("row", rows), ("#=GC", columns)):
+        for kind, lines in (("row", rows), ("#=GC", columns), ("#=GR SS of", structures)):
             for name, text in lines.items():
                 if len(text) != width:
                     self._fault(self.line, f"{kind} {name} has {len(text)} columns and the first row {width}")
 
 
 def _what(line: str) -> str:
-    if line.lstrip().startswith("<"):
-        return "this is a page of HTML"
     if line.startswith(">"):
         return "this is FASTA"
     return f"this begins with '{line[:30]}'"

@@ -40,6 +40,7 @@ __all__ = [
 
 BLOCK = 1 << 16
 _BOM = b"\xef\xbb\xbf"
+_CONTROL_Z = b"\x1a"
 _HEAD = 6
 _FOREIGN = {
     b"PK\x03\x04": ("a zip archive", "unpack it first"),
@@ -47,7 +48,13 @@ _FOREIGN = {
     b"%PDF": ("a PDF document", None),
     b"\xff\xfe": ("UTF-16 text", "save it as UTF-8"),
     b"\xfe\xff": ("UTF-16 text", "save it as UTF-8"),
+    b"7z\xbc\xaf": ("a 7z archive", "unpack it first"),
+    b"Rar!": ("a RAR archive", "unpack it first"),
+    b"\x1f\x9d": ("packed by compress (.Z)", "uncompress it first"),
+    b"BAM\1": ("a BAM file", "take its sequences out first, e.g. with samtools fasta"),
+    b"{\\rtf": ("an RTF document", "save it as plain text"),
 }
+_HTML = re.compile(rb"\s*<(!doctype html|html)", re.IGNORECASE)
 
 
 class BlockReader(io.RawIOBase):
@@ -79,16 +86,27 @@ def text_blocks(raw: BinaryIO, name: str) -> Iterator[bytes]:
     """Decompressed, checked blocks of a byte stream, without byte-order mark."""
     blocks = _guarded(raw, name, "data")
     head = _take(blocks)
-    for magic, (kind, decoder) in _DECODERS.items():
-        if head.startswith(magic):
-            packed = io.BufferedReader(BlockReader(itertools.chain([head], blocks)), BLOCK)
-            blocks = _guarded(decoder(name, packed), name, f"{kind} data")
-            head = _take(blocks)
-            break
-    for magic, (what, hint) in _FOREIGN.items():
-        if head.startswith(magic):
-            raise InputError(f"{name}: is {what}, not plain text", hint=hint)
+    # What was packed twice is unpacked twice.
+    while magic := next((magic for magic in _DECODERS if head.startswith(magic)), None):
+        kind, decoder = _DECODERS[magic]
+        packed = io.BufferedReader(BlockReader(itertools.chain([head], blocks)), BLOCK)
+        blocks = _guarded(decoder(name, packed), name, f"{kind} data")
+        head = _take(blocks)
+    foreign = next((_FOREIGN[magic] for magic in _FOREIGN if head.startswith(magic)), None)
+    if head[257:262] == b"ustar":
+        foreign = ("a tar archive", "unpack it first")
+    elif b"[Content_Types].xml" in head[:64]:
+        foreign = ("an Office document", "save it as text, a table as CSV")
+    elif _HTML.match(head):
+        foreign = ("a page of HTML", "its address was not that of the file; get it again")
+    if foreign is not None:
+        raise InputError(f"{name}: is {foreign[0]}, not plain text", hint=foreign[1])
+    held = b""
     for block in itertools.chain([head.removeprefix(_BOM)], blocks):
+        # Control-Z ends files of DOS.
+        block = held + block
+        held = _CONTROL_Z * block.endswith(_CONTROL_Z)
+        block = block.removesuffix(_CONTROL_Z)
         end = block.find(b"\0")
         if end < 0:
             yield block
@@ -138,6 +156,7 @@ _DECODERS: dict[bytes, tuple[str, Callable[[str, BinaryIO], Any]]] = {
     b"\x1f\x8b": ("gzip", lambda name, packed: gzip.GzipFile(fileobj=packed, mode="rb")),
     b"BZh": ("bzip2", lambda name, packed: bz2.BZ2File(packed)),
     b"\xfd7zXZ\x00": ("xz", lambda name, packed: lzma.LZMAFile(packed)),
+    b"\x5d\x00\x00": ("lzma", lambda name, packed: lzma.LZMAFile(packed)),
     b"\x28\xb5\x2f\xfd": ("zstd", _zstd),
 }
 

@@ -5,7 +5,6 @@ A reader that can go on after a bad record calls ``reject`` with its error; the 
 
 from __future__ import annotations
 
-import io
 import itertools
 import json
 import re
@@ -15,11 +14,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from rnafm_cli.errors import InputError, Reject, RnafmWarning, UsageError, raise_rejected
+from rnafm_cli.errors import InputError, Reject, RnafmWarning, raise_rejected
 from rnafm_cli.io.names import source_stem
-from rnafm_cli.io.stockholm import read_alignments
+from rnafm_cli.io.stockholm import Alignment, read_alignments, wuss_pairs
 from rnafm_cli.io.tables import table_rows
-from rnafm_cli.rna.pairs import Pairs, are_canonical, from_dot_bracket
+from rnafm_cli.rna.pairs import Pairs, from_dot_bracket
 from rnafm_cli.rna.records import StructureRecord
 
 __all__ = [
@@ -29,7 +28,6 @@ __all__ = [
     "read_ct",
     "read_dotbracket",
     "read_jsonl",
-    "read_pairs_of_coordinates",
     "read_st",
     "read_stockholm_rows",
     "read_structure_table",
@@ -203,6 +201,8 @@ def read_bpseq(lines: Iterable[str], source: str, reject: Reject = raise_rejecte
             header = text[len(OWN_MARK) :].strip()
         if not text.strip() or text.lstrip().startswith("#"):
             continue
+        if rows is None and text.split()[0] == "0" and len(text.split()) == 3:
+            raise InputError(f"{source}:{number}: base 0, bases count from 1 in BPSEQ", hint="add 1 to both numbers")
         if _BPSEQ_ROW.match(text):
             if rows:
                 yield rows.record()
@@ -464,100 +464,35 @@ def read_jsonl(lines: Iterable[str], source: str, reject: Reject = raise_rejecte
 def read_stockholm_rows(
     lines: Iterable[str], source: str, reject: Reject = raise_rejected
 ) -> Iterator[StructureRecord]:
-    """Yield each row of the alignments of a Stockholm text without its gaps, and the consensus pairs that it has.
+    """Yield each row of the alignments of a Stockholm text without its gaps, and the pairs of two bases that it has.
+
+    Pairs are those of its own structure (``#=GR <row> SS``), else of the consensus.
 
     Raises:
-        InputError: for an alignment without consensus structure, and what else is wrong with one.
+        InputError: for a row without either, and what else is wrong with one.
     """
     for alignment in read_alignments(lines, source, reject):
-        if "SS_cons" not in alignment.columns:
+        if "SS_cons" not in alignment.columns and not alignment.structures:
             reject(InputError(f"{alignment.where}: has no consensus structure", hint="a line '#=GC SS_cons' has it"))
             continue
-        consensus, family = alignment.pairs, alignment.tags.get("AC", "").split(".")[0]
         for name, row in zip(alignment.names, alignment.rows, strict=True):
-            is_base_C = np.frombuffer(row.encode(), dtype=np.uint8) != ord("-")
-            pairs = np.cumsum(is_base_C)[consensus[is_base_C[consensus].all(axis=1)]] - 1
-            letters = row.replace("-", "")
             try:
-                record = _record(name, letters, pairs, family=family, source=source, line=alignment.line)
+                yield _stockholm_row(alignment, name, row)
             except InputError as error:
                 reject(error)
-            else:
-                yield record
 
 
-def read_pairs_of_coordinates(
-    lines: Iterable[str], source: str, reject: Reject = raise_rejected
-) -> Iterator[StructureRecord]:
-    """Yield each nucleic acid chain of a PDB or mmCIF text with the canonical pairs seen in its first model.
-
-    Pairs are those of biotite (Leontis and Westhof's geometry, bases side by side in one plane) that are cis, A-U, G-C
-    or G-U, and have N1 of the purine within 3.5 Å of the pyrimidine's N3 (of its O2 in G-U): Watson-Crick edges. They
-    are told by distance because biotite's own call of edges needs hydrogens, which most files lack. Only observed
-    residues count. Ids are ``FILE_CHAIN``.
-
-    Raises:
-        UsageError: when biotite is not installed.
-        InputError: for a text that biotite cannot read, or pairs between chains, which a record cannot hold.
-    """
+def _stockholm_row(alignment: Alignment, name: str, row: str) -> StructureRecord:
+    family = alignment.tags.get("AC", "").split(".")[0]
+    structure = alignment.structures.get(name) or alignment.columns.get("SS_cons")
+    if structure is None:
+        raise InputError(
+            f"{alignment.where}: row {name} has no structure", hint=f"a line '#=GR {name} SS' or '#=GC SS_cons' has it"
+        )
     try:
-        from biotite import structure
-        from biotite.structure.io import pdb, pdbx
-    except ImportError as error:
-        raise UsageError(
-            f"{source}: pairs of coordinates are found by the package biotite", hint="pip install 'rnafm[pdb]'"
-        ) from error
-    from rnafm_cli.io.coordinates import parent_letter
-
-    text = "".join(lines)
-    try:
-        if text.lstrip().startswith("data_"):
-            atoms = pdbx.get_structure(pdbx.CIFFile.read(io.StringIO(text)), model=1)
-        else:
-            atoms = pdb.PDBFile.read(io.StringIO(text)).get_structure(model=1)
-    except Exception as error:  # biotite names many kinds
-        raise InputError(f"{source}: its coordinates cannot be read ({error})") from error
-    atoms = atoms[structure.filter_nucleotides(atoms)]
-    if not len(atoms):
-        raise InputError(f"{source}: has no nucleic acid chain")
-    starts = structure.get_residue_starts(atoms)
-    letters = [parent_letter(name) for name in atoms.res_name[starts]]
-    chains = atoms.chain_id[starts]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that there are no hydrogens
-        found = structure.base_pairs(atoms)
-    partner: dict[int, int] = {}
-    between: set[tuple[str, str]] = set()
-    ends = [*starts[1:], len(atoms)]
-
-    def edges_meet(i: int, j: int) -> bool:
-        purine, pyrimidine = (i, j) if letters[i] in "AG" else (j, i)
-        wanted = {purine: "N1", pyrimidine: "O2" if letters[purine] + letters[pyrimidine] == "GU" else "N3"}
-        places = [
-            atoms.coord[starts[k] : ends[k]][atoms.atom_name[starts[k] : ends[k]] == atom] for k, atom in wanted.items()
-        ]
-        return all(map(len, places)) and float(np.linalg.norm(places[0][0] - places[1][0])) < 3.5
-
-    if len(found):
-        is_cis = structure.base_pairs_glycosidic_bond(atoms, found) == structure.GlycosidicBond.CIS
-        cis = np.sort(np.searchsorted(starts, found[is_cis], side="right") - 1)
-        for i, j in cis[are_canonical(cis, "".join(letters))].tolist():
-            if i in partner or j in partner or not edges_meet(i, j):
-                continue
-            if chains[i] != chains[j]:
-                between.add((chains[i], chains[j]))
-                continue
-            partner |= {i: j, j: i}
-    for one, other in sorted(between):
-        warnings.warn(f"{source}: pairs between chains {one} and {other} are left out", RnafmWarning, stacklevel=2)
-    stem = source_stem(source)
-    for chain in dict.fromkeys(chains.tolist()):
-        places = np.flatnonzero(chains == chain)
-        first = int(places[0])
-        pairs = [(i - first, j - first) for i, j in sorted(partner.items()) if i < j and chains[i] == chain]
-        try:
-            record = _record(f"{stem}_{chain}", "".join(letters[i] for i in places), pairs, source=source, line=1)
-        except InputError as error:
-            reject(error)
-        else:
-            yield record
+        pairs = wuss_pairs(structure)
+    except (InputError, ValueError) as error:
+        raise InputError(f"{alignment.where}: structure of row {name}: {error}") from error
+    is_base_C = np.frombuffer(row.encode(), dtype=np.uint8) != ord("-")
+    own = np.cumsum(is_base_C)[pairs[is_base_C[pairs].all(axis=1)]] - 1
+    return _record(name, row.replace("-", ""), own, family=family, source=alignment.source, line=alignment.line)

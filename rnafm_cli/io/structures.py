@@ -10,6 +10,7 @@ from typing import Protocol
 
 from rnafm_cli.errors import InputError, Reject, raise_rejected
 from rnafm_cli.io import structure_readers as readers
+from rnafm_cli.io.coordinate_pairs import read_coordinate_pairs
 from rnafm_cli.io.names import PACKED
 from rnafm_cli.io.streams import STDIO, input_name, open_text
 from rnafm_cli.io.tables import cells_of, column_names
@@ -59,8 +60,8 @@ STRUCTURE_FORMATS: dict[str, StructureFormat] = {
             "stockholm", (".sto", ".stk", ".stockholm"), _begins("# stockholm", "#=g"), readers.read_stockholm_rows
         ),
         StructureFormat("jsonl", (".jsonl",), _begins("{"), readers.read_jsonl),
-        StructureFormat("cif", (".cif", ".mmcif"), _begins("data_"), readers.read_pairs_of_coordinates),
-        StructureFormat("pdb", (".pdb", ".ent"), _begins(*_PDB_RECORDS), readers.read_pairs_of_coordinates),
+        StructureFormat("cif", (".cif", ".mmcif"), _begins("data_"), read_coordinate_pairs),
+        StructureFormat("pdb", (".pdb", ".ent"), _begins(*_PDB_RECORDS), read_coordinate_pairs),
         StructureFormat("st", (".st",), _begins("#name:"), readers.read_st),
         StructureFormat("tsv", (".tsv",), _is_table, readers.read_structure_table),
         StructureFormat("csv", (".csv",), _is_table, readers.read_structure_table),

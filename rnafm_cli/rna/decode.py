@@ -5,7 +5,6 @@ Shape suffixes: L bases, C candidate pairs.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
@@ -398,8 +397,8 @@ class DecodeOptions:
         for name, value in (("threshold", self.threshold or 0.0), ("knot threshold", self.knot_threshold)):
             if not 0.0 <= value <= 1.0:
                 raise UsageError(f"{name} {value} is not a probability", hint="give a value from 0 to 1")
-        if not 0.0 < self.pair_weight < math.inf:
-            raise UsageError(f"gamma {self.gamma} is no positive number")
+        if not 0.0 < self.pair_weight <= 1e6:
+            raise UsageError(f"gamma {self.gamma} is no number above 0, or beyond a million")
         for name, count, least in (
             ("min_loop", self.min_loop, 0),
             ("knot_stem", self.knot_stem, 1),

@@ -52,7 +52,7 @@ def test_broken_alignments(rnafm: Command, tmp_path: Path) -> None:
     assert len(rnafm("families", "list", lib).stdout.splitlines()) == 4
     seeds.write_text("<html><body>moved</body></html>\n")
     page = rnafm("families", "build", seeds, "-o", lib, "-f")
-    assert page.returncode == 3 and "this is a page of HTML, not a Stockholm alignment" in page.stderr
+    assert page.returncode == 3 and "is a page of HTML, not plain text" in page.stderr
 
 
 def test_a_library_with_a_card_is_a_weight_file(rnafm: Command, tmp_path: Path) -> None:

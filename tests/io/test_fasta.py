@@ -58,6 +58,8 @@ def test_record_fields(fasta) -> None:
         b"\xef\xbb\xbf>a\nACGU\n>b\nNN",
         b"\n\n>a\n\nAC\n\nGU\n\n>b\nNN\n\n\n",
         b">a\rACGU\r>b\rNN\r",
+        b"\xef\xbb\xbf>a\nAC\nGU\n\xef\xbb\xbf>b\nNN\n",
+        b">a\r\nACGU\r\n>b\r\nNN\r\n\x1a",
         b"; old style\n>a\n;remark\nAC GU\n>b\n\tN N \n",
     ],
 )
@@ -105,6 +107,10 @@ def test_foreign_letter_is_located(fasta, letter: str) -> None:
     assert letter in error.message
 
 
+def test_position_numbers_are_told(fasta) -> None:
+    assert problem(fasta(">a\n  1 ACGU ACGU 10\n")).hint == "write sequences without position numbers"
+
+
 def test_protein_is_refused_kindly(fasta) -> None:
     error = problem(fasta(">p\nMKVLAAGIVGLCAKEFQWERTYIPASDFGHKLCVNM\n"))
     assert "protein" in error.message and "'L'" in error.message
@@ -127,6 +133,15 @@ def test_modified_bases_are_no_protein(fasta) -> None:
         (">\nACGU\n", "x.fa:1: record '': the header has no name"),
         ("ACGU\n", "x.fa:1: a sequence without a FASTA header"),
         ("@read\nACGU\n+\nIIII\n", "x.fa:1: looks like FASTQ"),
+        ("LOCUS       AB1  4 bp\nORIGIN\n  1 acgu\n//\n", "x.fa:1: looks like GenBank"),
+        ("ID   X5; SV 1; linear\n", "x.fa:1: looks like EMBL"),
+        ("CLUSTAL W (1.83)\n\na  ACGU\n", "x.fa:1: looks like a Clustal alignment"),
+        ("# STOCKHOLM 1.0\na ACGU\n//\n", "x.fa:1: looks like a Stockholm alignment"),
+        ("##gff-version 3\n", "x.fa:1: looks like GFF"),
+        ('{"id": "a", "sequence": "ACGU"}\n', "x.fa:1: looks like JSON"),
+        ("@SQ\tSN:a\tLN:4\n", "x.fa:1: looks like SAM"),
+        (">a\nAC\u00a0GU\n", "x.fa:2: record 'a', column 3: '\u00a0' (U+00A0) is not a nucleotide"),
+        (">a\n\u0410CGU\n", "x.fa:2: record 'a', column 1: '\u0410' (U+0410) is not a nucleotide"),
         ("name,letters\n", "x.fa:1: is not FASTA"),
         ("id,sequence\na,ACGU\nb,AC!U\n", "x.fa:3: record 'b', column 3: '!' is not a nucleotide"),
         ("id,sequence\na\n", "x.fa:2: 1 cells under 2 columns"),

@@ -9,6 +9,7 @@ import lzma
 import os
 import subprocess
 import sys
+import tarfile
 import threading
 from functools import partial
 from pathlib import Path
@@ -22,7 +23,11 @@ from rnafm_cli.io.streams import atomic_path, open_output, open_text
 TEXT = ">a\nACGU\n>b\n" + "ACGU" * 5000 + "\n"
 
 
-@pytest.mark.parametrize("pack", [bytes, gzip.compress, bz2.compress, lzma.compress])
+def lzma_alone(content: bytes) -> bytes:
+    return lzma.compress(content, format=lzma.FORMAT_ALONE)
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, bz2.compress, lzma.compress, lzma_alone])
 def test_compression_is_found_by_content_not_name(tmp_path: Path, pack) -> None:
     path = tmp_path / "plain.txt"
     path.write_bytes(pack(TEXT.encode()))
@@ -80,12 +85,44 @@ def test_pipe_is_followed_as_it_fills() -> None:
     assert got == ["first line\n"]
 
 
+def tar_of(content: bytes) -> bytes:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        member = tarfile.TarInfo("a.fa")
+        member.size = len(content)
+        archive.addfile(member, io.BytesIO(content))
+    return packed.getvalue()
+
+
+def test_what_is_packed_twice_is_unpacked_twice(tmp_path: Path) -> None:
+    path = tmp_path / "a.fa.gz.xz"
+    path.write_bytes(lzma.compress(gzip.compress(TEXT.encode())))
+    with open_text(path) as handle:
+        assert handle.read() == TEXT
+
+
+def test_files_of_dos_end_with_control_z(tmp_path: Path) -> None:
+    path = tmp_path / "a.fa"
+    path.write_bytes(b">a\r\nAC\r\n" * 10_000 + b"\x1a")
+    with open_text(path) as handle:
+        assert handle.read() == ">a\nAC\n" * 10_000
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
         (b"PK\x03\x04rest", "zip"),
         (b"\x89HDF\r\n\x1a\n", "HDF5"),
         ("text".encode("utf-16"), "UTF-16"),
+        (tar_of(b">a\nACGU\n"), "a tar archive"),
+        (gzip.compress(tar_of(b">a\nACGU\n")), "a tar archive"),
+        (b"PK\x03\x04" + bytes(26) + b"[Content_Types].xml", "an Office document, not plain text; save it"),
+        (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
+        (b"Rar!\x1a\x07", "a RAR archive"),
+        (b"\x1f\x9d\x90text", r"packed by compress \(.Z\)"),
+        (gzip.compress(b"BAM\1" + bytes(50)), "a BAM file.*samtools"),
+        (b"{\\rtf1 >a\\par ACGU}", "an RTF document"),
+        (b"\n<!doctype HTML><p>moved", "a page of HTML"),
         (b"text and \x00 bytes", "binary"),
     ],
 )

@@ -238,6 +238,7 @@ def test_sloppy_bpseq(tmp_path: Path, text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
+        ("0 G 3\n1 A -1\n2 A -1\n3 C 0\n", "x:1: base 0, bases count from 1"),
         ("1 G 4\n2 A 0\n4 C 1\n", "x:3: index 4 where 3 is expected"),
         ("1 G 2\n2 C 0\n", "x:1: base 1 pairs with 2, but base 2 is unpaired"),
         ("1 G 0\nnonsense\n", "x:2: base 2 is expected here"),
@@ -419,3 +420,18 @@ def test_ways_of_writing_one_structure(tmp_path: Path, name: str, text: str) -> 
     (record,) = read_structures(tmp_path)
     assert record.id == ("a" if re.search(r"\ba\b", text) else "seq1")
     assert (record.sequence, record.dot_bracket) == ("GGGAAACCCA", "(((...))).")
+
+
+def test_a_row_of_a_stockholm_file_has_its_own_structure(tmp_path: Path) -> None:
+    path = tmp_path / "a.sto"
+    rows = "a GGAAC-C\n#=GR a SS (....-)\nb GGA-CCC\n#=GR b AS ..*....\n"
+    path.write_text(f"# STOCKHOLM 1.0\n{rows}#=GC SS_cons <<..>.>\n//\n".replace("(....-)", "(.....)"))
+    assert [(one.id, one.dot_bracket) for one in read_structures(path)] == [("a", "(....)"), ("b", "((.).)")]
+    path.write_text(f"# STOCKHOLM 1.0\n{rows}//\n".replace("(....-)", "(.....)"))
+    errors: list[InputError] = []
+    assert [one.id for one in read_structures(path, reject=errors.append)] == ["a"]
+    assert "row b has no structure" in errors[0].message
+    for bad, said in (("(......", "structure of row a: .*never closed"), ("(....)", r"SS of a has 6 columns")):
+        path.write_text(f"# STOCKHOLM 1.0\na GGAAC-C\n#=GR a SS {bad}\n//\n")
+        with pytest.raises(InputError, match=said):
+            list(read_structures(path))
