@@ -95,26 +95,37 @@ class Progress:
         now = time.monotonic()
         if self._done > self._begun and now - self._shown >= self.period:
             self._shown = now
-            self._tell(now - self._started, note)
+            self._tell(note)
 
-    def _tell(self, seconds: float, note: str) -> None:
+    def _tell(self, note: str) -> None:
         if callable(self._total):
             self._total = self._total()
-        rate = (self._done - self._begun) / seconds
-        pace = f"{rate:.1f}/s" if rate >= 0.1 else f"{1 / rate:.0f} s each"
-        share = f" of {self._total}" if self._total else ""
-        left = f", {timedelta(seconds=round(max(0, self._total - self._done) / rate))} left" if self._total else ""
-        info(f"{self._description} {self._done}{share} {self._unit}".rstrip() + f"{note}, {pace}{left}")
+        share = left = ""
+        if self._total:
+            seconds = max(0, self._total - self._done) / self._rate
+            share, left = f" of {self._total}", f", {timedelta(seconds=round(seconds))} left"
+        info(f"{self._description} {self._done}{share} {self._unit}".rstrip() + f"{note}, {self._pace}{left}")
+
+    @property
+    def _rate(self) -> float:
+        return (self._done - self._begun) / max(time.monotonic() - self._started, 1e-9)
+
+    @property
+    def _pace(self) -> str:
+        return f"{self._rate:.1f}/s" if self._rate >= 0.1 else f"{1 / self._rate:.0f} s each"
 
 
 class _Bar(Progress):
     """Moves on the terminal."""
 
-    def __init__(self, bar: Any, task: Any) -> None:
-        self._bar, self._task = bar, task
+    def __init__(self, bar: Any, total: int | None, description: str, unit: str, done: int) -> None:
+        super().__init__(total, description, unit, done)
+        self._bar, self._task = bar, bar.add_task(description, total=total, completed=done, note="")
 
     def advance(self, amount: int = 1, note: str = "") -> None:
-        self._bar.update(self._task, advance=amount, note=note)
+        self._done += amount
+        pace = f", {self._pace}" if self._done > self._begun and not self._total else ""
+        self._bar.update(self._task, advance=amount, note=note + pace)
 
 
 @contextmanager
@@ -137,15 +148,12 @@ def progress(
     from rich.progress import Progress as RichProgress
 
     known = total() if callable(total) else total
-    columns: list[Any] = [
-        TextColumn("{task.description}"),
-        MofNCompleteColumn(),
-        TextColumn(unit + "{task.fields[note]}"),
-    ]
+    counted = TextColumn(unit + "{task.fields[note]}")
+    columns: list[Any] = [TextColumn("{task.description}"), MofNCompleteColumn(), counted]
     columns += [BarColumn(), TimeRemainingColumn()] if known else [TimeElapsedColumn()]
     # What goes to stdout is data and stays where it was sent.
     with RichProgress(*columns, console=RichConsole(stderr=True), transient=True, redirect_stdout=False) as bar:
-        yield _Bar(bar, bar.add_task(description, total=known, completed=done, note=""))
+        yield _Bar(bar, known, description, unit, done)
 
 
 @contextmanager

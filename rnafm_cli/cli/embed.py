@@ -79,19 +79,11 @@ def embed(
     from rnafm_cli.model import load_model
 
     loaded = load_model(model, weights_dir=weights_dir, device=device, precision=precision, threads=threads)
-    provenance = embedding_provenance(
-        loaded,
-        layer=layer,
-        pool=pool,
-        command=" ".join(["rnafm", *sys.argv[1:]]),
-    )
+    command = " ".join(["rnafm", *sys.argv[1:]])
+    provenance = embedding_provenance(loaded, layer=layer, pool=pool, command=command)
     writer = _writer(h5, output_format, layout, provenance, half=half, force=force, resume=resume)
     reject = intake.skip if long == "skip" else intake.reject
-    records: Iterable[SequenceRecord] = intake.records()
-    if rename_duplicates:
-        from rnafm_cli.io.names import rename_duplicates as renamed
-
-        records = renamed(records)
+    records = intake.claimed((), rename=rename_duplicates)
     try:
         with writer, intake.progress("embedding") as bar:
             results = loaded.embed(

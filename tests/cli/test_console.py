@@ -63,6 +63,12 @@ def test_no_bar_stands_among_results_on_a_terminal(command: list[str], tmp_path:
     assert re.search(r"(searching|folding) \S*2/2", beside)
 
 
+def test_a_bar_tells_the_rate_where_no_total_is_known(tmp_path: Path) -> None:
+    (tmp_path / "in.tsv").write_text("id\tsequence\nx\tGGGGAAAACCCC\n")
+    shown = on_a_terminal("embed", tmp_path / "in.tsv", "-o", tmp_path / "e.h5")
+    assert re.search(r"embedding \S*1/\?\S* records, [\d.]+/s", shown)
+
+
 def test_records_of_files_are_counted(tmp_path: Path) -> None:
     plain, packed, table, pipe = (tmp_path / name for name in ("a.fa", "b.fa.gz", "c.tsv", "d.fa"))
     plain.write_bytes(b">a\nAC>GU\n>b\r\nGG\r>c\rAA")
