@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
+from dataclasses import astuple
 from pathlib import Path
 
 from rnafm_cli.io.maps import read_hdf5_chains
 from rnafm_cli.io.streams import open_output
-from rnafm_cli.structure.chain_folds import FOLDS, draw_folds, shipped_families, write_folds
+from rnafm_cli.io.tables import TableWriter
+from rnafm_cli.structure.chain_folds import FOLDS, FoldRow, draw_folds, shipped_families
 
 TARGET = Path(__file__).parents[1] / "rnafm_cli" / "structure" / "chain_folds.tsv"
 
@@ -32,7 +34,9 @@ def main() -> None:
     print("largest groups:", Counter(row.group for row in rows).most_common(5))
     if options.write:
         with open_output(TARGET) as sink:
-            write_folds(rows, sink)
+            table = TableWriter(sink, FoldRow.__slots__)
+            table.write_all(map(astuple, rows))
+            table.flush()
 
 
 if __name__ == "__main__":

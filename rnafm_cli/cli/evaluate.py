@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from rnafm_cli.cli import console, evaluate_function, evaluate_tertiary, options
+from rnafm_cli.cli.evaluate_function import ReportFormat
+from rnafm_cli.cli.evaluate_tertiary import PictureChoice, figure_folder, named_predictions
 from rnafm_cli.cli.options import Rejections
 from rnafm_cli.errors import InputError, UsageError
 
@@ -80,14 +82,6 @@ def encoder(
         out.write(json.dumps(figures, indent=1) + "\n")
 
 
-class Settings(TypedDict):
-    """How bootstrap intervals are made."""
-
-    seed: int
-    resamples: int
-    confidence: float
-
-
 app = typer.Typer(
     help="Measure predictions against the truth.",
     no_args_is_help=True,
@@ -95,10 +89,8 @@ app = typer.Typer(
 )
 
 
-ReportFormat = Literal["tsv", "json", "table"]
 MissingChoice = Literal["error", "unpaired", "skip"]
 MatchChoice = Literal["id", "file"]
-PictureChoice = Literal["svg", "png", "pdf"]
 
 
 app.command("encoder", epilog=EPILOG)(encoder)
@@ -168,12 +160,11 @@ def fold(
     from rnafm_cli.structure.evaluation import report_scores, write_fold_scores, write_report
 
     rejections = Rejections(on_error)
-    comparison = _compare(
-        truth, [(prediction, name), (against, against_name)], missing, allow_extra, match, first, rejections
-    )
+    named = named_predictions(truth, [(prediction, name), (against, against_name)])
+    comparison = _compare(truth, named, missing, allow_extra, match, first, rejections)
     if by_family and not any(record.family for record in comparison.truth):
         raise InputError(f"{truth}: names no families", hint="only the TSV format has them, in the column 'family'")
-    settings: Settings = {"seed": seed, "resamples": resamples, "confidence": confidence}
+    settings: dict[str, Any] = {"seed": seed, "resamples": resamples, "confidence": confidence}
     calibration = _calibration(probs, comparison, settings) if probs else None
     scores = comparison.scores
     report = report_scores(scores, compared=list(scores), by_family=by_family, **settings)
@@ -189,7 +180,7 @@ def fold(
 
 def _compare(
     truth: Path,
-    predictions: list[tuple[Path | None, str | None]],
+    predictions: dict[str, Path],
     missing: MissingChoice,
     allow_extra: bool,
     match: MatchChoice | None,
@@ -200,21 +191,11 @@ def _compare(
     from rnafm_cli.io.structures import read_structures
     from rnafm_cli.structure.evaluation import compare, index_records, match_of
 
-    paths = [(path, name) for path, name in predictions if path is not None]
-    if [truth, *(path for path, _ in paths)].count(Path("-")) > 1:
-        raise UsageError("only one of the inputs can be standard input")
     reject = rejections.reject if rejections.skips else None
     known = list(read_structures(truth, reject=reject))
-    read = {}
-    for path, name in paths:
-        label = name or ("stdin" if str(path) == "-" else path.name.removesuffix(".gz").rsplit(".", 1)[0])
-        if label in read:
-            raise UsageError(
-                f"both predictors are called '{label}'", hint="tell them apart by --name and --against-name"
-            )
-        read[label] = list(read_structures(path, reject=reject))
+    read = {label: list(read_structures(path, reject=reject)) for label, path in predictions.items()}
     by: Match = "file" if match == "file" else "id"
-    if match is None and all(path.is_dir() for path in (truth, *(path for path, _ in paths))):
+    if match is None and all(path.is_dir() for path in (truth, *predictions.values())):
         by = match_of([known, *read.values()])
         if by == "file":
             console.info("ids come in several files or meet nowhere: matched by the names of files")
@@ -230,7 +211,7 @@ def _compare(
     return comparison
 
 
-def _calibration(path: Path, comparison: Comparison, settings: Settings) -> Calibration:
+def _calibration(path: Path, comparison: Comparison, settings: dict[str, Any]) -> Calibration:
     from rnafm_cli.io.maps import read_matched_probabilities
     from rnafm_cli.rna.calibration import CalibrationCounts
 
@@ -253,9 +234,7 @@ def _draw(comparison: Comparison, calibration: Calibration | None, folder: Path,
     from rnafm_cli.structure.evaluation import write_calibration
     from rnafm_cli.structure.figures import draw_by_length, draw_calibration, draw_scatter
 
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder}: is no folder")
-    folder.mkdir(parents=True, exist_ok=True)
+    figure_folder(folder)
     draw_by_length(comparison.scores, "f1", folder / f"f1_by_length{suffix}", seed=seed)
     if len(comparison.scores) > 1:
         draw_scatter(comparison.scores, "f1", folder / f"f1_scatter{suffix}", seed=seed)

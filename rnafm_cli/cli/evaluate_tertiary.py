@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -76,6 +78,7 @@ Embed3d = Annotated[
 
 
 def contact(
+    ctx: typer.Context,
     truth: Known,
     prediction: Predicted,
     against: Against = None,
@@ -106,12 +109,9 @@ def contact(
     """
     from rnafm_cli.rna.metrics import score_contacts
 
-    job = _Job("contact", truth, output, report_format, per_record, plot, plot_format, resamples, confidence, seed)
-    chains, maps = _read(job, [(prediction, name), (against, against_name)], missing, on_error, baseline)
-    scores: dict[str, list[MapScore]] = {}
-    for label, by_id in maps.items():
-        found = [score_contacts(chain, by_id[chain.id], least=min_separation) for chain in chains]
-        scores[label] = [score for score in found if score is not None]
+    job = SimpleNamespace(task="contact", **ctx.params)
+    chains, maps = _read(job)
+    scores = _scored(chains, maps, partial(score_contacts, least=min_separation))
     left_out = len(chains) - len(next(iter(scores.values())))
     if left_out:
         console.info(f"{left_out} of {len(chains)} chains have no pair at separation {min_separation} or more")
@@ -119,6 +119,7 @@ def contact(
 
 
 def distance(
+    ctx: typer.Context,
     truth: Known,
     prediction: Predicted,
     against: Against = None,
@@ -149,12 +150,9 @@ def distance(
 
     from rnafm_cli.rna.metrics import score_distances
 
-    job = _Job("distance", truth, output, report_format, per_record, plot, plot_format, resamples, confidence, seed)
-    chains, maps = _read(job, [(prediction, name), (against, against_name)], missing, on_error, baseline)
-    scores: dict[str, list[MapScore]] = {}
-    for label, by_id in maps.items():
-        found = [score_distances(chain, by_id[chain.id]) for chain in chains]
-        scores[label] = [score for score in found if score is not None]
+    job = SimpleNamespace(task="distance", **ctx.params)
+    chains, maps = _read(job)
+    scores = _scored(chains, maps, score_distances)
     if embed3d:
         from rnafm_cli.structure.traces import compare_traces
 
@@ -170,42 +168,49 @@ def distance(
     _report(job, scores, traces=embed3d)
 
 
-def _draw_trace(job: _Job, name: str, found_LX: Any, known_LX: Any) -> None:
+def _draw_trace(job: Any, name: str, found_LX: Any, known_LX: Any) -> None:
     from rnafm_cli.io.names import file_stem
     from rnafm_cli.structure.figures import draw_trace
 
-    assert job.plot is not None
-    folder = job.plot / "traces"
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = figure_folder(job.plot / "traces")
     draw_trace(name, found_LX, known_LX, folder / f"{file_stem(name)}.{job.plot_format}")
 
 
-@dataclass(frozen=True)
-class _Job:
-    task: str
-    truth: Path
-    output: Path
-    format: ReportFormat
-    per_record: Path | None
-    plot: Path | None
-    plot_format: PictureChoice
-    resamples: int
-    confidence: float
-    seed: int
+def named_predictions(truth: Path, predictions: Sequence[tuple[Path | None, str | None]]) -> dict[str, Path]:
+    """Files of predictions by what their predictors are called."""
+    paths = [(path, name) for path, name in predictions if path is not None]
+    if [truth, *(path for path, _ in paths)].count(Path("-")) > 1:
+        raise UsageError("only one of the inputs can be standard input")
+    found: dict[str, Path] = {}
+    for path, name in paths:
+        label = name or ("stdin" if str(path) == "-" else path.name.removesuffix(".gz").rsplit(".", 1)[0])
+        if label in found:
+            raise UsageError(
+                f"both predictors are called '{label}'", hint="tell them apart by --name and --against-name"
+            )
+        found[label] = path
+    return found
 
 
-def _read(
-    job: _Job,
-    predictions: list[tuple[Path | None, str | None]],
-    missing: MissingMap,
-    on_error: OnErrorChoice,
-    baseline: bool,
-) -> tuple[list[Chain], dict[str, dict]]:
-    """Chains that are scored, and for each predictor by name their maps by id."""
+def figure_folder(path: Path) -> Path:
+    """A folder for figures, made where it is missing."""
+    if path.exists() and not path.is_dir():
+        raise UsageError(f"{path}: is no folder")
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _read(job: Any) -> tuple[list[Chain], dict[str, dict]]:
+    """Chains that are scored, and for each predictor by name their maps by id.
+
+    Args:
+        job: the command's options, and its task.
+    """
     from rnafm_cli.io.maps import read_chains
     from rnafm_cli.structure.map_files import read_maps
 
-    chains = read_chains(job.truth, reject=Rejections(on_error).reject)
+    named = named_predictions(job.truth, [(job.prediction, job.name), (job.against, job.against_name)])
+    chains = read_chains(job.truth, reject=Rejections(job.on_error).reject)
     if job.task == "distance":
         known = [chain for chain in chains if chain.distance_LL is not None]
         if not known:
@@ -213,21 +218,23 @@ def _read(
         if len(known) < len(chains):
             console.info(f"{len(chains) - len(known)} of {len(chains)} chains have no distances and are left out")
         chains = known
-    paths = [(path, name) for path, name in predictions if path is not None]
-    if [path for path, _ in paths].count(Path("-")) > 1:
-        raise UsageError("only one of the inputs can be standard input")
     maps: dict[str, dict] = {}
-    for path, name in paths:
-        label = name or ("stdin" if str(path) == "-" else path.name.removesuffix(".gz").rsplit(".", 1)[0])
-        if label in maps:
-            raise UsageError(
-                f"both predictors are called '{label}'", hint="tell them apart by --name and --against-name"
-            )
+    for label, path in named.items():
         maps[label] = read_maps(path, chains, job.task)
-        chains = _covered(chains, maps[label], label, missing)
-    if baseline and (guesses := _guesses(job.task, chains)):
+        chains = _covered(chains, maps[label], label, job.missing)
+    if job.baseline and (guesses := _guesses(job.task, chains)):
         maps[BASELINE] = guesses
     return chains, maps
+
+
+def _scored(
+    chains: list[Chain], maps: dict[str, dict], score: Callable[..., MapScore | None]
+) -> dict[str, list[MapScore]]:
+    """For each predictor its scores, chains without one left out."""
+    return {
+        label: [found for chain in chains if (found := score(chain, by_id[chain.id])) is not None]
+        for label, by_id in maps.items()
+    }
 
 
 def _covered(chains: list[Chain], maps: dict, label: str, missing: MissingMap) -> list[Chain]:
@@ -246,21 +253,26 @@ def _covered(chains: list[Chain], maps: dict, label: str, missing: MissingMap) -
 
 def _guesses(task: str, chains: list[Chain]) -> dict:
     from rnafm_cli.rna import thermo
-    from rnafm_cli.structure.baselines import contact_guesses, distance_guesses
+    from rnafm_cli.structure.baselines import distance_guesses, spread_probabilities
 
     if not thermo.available():
         console.warn("no baseline: it needs ViennaRNA's Python package")
         return {}
+    priors = []
+    with console.progress(len(chains), "baseline of", "chains") as bar:
+        for chain in chains:
+            priors.append(thermo.pair_probabilities(chain.sequence))
+            bar.advance()
     if task == "contact":
-        return contact_guesses(chains)
+        return {chain.id: spread_probabilities(p_LL) for chain, p_LL in zip(chains, priors, strict=True)}
     try:
-        return distance_guesses(chains)
+        return distance_guesses(chains, priors)
     except InputError as error:
         console.info(f"no baseline: {error.message}")
         return {}
 
 
-def _report(job: _Job, scores: dict[str, list[MapScore]], *, traces: bool = False) -> None:
+def _report(job: Any, scores: dict[str, list[MapScore]], *, traces: bool = False) -> None:
     from rnafm_cli.io.streams import open_output
     from rnafm_cli.rna.metrics import CONTACT_METRICS, DISTANCE_METRICS
     from rnafm_cli.structure.evaluation import CEILING, ceiling_scores, report_scores, write_map_scores, write_report
@@ -285,19 +297,16 @@ def _report(job: _Job, scores: dict[str, list[MapScore]], *, traces: bool = Fals
         every, metrics, compared=predictors[:2], seed=job.seed, resamples=job.resamples, confidence=job.confidence
     )
     with open_output(job.output) as sink:
-        write_report(sink, report, format=job.format)
+        write_report(sink, report, format=job.report_format)
 
 
-def _draw(job: _Job, scores: dict[str, list[MapScore]], metrics: tuple[str, ...]) -> None:
+def _draw(job: Any, scores: dict[str, list[MapScore]], metrics: tuple[str, ...]) -> None:
     """Each metric by length, and the predictors against each other."""
     from rnafm_cli.structure.figures import draw_by_length, draw_scatter
 
-    assert job.plot is not None
-    if job.plot.exists() and not job.plot.is_dir():
-        raise UsageError(f"{job.plot}: is no folder")
-    job.plot.mkdir(parents=True, exist_ok=True)
+    folder = figure_folder(job.plot)
     for metric in metrics:
         suffix = f"{job.task}_{metric}.{job.plot_format}"
-        draw_by_length(scores, metric, job.plot / f"length_{suffix}", seed=job.seed)
+        draw_by_length(scores, metric, folder / f"length_{suffix}", seed=job.seed)
         if len(scores) > 1:
-            draw_scatter(scores, metric, job.plot / f"scatter_{suffix}", seed=job.seed)
+            draw_scatter(scores, metric, folder / f"scatter_{suffix}", seed=job.seed)

@@ -13,13 +13,11 @@ from scipy.ndimage import maximum_filter
 
 from rnafm_cli.families.shapes import Relatives
 from rnafm_cli.rna.chains import FARTHEST, Chain
-from rnafm_cli.rna.thermo import pair_probabilities
 from rnafm_cli.structure.chain_folds import folds_of
 
 __all__ = [
     "DistanceTable",
     "NEIGHBOUR_SHARE",
-    "contact_guesses",
     "distance_guesses",
     "spread_probabilities",
     "with_relatives",
@@ -60,11 +58,9 @@ class DistanceTable:
 
     Args:
         examples: chains with distances and their (L, L) pair probabilities.
-        by_probability: False for separation alone.
     """
 
-    def __init__(self, examples: Iterable[tuple[Chain, NDArray[np.floating]]], *, by_probability: bool = True) -> None:
-        self._by_probability = by_probability
+    def __init__(self, examples: Iterable[tuple[Chain, NDArray[np.floating]]]) -> None:
         shape = (_separation_bins(np.array([10**6]))[0] + 1, len(_EDGES) + 1)
         total, count = np.zeros(shape), np.zeros(shape)
         for chain, p_LL in examples:
@@ -90,11 +86,8 @@ class DistanceTable:
     def _cells(
         self, p_LL: NDArray[np.floating], rows: NDArray[np.int64], columns: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        separation = _separation_bins(columns - rows)
-        if not self._by_probability:
-            return separation, np.zeros_like(separation)
         near_LL = maximum_filter(np.asarray(p_LL, dtype=np.float32), size=2 * _REACH + 1, mode="constant")
-        return separation, np.searchsorted(_EDGES, near_LL[rows, columns], side="right")
+        return _separation_bins(columns - rows), np.searchsorted(_EDGES, near_LL[rows, columns], side="right")
 
 
 def _separation_bins(separation: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -114,25 +107,21 @@ def _filled(total: NDArray[np.float64], count: NDArray[np.float64]) -> NDArray[n
     return mean.astype(np.float32)
 
 
-def contact_guesses(chains: Sequence[Chain]) -> dict[str, NDArray[np.float32]]:
-    """Spread pair probabilities of chains by id."""
-    return {chain.id: spread_probabilities(pair_probabilities(chain.sequence)) for chain in chains}
-
-
-def distance_guesses(chains: Sequence[Chain]) -> dict[str, NDArray[np.float32]]:
+def distance_guesses(chains: Sequence[Chain], priors: Sequence[NDArray[np.floating]]) -> dict[str, NDArray[np.float32]]:
     """Mean distances by separation and pair probability nearby, of chains by id (Å).
 
     The table for each chain comes from the chains of the other folds, so that none is guessed from itself.
+
+    Args:
+        priors: (L, L) pair probabilities of each chain.
 
     Raises:
         InputError: when the chains are too few and too much alike for folds.
     """
     folds, _ = folds_of(chains)
-    examples = [(chain, pair_probabilities(chain.sequence)) for chain in chains]
-    guesses = {}
+    guesses: dict[str, NDArray[np.float32]] = {}
     for fold in np.unique(folds):
-        table = DistanceTable(example for example, own in zip(examples, folds, strict=True) if own != fold)
-        for (chain, p_LL), own in zip(examples, folds, strict=True):
-            if own == fold:
-                guesses[chain.id] = table.predict(p_LL)
+        inside = folds == fold
+        table = DistanceTable((chains[k], priors[k]) for k in np.flatnonzero(~inside).tolist())
+        guesses |= {chains[k].id: table.predict(priors[k]) for k in np.flatnonzero(inside).tolist()}
     return guesses

@@ -16,8 +16,6 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
 from rnafm_cli.errors import InputError
-from rnafm_cli.io.streams import TextSink
-from rnafm_cli.io.tables import TableWriter
 from rnafm_cli.rna.chains import Chain
 from rnafm_cli.rna.kmers import close_pairs, kmer_matrix
 
@@ -29,18 +27,16 @@ __all__ = [
     "linked_chains",
     "shipped_families",
     "shipped_folds",
-    "write_folds",
 ]
 
 
 FOLDS = 5
 _FOLD_FILE, _FAMILY_FILE = "chain_folds.tsv", "chain_families.tsv"
-_COLUMNS = ("id", "fold", "group", "family", "length", "distances")
 
 
 @dataclass(frozen=True, slots=True)
 class FoldRow:
-    """Where a chain lies: its fold (from 0), the number of its group of like chains, and why."""
+    """Where a chain lies: its fold (from 0), the number of its group of like chains, and why; a row of the table."""
 
     id: str
     fold: int
@@ -103,17 +99,11 @@ def draw_folds(
         # Squares: a fold that is ahead in one of the three is not made up for by the others.
         fold_of[group] = int(np.argmin((((filled + share[group]) ** 2) - filled**2).sum(axis=1)))
         filled[fold_of[group]] += share[group]
-    return [
-        FoldRow(
-            chain.id,
-            int(fold_of[group]),
-            int(group),
-            families.get(chain.id, ""),
-            len(chain),
-            chain.distance_LL is not None,
-        )
-        for chain, group in zip(chains, groups, strict=True)
-    ]
+    rows = []
+    for chain, group in zip(chains, groups.tolist(), strict=True):
+        family, measured = families.get(chain.id, ""), chain.distance_LL is not None
+        rows.append(FoldRow(chain.id, int(fold_of[group]), group, family, len(chain), measured))
+    return rows
 
 
 def folds_of(
@@ -132,26 +122,13 @@ def folds_of(
     return np.asarray([row.fold for row in rows]), np.asarray([row.group for row in rows])
 
 
-def write_folds(rows: Sequence[FoldRow], sink: TextSink) -> None:
-    """Write the table that :func:`shipped_folds` reads."""
-    table = TableWriter(sink, _COLUMNS)
-    table.write_all([[getattr(row, column) for column in _COLUMNS] for row in rows])
-    table.flush()
-
-
 def shipped_folds() -> dict[str, FoldRow]:
     """The committed folds of the project's own chains, by id."""
-    return {
-        row["id"]: FoldRow(
-            row["id"],
-            int(row["fold"]),
-            int(row["group"]),
-            row["family"],
-            int(row["length"]),
-            row["distances"] == "true",
-        )
-        for row in _table(_FOLD_FILE)
-    }
+    found = {}
+    for row in _table(_FOLD_FILE):
+        fold, group, length = (int(row[name]) for name in ("fold", "group", "length"))
+        found[row["id"]] = FoldRow(row["id"], fold, group, row["family"], length, row["distances"] == "true")
+    return found
 
 
 def shipped_families() -> dict[str, str]:

@@ -339,20 +339,13 @@ def table_of(rows: Sequence[tuple[str, pd.DataFrame]]) -> pd.DataFrame:
     """
     lines = []
     for name, scores in [*rows, ("ceiling", rows[0][1])]:
-        measured = scores[scores["mse"].notna()]
-        parts = {
-            "with distances": measured,
-            "with distances, relative known": measured[measured["relative"]],
-            "with distances, no relative known": measured[~measured["relative"]],
-            "all": scores,
-            "all, relative known": scores[scores["relative"]],
-            "all, no relative known": scores[~scores["relative"]],
-        }
-        for label, part in parts.items():
-            if len(part):
-                wanted = _CEILINGS if name == "ceiling" else _VALUES
-                means = {column.removeprefix("ceiling_"): part[column].mean() for column in wanted}
-                lines.append({"row": name, "chains_from": label, "chains": len(part), **means})
+        wanted = {column.removeprefix("ceiling_"): column for column in (_CEILINGS if name == "ceiling" else _VALUES)}
+        related, everyone = scores["relative"].astype(bool), pd.Series(True, index=scores.index)
+        for what, chosen in (("with distances", scores["mse"].notna()), ("all", everyone)):
+            for whom, some in (("", everyone), (", relative known", related), (", no relative known", ~related)):
+                if len(part := scores[chosen & some]):
+                    means = {metric: part[column].mean() for metric, column in wanted.items()}
+                    lines.append({"row": name, "chains_from": what + whom, "chains": len(part), **means})
     return pd.DataFrame(lines, columns=["row", "chains_from", "chains", *_VALUES])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -73,7 +74,7 @@ def without_close(records: Sequence[StructureRecord], held_out: Sequence[Structu
     if not records or not held_out:
         return list(records)
     close = close_to_any([record.sequence for record in records], [record.sequence for record in held_out])
-    return [record for record, is_close in zip(records, close, strict=True) if not is_close]
+    return list(itertools.compress(records, ~close))
 
 
 def family_groups(records: Sequence[StructureRecord]) -> np.ndarray:
@@ -106,10 +107,8 @@ def cluster_dev_split(
             f"{max(1, round(share * len(records)))}",
             hint="give a development set with --dev",
         )
-    return (
-        [record for record, dev in zip(records, is_dev, strict=True) if not dev],
-        [record for record, dev in zip(records, is_dev, strict=True) if dev],
-    )
+    train, dev = (list(itertools.compress(records, chosen)) for chosen in (~is_dev, is_dev))
+    return train, dev
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,20 +183,18 @@ def assemble(
         )
     dev = {_name(path): load_structures([path], reject=reject) for path in files.dev}
     held = new_families(files.families, reject) if files.families else []
-    counts: dict[str, int] = {}
+    counts: Counter[str] = Counter()
     train: list[StructureRecord] = []
     for part, against in ((files.partners, held), (files.train, [*held, *(r for rows in dev.values() for r in rows)])):
         records = load_structures(part, max_length=limit, reject=reject)
-        counts["read"] = counts.get("read", 0) + len(records)
+        counts["read"] += len(records)
         if recipe.data.hold_families:
-            kept = without_families(records, shipped_dev_families())
-            counts["held-out family"] = counts.get("held-out family", 0) + len(records) - len(kept)
-            records = kept
-        kept = without_close(records, against)
-        counts["close to a development record"] = (
-            counts.get("close to a development record", 0) + len(records) - len(kept)
-        )
-        train += kept
+            others = without_families(records, shipped_dev_families())
+            counts["held-out family"] += len(records) - len(others)
+            records = others
+        far = without_close(records, against)
+        counts["close to a development record"] += len(records) - len(far)
+        train += far
     unique = _unique(train)
     counts["repeated"] = len(train) - len(unique)
     train = unique
@@ -210,10 +207,8 @@ def assemble(
         raise InputError("no record is left to train on", hint=f"longest allowed are {limit} nt (data.max_length)")
     counts["train"] = len(train)
     report("training records: " + ", ".join(f"{name} {count}" for name, count in counts.items()))
-    weights = sampling_weights(
-        np.asarray([len(record.sequence) for record in train]), family_groups(train), recipe.sampling
-    )
-    return FoldData(train, weights, dev, counts)
+    weights = sampling_weights(np.asarray([len(one) for one in train]), family_groups(train), recipe.sampling)
+    return FoldData(train, weights, dev, dict(counts))
 
 
 def _unique(records: Sequence[StructureRecord]) -> list[StructureRecord]:
