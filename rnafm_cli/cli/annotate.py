@@ -70,7 +70,7 @@ def annotate(
     """
     intake = Intake(inputs, on_error)
 
-    from rnafm_cli.encoder.workers import usable_cpus
+    from rnafm_cli.encoder.workers import threads_for
     from rnafm_cli.families.annotate import ConsensusAlignments, annotated
     from rnafm_cli.families.library import load_libraries
     from rnafm_cli.families.search import Search
@@ -79,7 +79,7 @@ def annotate(
 
     chosen = output_format or _SUFFIXES.get(Path(output.name.removesuffix(".gz")).suffix, "tsv")
     libraries = load_libraries(families or ["shipped"], weights_dir)
-    search = Search(libraries, max_evalue=max_evalue, threads=min(threads or usable_cpus(), usable_cpus()))
+    search = Search(libraries, max_evalue=max_evalue, threads=threads_for(threads))
     alignments = ConsensusAlignments() if alignment else None
     total = known = 0
     with _written(output, chosen) as write, intake.progress("searching", "RNAs") as bar:

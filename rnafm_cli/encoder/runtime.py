@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import torch
 
-from rnafm_cli.encoder.workers import usable_cpus
+from rnafm_cli.encoder.workers import threads_for
 from rnafm_cli.errors import DeviceError, RnafmWarning, UsageError
 
 __all__ = ["Runtime", "SLOW_BF16", "has_fast_bf16", "mixed_precision"]
@@ -59,7 +59,7 @@ class Runtime:
         """
         if precision not in _DTYPES:
             raise UsageError(f"there is no precision '{precision}'", hint=f"known are {', '.join(_DTYPES)}")
-        threads = min(threads or usable_cpus(), usable_cpus())
+        threads = threads_for(threads)
         torch.set_num_threads(threads)
         available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
         if device == "auto":

@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -23,7 +24,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from rnafm_cli.errors import RnafmError
+from rnafm_cli.errors import RnafmError, RnafmWarning
 
 T = TypeVar("T")
 
@@ -112,7 +113,8 @@ def blend_weights(start: int, size: int, length: int, overlap: int) -> np.ndarra
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
-_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+_BESIDE = 4
+"""Threads that lead the processes."""
 _AHEAD = 2
 """Batches in hand for each process: one being worked on, one waiting."""
 _PATIENCE = 0.02
@@ -123,14 +125,74 @@ _work: Callable[[Any], Any] | None = None
 
 
 def usable_cpus() -> int:
-    """CPUs that this process may use: its affinity, and the quota of its container."""
+    """CPUs that this process may use: its affinity, and the quota of its container or job."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, math.ceil(min(count, cpu_quota())))
+
+
+def cpu_quota(groups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> float:
+    """CPUs that the control groups of this process leave it, as a share of time; infinite without a quota.
+
+    A group has its quota in ``cpu.max`` (version 2) or in ``cpu.cfs_quota_us`` (version 1); those above it hold too.
+
+    Args:
+        groups: where the file systems of the groups are mounted.
+        own: lines ``number:controllers:path``.
+    """
+    least = math.inf
     try:
-        quota, period = _QUOTA.read_text().split()
-        count = min(count, max(1, math.ceil(int(quota) / int(period))))
-    except (OSError, ValueError):
-        pass
+        lines = own.read_text().splitlines()
+    except OSError:
+        return least
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        root = groups / controllers if controllers else groups
+        # Inside a container its own group may be mounted as the root, and not be found by its path.
+        inner = Path(path.lstrip("/"))
+        for group in (root / inner, *(root / parent for parent in inner.parents)):
+            try:
+                if controllers:
+                    quota, period = ((group / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
+                else:
+                    quota, period = (group / "cpu.max").read_text().split()
+                if int(quota) > 0:
+                    least = min(least, int(quota) / int(period))
+            except (OSError, ValueError):
+                continue
+    return least
+
+
+def threads_for(wanted: int | None) -> int:
+    """Threads or processes to work with: at most one a CPU; one, with a warning, where the system makes no more.
+
+    Args:
+        wanted: None for one a CPU.
+    """
+    count = min(wanted or usable_cpus(), usable_cpus())
+    if count > 1 and not _can_start(2 * count + _BESIDE):
+        warnings.warn("the system allows no more threads (ulimit -u): working with one", RnafmWarning, stacklevel=3)
+        return 1
     return count
+
+
+def _can_start(threads: int) -> bool:
+    """Whether the system makes so many threads more; processes count as threads."""
+    ended = threading.Event()
+    started: list[threading.Thread] = []
+    try:
+        for _ in range(threads):
+            thread = threading.Thread(target=ended.wait, daemon=True)
+            thread.start()
+            started.append(thread)
+    except RuntimeError:
+        return False
+    finally:
+        ended.set()
+        for thread in started:
+            thread.join()
+    return True
 
 
 def worked(

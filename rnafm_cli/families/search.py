@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -121,12 +122,13 @@ class Search:
         from pyhmmer.easel import Alphabet
         from pyhmmer.plan7 import Background, Profile
 
-        background = Background(Alphabet.rna())
+        alphabet = Alphabet.rna()
+        background = Background(alphabet)
         tiers = [_Tier(window, []) for _, window in _WINDOWS]
+        # One profile is configured for family after family: to make 3,000 takes longer than to fill them.
+        profile = Profile(max((len(family) for family, _ in self.families.values()), default=1), alphabet)
         for family, library in self.families.values():
-            hmm = family.hmm()
-            profile = Profile(hmm.M, hmm.alphabet)
-            profile.configure(hmm, background, 100)
+            profile.configure(family.hmm(), background, 100)
             tier = next(
                 (tier for tier, (most, _) in zip(tiers, _WINDOWS, strict=True) if len(family) <= most), tiers[-1]
             )
@@ -198,8 +200,11 @@ class Search:
 def search_ahead(libraries: Sequence[str | Path], weights_dir: Path | None) -> None:
     """Begin to make what :func:`search_of` will be asked for, in a thread: torch takes as long to import."""
     if libraries:
-        _ahead[tuple(libraries), weights_dir] = thread = _Making(libraries, weights_dir)
-        thread.start()
+        thread = _Making(libraries, weights_dir)
+        # Where the system makes no thread, the search is made when it is asked for.
+        with suppress(RuntimeError):
+            thread.start()
+            _ahead[tuple(libraries), weights_dir] = thread
 
 
 def search_of(libraries: Sequence[str | Path], weights_dir: Path | None) -> Search:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from rnafm_cli.encoder.workers import usable_cpus, worked
+from rnafm_cli.encoder.workers import cpu_quota, threads_for, usable_cpus, worked
 from rnafm_cli.errors import InputError, RnafmError
 
 
@@ -89,3 +91,32 @@ def test_results_do_not_wait_for_a_slow_source() -> None:
 
 def test_usable_cpus_are_at_least_one_and_no_more_than_the_affinity() -> None:
     assert 1 <= usable_cpus() <= (os.cpu_count() or 1)
+
+
+def test_the_quotas_of_all_groups_above_count(tmp_path: Path) -> None:
+    own, groups = tmp_path / "own", tmp_path / "groups"
+    own.write_text("0::/slice/job\n")
+    assert cpu_quota(groups, own) == math.inf
+    (groups / "slice" / "job").mkdir(parents=True)
+    (groups / "slice" / "cpu.max").write_text("150000 100000\n")
+    (groups / "slice" / "job" / "cpu.max").write_text("max 100000\n")
+    assert cpu_quota(groups, own) == 1.5
+    # In a container the group itself is the root.
+    (groups / "cpu.max").write_text("50000 100000\n")
+    assert cpu_quota(groups, own) == 0.5
+    assert cpu_quota(groups, tmp_path / "nowhere") == math.inf
+
+
+def test_quotas_of_the_first_version_count(tmp_path: Path) -> None:
+    own, group = tmp_path / "own", tmp_path / "cpu,cpuacct" / "job"
+    own.write_text("4:memory:/other\n3:cpu,cpuacct:/job\n")
+    group.mkdir(parents=True)
+    (group / "cpu.cfs_period_us").write_text("100000\n")
+    for quota, found in (("-1", math.inf), ("50000", 0.5)):
+        (group / "cpu.cfs_quota_us").write_text(f"{quota}\n")
+        assert cpu_quota(tmp_path, own) == found
+
+
+def test_no_more_threads_than_cpus() -> None:
+    assert threads_for(64) == threads_for(None) == usable_cpus()
+    assert threads_for(1) == 1
