@@ -125,26 +125,15 @@ class Model(NamedModel):
         task: str,
         records: Records,
         *,
-        prior: bool = True,
         families: Sequence[str | Path] = ("shipped",),
-        max_bytes: int | None = None,
-        batch_tokens: int = DEFAULT_BATCH_TOKENS,
         long: Long = "window",
         reject: Reject = raise_rejected,
-        warn: Callable[[str], None] = warnings.warn,
+        **settings: Any,
     ) -> Iterator[TertiaryMaps]:
         from rnafm_cli.structure.predict import predict
         from rnafm_cli.structure.tertiary import load_tertiary_predictor
 
-        predictor = load_tertiary_predictor(
-            self,
-            (task,),
-            prior=prior,
-            families=families,
-            warn=warn,
-            max_bytes=max_bytes,
-            batch_tokens=batch_tokens,
-        )
+        predictor = load_tertiary_predictor(self, (task,), families=families, **settings)
         return predict(as_records(records, reject=reject), predictor, long=long, reject=reject)
 
     def rbp(

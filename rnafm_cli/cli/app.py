@@ -112,7 +112,7 @@ class Careful(TyperCommand):
             if folder is not None and os.path.isdir(folder):
                 if any(name.lower().endswith(_PICTURES) for name in os.listdir(folder)):
                     raise UsageError(f"{folder}: holds pictures already", hint="--force replaces those of one name")
-        console.console.prints_data = str(ctx.params.get("output")) == "-"
+        console.console.prints_data = str(ctx.params.get("output")) == "-" and ctx.params.get("out_dir") is None
         return super().invoke(ctx)
 
 

@@ -65,8 +65,9 @@ def test_no_bar_stands_among_results_on_a_terminal(command: list[str], tmp_path:
 
 def test_a_bar_tells_the_rate_where_no_total_is_known(tmp_path: Path) -> None:
     (tmp_path / "in.tsv").write_text("id\tsequence\nx\tGGGGAAAACCCC\n")
-    shown = on_a_terminal("embed", tmp_path / "in.tsv", "-o", tmp_path / "e.h5")
-    assert re.search(r"embedding \S*1/\?\S* records, [\d.]+/s", shown)
+    for command, word in (("embed -o", "embedding"), ("fold --no-families --out-dir", "folding")):
+        shown = on_a_terminal(*command.split(), tmp_path / f"{word}.h5", tmp_path / "in.tsv")
+        assert re.search(word + r" \S*1/\?\S* records, [\d.]+/s", shown)
 
 
 def test_records_of_files_are_counted(tmp_path: Path) -> None:
