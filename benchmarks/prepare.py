@@ -45,14 +45,14 @@ def measure(fasta: Path, holdout: int) -> dict[str, float]:
     started = time.perf_counter()
     marks: dict[str, float] = {}
 
-    def note(line: str) -> None:
-        if line.endswith("kept"):
+    def note(what: str, done: int, total: int) -> None:
+        if what.startswith("MB"):
             marks["shards_s"] = time.perf_counter() - started
             marks["shards_mb"] = peak_mb()
 
     with tempfile.TemporaryDirectory(dir=fasta.parent) as folder:
         rules = HoldoutRules(sequences=holdout, groups=0, filter_near=holdout > 0)
-        manifest = prepare_corpus([fasta], Path(folder), PrepareOptions(holdout=rules), report=note)
+        manifest = prepare_corpus([fasta], Path(folder), PrepareOptions(holdout=rules), progress=note)
     return {
         "records": manifest["records_read"],
         "kept": manifest["sequences"],

@@ -69,24 +69,20 @@ def prepare(
 
     An interrupted preparation goes on after its last finished shard when the same command is run again.
     """
-    from rnafm_cli.pretrain.corpus import CleaningRules
     from rnafm_cli.pretrain.holdout import HoldoutRules
-    from rnafm_cli.pretrain.prepare import PrepareOptions, prepare_corpus
+    from rnafm_cli.pretrain.prepare import CleaningRules, PrepareOptions, prepare_corpus
 
-    manifest = prepare_corpus(
-        corpus,
-        output,
-        PrepareOptions(
-            cleaning=CleaningRules(min_length=min_length, max_unknown_share=max_n),
-            holdout=HoldoutRules(sequences=holdout, groups=holdout_groups, filter_near=not keep_near, seed=seed),
-            shard_tokens=shard_tokens,
-            type_key=type_key,
-            group_key=group_key,
-            clusters=clusters,
-        ),
-        force=force,
-        report=console.info,
+    chosen = PrepareOptions(
+        cleaning=CleaningRules(min_length=min_length, max_unknown_share=max_n),
+        holdout=HoldoutRules(sequences=holdout, groups=holdout_groups, filter_near=not keep_near, seed=seed),
+        shard_tokens=shard_tokens,
+        type_key=type_key,
+        group_key=group_key,
+        clusters=clusters,
     )
+    with console.stages() as progress:
+        manifest = prepare_corpus(corpus, output, chosen, force=force, progress=progress)
+    console.info(f"{manifest['records_read']:,} records read, {manifest['sequences']:,} kept")
     for reason, count in manifest["counts"].items():
         if count:
             console.info(f"{reason}: {count:,}")

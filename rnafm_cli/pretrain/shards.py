@@ -7,9 +7,7 @@ for none), ``.ids.txt`` (one a line); and once ``splits.npy`` (uint8 per sequenc
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
@@ -19,12 +17,14 @@ from typing import Any
 import numpy as np
 
 from rnafm_cli.errors import InputError
+from rnafm_cli.io.streams import atomic_path
 from rnafm_cli.weights.files import file_sha256
 
-__all__ = ["Corpus", "FORMAT_VERSION", "Shard", "ShardWriter", "Split", "read_manifest", "verify_corpus"]
+__all__ = ["FORMAT_VERSION", "Corpus", "Shard", "Split", "load_shard", "read_manifest", "verify_corpus", "write_shard"]
 
 
 FORMAT_VERSION = 1
+COLUMNS = ("offsets", "types", "groups")
 
 
 class Split(IntEnum):
@@ -39,64 +39,38 @@ class Split(IntEnum):
     """In no part: close to a held-out sequence."""
 
 
-class ShardWriter:
-    """Collects cleaned sequences into one shard; ``close`` makes it appear under its final name."""
+def write_shard(
+    folder: Path, number: int, sequences: list[bytes], ids: list[bytes], columns: dict[str, np.ndarray]
+) -> dict[str, Any]:
+    """Write sequences (token bytes) as one shard, each of its files whole or not at all.
 
-    def __init__(self, folder: Path, number: int) -> None:
-        self.stem = f"shard_{number:05d}"
-        self.tokens = 0
-        self._folder = folder
-        self._handle = open(folder / f"{self.stem}.tokens.bin.tmp", "wb")
-        self._hash = hashlib.sha256()
-        self._columns: dict[str, list[np.ndarray]] = {name: [] for name in ("lengths", "types", "groups", "digests")}
-        self._clusters: list[np.ndarray] = []
-        self._ids: list[bytes] = []
+    Args:
+        columns: (n,) values of each sequence by name: ``types`` and ``groups``, and others, of which the corpus does
+            not depend.
 
-    def add(
-        self,
-        sequences: list[bytes],
-        ids: list[bytes],
-        types: list[int],
-        groups: list[int],
-        digests: np.ndarray,
-        clusters: np.ndarray | None,
-    ) -> None:
-        """Append a batch of token byte strings with their ids, type and group numbers and digests (n,)."""
-        block = b"".join(sequences)
-        self._handle.write(block)
-        self._hash.update(block)
-        self.tokens += len(block)
-        self._ids += ids
-        self._columns["lengths"].append(np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences)))
-        self._columns["types"].append(np.asarray(types, dtype=np.uint16))
-        self._columns["groups"].append(np.asarray(groups, dtype=np.int32))
-        self._columns["digests"].append(digests)
-        if clusters is not None:
-            self._clusters.append(clusters)
+    Returns:
+        The shard's entry for the manifest.
 
-    def close(self) -> dict[str, Any]:
-        """Flush everything to disk and rename it; returns the shard's entry for the manifest."""
-        self._handle.flush()
-        os.fsync(self._handle.fileno())
-        self._handle.close()
-        lengths = np.concatenate(self._columns["lengths"])
-        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        self._save("offsets", offsets)
-        self._save("types", np.concatenate(self._columns["types"]))
-        self._save("groups", np.concatenate(self._columns["groups"]))
-        self._save("digests", np.concatenate(self._columns["digests"]))
-        if self._clusters:
-            self._save("clusters", np.concatenate(self._clusters))
-        (self._folder / f"{self.stem}.ids.txt").write_bytes(b"\n".join(self._ids) + b"\n")
-        final = self._folder / f"{self.stem}.tokens.bin"
-        os.replace(self._folder / f"{self.stem}.tokens.bin.tmp", final)
-        hashes = {f"{self.stem}.tokens.bin": self._hash.hexdigest()}
-        for column in ("offsets", "types", "groups"):
-            hashes[f"{self.stem}.{column}.npy"] = file_sha256(self._folder / f"{self.stem}.{column}.npy")
-        return {"stem": self.stem, "sequences": len(lengths), "tokens": self.tokens, "sha256": hashes}
-
-    def _save(self, column: str, values: np.ndarray) -> None:
-        np.save(self._folder / f"{self.stem}.{column}.npy", values)
+    Raises:
+        RnafmError: when the disk is full.
+    """
+    stem = f"shard_{number:05d}"
+    lengths = np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences))
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    hashes = {}
+    with atomic_path(folder / f"{stem}.tokens.bin") as written:
+        with open(written, "wb") as handle:
+            handle.writelines(sequences)
+        hashes[f"{stem}.tokens.bin"] = file_sha256(written)
+    for name, values in {"offsets": offsets, **columns}.items():
+        with atomic_path(folder / f"{stem}.{name}.npy") as written:
+            with open(written, "wb") as handle:
+                np.save(handle, values)
+            if name in COLUMNS:
+                hashes[f"{stem}.{name}.npy"] = file_sha256(written)
+    with atomic_path(folder / f"{stem}.ids.txt") as written:
+        written.write_bytes(b"\n".join(ids) + b"\n")
+    return {"stem": stem, "sequences": len(sequences), "tokens": int(lengths.sum()), "sha256": hashes}
 
 
 @dataclass(frozen=True)
@@ -189,7 +163,7 @@ def verify_corpus(folder: Path) -> None:
 
 def load_shard(folder: Path, stem: str) -> Shard:
     """Map one shard into memory."""
-    columns = {name: np.load(folder / f"{stem}.{name}.npy") for name in ("offsets", "types", "groups")}
+    columns = {name: np.load(folder / f"{stem}.{name}.npy") for name in COLUMNS}
     path = folder / f"{stem}.tokens.bin"
     tokens = np.memmap(path, dtype=np.uint8, mode="r") if path.stat().st_size else np.zeros(0, dtype=np.uint8)
     return Shard(stem, tokens, **columns)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rnafm_cli.errors import InputError
-from rnafm_cli.pretrain.corpus import CleaningRules, ClusterTable, DigestSet, attributes, clean, read_corpus
+from rnafm_cli.pretrain.prepare import CleaningRules, ClusterTable, CorpusReader, DigestSet, attributes, clean
 from rnafm_cli.rna.alphabet import IUPAC_LETTERS, NUCLEOTIDE
 
 RULES = CleaningRules(min_length=4, max_unknown_share=0.25)
@@ -42,22 +42,24 @@ def test_a_quarter_of_n_is_still_good() -> None:
 def test_records_stream_from_any_packing(tmp_path: Path, pack) -> None:  # type: ignore[no-untyped-def]
     path = tmp_path / "x.dat"
     path.write_bytes(pack(b"\n>a type=tRNA\nAC\nGU\r\n>b\n\n>c x\nUUUU"))
-    records = list(read_corpus([path, path]))
-    assert [record.header for record in records] == [b"a type=tRNA", b"b", b"c x"] * 2
-    assert clean(records[0].sequence, RULES) == NUCLEOTIDE.encode("ACGU")[1:-1].tobytes()
+    reader = CorpusReader([path, path])
+    records = list(reader)
+    assert reader.position == 2 * path.stat().st_size
+    assert [header for header, _ in records] == [b"a type=tRNA", b"b", b"c x"] * 2
+    assert clean(records[0][1], RULES) == NUCLEOTIDE.encode("ACGU")[1:-1].tobytes()
 
 
 def test_what_is_no_fasta_is_named(tmp_path: Path) -> None:
     path = tmp_path / "x.txt"
     path.write_text("ACGU\n")
     with pytest.raises(InputError, match="x.txt: not a FASTA file"):
-        list(read_corpus([path]))
+        list(CorpusReader([path]))
     with pytest.raises(InputError, match="none.fa"):
-        list(read_corpus([tmp_path / "none.fa"]))
+        list(CorpusReader([tmp_path / "none.fa"]))
     whole = gzip.compress(b">a\nACGU\n" * 1000)
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(InputError, match="end early"):
-        list(read_corpus([path]))
+        list(CorpusReader([path]))
 
 
 def test_attributes_of_a_header() -> None:
@@ -89,9 +91,9 @@ def test_cluster_files_are_looked_up_by_member(tmp_path: Path) -> None:
     path = tmp_path / "clusters.tsv"
     path.write_text("a\ta\na\tb\nc\tc\n")
     table = ClusterTable(path)
-    a, b, c, d = table.lookup([b"a", b"b", b"c", b"d"])
+    (a, b, c, d), missing = table.lookup([b"a", b"b", b"c", b"d"])
     assert a == b and len({a, c, d}) == 3
-    assert table.missing == 1
+    assert missing == 1
     path.write_text("a\ta\nb\n")
     with pytest.raises(InputError, match="clusters.tsv:2"):
         ClusterTable(path)

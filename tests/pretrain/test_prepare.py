@@ -141,17 +141,19 @@ def test_an_interrupted_preparation_goes_on(tmp_path: Path, fasta: Path, monkeyp
     class Stop(Exception):
         pass
 
-    def stop_after_two(line: str) -> None:
-        if "2 shards" in line:
+    def stop_after_two(what: str, done: int, total: int) -> None:
+        if "2 shards" in what:
             raise Stop
 
     with pytest.raises(Stop):
-        prepare_corpus([fasta], tmp_path / "parts", OPTIONS, report=stop_after_two)
+        prepare_corpus([fasta], tmp_path / "parts", OPTIONS, progress=stop_after_two)
     assert (tmp_path / "parts" / "progress.json").exists()
+    (tmp_path / "parts" / "shard_00002.tokens.bin.0000.tmp").write_text("of a process that was killed")
     with pytest.raises(InputError, match="also resumes"):
         Corpus(tmp_path / "parts")
-    resumed = prepare_corpus([fasta], tmp_path / "parts", OPTIONS, report=said.append)
-    assert any("resuming after" in line for line in said)
+    resumed = prepare_corpus([fasta], tmp_path / "parts", OPTIONS, progress=lambda what, *_: said.append(what))
+    assert "2 shards" in said[0], "it goes on after the shards that are there"
+    assert not list((tmp_path / "parts").glob("*.tmp"))
     assert resumed["tokens"] == whole["tokens"] and resumed["counts"] == whole["counts"]
     a, b = Corpus(tmp_path / "whole"), Corpus(tmp_path / "parts")
     assert list(a.ids()) == list(b.ids())
