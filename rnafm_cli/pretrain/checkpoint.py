@@ -74,7 +74,7 @@ class CheckpointFolder:
                 torch.save(content, written)
         except (OSError, RuntimeError, RnafmError) as failure:
             # PyTorch's writer does not tell why it could not write.
-            told = "the disk is full or the file too large" if "PytorchStreamWriter" in str(failure) else str(failure)
+            told = "the disk is full or the file too large" if isinstance(failure, RuntimeError) else str(failure)
             raise RnafmError(
                 f"{path}: the checkpoint cannot be written ({told})",
                 hint="make room and run the same command again; it goes on from the checkpoint before",
