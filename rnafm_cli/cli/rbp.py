@@ -138,7 +138,7 @@ def rbp(
 
     chosen_format = format_of(output, output_format)
     loaded = load_model(model, weights_dir=weights_dir, device=device, precision=precision, threads=threads)
-    predictor = BindingPredictor(loaded, embeddings=not letters, batch_tokens=batch_tokens)
+    predictor = BindingPredictor(loaded, embeddings=not letters, threshold=threshold, batch_tokens=batch_tokens)
     chosen = _chosen(predictor, protein)
     if intake is None:
         _list(predictor, chosen, output, chosen_format)
@@ -159,12 +159,13 @@ def rbp(
         for result in bind(
             records, predictor, step=step, structure_of=source, explain=explain, long=long, reject=reject
         ):
-            for row in result.rows(chosen, threshold=threshold, windows=windows):
+            for row in result.rows(chosen, windows=windows):
                 sink.write([*row.values()])
             sink.flush()
             if gallery is not None:
                 # Pictures of all that were named, else of those called, or of the likeliest.
-                drawn = chosen if protein else result.called(chosen, threshold)
+                calls = [row["call"] for row in result.rows(chosen)]
+                drawn = chosen if protein else [k for k, call in zip(chosen, calls, strict=True) if call == "bound"]
                 gallery.add(result, chosen, drawn or [max(chosen, key=lambda k: result.probabilities_P[k])])
             short += len(result.record.sequence) < predictor.window
             if masked := int(result.unclear_W.sum()):

@@ -6,7 +6,6 @@ Shape suffixes: N rows, K features.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -138,11 +137,8 @@ def read_predictions(
     return found
 
 
-_DIGITS = 4
-
-
 def write_figures(
-    sink: TextSink, rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, format: str, **facts: Any
+    sink: TextSink, table: Sequence[Mapping[str, Any]], columns: Sequence[str], *, format: str, **facts: Any
 ) -> None:
     """Write a table of figures.
 
@@ -151,40 +147,28 @@ def write_figures(
         format: ``tsv``, ``json`` (a document with ``facts`` and the rows) or ``table``.
         facts: what holds of the whole table, such as seed and resamples.
     """
+    # What is undefined (NaN, which equals nothing) is shown as what is missing.
+    rows = [{key: row[key] if key in row and row[key] == row[key] else None for key in columns} for row in table]
     if format == "tsv":
         writer = TableWriter(sink, columns)
-        writer.write_all([[_missing(row.get(column)) for column in columns] for row in rows])
+        writer.write_all(rows)
         writer.flush()
     elif format == "json":
-        plain = [{key: _rounded(_missing(row.get(key))) for key in columns} for row in rows]
-        document = {**facts, "figures": plain}
-        sink.write(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+        plain = [{key: round(v, 6) if isinstance(v, float) else v for key, v in row.items()} for row in rows]
+        sink.write(json.dumps({**facts, "figures": plain}, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     else:
-        shown = [column for column in columns if any(_missing(row.get(column)) is not None for row in rows)]
-        cells = [shown, *([_text(row.get(column)) for column in shown] for row in rows)]
-        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        names = [k for k, column in enumerate(shown) if any(isinstance(row.get(column), str) for row in rows)]
-        for line in cells:
-            padded = [
-                cell.ljust(width) if k in names else cell.rjust(width)
-                for k, (cell, width) in enumerate(zip(line, widths, strict=True))
-            ]
+        shown = [key for key in columns if any(row[key] is not None for row in rows)]
+        lines = [shown, *([_text(row[key]) for key in shown] for row in rows)]
+        widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
+        named = [any(isinstance(row[key], str) for row in rows) for key in shown]
+        for line in lines:
+            cells = zip(line, widths, named, strict=True)
+            padded = [cell.ljust(width) if left else cell.rjust(width) for cell, width, left in cells]
             sink.write("  ".join(padded).rstrip() + "\n")
 
 
-def _missing(value: Any) -> Any:
-    return None if isinstance(value, float) and math.isnan(value) else value
-
-
-def _rounded(value: Any) -> Any:
-    return round(value, 6) if isinstance(value, float) else value
-
-
 def _text(value: Any) -> str:
-    value = _missing(value)
-    if value is None:
-        return "-"
-    return f"{value:.{_DIGITS}f}" if isinstance(value, float) else str(value)
+    return "-" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
 _FEWEST_IN_CONTEXT = 10
@@ -290,16 +274,14 @@ def _means(predictor: str, table: Sequence[Row]) -> list[Row]:
     groups: dict[str, list[Row]] = {}
     for row in table:
         groups.setdefault(row["set"].split("_")[0], []).append(row)
-    named = [(f"mean of {len(rows)} {name} sets", rows) for name, rows in groups.items() if len(rows) > 1]
+    named = {f"mean of {len(rows)} {name} sets": rows for name, rows in groups.items() if len(rows) > 1}
     if len(groups) > 1 or (len(table) > 1 and not named):
-        named.append((f"mean of all {len(table)} sets", list(table)))
+        named[f"mean of all {len(table)} sets"] = list(table)
     return [
         {
-            "predictor": predictor,
-            "set": name,
-            "rows": sum(row["rows"] for row in rows),
-            "positives": sum(row["positives"] for row in rows),
+            **{"predictor": predictor, "set": name},
+            **{key: sum(row[key] for row in rows) for key in ("rows", "positives")},
             **{key: float(np.mean([row[key] for row in rows])) for key in ("auprc", "auroc")},
         }
-        for name, rows in named
+        for name, rows in named.items()
     ]

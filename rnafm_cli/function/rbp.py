@@ -97,14 +97,11 @@ class Binding(Tabular):
             raise ValueError("substitutions were not asked for")
         return np.nan_to_num(-self.effects_PL4.sum(axis=2) / 3)
 
-    def rows(
-        self, chosen: Sequence[int] | None = None, *, threshold: float | None = None, windows: bool = False
-    ) -> list[dict[str, Any]]:
+    def rows(self, chosen: Sequence[int] | None = None, *, windows: bool = False) -> list[dict[str, Any]]:
         """A row per protein, or per window and protein; the call is NA where too little of the RNA is known.
 
         Args:
             chosen: numbers of the proteins; all if None.
-            threshold: for all proteins, instead of each one's own.
         """
         parts: list[tuple[dict[str, Any], Any, Any]] = [({}, self.probabilities_P, self.unclear_W.all())]
         if windows:
@@ -116,20 +113,11 @@ class Binding(Tabular):
             | {
                 "protein": self.proteins[k],
                 "probability": float(p_P[k]),
-                "call": "NA" if unclear else "bound" if p_P[k] >= self._limit(k, threshold) else "unbound",
+                "call": "NA" if unclear else "bound" if p_P[k] >= self.thresholds_P[k] else "unbound",
             }
             for place, p_P, unclear in parts
             for k in (range(len(self.proteins)) if chosen is None else chosen)
         ]
-
-    def called(self, chosen: Sequence[int], threshold: float | None = None) -> list[int]:
-        """Those of the chosen proteins that are called bound."""
-        if self.unclear_W.all():
-            return []
-        return [k for k in chosen if self.probabilities_P[k] >= self._limit(k, threshold)]
-
-    def _limit(self, number: int, threshold: float | None) -> float:
-        return float(self.thresholds_P[number]) if threshold is None else threshold
 
 
 class BindingPredictor(HeadPredictor[BindingHead]):
@@ -138,19 +126,27 @@ class BindingPredictor(HeadPredictor[BindingHead]):
     Args:
         embeddings: let the head read embeddings, if it was trained with them; without, the encoder is not needed and
             RNAs take a thirtieth of the time, for probabilities that are a little less accurate.
+        threshold: probability from which every protein is called bound; each one's own if None.
         batch_tokens: tokens per batch of the encoder.
 
     Raises:
         WeightsError: when the model has no such head, or it belongs to another encoder.
     """
 
-    def __init__(self, model: NamedModel, *, embeddings: bool = True, batch_tokens: int = DEFAULT_BATCH_TOKENS) -> None:
+    def __init__(
+        self,
+        model: NamedModel,
+        *,
+        embeddings: bool = True,
+        threshold: float | None = None,
+        batch_tokens: int = DEFAULT_BATCH_TOKENS,
+    ) -> None:
         super().__init__(model, BindingHead, embeddings=embeddings, batch_tokens=batch_tokens)
         self.proteins = self.head.config.proteins
         self.window = self.head.config.window
         curves = self.card.config.get("calibration", {})
         self.curves = [Platt(**curves[name]) if name in curves else Platt() for name in self.proteins]
-        self.thresholds_P = np.array([curve.threshold for curve in self.curves])
+        self.thresholds_P = np.array([curve.threshold if threshold is None else threshold for curve in self.curves])
 
     @property
     def takes_structure(self) -> bool:
