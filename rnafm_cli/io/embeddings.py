@@ -220,20 +220,13 @@ class EmbeddingWriter:
         check_target(self.path)
         if self.partial.is_symlink():
             raise UsageError(f"{self.partial}: is a link", hint="remove it: the embeddings grow under this name")
-        if self._force or self._resume:
-            return
-        if self.path.exists():
+        if self.path.exists() and not (self._force or self._resume):
             raise UsageError(f"{self.path}: exists", hint="--force replaces it, --resume adds the records it lacks")
-        if self.partial.exists():
-            raise UsageError(
-                f"{self.partial}: an interrupted run left this", hint="--resume continues it, --force starts over"
-            )
 
     def _open_part(self) -> BinaryIO:
         """``PATH.tmp`` to read and append to, for this process alone."""
-        exclusive = 0 if self._force or self._resume else os.O_EXCL
         with writing(self.partial):
-            descriptor = os.open(self.partial, os.O_RDWR | os.O_CREAT | exclusive | getattr(os, "O_NOFOLLOW", 0), 0o666)
+            descriptor = os.open(self.partial, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
         part = os.fdopen(descriptor, "r+b", buffering=0)
         try:
             if fcntl is not None:
@@ -245,6 +238,11 @@ class EmbeddingWriter:
             pass
         if self._force:
             part.truncate(0)
+        elif not self._resume and os.fstat(descriptor).st_size:
+            part.close()
+            raise UsageError(
+                f"{self.partial}: an interrupted run left this", hint="--resume continues it, --force starts over"
+            )
         return part
 
     def _take_up(self) -> None:

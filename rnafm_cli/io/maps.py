@@ -36,7 +36,6 @@ __all__ = [
     "read_hdf5_chains",
     "read_matched_probabilities",
     "read_pair_probabilities",
-    "write_chains",
 ]
 
 
@@ -214,20 +213,6 @@ def read_hdf5_chains(path: str | Path) -> list[Chain]:
     if not chains:
         raise InputError(f"{path}: holds no chains")
     return chains
-
-
-def write_chains(chains: Iterable[Chain], path: Path, *, provenance: Provenance) -> None:
-    """Write chains as an HDF5 file that appears whole or not at all."""
-    with new_hdf5(path, track_order=True) as file:
-        file.attrs.update(stamped(provenance))
-        for chain in chains:
-            group = file.create_group(hdf5_key(chain.id))
-            group.attrs["sequence"] = chain.sequence
-            if chain.distance_LL is not None:
-                group.create_dataset("distance", data=chain.distance_LL.astype(np.float16), **_PACKED)
-            else:
-                group.create_dataset("contact", data=chain.contacts(), **_PACKED)
-            file.check()
 
 
 def _chain(key: str, group: Any, source: str) -> Chain:

@@ -338,8 +338,9 @@ def test_a_link_in_the_place_of_the_partial_file_is_not_followed(tmp_path: Path)
 
 def test_two_runs_do_not_write_one_file(tmp_path: Path) -> None:
     with EmbeddingWriter(tmp_path / "e.h5", provenance=MADE_BY):
-        with pytest.raises(UsageError, match="another process is writing"):
-            write(tmp_path / "e.h5", [1], resume=True)
+        for options in ({}, {"resume": True}, {"force": True}):
+            with pytest.raises(UsageError, match="another process is writing"):
+                write(tmp_path / "e.h5", [1], **options)
 
 
 CHILD = """if True:
