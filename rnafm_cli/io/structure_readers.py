@@ -378,7 +378,8 @@ class _Draft:
             self.structure, self.energy = [first], energy
 
     def record(self, source: str) -> StructureRecord:
-        name, description = _titled(self.header)
+        # RNAstructure's ct2dot keeps the energy of a CT file's title.
+        name, description = _titled(_ENERGY.sub("", self.header))
         name = name or self.default
         if self.letters and not self.structure:
             where = f"{source}:{self.line}: record '{name}'"

@@ -51,7 +51,15 @@ def _begins(*marks: str) -> Callable[[list[str]], bool]:
     return lambda lines: lines[0].lower().startswith(marks)
 
 
-_PDB_RECORDS = tuple(f"{word:6}" for word in ("header", "atom", "hetatm", "model", "remark", "cryst1", "title"))
+def _is_mmcif(lines: list[str]) -> bool:
+    return next((line for line in lines if line[0] != "#"), "").lower().startswith("data_")
+
+
+_PDB_RECORDS = """
+    header obslte title split caveat compnd source keywds expdta nummdl mdltyp author revdat sprsde jrnl remark dbref
+    seqadv seqres modres het hetnam formul helix sheet ssbond link cispep site cryst1 origx1 scale1 mtrix1 model atom
+    hetatm user
+""".split()
 
 STRUCTURE_FORMATS: dict[str, StructureFormat] = {
     entry.name: entry
@@ -60,8 +68,10 @@ STRUCTURE_FORMATS: dict[str, StructureFormat] = {
             "stockholm", (".sto", ".stk", ".stockholm"), _begins("# stockholm", "#=g"), readers.read_stockholm_rows
         ),
         StructureFormat("jsonl", (".jsonl",), _begins("{"), readers.read_jsonl),
-        StructureFormat("cif", (".cif", ".mmcif"), _begins("data_"), read_coordinate_pairs),
-        StructureFormat("pdb", (".pdb", ".ent"), _begins(*_PDB_RECORDS), read_coordinate_pairs),
+        StructureFormat("cif", (".cif", ".mmcif"), _is_mmcif, read_coordinate_pairs),
+        StructureFormat(
+            "pdb", (".pdb", ".ent"), _begins(*(f"{word:6}" for word in _PDB_RECORDS)), read_coordinate_pairs
+        ),
         StructureFormat("st", (".st",), _begins("#name:"), readers.read_st),
         StructureFormat("tsv", (".tsv",), _is_table, readers.read_structure_table),
         StructureFormat("csv", (".csv",), _is_table, readers.read_structure_table),

@@ -30,11 +30,19 @@ def test_pairs_of_a_helix(tmp_path: Path, helix: str) -> None:
     assert all(record.sequence[i] + record.sequence[j] in {"AU", "UA", "GC", "CG"} for i, j in record.pairs)
 
 
+@pytest.mark.parametrize("above", ["SEQRES   1 A    1    G\n", "COMPND    RNA\n", "USER  made up\n", ""])
+def test_pdb_files_begin_as_they_like(tmp_path: Path, helix: str, above: str) -> None:
+    atoms = "".join(line for line in helix.splitlines(keepends=True) if line.startswith("ATOM"))
+    (tmp_path / "helix").write_text(above + atoms + "END\n")
+    (record,) = read_structures(tmp_path / "helix")
+    assert len(record.pairs) == 8
+
+
 def test_pdb_and_mmcif_say_the_same(tmp_path: Path, helix: str) -> None:
     import gemmi
 
     document = gemmi.read_pdb_string(helix).make_mmcif_document()
-    (tmp_path / "helix.cif").write_text(document.as_string())
+    (tmp_path / "helix.cif").write_text("# made up\n\n" + document.as_string())
     (tmp_path / "helix.pdb").write_text(helix)
     (one,), (other,) = (list(read_structures(tmp_path / f"helix.{kind}")) for kind in ("cif", "pdb"))
     assert (one.sequence, one.pairs.tolist()) == (other.sequence, other.pairs.tolist())

@@ -435,3 +435,10 @@ def test_a_row_of_a_stockholm_file_has_its_own_structure(tmp_path: Path) -> None
         path.write_text(f"# STOCKHOLM 1.0\na GGAAC-C\n#=GR a SS {bad}\n//\n")
         with pytest.raises(InputError, match=said):
             list(read_structures(path))
+
+
+def test_an_energy_is_no_id(tmp_path: Path) -> None:
+    path = tmp_path / "a.dot"
+    path.write_text(">ENERGY = -5.4  yeast tRNA\nGGAACC\n((..))\n")
+    (record,) = read_structures(path)
+    assert (record.id, record.description) == ("yeast", "tRNA")
