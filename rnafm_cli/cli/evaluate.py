@@ -70,14 +70,15 @@ def encoder(
     loaded.check_nucleotides()
     net, say = loaded.encoder, console.info
     figures: dict[str, object] = {"model": loaded.encoder_card.name, "sha256": loaded.encoder_card.weights_sha256}
-    if corpus is not None:
-        figures["held_out"] = held_out_figures(net, corpus, sequences=sequences, crop=crop, seed=seed, report=say)
-    if atlas is not None:
-        figures["knn_transfer"] = transfer_figures(
-            net, atlas, per_type=per_type, seed=seed, batch_tokens=batch_tokens, report=say
-        )
-    if probe is not None:
-        figures["linear_probe"] = probe_figures(net, probe, batch_tokens=batch_tokens, report=say)
+    with console.stages() as progress:
+        how: dict[str, Any] = {"report": say, "progress": progress}
+        if corpus is not None:
+            figures["held_out"] = held_out_figures(net, corpus, sequences=sequences, crop=crop, seed=seed, **how)
+        how["batch_tokens"] = batch_tokens
+        if atlas is not None:
+            figures["knn_transfer"] = transfer_figures(net, atlas, per_type=per_type, seed=seed, **how)
+        if probe is not None:
+            figures["linear_probe"] = probe_figures(net, probe, **how)
     with open_output(output) as out:
         out.write(json.dumps(figures, indent=1) + "\n")
 

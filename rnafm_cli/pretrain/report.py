@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from rnafm_cli.pretrain.shards import Corpus, Split
 from rnafm_cli.pretrain.validation import HeldOutPart, MarkovChain, Score
 from rnafm_cli.rna.kmers import separate_folds
 from rnafm_cli.training.labelled_rows import read_classes
+from rnafm_cli.training.trainer import Progress, Report
 
 __all__ = ["held_out_figures", "linear_probe", "mean_pooled", "probe_figures", "transfer_figures"]
 
@@ -39,7 +41,7 @@ def mean_pooled(
     *,
     batch_tokens: int = 8192,
     layer: int | None = None,
-    report: Callable[[int], None] | None = None,
+    report: Callable[[int, int], None] = lambda done, total: None,
 ) -> np.ndarray:
     """(N, D) float32: the mean over a sequence's nucleotides of one layer's representations.
 
@@ -48,7 +50,7 @@ def mean_pooled(
 
     Args:
         layer: 0 to the number of layers; the last (after the final norm) if None.
-        report: called with the number of sequences that are done.
+        report: called with the number of sequences that are done, and of all.
     """
     config = encoder.config
     layer = config.layers if layer is None else layer
@@ -65,8 +67,7 @@ def mean_pooled(
             for k, total_D in zip(group, _window_sums(encoder, [windows[k] for k in group], layer), strict=True):
                 sums[owners[k]] += total_D
                 counts[owners[k]] += len(windows[k]) - 2
-        if report:
-            report(min(first + _POOL, len(sequences)))
+        report(min(first + _POOL, len(sequences)), len(sequences))
     return (sums / np.maximum(counts, 1)[:, None]).astype(np.float32)
 
 
@@ -96,11 +97,15 @@ def linear_probe(
     return score_types(np.searchsorted(names, dev_labels), np.searchsorted(names, probe.predict(dev)), names)
 
 
-Report = Callable[[str], None]
-
-
 def held_out_figures(
-    encoder: Encoder, folder: Path, *, sequences: int = 0, crop: int = 256, seed: int = 1, report: Report
+    encoder: Encoder,
+    folder: Path,
+    *,
+    sequences: int = 0,
+    crop: int = 256,
+    seed: int = 1,
+    report: Report,
+    progress: Progress = lambda what, done, total: None,
 ) -> dict[str, Any]:
     """Masked-token loss (nats) and accuracy on both held-out parts, beside unigram and order-5 Markov.
 
@@ -124,9 +129,10 @@ def held_out_figures(
             continue
         part = HeldOutPart(corpus, split, sequences=sequences, section=section, crop=crop, seed=seed)
         report(f"masked tokens of {len(part.plan):,} sequences of the {part.name} hold-out")
+        told = partial(progress, f"batches of the {part.name} hold-out")
         figures[part.name] = {
             "sequences": len(part.plan),
-            "model": _score(part.score(model, encoder.embed.weight.device, bf16=False)),
+            "model": _score(part.score(model, encoder.embed.weight.device, bf16=False, progress=told)),
             "unigram": _score(chain.score(corpus, part.plan, order=0)),
             "markov_5": _score(chain.score(corpus, part.plan, order=5)),
         }
@@ -134,7 +140,14 @@ def held_out_figures(
 
 
 def transfer_figures(
-    encoder: Encoder, fasta: Path, *, per_type: int = 0, seed: int = 0, batch_tokens: int = 8192, report: Report
+    encoder: Encoder,
+    fasta: Path,
+    *,
+    per_type: int = 0,
+    seed: int = 0,
+    batch_tokens: int = 8192,
+    report: Report,
+    progress: Progress = lambda what, done, total: None,
 ) -> dict[str, Any]:
     """Nearest-neighbour transfer of the ``type=`` of FASTA records, beside 4-mers, one-hot and random weights.
 
@@ -159,10 +172,10 @@ def transfer_figures(
             which,
             sequences,
             batch_tokens=batch_tokens,
-            report=lambda done: report(f"{name}: {done:,} of {len(sequences):,} embedded"),
+            report=partial(progress, f"embedding by {name}"),
         )
 
-    compared = {"model": vectors(encoder, "model"), "random_encoder": vectors(untrained(encoder), "random weights")}
+    compared = {"model": vectors(encoder, "the model"), "random_encoder": vectors(untrained(encoder), "random weights")}
     report("4-mers and one-hot")
     compared["kmer_4"] = kmer_frequencies(sequences)
     for name, points in compared.items():
@@ -172,7 +185,14 @@ def transfer_figures(
     return figures
 
 
-def probe_figures(encoder: Encoder, table: Path, *, batch_tokens: int = 8192, report: Report) -> dict[str, Any]:
+def probe_figures(
+    encoder: Encoder,
+    table: Path,
+    *,
+    batch_tokens: int = 8192,
+    report: Report,
+    progress: Progress = lambda what, done, total: None,
+) -> dict[str, Any]:
     """Linear probe on a TSV with columns ``sequence``, ``label``, ``split`` (train, dev), beside 4-mers and random.
 
     All also whitened, by the covariance of the training rows.
@@ -188,13 +208,17 @@ def probe_figures(encoder: Encoder, table: Path, *, batch_tokens: int = 8192, re
 
     sequences, labels = [sequence for sequence, _ in train + dev], [label for _, label in train]
 
+    def vectors(which: Encoder, name: str) -> np.ndarray:
+        told = partial(progress, f"embedding by {name}")
+        return mean_pooled(which, sequences, batch_tokens=batch_tokens, report=told)
+
     def fitted(points: np.ndarray) -> dict[str, Any]:
         return _transfer(linear_probe(points[: len(train)], labels, points[len(train) :], [label for _, label in dev]))
 
     figures: dict[str, Any] = {"file": table.name, "train": len(train), "dev": len(dev)}
     compared = {
-        "model": mean_pooled(encoder, sequences, batch_tokens=batch_tokens),
-        "random_encoder": mean_pooled(untrained(encoder), sequences, batch_tokens=batch_tokens),
+        "model": vectors(encoder, "the model"),
+        "random_encoder": vectors(untrained(encoder), "random weights"),
         "kmer_4": kmer_frequencies(sequences),
     }
     for name, points in compared.items():

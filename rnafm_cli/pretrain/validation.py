@@ -5,7 +5,7 @@ network.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,13 +54,21 @@ class HeldOutPart:
         rows = plan_batches(plan.lengths, section, crop, seed=seed)
         self._batches = [build_batch(corpus, plan, batch, section, crop, mask=MASK) for batch in rows]
 
-    def score(self, model: MaskedTokenModel, device: torch.device, *, bf16: bool) -> Score:
+    def score(
+        self,
+        model: MaskedTokenModel,
+        device: torch.device,
+        *,
+        bf16: bool,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> Score:
         """Loss and accuracy of a model."""
         loss, right, masked = 0.0, 0, 0
         with torch.no_grad(), mixed_precision(device.type, bf16=bf16):
-            for batch in self._batches:
+            for number, batch in enumerate(self._batches, start=1):
                 loss_sum, correct, *_ = model(*batch.on(device))
                 loss, right, masked = loss + float(loss_sum), right + int(correct), masked + len(batch.truth_N)
+                progress(number, len(self._batches))
         return _score(loss, right, masked)
 
 
