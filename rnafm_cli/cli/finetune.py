@@ -101,21 +101,19 @@ def tables(
     from rnafm_cli.training.recipes import BindingRecipe, MrlRecipe, load_recipe
 
     task = ctx.command.name or ""
-    files = FunctionFiles(
-        sets=tuple(tables),
-        output=output,
-        name=name or task,
-        model=None if encoder == "none" else model,
-        init_from=init_from,
-        weights_dir=weights_dir,
-        max_minutes=max_minutes,
-        threads=threads,
-    )
-    changes = with_encoder(overrides, encoder)
-    chosen = load_recipe(BindingRecipe if task == "rbp" else MrlRecipe, recipe, changes)
+    files = FunctionFiles(sets=tuple(tables), **_asked(ctx, task))
+    chosen = load_recipe(BindingRecipe if task == "rbp" else MrlRecipe, recipe, with_encoder(overrides, encoder))
     with _running(output) as progress:
         outcome = run_function(files, chosen, report=console.info, progress=progress)
     _tell(outcome, "mean AUPRC" if task == "rbp" else "mean R2")
+
+
+def _asked(ctx: typer.Context, name: str) -> dict[str, Any]:
+    """What all commands ask for, as runs take it."""
+    given = ctx.params
+    asked = ("output", "weights_dir", "init_from", "max_minutes", "threads", "prior", "prior_cache")
+    found = {key: given[key] for key in asked if key in given}
+    return found | {"name": given["name"] or name, "model": None if given["encoder"] == "none" else given["model"]}
 
 
 def with_encoder(given: list[str] | None, encoder: EncoderChoice | None) -> list[str]:
@@ -150,14 +148,15 @@ def _running(folder: Path) -> Iterator[Callable[[str, int, int], None]]:
 
 
 def _tell(outcome: Outcome, measure: str) -> None:
+    best = f"best {measure} {outcome.best_score:.4f}: {outcome.best_file}"
+    _end(outcome, outcome.best_file.parent, f" at step {outcome.step}", f"; {best}")
+
+
+def _end(outcome: Outcome | TertiaryOutcome, folder: Path, where: str, found: str) -> None:
+    """Tell what came out, or how to go on; a run that a signal ended has that signal's exit code."""
     if outcome.finished:
-        console.info(f"finished at step {outcome.step}; best {measure} {outcome.best_score:.4f}: {outcome.best_file}")
-    else:
-        _stopped(outcome, outcome.best_file.parent, f" at step {outcome.step}")
-
-
-def _stopped(outcome: Outcome | TertiaryOutcome, folder: Path, where: str = "") -> None:
-    """Tell how to go on; a run that a signal ended has that signal's exit code."""
+        console.info(f"finished{where}{found}")
+        return
     console.info(f"stopped{where}, all is saved in {folder}: run the same command again to go on from here")
     if outcome.signal is not None:
         raise typer.Exit(128 + outcome.signal)
@@ -231,6 +230,7 @@ DISTANCE_HELP = """Train a head that predicts distances between bases, and conta
 
 
 def chains(
+    ctx: typer.Context,
     output: RunFolder,
     chains: Chains = None,
     structures: Structures = None,
@@ -263,26 +263,15 @@ def chains(
     run = TertiaryRun(
         files=files,
         recipe=load_recipe(TertiaryRecipe, recipe, overrides),
-        output=output,
-        name=name or "contact",
-        model=None if encoder == "none" else model,
-        weights_dir=weights_dir,
-        init_from=init_from,
-        prior=prior,
-        prior_cache=prior_cache,
         families=tuple(families or ()),
         folds=_numbers(folds),
         final=final,
-        max_minutes=max_minutes,
-        threads=threads,
+        **_asked(ctx, "contact"),
     )
     with _running(output) as progress:
         outcome = run_tertiary(run, report=console.info, reject=rejections.reject, progress=progress)
     _tell_left_out(rejections)
-    if not outcome.finished:
-        _stopped(outcome, output)
-    else:
-        console.info("finished" if outcome.head is None else f"finished: {outcome.head}")
+    _end(outcome, output, "", "" if outcome.head is None else f": {outcome.head}")
 
 
 def _numbers(folds: str | None) -> tuple[int, ...]:
@@ -307,6 +296,7 @@ app.command("mrl", help=MRL_HELP, epilog=MRL_EPILOG)(tables)
     epilog="Example: rnafm finetune fold mine.tsv -o runs/fold --recipe configs/fold-mini.toml",
 )
 def fold(
+    ctx: typer.Context,
     train: Annotated[
         list[Path],
         typer.Argument(metavar="STRUCTURES...", help="Known structures in any format, files or folders."),
@@ -369,16 +359,8 @@ def fold(
     run = FoldRun(
         files=files,
         recipe=load_recipe(FoldRecipe, recipe, with_encoder(overrides, encoder)),
-        output=output,
-        name=name or "fold",
-        model=None if encoder == "none" else model,
-        weights_dir=weights_dir,
-        init_from=init_from,
-        prior=prior,
-        prior_cache=prior_cache,
-        max_minutes=max_minutes,
-        threads=threads,
         device=str(Runtime.create(device, threads=threads).device),
+        **_asked(ctx, "fold"),
     )
     rejections = Rejections(on_error)
     with _running(output) as progress:

@@ -17,7 +17,6 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pandas as pd
-from torch import Tensor
 
 from rnafm_cli.errors import ConfigError, InputError, UsageError, WeightsError
 from rnafm_cli.families.library import load_libraries
@@ -107,8 +106,8 @@ class _CrossValidation:
             last = len(self._all_folds) - 1
             raise UsageError(f"--folds {','.join(map(str, run.folds))}: there are folds 0 to {last}")
         self._encoder, self._encoder_sha256 = run.begin()
-        self._start: dict[str, Tensor] | None = None
-        self._start_sha256: str | None = None
+        self._start = fold_head_of(run.init_from, run.weights_dir) if run.init_from is not None else None
+        self._start_sha256 = self._start.card.weights_sha256 if self._start is not None else None
         self._config = TertiaryConfig(pair=self._pair_config(), **dataclasses.asdict(run.recipe.map))
 
     def do(self, reject: Callable[[InputError], None]) -> TertiaryOutcome:
@@ -145,15 +144,13 @@ class _CrossValidation:
         run = self._run
         width = 0 if self._encoder is None else self._encoder.config.width
         given = {"sequence": True, "embedding": width, "prior": run.prior, "template": run.families}
-        if run.init_from is None:
+        if (start := self._start) is None:
             return head_config(run.recipe.trunk, width, inputs=[name for name in given if given[name]])
-        start, card = fold_head_of(run.init_from, run.weights_dir)
-        if start.config.embedding and encoder_read_by(card) != self._encoder_sha256:
+        if start.config.embedding and encoder_read_by(start.card) != self._encoder_sha256:
             raise WeightsError(
                 f"{run.init_from}: its fold head was trained on another encoder than {run.model or 'none'}",
                 hint="give its own encoder with --model",
             )
-        self._start, self._start_sha256 = start.tensors, card.weights_sha256
         # Tensors for families stay, though chains may be shown without.
         names = tuple(name for name in start.config.inputs if given[name] or name == "template")
         return dataclasses.replace(start.config, inputs=names)
@@ -229,7 +226,7 @@ class _CrossValidation:
             run.recipe,
             data,
             config,
-            fold=self._start,
+            fold=self._start.tensors if self._start is not None else None,
             held_out=fold,
             metrics={"cross_validated": means} if means else {},
         )

@@ -105,7 +105,7 @@ class FoldTask(Task):
         cache: pair probabilities, of the development records at least; None for a head without the prior.
         templates: what families say of all records; None for a head without.
         encoder: None for a head without embeddings.
-        start: tensors of a head to begin with.
+        start: a head to begin with.
     """
 
     kind, row_name, measure_name = "fold", "records", "mean F1"
@@ -138,7 +138,7 @@ class FoldTask(Task):
         before = self._start.config.inputs if self._start is not None else ()
         inputs = [name for name in _INPUTS if name in self._inputs or (name == "template" and name in before)]
         head = PairHead(head_config(self._recipe.head, width, inputs=inputs))
-        if self._start is not None and self._start.tensors is not None:
+        if self._start is not None:
             self._report(begin_from(head, self._start.tensors))
         return head
 
@@ -361,7 +361,7 @@ def run_fold(
     encoder, sha256 = run.begin()
     recipe, files, start = run.recipe, run.files, None
     if run.init_from is not None:
-        start, _ = fold_head_of(run.init_from, run.weights_dir)
+        start = fold_head_of(run.init_from, run.weights_dir)
         recipe = dataclasses.replace(recipe, head=_section_of(start.config))
     data = assemble(files, recipe, report=report, reject=reject)
     recipe = with_steps(recipe, data)
@@ -422,14 +422,15 @@ def with_steps(recipe: FoldRecipe, data: FoldData) -> FoldRecipe:
 
 @dataclass(frozen=True)
 class Start:
-    """A pair head to begin with: its configuration, and its tensors; without them it only gives the shape."""
+    """A pair head to begin with."""
 
     config: PairConfig
-    tensors: dict[str, Tensor] | None
+    tensors: dict[str, Tensor]
+    card: Card
 
 
-def fold_head_of(name_or_file: str, weights_dir: Path | None) -> tuple[Start, Card]:
-    """A fold head, whatever its encoder, and its card.
+def fold_head_of(name_or_file: str, weights_dir: Path | None) -> Start:
+    """A fold head, whatever its encoder.
 
     Raises:
         WeightsError: when it cannot be had, or is something else.
@@ -437,7 +438,7 @@ def fold_head_of(name_or_file: str, weights_dir: Path | None) -> tuple[Start, Ca
     tensors, card = load_component(name_or_file, "fold", weights_dir=weights_dir, any_encoder=True)
     if card.kind != "fold":
         raise WeightsError(f"{name_or_file}: is a model of kind '{card.kind}', not a fold head")
-    return Start(PairConfig.from_dict(card.config), tensors), card
+    return Start(PairConfig.from_dict(card.config), tensors, card)
 
 
 def _section_of(config: PairConfig) -> PairSection:
