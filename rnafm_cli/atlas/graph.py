@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
+from sklearn.neighbors import NearestNeighbors
 
-_CELLS = 1 << 24
-"""Distances held at a time."""
+_ROWS = 4096
+"""Points whose neighbours are sought at a time."""
 _SPARE = 8
 """Candidates beyond K that are measured again without rounding."""
 
@@ -46,30 +47,27 @@ def nearest(
         among_MD: where neighbours are sought; the points themselves (each but itself) if None.
         report: called with the number of points that were done since the last call.
     """
-    others_MD = np.ascontiguousarray(points_ND if among_MD is None else among_MD, dtype=np.float32)
+    is_own = among_MD is None
     points_ND = np.ascontiguousarray(points_ND, dtype=np.float32)
-    available = len(others_MD) - (among_MD is None)
-    count = min(count, available)
+    others_MD = points_ND if among_MD is None else np.ascontiguousarray(among_MD, dtype=np.float32)
+    count = min(count, len(others_MD) - is_own)
     index_NK = np.zeros((len(points_ND), count), dtype=np.int64)
     distance_NK = np.zeros((len(points_ND), count), dtype=np.float32)
-    square_M = np.einsum("md,md->m", others_MD, others_MD)
-    rows = max(1, _CELLS // max(1, len(others_MD)))
-    for start in range(0, len(points_ND) if count else 0, rows):
-        block_BD = points_ND[start : start + rows]
-        # The block's own squares change no order.
-        far_BM = square_M - 2 * (block_BD @ others_MD.T)
-        place_B = np.arange(len(block_BD))
-        if among_MD is None:
-            far_BM[place_B, start + place_B] = np.inf
-        kept = min(count + _SPARE, available)
-        candidate_BK = np.argpartition(far_BM, kept - 1, axis=1)[:, :kept]
-        away_BK = np.linalg.norm(others_MD[candidate_BK] - block_BD[:, None], axis=2)
+    search = NearestNeighbors(n_neighbors=min(count + is_own + _SPARE, len(others_MD)), algorithm="brute")
+    search.fit(others_MD)
+    for start in range(0, len(points_ND) if count else 0, _ROWS):
+        rows = slice(start, start + _ROWS)
+        candidate_BK = search.kneighbors(points_ND[rows], return_distance=False)
+        # Measured again: the search rounds, and near copies must keep their order.
+        away_BK = np.linalg.norm(others_MD[candidate_BK] - points_ND[rows, None], axis=2)
+        if is_own:
+            away_BK[candidate_BK == np.arange(start, start + len(away_BK))[:, None]] = np.inf
         # By distance, then by number: the same neighbours on every machine.
         order_BK = np.lexsort((candidate_BK, away_BK), axis=1)[:, :count]
-        index_NK[start : start + rows] = np.take_along_axis(candidate_BK, order_BK, axis=1)
-        distance_NK[start : start + rows] = np.take_along_axis(away_BK, order_BK, axis=1)
+        index_NK[rows] = np.take_along_axis(candidate_BK, order_BK, axis=1)
+        distance_NK[rows] = np.take_along_axis(away_BK, order_BK, axis=1)
         if report:
-            report(len(block_BD))
+            report(len(away_BK))
     return Neighbours(index_NK, distance_NK)
 
 
@@ -91,6 +89,13 @@ def neighbour_graph(neighbours: Neighbours) -> sparse.csr_matrix:
     # A weight that underflows would cut an edge that the neighbours say is there.
     graph = sparse.csr_matrix((np.maximum(weight, 1e-12), (row, column)), shape=(size, size))
     return graph.maximum(graph.T).tocsr()
+
+
+def sums_between(graph: sparse.csr_matrix, group_N: np.ndarray) -> sparse.csr_matrix:
+    """(C, C) sums of the weights between groups of nodes."""
+    shape = (len(group_N), int(group_N.max()) + 1)
+    member = sparse.csr_matrix((np.ones(len(group_N)), (np.arange(len(group_N)), group_N)), shape=shape)
+    return (member.T @ graph @ member).tocsr()
 
 
 _LEVELS = 30
@@ -125,8 +130,7 @@ def leiden(graph: sparse.csr_matrix, *, resolution: float = 1.0, seed: int = 0) 
             break
         first = np.zeros(count, dtype=np.int64)
         first[part] = community
-        member = sparse.csr_matrix((np.ones(len(part)), (np.arange(len(part)), part)), shape=(len(part), count))
-        level = (member.T @ level @ member).tocsr()
+        level = sums_between(level, part)
         strength = np.bincount(part, strength, minlength=count)
         owner, community = part[owner], np.unique(first, return_inverse=True)[1]
     return _by_size(community[owner])

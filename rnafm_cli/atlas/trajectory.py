@@ -18,7 +18,7 @@ from scipy.sparse.csgraph import breadth_first_order, connected_components, mini
 from scipy.sparse.linalg import eigsh
 from scipy.stats import permutation_test, rankdata
 
-from rnafm_cli.atlas.graph import leiden
+from rnafm_cli.atlas.graph import leiden, sums_between
 from rnafm_cli.atlas.layout import AtlasLayout
 from rnafm_cli.errors import InputError, UsageError
 
@@ -89,8 +89,7 @@ def connectivity(graph: sparse.csr_matrix, group_N: np.ndarray) -> np.ndarray:
     count = int(group_N.max()) + 1
     edges = graph.copy()
     edges.data = np.ones_like(edges.data)
-    member = sparse.csr_matrix((np.ones(len(group_N)), (np.arange(len(group_N)), group_N)), shape=(len(group_N), count))
-    found_CC = np.asarray((member.T @ edges @ member).todense())
+    found_CC = sums_between(edges, group_N).toarray()
     ends_C = found_CC.sum(axis=1)
     sizes_C = np.bincount(group_N, minlength=count)
     chance_CC = (np.outer(ends_C, sizes_C) + np.outer(sizes_C, ends_C)) / max(1, len(group_N) - 1)
@@ -192,11 +191,9 @@ def walk_pseudotime(
     get the mean of their neighbours' groups. Walks between single points would not do: in large graphs their hitting
     times tell the density at the target alone (von Luxburg, Radl & Hein 2014).
     """
-    count = int(group_N.max()) + 1
-    member = sparse.csr_matrix((np.ones(len(group_N)), (np.arange(len(group_N)), group_N)), shape=(len(group_N), count))
-    flow_CC = np.asarray((member.T @ graph @ member).todense())
+    flow_CC = sums_between(graph, group_N).toarray()
     np.fill_diagonal(flow_CC, 0.0)
-    sizes_C = np.bincount(group_N, minlength=count)
+    sizes_C = np.bincount(group_N)
     # Edges per pair of points: a large group is no attraction by itself.
     flow_CC = flow_CC / np.sqrt(np.outer(sizes_C, sizes_C))
     time_C = hitting_times(flow_CC, root_group, laziness=laziness, teleport=teleport)

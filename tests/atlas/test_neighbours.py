@@ -8,9 +8,9 @@ from rnafm_cli.atlas import graph as module
 from rnafm_cli.atlas.graph import nearest, neighbour_graph
 
 
-@pytest.mark.parametrize("cells", [1 << 24, 500])
-def test_neighbours_are_the_nearest_points(monkeypatch: pytest.MonkeyPatch, cells: int) -> None:
-    monkeypatch.setattr(module, "_CELLS", cells)
+@pytest.mark.parametrize("rows", [4096, 50])
+def test_neighbours_are_the_nearest_points(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
+    monkeypatch.setattr(module, "_ROWS", rows)
     points = np.random.default_rng(0).normal(size=(120, 5)).astype(np.float32)
     far = cdist(points, points)
     np.fill_diagonal(far, np.inf)
