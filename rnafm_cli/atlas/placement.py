@@ -26,6 +26,7 @@ from rnafm_cli.atlas.layout import AtlasLayout, Curve, plane_of
 from rnafm_cli.atlas.points import UNLABELLED, AtlasPoints
 from rnafm_cli.encoder.vectors import PCA
 from rnafm_cli.errors import InputError, WeightsError
+from rnafm_cli.io.columns import TABLES
 from rnafm_cli.io.hdf5 import attributes_of, new_hdf5
 from rnafm_cli.weights.store import search_dirs
 
@@ -406,7 +407,7 @@ class Newcomer:
     call: TypeCall
 
 
-CALL_COLUMNS = ("id", "label", "confidence", "runner_up", "far", "x", "y", "length", "neighbours")
+CALL_COLUMNS = tuple(TABLES["atlas --map-onto"])
 
 
 def call_row(new: Newcomer, *, format: str = "tsv") -> list[Any]:

@@ -23,6 +23,7 @@ from rnafm_cli.atlas.points import AtlasPoints, clusters_as_labels, view_labels
 from rnafm_cli.atlas.trajectory import Trajectory, compare_times, mean_times
 from rnafm_cli.atlas.trajectory_figures import draw_cluster_graph, draw_stream, draw_time_scatter, draw_violins
 from rnafm_cli.errors import InputError
+from rnafm_cli.io.columns import TABLES
 from rnafm_cli.io.streams import open_output
 from rnafm_cli.io.tables import TableWriter
 
@@ -37,16 +38,16 @@ def model_name(provenance: Mapping[str, Any]) -> str:
     return Path(str(provenance.get("model", "embeddings"))).name.removesuffix(".safetensors")
 
 
-def write_rows(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> None:
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]], table: str) -> None:
     """A TSV; a number that is none (NaN) is an empty cell.
 
     Args:
-        columns: those of the first row if empty.
+        table: whose columns it has, of ``io.columns.TABLES``, if there are no rows to name them.
     """
     with open_output(path) as sink:
-        table = TableWriter(sink, columns or list(rows[0]))
-        table.write_all({name: None if value != value else value for name, value in row.items()} for row in rows)
-        table.flush()
+        writer = TableWriter(sink, list(rows[0]) if rows else list(TABLES[table]))
+        writer.write_all({name: None if value != value else value for name, value in row.items()} for row in rows)
+        writer.flush()
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -86,7 +87,7 @@ class AtlasFolder:
             }
             for k, identifier in enumerate(points.ids)
         ]
-        write_rows(self.folder / "atlas.tsv", rows)
+        write_rows(self.folder / "atlas.tsv", rows, "atlas")
 
     def draw_maps(self, views: Sequence[Any], *, warn: Tell) -> None:
         """``atlas.png`` and ``.svg`` by label, and one more for each other view."""
@@ -116,8 +117,7 @@ class AtlasFolder:
         for panel in panels:
             for found in panel.separations:
                 tell(f"{panel.name}, {found}")
-        columns = ("vectors", "view", "labels", "points", "accuracy", "purity", "silhouette", "adjusted_rand")
-        write_rows(stem.with_suffix(".tsv"), rows, columns)
+        write_rows(stem.with_suffix(".tsv"), rows, "atlas --compare")
         return rows
 
     def write_trajectory(
@@ -152,12 +152,12 @@ class AtlasFolder:
             }
             fates = {f"to {names[end]}": float(lineages.fate_CT[k, t]) for t, end in enumerate(lineages.terminal_T)}
             rows.append(row | fates)
-        write_rows(folder / "trajectory.tsv", rows)
+        write_rows(folder / "trajectory.tsv", rows, "atlas --trajectory")
         by_label = [
             {"label": name, "sequences": count, "mean_pseudotime": mean, "time": (times or {}).get(name)}
             for name, (mean, count) in means.items()
         ]
-        write_rows(folder / "trajectory_labels.tsv", by_label, ("label", "sequences", "mean_pseudotime", "time"))
+        write_rows(folder / "trajectory_labels.tsv", by_label, "atlas --trajectory --times")
         terminal = [names[k] for k in lineages.terminal_T]
         tell(f"terminal states: {', '.join(terminal) or 'none'}")
         summary: dict[str, Any] = {

@@ -67,7 +67,7 @@ def test_what_is_no_atlas_is_refused(tmp_path: Path) -> None:
 
 def test_unknown_values_are_empty_cells(tmp_path: Path) -> None:
     path = tmp_path / "a.tsv"
-    write_rows(path, [{"a": float("nan"), "b": 1}, {"a": None, "b": 2.5}])
+    write_rows(path, [{"a": float("nan"), "b": 1}, {"a": None, "b": 2.5}], "atlas")
     assert path.read_text() == "a\tb\n\t1\n\t2.5\n"
-    write_rows(path, [], ("a", "b"))
-    assert path.read_text() == "a\tb\n"
+    write_rows(path, [], "atlas --trajectory --times")
+    assert path.read_text() == "label\tsequences\tmean_pseudotime\ttime\n"
