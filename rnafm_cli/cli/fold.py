@@ -461,8 +461,7 @@ def _write(
         if maps is not None:
             maps.add(result.record, result.probs_LL)
         if pictures is not None:
-            supported = result.pairs[result.is_supported] if result.hits else None
-            pictures.add(result.record.id, result.structure.sequence, result.pairs, result.probs_LL, supported)
+            pictures.add(result.subject)
         if page is not None:
             page(result)
         replaced += len(result.record.sequence) - sum(map(result.record.sequence.count, "ACGUN"))
@@ -504,6 +503,7 @@ def _convert(
     from rnafm_cli.io.names import rename_duplicates
     from rnafm_cli.io.structures import read_structures
     from rnafm_cli.rna.pairs import BRACKET_LAYERS, layers
+    from rnafm_cli.viz.subject import Subject
 
     reject = intake.skip if intake.skips else None
     known = (record for path in inputs or [Path("-")] for record in read_structures(path, reject=reject))
@@ -521,7 +521,7 @@ def _convert(
             intake.reject(error)
             continue
         if pictures is not None:
-            pictures.add(record.id, record.sequence, record.pairs)
+            pictures.add(Subject(record.id, record.sequence, record.pairs))
         crowded += len(layers(record.pairs)) > BRACKET_LAYERS
     if crowded:
         console.warn(f"{crowded} structures need more than {BRACKET_LAYERS} kinds of brackets")

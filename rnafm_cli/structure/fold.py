@@ -24,6 +24,7 @@ from rnafm_cli.structure.predict import Guide, Maps, PairPredictor, Query, batch
 if TYPE_CHECKING:
     from rnafm_cli.encoder.model import NamedModel
     from rnafm_cli.families.search import Hit
+    from rnafm_cli.viz.subject import Subject
 
 HEAD_CELL_BYTES = 450
 """Working memory of our head for a pair of bases: 360 to 370 at 1,000 and 1,400 nt in float32, and a reserve."""
@@ -93,11 +94,17 @@ class Fold:
 
     def _repr_svg_(self) -> str:
         """The radial drawing, which notebooks show."""
-        from rnafm_cli.viz.structure import structure_canvas
+        from rnafm_cli.viz.structure import draw
+
+        return draw(self.subject, "radial").svg()
+
+    @property
+    def subject(self) -> Subject:
+        """What drawings show."""
+        from rnafm_cli.viz.subject import Subject
 
         supported = self.pairs[self.is_supported] if self.hits else None
-        sequence = self.structure.sequence
-        return structure_canvas(self.record.id, sequence, self.pairs, self.probs_LL, supported, style="radial").svg()
+        return Subject(self.record.id, self.structure.sequence, self.pairs, self.probs_LL, supported)
 
 
 _UNKNOWN_TO_N = str.maketrans({letter: "N" for letter in "RYKMSWBDHV"})

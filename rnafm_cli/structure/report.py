@@ -21,7 +21,6 @@ from rnafm_cli.structure.tertiary import TertiaryMaps
 from rnafm_cli.viz.dots import contacts_above, distances_above, draw_dots
 from rnafm_cli.viz.page import html_page, json_text, packed
 from rnafm_cli.viz.structure import STYLES
-from rnafm_cli.viz.subject import Subject
 
 __all__ = ["fold_report"]
 
@@ -97,9 +96,7 @@ def _row(fold: Fold, maps: TertiaryMaps | None) -> dict[str, Any]:
 
 
 def _details(fold: Fold, maps: TertiaryMaps | None) -> dict[str, Any]:
-    structure = fold.structure
-    supported = fold.pairs[fold.is_supported] if fold.hits else None
-    subject = Subject.of(fold.record.id, structure.sequence, fold.pairs, fold.probs_LL, supported)
+    structure, subject = fold.structure, fold.subject
     drawings = {style: draw(subject) for style, draw in STYLES.items()}
     if maps is not None and maps.contact_LL is not None:
         drawings["contact"] = draw_dots(subject, contacts_above(maps.contact_LL))

@@ -32,7 +32,7 @@ def draw_arcs(subject: Subject) -> Canvas:
     span = (length - 1) * step
     width = max(span + 2 * _MARGIN, _NARROWEST)
     start = (width - span) / 2
-    pairs = subject.pairs()
+    pairs = subject.drawn_pairs
     widest = max((pair.j - pair.i for pair in pairs), default=0) * step
     highest = min(widest / 2, _HIGHEST)
     base = 62.0 + highest + 8.0

@@ -116,7 +116,7 @@ def draw_radial(subject: Subject) -> Canvas:
     # Larger in drawings that will be shrunk more to fit a page.
     size = min(max(float(np.ptp(where_L2, axis=0).max()) / 75.0, 11.0), 34.0)
     stroke = size / 11.0
-    bows = [_bow(pair, points, centre, stroke) for pair in subject.pairs() if not _is_rung(pair, points)]
+    bows = [_bow(pair, points, centre, stroke) for pair in subject.drawn_pairs if not _is_rung(pair, points)]
     # Every tenth base is numbered; every fiftieth where bases are drawn tiny.
     every = 10 if length <= 1500 else 50
     numbered = range(every - 1, length, every)
@@ -132,7 +132,7 @@ def draw_radial(subject: Subject) -> Canvas:
     seen = [*points, *corners, *(p for bow in bows for p in bow.points)]
     canvas = _fitted_canvas(subject, np.array(seen), size)
     canvas.add(Line(points=points, colour=MUTED, width=1.6 * stroke))
-    rungs = [pair for pair in subject.pairs() if _is_rung(pair, points)]
+    rungs = [pair for pair in subject.drawn_pairs if _is_rung(pair, points)]
     canvas.add(*(Line(points=[points[p.i], points[p.j]], **p.stroke(2.6 * stroke)) for p in rungs), *bows)
     canvas.add(*(mark for pair in rungs for mark in _rung_mark(pair, points, subject)))
     for k, (letter, at) in enumerate(zip(subject.sequence, points, strict=True)):

@@ -34,32 +34,24 @@ def draw_structure(
     """An SVG drawing of a secondary structure; equal input gives equal bytes.
 
     Args:
-        name: caption.
-        sequence: L letters, upper case.
-        pairs: (n, 2), 0-based; crossing pairs are drawn in other colours.
-        probs_LL: symmetric pair probabilities; they set the opacity of pairs, and the dots of ``dots``.
+        name, sequence, pairs, probs_LL: see :class:`~rnafm_cli.viz.subject.Subject`, which also tells what is refused.
         style: ``arc`` (the sequence on a line), ``radial`` (helices and loops in the plane) or ``dots`` (matrix).
 
     Raises:
         UsageError: for an unknown style.
-        InputError: when the pairs are no structure of the sequence.
     """
-    return structure_canvas(name, sequence, pairs, probs_LL, style=style).svg()
+    return draw(Subject(name, sequence, pairs, probs_LL), style).svg()
 
 
-def structure_canvas(
-    name: str,
-    sequence: str,
-    pairs: Pairs,
-    probs_LL: NDArray[np.floating] | None = None,
-    supported: Pairs | None = None,
-    *,
-    style: Style = "arc",
-) -> Canvas:
+def draw(subject: Subject, style: Style) -> Canvas:
     """The same drawing as shapes, for writers of other formats than SVG."""
+    _check(style)
+    return STYLES[style](subject)
+
+
+def _check(style: str) -> None:
     if style not in STYLES:
         raise UsageError(f"unknown drawing style '{style}'", hint=f"known are {', '.join(STYLES)}")
-    return STYLES[style](Subject.of(name, sequence, pairs, probs_LL, supported))
 
 
 class Gallery:
@@ -80,33 +72,22 @@ class Gallery:
         self._style = style
         self._used: set[str] = set()
         self.count = 0
-        if style not in STYLES:
-            raise UsageError(f"unknown drawing style '{style}'", hint=f"known are {', '.join(STYLES)}")
-        if not self._single:
-            if not self._target.is_dir():
-                kinds = f"a single picture's name ends in {', '.join(PICTURE_SUFFIXES)}"
-                refuse_suffix(target, (), "a folder of pictures", kinds)
-            if self._target.exists() and not self._target.is_dir():
-                raise UsageError(
-                    f"{target}: is not a folder", hint=f"a single picture's name ends in {', '.join(PICTURE_SUFFIXES)}"
-                )
-            self._target.mkdir(parents=True, exist_ok=True)
+        _check(style)
+        if not self._single and not self._target.is_dir():
+            kinds = f"a single picture's name ends in {', '.join(PICTURE_SUFFIXES)}"
+            refuse_suffix(target, (), "a folder of pictures", kinds)
+            if self._target.exists():
+                raise UsageError(f"{target}: is not a folder", hint=kinds)
+            self._target.mkdir(parents=True)
 
-    def add(
-        self,
-        name: str,
-        sequence: str,
-        pairs: Pairs,
-        probs_LL: NDArray[np.floating] | None = None,
-        supported: Pairs | None = None,
-    ) -> Path:
-        """Draw one RNA and return the file; lines of pairs that a family supports are wider.
+    def add(self, subject: Subject) -> Path:
+        """Draw one RNA and return the file.
 
         Raises:
             UsageError: for a second RNA where the target is one file.
         """
-        path = self.place(name)
-        write_picture(structure_canvas(name, sequence, pairs, probs_LL, supported, style=self._style), path)
+        path = self.place(subject.name)
+        write_picture(draw(subject, self._style), path)
         return path
 
     def place(self, name: str) -> Path:

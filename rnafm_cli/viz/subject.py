@@ -6,6 +6,7 @@ Shape suffix: L bases.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -45,47 +46,38 @@ class DrawnPair:
         return {"colour": self.colour, "width": width, "opacity": self.opacity, "title": self.title}
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Subject:
     """One RNA with its structure, ready to be drawn.
 
-    Args:
-        name: the caption.
-        sequence: L letters.
-        layers: pair lists, the nested pairs first.
-        probs_LL: symmetric pair probabilities, or None.
-        supported: pairs that a known family has in its consensus.
+    Raises:
+        InputError: when the pairs are no structure of this sequence.
+        ValueError: when the probabilities are not (L, L), or there is no base.
     """
 
     name: str
+    """The caption."""
     sequence: str
-    layers: tuple[Pairs, ...]
+    """L letters, upper case."""
+    pairs: Pairs
+    """(n, 2), 0-based; crossing pairs are drawn in other colours."""
     probs_LL: NDArray[np.floating] | None = None
-    supported: frozenset[tuple[int, int]] = frozenset()
+    """Symmetric pair probabilities; they set the opacity of pairs, and the dots of ``dots``."""
+    supported: Pairs | None = None
+    """Pairs that a known family has in its consensus, or None where none is known; their lines are wider."""
 
-    @classmethod
-    def of(
-        cls,
-        name: str,
-        sequence: str,
-        pairs: Pairs,
-        probs_LL: NDArray[np.floating] | None = None,
-        supported: Pairs | None = None,
-    ) -> Subject:
-        """Sort pairs into layers and check that everything belongs together.
-
-        Raises:
-            InputError: when the pairs are no structure of this sequence.
-            ValueError: when the probabilities are not (L, L), or there is no base.
-        """
-        pairs, length = as_pairs(pairs), len(sequence)
+    def __post_init__(self) -> None:
+        length = len(self.sequence)
         if length == 0:
             raise ValueError("there is nothing to draw in an empty sequence")
-        validate(pairs, length)
-        if probs_LL is not None and probs_LL.shape != (length, length):
-            raise ValueError(f"probabilities of shape {probs_LL.shape} for {length} bases")
-        known = frozenset(map(tuple, supported.tolist())) if supported is not None else frozenset()
-        return cls(name, sequence, tuple(layers(pairs)), probs_LL, known)
+        validate(as_pairs(self.pairs), length)
+        if self.probs_LL is not None and self.probs_LL.shape != (length, length):
+            raise ValueError(f"probabilities of shape {self.probs_LL.shape} for {length} bases")
+
+    @cached_property
+    def layers(self) -> tuple[Pairs, ...]:
+        """Pair lists, the nested pairs first."""
+        return tuple(layers(as_pairs(self.pairs)))
 
     def __len__(self) -> int:
         return len(self.sequence)
@@ -97,19 +89,19 @@ class Subject:
         size = f"{len(self)} nt, {count} base pair{'' if count == 1 else 's'}"
         return f"{self.name} ({size})" if self.name else size
 
-    def pairs(self) -> list[DrawnPair]:
+    @cached_property
+    def drawn_pairs(self) -> list[DrawnPair]:
         """All pairs, nested ones first, so that crossing pairs come to lie on top."""
-        return [self._drawn(i, j, layer) for layer, part in enumerate(self.layers) for i, j in part.tolist()]
-
-    def _drawn(self, i: int, j: int, layer: int) -> DrawnPair:
-        probability = None if self.probs_LL is None else float(self.probs_LL[i, j])
-        title = f"{self.sequence[i]}{i + 1}-{self.sequence[j]}{j + 1}"
-        if probability is not None:
-            title += f", p = {probability:.2f}"
-        is_supported = (i, j) in self.supported
-        if is_supported:
-            title += ", in the family's consensus"
-        return DrawnPair(i, j, layer, probability, title, is_supported)
+        supported = set(map(tuple, [] if self.supported is None else self.supported.tolist()))
+        found = []
+        for layer, part in enumerate(self.layers):
+            for i, j in part.tolist():
+                probability = None if self.probs_LL is None else float(self.probs_LL[i, j])
+                title = f"{self.sequence[i]}{i + 1}-{self.sequence[j]}{j + 1}"
+                title += "" if probability is None else f", p = {probability:.2f}"
+                title += ", in the family's consensus" if (i, j) in supported else ""
+                found.append(DrawnPair(i, j, layer, probability, title, (i, j) in supported))
+        return found
 
 
 _LETTER_WIDTH = 0.47
@@ -132,7 +124,7 @@ def add_pair_legend(canvas: Canvas, subject: Subject, at: Point, *, size: float)
     for layer, name in enumerate(layer_names(subject)):
         canvas.add(Line(points=[(x, y), (x + 2 * size, y)], colour=layer_colour(layer), width=size / 5))
         x = put_text(canvas, name, x + 2.5 * size, y, size)
-    if subject.supported:
+    if subject.supported is not None and len(subject.supported):
         wide = SUPPORTED_WEIGHT * size / 5
         canvas.add(Line(points=[(x, y), (x + 2 * size, y)], colour=layer_colour(0), width=wide))
         x = put_text(canvas, "in the family's consensus", x + 2.5 * size, y, size, gap=3.0)

@@ -130,7 +130,7 @@ def test_contacts_and_distances_are_shown_when_asked_for(tmp_path: Path) -> None
     for row in (first, second):
         assert "probability of a contact" in row["drawings"]["contact"] and "8 Å" in row["drawings"]["distance"]
     (maps,) = load_model(threads=1).contact([("x", TRNA)])
-    subject = Subject.of("x", TRNA, from_dot_bracket(first["dbn"].split("\n")[2]))
+    subject = Subject("x", TRNA, from_dot_bracket(first["dbn"].split("\n")[2]))
     lines = draw_dots(subject, contacts_above(maps.contact_LL)).svg().splitlines()
     shaded = {line for line in lines if DOT in line}
     assert shaded and shaded <= set(first["drawings"]["contact"].splitlines())

@@ -11,7 +11,8 @@ from rnafm_cli.rna.metrics import FoldScore, score_fold
 from rnafm_cli.rna.pairs import Pairs, as_pairs, from_dot_bracket
 from rnafm_cli.structure.figures import draw_by_length, draw_calibration, draw_scatter
 from rnafm_cli.viz.canvas import write_picture
-from rnafm_cli.viz.structure import STYLES, Gallery, structure_canvas
+from rnafm_cli.viz.structure import STYLES, Gallery, draw
+from rnafm_cli.viz.subject import Subject
 
 SEQUENCE, PAIRS = "GGGGGAAAACCCCC", from_dot_bracket("(((((....)))))")
 MAGIC = {".svg": b"<svg", ".png": b"\x89PNG", ".pdf": b"%PDF"}
@@ -20,7 +21,7 @@ MAGIC = {".svg": b"<svg", ".png": b"\x89PNG", ".pdf": b"%PDF"}
 @pytest.mark.parametrize("style", STYLES)
 @pytest.mark.parametrize("suffix", MAGIC)
 def test_pictures_are_of_their_kind_and_reproducible(style: str, suffix: str, tmp_path: Path) -> None:
-    canvas = structure_canvas("hairpin", SEQUENCE, PAIRS, np.full((14, 14), 0.4), style=style)
+    canvas = draw(Subject("hairpin", SEQUENCE, PAIRS, np.full((14, 14), 0.4)), style)
     files = [tmp_path / f"{k}{suffix}" for k in (1, 2)]
     for file in files:
         write_picture(canvas, file)
@@ -31,7 +32,7 @@ def test_pictures_are_of_their_kind_and_reproducible(style: str, suffix: str, tm
 
 def test_a_png_shows_the_bases(tmp_path: Path) -> None:
     image = pytest.importorskip("matplotlib.image")
-    write_picture(structure_canvas("hairpin", SEQUENCE, PAIRS, style="radial"), tmp_path / "x.png")
+    write_picture(draw(Subject("hairpin", SEQUENCE, PAIRS), "radial"), tmp_path / "x.png")
     pixels = image.imread(tmp_path / "x.png")[..., :3]
     for colour in ("#f0a987", "#9fcdf0", "#f7c46c"):
         wanted = [int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)]
@@ -42,7 +43,7 @@ def test_a_gallery_gives_every_rna_a_file(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"y.jpg.*\.svg, \.png, \.pdf"):
         Gallery(tmp_path / "y.jpg")
     gallery = Gallery(tmp_path / "figures")
-    names = [gallery.add(name, SEQUENCE, PAIRS).name for name in ("a/b", "a b", "A_B", "c")]
+    names = [gallery.add(Subject(name, SEQUENCE, PAIRS)).name for name in ("a/b", "a b", "A_B", "c")]
     assert names == ["a_b.svg", "a_b_2.svg", "A_B_3.svg", "c.svg"]
     assert gallery.count == 4
     assert sorted(p.name for p in (tmp_path / "figures").iterdir()) == sorted(names)
@@ -50,9 +51,9 @@ def test_a_gallery_gives_every_rna_a_file(tmp_path: Path) -> None:
 
 def test_a_single_picture_holds_one_rna(tmp_path: Path) -> None:
     gallery = Gallery(tmp_path / "one.svg", style="radial")
-    assert gallery.add("a", SEQUENCE, PAIRS) == tmp_path / "one.svg"
+    assert gallery.add(Subject("a", SEQUENCE, PAIRS)) == tmp_path / "one.svg"
     with pytest.raises(UsageError, match="holds one picture and there are more RNAs; name a folder"):
-        gallery.add("b", SEQUENCE, PAIRS)
+        gallery.add(Subject("b", SEQUENCE, PAIRS))
 
 
 def test_bad_targets_are_named(tmp_path: Path) -> None:
@@ -60,7 +61,7 @@ def test_bad_targets_are_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="x.txt: is not a folder"):
         Gallery(tmp_path / "x.txt")
     with pytest.raises(UsageError, match="is not a picture"):
-        write_picture(structure_canvas("a", SEQUENCE, PAIRS), tmp_path / "x.bmp")
+        write_picture(draw(Subject("a", SEQUENCE, PAIRS), "arc"), tmp_path / "x.bmp")
 
 
 def shifted(pairs: Pairs, keep: int) -> Pairs:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from rnafm_cli.errors import InputError, UsageError
 from rnafm_cli.rna.pairs import as_pairs, from_dot_bracket, no_pairs
 from rnafm_cli.viz.palette import LAYER_COLOURS
-from rnafm_cli.viz.structure import STYLES, draw_structure, structure_canvas
+from rnafm_cli.viz.structure import STYLES, draw, draw_structure
+from rnafm_cli.viz.subject import Subject
 
 SVG = "{http://www.w3.org/2000/svg}"
 TRNA = "GCGGAUUUAGCUCAGUUGGGAGAGCGCCAGACUGAAGAUCUGGAGGUCCUGUGUUCGAUCCACAGAAUUCGCACCA"
@@ -191,8 +192,8 @@ def test_names_are_escaped_and_cut() -> None:
 @pytest.mark.parametrize("style", ["arc", "radial"])
 def test_pairs_of_a_family_have_wider_lines(style: Literal["arc", "radial"]) -> None:
     sequence, pairs = "GGGGAAAACCCC", np.array([[0, 11], [1, 10], [2, 9], [3, 8]])
-    plain = structure_canvas("x", sequence, pairs, style=style).svg()
-    marked = structure_canvas("x", sequence, pairs, supported=pairs[:2], style=style).svg()
+    plain = draw(Subject("x", sequence, pairs), style).svg()
+    marked = draw(Subject("x", sequence, pairs, supported=pairs[:2]), style).svg()
     assert plain.count("consensus") == 0
     assert marked.count(", in the family") == 2
     assert marked != plain
