@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,9 +131,11 @@ def read_fasta(
             reject(nothing)
 
 
-def count_records(paths: Iterable[str | Path]) -> int | None:
-    """How many headers FASTA files have; None for what can be read only once, is no FASTA or cannot be read."""
-    total = 0
+def count_records(paths: Iterable[str | Path], *, patience: float = 2.0) -> int | None:
+    """How many headers FASTA files have; None for what can be read only once, is no FASTA or cannot be read, or if
+    counting takes longer than ``patience`` seconds.
+    """
+    total, until = 0, time.monotonic() + patience
     for path in paths:
         if str(path) == STDIO or not os.path.isfile(path):
             return None
@@ -142,7 +145,7 @@ def count_records(paths: Iterable[str | Path]) -> int | None:
                 for block in text_blocks(raw, str(path)):
                     total += (last + block).replace(b"\r", b"\n").count(b"\n>")
                     last = block[-1:]
-                    if total == before:
+                    if total == before or time.monotonic() > until:
                         return None
         except (InputError, OSError):
             return None

@@ -77,4 +77,5 @@ def test_records_of_files_are_counted(tmp_path: Path) -> None:
     table.write_text("id\tsequence\nx\tACGU\n")
     os.mkfifo(pipe)
     assert count_records([plain, packed]) == 3003
+    assert count_records([plain, packed], patience=0) is None
     assert count_records([plain, table]) is count_records([pipe]) is count_records(["-"]) is None
