@@ -45,8 +45,9 @@ _WINDOWS_PER_BATCH = 256
 _FOLDED_ALONE = 800
 """Nucleotides from which an RNA is folded by itself: several at a time could fill the memory."""
 
-StructureOf = Callable[[SequenceRecord], NDArray[np.floating] | None]
-"""(L,) how likely each nucleotide of a record is unpaired, 0 to 1, NaN where unknown; None if nothing is known."""
+Unpaired = NDArray[np.floating] | None
+"""(L,) how likely each nucleotide is unpaired, 0 to 1, NaN where unknown; None if nothing is known."""
+StructureOf = Callable[[SequenceRecord], Unpaired]
 
 
 def protein_of(name: str) -> str:
@@ -158,7 +159,7 @@ class BindingPredictor(HeadPredictor[BindingHead]):
         self,
         sequences: Sequence[str],
         reduced: Sequence[Tensor | None] | None,
-        unpaired: Sequence[NDArray[np.floating] | None] | None = None,
+        unpaired: Sequence[Unpaired] | None = None,
     ) -> NDArray[np.float64]:
         """(B, P) calibrated log odds of windows, each at most ``window`` long."""
         logits_BP = self.head(self.head.inputs(sequences, reduced, unpaired)).float().cpu().numpy().astype(np.float64)
@@ -166,32 +167,23 @@ class BindingPredictor(HeadPredictor[BindingHead]):
         return logits_BP * slopes + intercepts
 
     def bindings(
-        self,
-        records: Sequence[SequenceRecord],
-        *,
-        step: int = DEFAULT_STEP,
-        structure_of: StructureOf | None = None,
-    ) -> list[Binding | InputError]:
-        """The binding of each record, or why there is none; see :func:`bind`."""
-        size = self.window
-        starts = [self._starts(record, step) for record in records]
-        known: list[NDArray[np.floating] | InputError | None] = [_structure(structure_of, record) for record in records]
-        reduced = self.reduced(records)
-        cut = [
-            (record.sequence[start : start + size], _part(rows, start, size), _part(unpaired, start, size))
-            for record, rows, unpaired, mine in zip(records, reduced, known, starts, strict=True)
+        self, records: Sequence[SequenceRecord], unpaired: Sequence[Unpaired], *, step: int = DEFAULT_STEP
+    ) -> list[Binding]:
+        """The binding of each record; see :func:`bind`."""
+
+        def cut(values: Any, start: int) -> Any:
+            return None if values is None else values[start : start + self.window]
+
+        starts, reduced = [self._starts(record, step) for record in records], self.reduced(records)
+        windows = [
+            (cut(record.sequence, start), cut(reduced_LK, start), cut(unpaired_L, start))
+            for record, reduced_LK, unpaired_L, mine in zip(records, reduced, unpaired, starts, strict=True)
             for start in mine
         ]
-        found: list[NDArray[np.float64]] = []
-        for first in range(0, len(cut), _WINDOWS_PER_BATCH):
-            sequences, rows, unpaired = zip(*cut[first : first + _WINDOWS_PER_BATCH], strict=True)
-            found.append(self.log_odds(sequences, rows, unpaired if structure_of is not None else None))
+        parts = [windows[k : k + _WINDOWS_PER_BATCH] for k in range(0, len(windows), _WINDOWS_PER_BATCH)]
+        odds = np.concatenate([self.log_odds(*zip(*part, strict=True)) for part in parts])
         ends = np.cumsum([len(mine) for mine in starts])[:-1]
-        odds = np.split(np.concatenate(found), ends)
-        return [
-            structure if isinstance(structure, InputError) else self._binding(record, mine, odds_WP)
-            for record, structure, mine, odds_WP in zip(records, known, starts, odds, strict=True)
-        ]
+        return [self._binding(*found) for found in zip(records, starts, np.split(odds, ends), strict=True)]
 
     def _starts(self, record: SequenceRecord, step: int) -> NDArray[np.int64]:
         return np.asarray(window_starts(len(record.sequence), self.window, self.window - min(step, self.window)))
@@ -205,9 +197,7 @@ class BindingPredictor(HeadPredictor[BindingHead]):
         unclear_W = unknown[ends_W] - unknown[starts_W] > MOST_UNKNOWN * (ends_W - starts_W)
         return Binding(record, self.proteins, starts_W, ends_W, probabilities_WP, self.thresholds_P, unclear_W)
 
-    def effects(
-        self, record: SequenceRecord, *, step: int = DEFAULT_STEP, structure_of: StructureOf | None = None
-    ) -> NDArray[np.float64]:
+    def effects(self, record: SequenceRecord, unpaired_L: Unpaired, *, step: int = DEFAULT_STEP) -> NDArray[np.float64]:
         """(P, L, 4) what every substitution does to the binding of a record, as :class:`Binding` has it.
 
         A nucleotide is substituted in the window in whose middle it lies most nearly. Each window is encoded by itself,
@@ -217,7 +207,6 @@ class BindingPredictor(HeadPredictor[BindingHead]):
         starts = self._starts(record, step)
         middles = starts + min(size, len(sequence)) / 2
         owner_L = np.abs(np.arange(len(sequence))[:, None] + 0.5 - middles).argmin(axis=1)
-        unpaired = structure_of(record) if structure_of is not None else None
         effects_LP4 = np.full((len(sequence), len(self.proteins), 4), np.nan)
         for number, start in enumerate(starts.tolist()):
             window = sequence[start : start + size]
@@ -225,26 +214,12 @@ class BindingPredictor(HeadPredictor[BindingHead]):
             changes = [(k, letter) for k in places for letter in LETTERS if letter != sequence[k]]
             texts = [window, *(window[: k - start] + letter + window[k - start + 1 :] for k, letter in changes)]
             reduced = self.reduced([dataclasses.replace(record, sequence=text) for text in texts])
-            known = None if unpaired is None else [unpaired[start : start + size]] * len(texts)
+            known = None if unpaired_L is None else [unpaired_L[start : start + size]] * len(texts)
             odds = self.log_odds(texts, reduced, known)
             effects_LP4[places] = 0.0
             for (k, letter), odds_P in zip(changes, odds[1:], strict=True):
                 effects_LP4[k, :, LETTERS.index(letter)] = odds_P - odds[0]
         return effects_LP4.transpose(1, 0, 2)
-
-
-def _structure(structure_of: StructureOf | None, record: SequenceRecord) -> NDArray[np.floating] | InputError | None:
-    try:
-        unpaired_L = structure_of(record) if structure_of is not None else None
-    except InputError as error:
-        return error
-    if unpaired_L is not None and len(unpaired_L) != len(record.sequence):
-        return InputError(f"{record.where}: {len(unpaired_L)} values of structure for its nucleotides")
-    return unpaired_L
-
-
-def _part(values: Any, start: int, size: int) -> Any:
-    return None if values is None or isinstance(values, InputError) else values[start : start + size]
 
 
 def bind(
@@ -271,13 +246,25 @@ def bind(
         reject: called with the error of a record that cannot be used.
     """
 
-    def work(batch: Sequence[SequenceRecord]) -> list[Binding | InputError]:
-        found = predictor.bindings(batch, step=step, structure_of=structure_of)
-        return [explained(one) if explain and isinstance(one, Binding) else one for one in found]
+    def structure(record: SequenceRecord) -> Unpaired | InputError:
+        try:
+            unpaired_L = structure_of(record) if structure_of is not None else None
+        except InputError as error:
+            return error
+        if unpaired_L is not None and len(unpaired_L) != len(record.sequence):
+            return InputError(f"{record.where}: {len(unpaired_L)} values of structure for its nucleotides")
+        return unpaired_L
 
-    def explained(one: Binding) -> Binding:
-        effects_PL4 = predictor.effects(one.record, step=step, structure_of=structure_of)
-        return dataclasses.replace(one, effects_PL4=effects_PL4)
+    def work(batch: Sequence[SequenceRecord]) -> list[Binding | InputError]:
+        known = [structure(record) for record in batch]
+        usable = [(record, one) for record, one in zip(batch, known, strict=True) if not isinstance(one, InputError)]
+        found = iter(predictor.bindings(*zip(*usable, strict=True), step=step) if usable else ())
+        return [one if isinstance(one, InputError) else explained(next(found), one) for one in known]
+
+    def explained(one: Binding, unpaired_L: Unpaired) -> Binding:
+        if not explain:
+            return one
+        return dataclasses.replace(one, effects_PL4=predictor.effects(one.record, unpaired_L, step=step))
 
     def folds_long(batch: Sequence[SequenceRecord]) -> bool:
         return structure_of is not None and any(len(record.sequence) > _FOLDED_ALONE for record in batch)

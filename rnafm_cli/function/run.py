@@ -28,8 +28,6 @@ from rnafm_cli.training.trainer import Outcome, Progress, Report, Trainer
 from rnafm_cli.weights.files import Card
 from rnafm_cli.weights.store import encoder_read_by, encoder_source, load_component
 
-__all__ = ["FunctionFiles", "run_function"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class FunctionFiles:

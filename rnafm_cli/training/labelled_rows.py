@@ -17,20 +17,6 @@ from rnafm_cli.rna.alphabet import IUPAC_LETTERS
 from rnafm_cli.rna.kmers import groups_by_words, shares_word
 from rnafm_cli.training.recipes import RowData
 
-__all__ = [
-    "LEAK_WORD",
-    "LabelledRows",
-    "cluster_split",
-    "drawn_groups",
-    "read_classes",
-    "read_labelled",
-    "read_sets",
-    "set_name",
-    "split_sets",
-    "without_leaks",
-    "write_labelled",
-]
-
 
 def drawn_groups(group_N: NDArray[np.integer], *, share: float, seed: int) -> NDArray[np.bool_]:
     """(N,) which members are drawn: groups at random, until ``share`` of the members (one at least) is reached.

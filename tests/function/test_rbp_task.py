@@ -58,7 +58,7 @@ def test_letters_alone_are_scored_without_embeddings(predictor: BindingPredictor
     odds = predictor.log_odds([record.sequence], None)
     assert np.log(one.probabilities_P / (1 - one.probabilities_P)) == pytest.approx(odds[0], abs=1e-4)
     assert not np.allclose(one.probabilities_P, found([record], predictor)[0].probabilities_P, atol=1e-4)
-    effects = [each.effects(record) for each in (fast, predictor)]
+    effects = [each.effects(record, None) for each in (fast, predictor)]
     assert effects[0].any() and not np.allclose(*effects, equal_nan=True, atol=1e-4)
 
 
