@@ -103,8 +103,9 @@ class Progress:
         share = left = ""
         if self._total:
             seconds = max(0, self._total - self._done) / self._rate
-            share, left = f" of {self._total}", f", {timedelta(seconds=round(seconds))} left"
-        info(f"{self._description} {self._done}{share} {self._unit}".rstrip() + f"{note}, {self._pace}{left}")
+            share, left = f" of {self._total}", f"{timedelta(seconds=round(seconds))} left"
+        counted = f"{self._description} {self._done}{share} {self._unit}".rstrip()
+        info(", ".join(filter(None, (counted, note, self._pace, left))))
 
     @property
     def _rate(self) -> float:
@@ -120,12 +121,12 @@ class _Bar(Progress):
 
     def __init__(self, bar: Any, total: int | None, description: str, unit: str, done: int) -> None:
         super().__init__(total, description, unit, done)
-        self._bar, self._task = bar, bar.add_task(description, total=total, completed=done, note="")
+        self._bar, self._task = bar, bar.add_task(description, total=total, completed=done, counted=unit)
 
     def advance(self, amount: int = 1, note: str = "") -> None:
         self._done += amount
-        pace = f", {self._pace}" if self._done > self._begun and not self._total else ""
-        self._bar.update(self._task, advance=amount, note=note + pace)
+        pace = self._pace if self._done > self._begun and not self._total else ""
+        self._bar.update(self._task, advance=amount, counted=", ".join(filter(None, (self._unit, note, pace))))
 
 
 @contextmanager
@@ -148,8 +149,7 @@ def progress(
     from rich.progress import Progress as RichProgress
 
     known = total() if callable(total) else total
-    counted = TextColumn(unit + "{task.fields[note]}")
-    columns: list[Any] = [TextColumn("{task.description}"), MofNCompleteColumn(), counted]
+    columns: list[Any] = [TextColumn("{task.description}"), MofNCompleteColumn(), TextColumn("{task.fields[counted]}")]
     columns += [BarColumn(), TimeRemainingColumn()] if known else [TimeElapsedColumn()]
     # What goes to stdout is data and stays where it was sent.
     with RichProgress(*columns, console=RichConsole(stderr=True), transient=True, redirect_stdout=False) as bar:
@@ -169,11 +169,11 @@ def stages() -> Iterator[Callable[[str, int, int], None]]:
 
         def show(what: str, done: int, total: int) -> None:
             nonlocal bar, stage, before
-            name, comma, note = what.partition(",")
+            name, _, note = what.partition(", ")
             if bar is None or name != stage or done < before:
                 stack.close()
                 bar, stage, before = stack.enter_context(progress(total, name, "", done)), name, done
-            bar.advance(done - before, comma + note)
+            bar.advance(done - before, note)
             before = done
 
         yield show

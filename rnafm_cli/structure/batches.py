@@ -39,6 +39,10 @@ __all__ = [
 _IGNORED = -100
 _PAIR_LETTERS = ("GC", "CG", "AU", "UA", "GU", "UG")
 _PAIR_SHARES = (0.27, 0.27, 0.17, 0.17, 0.06, 0.06)
+UNVARIED = FoldVariation(
+    drop_embedding=0.0, drop_sequence=0.0, drop_prior=0.0, drop_template=0.0, drop_close_template=0.0, mutate=0.0
+)
+"""RNAs as they are, with all their inputs."""
 
 
 @dataclass
@@ -113,7 +117,7 @@ def collate(
     *,
     templates: RecordTemplates | None = None,
     noncanonical: str,
-    variation: FoldVariation | None = None,
+    variation: FoldVariation = UNVARIED,
     rng: np.random.Generator | None = None,
 ) -> PairBatch:
     """A padded batch.
@@ -122,21 +126,20 @@ def collate(
         cache: pair probabilities of the records; None for a batch without the prior.
         templates: what families say of the records; None for a batch without.
         variation: what is changed or withheld at random; the sequence stays where everything else is withheld.
-        rng: needed for that.
+        rng: of that.
     """
-    records = list(records)
+    records, rng = list(records), rng or np.random.default_rng(0)
     priors: list[np.ndarray] = []
     known = [templates.of(record.sequence) if templates is not None else None for record in records]
     for k, record in enumerate(records):
-        drawn = variation is not None and rng is not None and rng.random() < variation.mutate
-        if drawn and variation and rng and len(record.sequence) <= variation.mutate_longest:
+        if rng.random() < variation.mutate and len(record) <= variation.mutate_longest:
             records[k], known[k] = mutate(record, variation.mutate_rate * rng.random(), rng), None
             if cache is not None:
                 priors.append(pair_probabilities(records[k].sequence, parameters=cache.parameters))
             continue
         if cache is not None:
-            priors.append(cache.of(record.sequence).dense(len(record.sequence)))
-        if templates is not None and variation and rng and known[k] is not None:
+            priors.append(cache.of(record.sequence).dense(len(record)))
+        if templates is not None and known[k] is not None:
             close = record.sequence in templates.close
             if rng.random() < (variation.drop_close_template if close else variation.drop_template):
                 known[k] = None
@@ -148,8 +151,7 @@ def collate(
     for row_L, record in zip(target_BL, records, strict=True):
         partners = target_partners(record, noncanonical=noncanonical)
         row_L[: len(partners)] = np.where(partners == -1, widest, partners)
-    if variation is not None and rng is not None:
-        _withhold(inputs, np.ones((3, 1), dtype=np.bool_), np.array([[False], [True], [False]]), variation, rng)
+    _withhold(inputs, np.ones((3, 1), dtype=np.bool_), np.array([[False], [True], [False]]), variation, rng)
     return PairBatch(inputs, torch.from_numpy(target_BL), sequences)
 
 

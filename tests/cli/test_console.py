@@ -47,6 +47,20 @@ def test_progress_off_a_terminal_tells_the_time_left(
     assert re.search(r"mapping 3 records, [\d.]+/s\n$", capsys.readouterr().err)
 
 
+def test_stages_are_counted_one_after_the_other(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console.Progress, "period", 0.0)
+    with console.stages() as show:
+        for done in (200, 400):
+            show("pair probabilities", done, 400)
+        for done in (51, 52):  # 50 were made by an earlier run
+            show("steps, best so far 0.5", done, 100)
+    first, second = capsys.readouterr().err.splitlines()
+    assert re.search(r"pair probabilities 400 of 400, [\d.]+/s, 0:00:00 left$", first)
+    assert re.search(r"steps 52 of 100, best so far 0.5, [\d.]+/s, 0:00:0\d left$", second)
+
+
 def test_progress_that_nobody_sees_counts_no_records() -> None:
     with console.progress(lambda: pytest.fail("was asked"), "embedding") as bar:
         bar.advance()
