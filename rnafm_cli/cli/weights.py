@@ -200,12 +200,13 @@ def import_model(
       rnafm weights import mine.pth --name lab-fm
     """
     from rnafm_cli.encoder.official import import_file
-    from rnafm_cli.weights.cards import card_path, read_card
+    from rnafm_cli.weights.cards import is_model_file, read_card
     from rnafm_cli.weights.registry import published_name
-    from rnafm_cli.weights.store import FOREIGN_SUFFIXES
 
+    if not file.is_file():
+        raise WeightsError(f"{file}: no such file")
     name = name or published_name(file.name)
-    if name is None and card_path(file).exists() and not file.name.endswith(FOREIGN_SUFFIXES):
+    if name is None and is_model_file(file):
         name = read_card(file).name
     if name is None:
         raise UsageError(f"{file.name} is not a file that upstream publishes", hint="give it a name: --name NAME")

@@ -29,17 +29,10 @@ from rnafm_cli.encoder.network import Encoder
 from rnafm_cli.encoder.resnet import PairResNet
 from rnafm_cli.errors import UsageError, WeightsError
 from rnafm_cli.rna.alphabet import Alphabet
+from rnafm_cli.weights.cards import WEIGHTS_SUFFIX, Card, file_sha256, is_model_file, read_card
 from rnafm_cli.weights.checkpoints import Checkpoint, read_checkpoint
 from rnafm_cli.weights.download import OnBytes, Patience, Report, fetch
-from rnafm_cli.weights.files import (
-    WEIGHTS_SUFFIX,
-    Card,
-    NoInitialValues,
-    copy_model_file,
-    file_sha256,
-    read_card,
-    save_model_file,
-)
+from rnafm_cli.weights.files import NoInitialValues, copy_model_file, load_model_file, save_model_file
 from rnafm_cli.weights.registry import ENCODER, MODELS, Download, ModelSpec, nearest_name
 from rnafm_cli.weights.store import EMBEDDED, FOREIGN_SUFFIXES, target_dir
 
@@ -190,7 +183,7 @@ def import_file(
     Args:
         path: upstream or multimolecule weights, or a model file with its card.
         name: the name it gets; that of a registered model if it is this model.
-        kind: what the file has to be, see :func:`convert`.
+        kind: what the file has to be; ``encoder`` takes the encoder alone out of a file with heads.
         mask_row: see :mod:`rnafm_cli.encoder.official`.
         heads: attention heads, for files that do not tell.
         force: replace a model of this name.
@@ -208,7 +201,13 @@ def import_file(
     target = target_dir(weights_dir) / f"{name}{WEIGHTS_SUFFIX}"
     if target.exists() and not force:
         raise UsageError(f"{target}: exists already", hint="replace it with --force, or choose another name")
-    if path.name.endswith(WEIGHTS_SUFFIX) and path.exists() and (card := _card_beside(path)) is not None:
+    if is_model_file(path):
+        card = read_card(path)
+        if kind == ENCODER and "encoder" in card.config:
+            tensors, card = load_model_file(path, prefix=EMBEDDED)
+            source = {**card.source, "taken_from": card.weights_sha256}
+            card = Card(name=name, kind=ENCODER, config=card.config["encoder"], mask_row=card.mask_row, source=source)
+            return target, save_model_file(target, tensors, card)
         if kind not in (None, card.kind):
             raise WeightsError(f"{path}: is of kind {card.kind}, not {kind}")
         _check_registered(name, spec, card, path)
@@ -218,14 +217,6 @@ def import_file(
     card.source.update({"url": origin} if origin else {})
     card.source.update({"licence": spec.licence} if spec else {})
     return target, save_model_file(target, tensors, card)
-
-
-def _card_beside(path: Path) -> Card | None:
-    """The card of a model file of ours; None for foreign files."""
-    try:
-        return read_card(path)
-    except WeightsError:
-        return None
 
 
 def _check_registered(name: str, spec: ModelSpec | None, card: Card, path: Path) -> None:

@@ -62,7 +62,8 @@ class CheckpointFolder:
             RnafmError: when the disk is full or not writable; earlier checkpoints stay.
         """
         # With FSDP2 each process has a part of every tensor: the first one gets them whole.
-        whole = StateDictOptions(full_state_dict=True, cpu_offload=processes.world > 1)
+        elsewhere = processes.world > 1 or processes.device.type != "cpu"
+        whole = StateDictOptions(full_state_dict=True, cpu_offload=elsewhere)
         weights, moments = get_state_dict(model, optimizer, options=whole)
         content = {"state": asdict(state), "extra": extra, "model": weights, "optimizer": moments}
         processes.agree(lambda: self._write(self.folder / f"step-{state.step:08d}.pt", content))

@@ -94,9 +94,8 @@ def read_card(path: Path) -> Card:
     except FileNotFoundError as error:
         if not path.exists():
             raise WeightsError(f"{path}: no such file") from error
-        with opened(path) as file:
-            is_ours = (file.metadata() or {}).get("format") == FORMAT
-        hint = "copy the card that belongs to it there" if is_ours else f"rnafm weights import {path} --name NAME"
+        convert = f"rnafm weights import {path} --name NAME"
+        hint = "copy the card that belongs to it there" if is_model_file(path) else convert
         raise WeightsError(f"{path}: has no card {where.name} beside it", hint=hint) from error
     except (OSError, ValueError) as error:
         raise WeightsError(f"{where}: cannot be read as a model card ({error})", hint=_RENEW) from error
@@ -112,6 +111,18 @@ def read_card(path: Path) -> Card:
         return Card(**{key: value for key, value in content.items() if key in known})
     except TypeError as error:
         raise WeightsError(f"{where}: lacks a field ({error})", hint=_RENEW) from error
+
+
+def is_model_file(path: Path) -> bool:
+    """Whether a file says that it is one of ours, by its name and header.
+
+    Raises:
+        WeightsError: when it is called as one and cannot be read.
+    """
+    if not path.name.endswith(WEIGHTS_SUFFIX):
+        return False
+    with opened(path) as file:
+        return (file.metadata() or {}).get("format") == FORMAT
 
 
 def task_of(card: Card) -> str:

@@ -1,4 +1,7 @@
-"""Fetching published weights: mirrors in turn, broken transfers resumed, everything checked before it is used."""
+"""Fetching published weights: mirrors in turn, broken transfers resumed, everything checked before it is used.
+
+Libraries do part of this: pooch begins a broken transfer anew, huggingface_hub knows no other mirror than its own.
+"""
 
 from __future__ import annotations
 
@@ -135,6 +138,8 @@ def _opened(request: urllib.request.Request, timeout: float, part: PartFile) -> 
             raise Lost(reason) from error
         raise (Lost if error.code in _WORTH_A_RETRY else MirrorFailed)(reason) from error
     except urllib.error.URLError as error:
+        if request.type == "file":
+            raise MirrorFailed("no such file, or not readable") from error
         if isinstance(error.reason, socket.gaierror):
             raise MirrorFailed("no network, or no such host") from error
         if isinstance(error.reason, ssl.SSLCertVerificationError):
@@ -223,7 +228,7 @@ def fetch(
             _from_mirror(url, part, patience or Patience(), on_bytes or _silent, report or _silent)
             part.check()
         except MirrorFailed as failure:
-            reasons.append(f"{urlsplit(url).hostname}: {failure}")
+            reasons.append(f"{urlsplit(url).hostname or url}: {failure}")
             if report is not None:
                 report(f"{url}: {failure}")
             continue

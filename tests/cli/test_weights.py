@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from rnafm_cli.cli import weights
 from rnafm_cli.cli.console import console
 from rnafm_cli.encoder.config import ENCODER_PRESETS, EncoderConfig
+from rnafm_cli.encoder.model import load_encoder
 from rnafm_cli.errors import RnafmError, UsageError, WeightsError
 from rnafm_cli.weights.checkpoints import read_checkpoint
 from rnafm_cli.weights.files import read_card
@@ -214,4 +215,18 @@ def test_a_card_knows_the_name(home: Path, tmp_path: Path) -> None:
     run("import", tmp_path / "moved.safetensors", "--force")
     assert "kept" in {row[0] for row in run("list")}
     (tmp_path / "moved.json").unlink()
-    assert "copy the card that belongs to it there" in str(failure("verify", tmp_path / "moved.safetensors"))
+    for arguments in (["verify"], ["import"], ["import", "--name", "other"]):
+        refused = str(failure(*arguments, tmp_path / "moved.safetensors"))
+        assert "copy the card that belongs to it there" in refused
+    for missing in ("none.pth", "none.safetensors"):
+        assert "no such file" in str(failure("import", tmp_path / missing))
+
+
+def test_the_encoder_of_a_model_of_ones_own(home: Path) -> None:
+    run("import", PARITY / "rnafm_resnet_random_small.pth", "--name", "both")
+    run("import", home / "both.safetensors", "--name", "part", "--kind", "encoder")
+    card, tensors = read_card(home / "part.safetensors"), load_file(home / "part.safetensors")
+    whole = load_file(home / "both.safetensors")
+    assert card.kind == "encoder" and card.source["taken_from"] == read_card(home / "both.safetensors").weights_sha256
+    assert all(torch.equal(value, whole[f"encoder.{key}"]) for key, value in tensors.items())
+    assert load_encoder("part")[0].config.layers == 12
