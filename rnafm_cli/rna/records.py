@@ -9,8 +9,33 @@ import numpy as np
 from rnafm_cli.rna.pairs import Pairs, as_pairs, no_pairs, to_dot_bracket, validate
 
 
+class _Named:
+    """What records have in common."""
+
+    __slots__ = ()
+    id: str
+    sequence: str
+    description: str
+    source: str
+    line: int
+
+    def __len__(self) -> int:
+        return len(self.sequence)
+
+    @property
+    def header(self) -> str:
+        """The header line without ``>``: the id, then the description if there is one."""
+        return f"{self.id} {self.description}" if self.description else self.id
+
+    @property
+    def where(self) -> str:
+        """How messages point at the record: ``file:line: record 'id'``, as much of it as is known."""
+        line = f":{self.line}" if self.line else ""
+        return f"{self.source}{line}: record '{self.id}'" if self.source else f"record '{self.id}'"
+
+
 @dataclass(frozen=True, slots=True, weakref_slot=True)
-class SequenceRecord:
+class SequenceRecord(_Named):
     """One RNA: ``sequence`` in upper-case RNA letters (IUPAC ambiguity codes included).
 
     ``source`` and ``line`` (1-based, 0 when unknown) say where the record came from.
@@ -22,22 +47,9 @@ class SequenceRecord:
     source: str = ""
     line: int = 0
 
-    def __len__(self) -> int:
-        return len(self.sequence)
-
-    @property
-    def header(self) -> str:
-        """The header line without ``>``: the id, then the description if there is one."""
-        return _header(self.id, self.description)
-
-    @property
-    def where(self) -> str:
-        """How messages point at the record: ``file:line: record 'id'``, as much of it as is known."""
-        return _where(self.id, self.source, self.line)
-
 
 @dataclass(frozen=True, slots=True, eq=False)
-class StructureRecord:
+class StructureRecord(_Named):
     """One RNA with its base pairs.
 
     Args:
@@ -63,9 +75,6 @@ class StructureRecord:
         validate(pairs, len(self.sequence))
         object.__setattr__(self, "pairs", pairs)
 
-    def __len__(self) -> int:
-        return len(self.sequence)
-
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, StructureRecord):
             return NotImplemented
@@ -77,25 +86,6 @@ class StructureRecord:
         return hash((self.id, self.sequence, self.pairs.tobytes()))
 
     @property
-    def header(self) -> str:
-        """The header line without ``>``: the id, then the description if there is one."""
-        return _header(self.id, self.description)
-
-    @property
-    def where(self) -> str:
-        """How messages point at the record: ``file:line: record 'id'``, as much of it as is known."""
-        return _where(self.id, self.source, self.line)
-
-    @property
     def dot_bracket(self) -> str:
         """The pairs as dot-bracket text of up to four layers, ``()[]{}<>``."""
         return to_dot_bracket(self.pairs, len(self.sequence))
-
-
-def _header(name: str, description: str) -> str:
-    return f"{name} {description}" if description else name
-
-
-def _where(name: str, source: str, line: int) -> str:
-    place = f"{source}:{line}: " if source and line else f"{source}: " if source else ""
-    return f"{place}record '{name}'"
