@@ -171,7 +171,7 @@ def _evaluate(task: str, scorer: Callable[[Model, list[LabelledRows]], Scorer], 
     from rnafm_cli.model import load_model
 
     binding = task == "rbp"
-    measured, trained = _rows(given.tables, "label" if binding else "mrl", given)
+    measured, trained = _rows("label" if binding else "mrl", given)
     scores: dict[str, dict[str, np.ndarray]] = {}
     names = [*(given.against or [])]
     if given.predictions is not None:
@@ -215,21 +215,23 @@ def _evaluate(task: str, scorer: Callable[[Model, list[LabelledRows]], Scorer], 
         measuring.write_figures(sink, table, columns, format=kind, split=given.split, **asdict(resampling))
 
 
-def _rows(tables: list[Path], column: str, given: SimpleNamespace) -> tuple[list[LabelledRows], list[LabelledRows]]:
+def _rows(column: str, given: SimpleNamespace) -> tuple[list[LabelledRows], list[LabelledRows]]:
     """The rows to measure on, and for a baseline the training rows of each table that share no 30-mer with them."""
     import numpy as np
 
+    from rnafm_cli.function.rows import KEPT_ROWS
     from rnafm_cli.training.labelled_rows import read_sets, without_leaks
 
-    sets = read_sets(tables, column, binary=column == "label")
+    hint, kept = "those that a run of finetune held out are in its folder 'rows'", Path(given.model).parent / KEPT_ROWS
+    if Path(given.model).is_file() and kept.is_dir():
+        hint = f"{kept} has those that the run held out"
+    sets = read_sets(given.tables, column, binary=column == "label")
     measured = []
     for rows in sets:
         part = rows if given.split == "all" else rows.part(given.split)
         if not len(part):
-            raise InputError(
-                f"{rows.name}: has no rows of the split '{given.split}'",
-                hint="--split all takes all rows; those that a run of finetune held out are in its folder 'rows'",
-            )
+            message = f"{rows.name}: has no rows of the split '{given.split}'"
+            raise InputError(message, hint=f"--split all takes all rows; {hint}")
         if given.limit and len(part) > given.limit:
             part = part.take(np.sort(np.random.default_rng(given.seed).permutation(len(part))[: given.limit]))
         measured.append(part)

@@ -174,3 +174,4 @@ def test_rbp_training_then_measuring(rnafm: Command, tmp_path: Path) -> None:
     assert held_out.returncode == 0 and not held_out.stderr and rows(held_out.stdout)[1][2] == "36"
     refused = rnafm("evaluate", "rbp", table, "--split", "dev", *model)
     assert refused.returncode == 3 and "no rows of the split 'dev'" in refused.stderr
+    assert f"{run / 'rows'} has those that the run held out" in refused.stderr
