@@ -17,6 +17,7 @@ from rnafm_cli.atlas.graph import Neighbours, nearest
 from rnafm_cli.atlas.layout import AtlasLayout, LayoutOptions, lay_out
 from rnafm_cli.atlas.points import AtlasPoints
 from rnafm_cli.encoder.vectors import Points, kmer_frequencies, knn_transfer, one_hot
+from rnafm_cli.errors import RnafmWarning
 from rnafm_cli.rna.kmers import separate_folds
 
 Baseline = Literal["random", "onehot", "kmer"]
@@ -33,7 +34,6 @@ def folds_of(
     every: bool,
     seed: int = 0,
     tell: Callable[[str], None] = lambda message: None,
-    warn: Callable[[str], None] = warnings.warn,
 ) -> np.ndarray | None:
     """(N,) folds without near copies between them, by which calls are calibrated and vectors compared.
 
@@ -45,10 +45,8 @@ def folds_of(
     if len(set(labels) - {""}) < 2:
         return None
     if points.sequences is None:
-        warn(
-            "embeddings do not tell which RNAs are near copies: --map-onto will give no confidence on this map; "
-            "for that, make it from sequences"
-        )
+        words = "embeddings do not tell which RNAs are near copies: --map-onto will give no confidence on this map; "
+        warnings.warn(words + "for that, make it from sequences", RnafmWarning, stacklevel=2)
         return None
     tell("near copies among the sequences")
     count = len(points)

@@ -15,7 +15,7 @@ from scipy import sparse
 
 from rnafm_cli.atlas.graph import Neighbours, leiden, nearest, neighbour_graph
 from rnafm_cli.encoder.vectors import PCA, Points, fit_pca
-from rnafm_cli.errors import InputError, RnafmError
+from rnafm_cli.errors import InputError, RnafmError, RnafmWarning
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,6 @@ class Curve:
 
 
 Method = Literal["umap", "pca", "tsne"]
-Tell = Callable[[str], None]
 
 FEWEST = 3
 FEWEST_FOR_UMAP = 8
@@ -76,15 +75,13 @@ def lay_out(
     vectors_ND: Points,
     options: LayoutOptions,
     *,
-    tell: Tell = lambda message: None,
-    warn: Tell = warnings.warn,
+    tell: Callable[[str], None] = lambda message: None,
     advance: Callable[[int], None] | None = None,
 ) -> AtlasLayout:
     """Map points into the plane; equal input and seed give an equal map.
 
     Args:
         tell: called with what is going on.
-        warn: called with what the user should know.
         advance: called with the number of points whose neighbours were found since the last call.
 
     Raises:
@@ -95,14 +92,22 @@ def lay_out(
         raise InputError(f"{size} sequence{'s' * (size != 1)} make no map", hint=f"give {FEWEST} or more")
     method, count = options.method, options.neighbours
     if method != "pca" and size < FEWEST_FOR_UMAP:
-        warn(f"{size} sequences are too few for a {method} map: principal axes are drawn instead")
+        warnings.warn(
+            f"{size} sequences are too few for a {method} map: principal axes are drawn instead",
+            RnafmWarning,
+            stacklevel=2,
+        )
         method = "pca"
     if count > size - 1:
-        warn(f"{size} sequences have no {count} neighbours each: {size - 1} are used")
+        warnings.warn(
+            f"{size} sequences have no {count} neighbours each: {size - 1} are used", RnafmWarning, stacklevel=2
+        )
         count = size - 1
     components = options.components
     if options.whiten and components > (most := max(2, size // POINTS_PER_WHITE_AXIS)):
-        warn(f"{size} sequences are too few to whiten {components} axes: {most} are kept")
+        warnings.warn(
+            f"{size} sequences are too few to whiten {components} axes: {most} are kept", RnafmWarning, stacklevel=2
+        )
         components = most
     tell("principal axes")
     pca = fit_pca(vectors_ND, components, whiten=options.whiten)
@@ -122,6 +127,10 @@ def lay_out(
     else:
         place_N2 = plane_of(reduced_NK)
     return AtlasLayout(place_N2.astype(np.float32), pca, reduced_NK, neighbours, graph, cluster_N, method, curve)
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, RnafmWarning, stacklevel=3)
 
 
 def plane_of(reduced_NK: np.ndarray) -> np.ndarray:

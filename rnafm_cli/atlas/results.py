@@ -6,6 +6,7 @@ Shape suffixes: N points, M new ones.
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from rnafm_cli.atlas.placement import AtlasFile, Newcomer
 from rnafm_cli.atlas.points import AtlasPoints, clusters_as_labels, view_labels
 from rnafm_cli.atlas.trajectory import Trajectory, compare_times, mean_times
 from rnafm_cli.atlas.trajectory_figures import draw_cluster_graph, draw_stream, draw_time_scatter, draw_violins
-from rnafm_cli.errors import InputError
+from rnafm_cli.errors import InputError, RnafmWarning
 from rnafm_cli.io.columns import TABLES
 from rnafm_cli.io.streams import open_output
 from rnafm_cli.io.tables import TableWriter
@@ -89,12 +90,12 @@ class AtlasFolder:
         ]
         write_rows(self.folder / "atlas.tsv", rows, "atlas")
 
-    def draw_maps(self, views: Sequence[Any], *, warn: Tell) -> None:
+    def draw_maps(self, views: Sequence[Any]) -> None:
         """``atlas.png`` and ``.svg`` by label, and one more for each other view."""
         for view in dict.fromkeys(["type", *views]):
             labels, by_type = view_labels(view, self.points, self.labels), view == "type"
             if not any(labels):
-                warn(f"no sequence has a {view}: no map by {view}")
+                warnings.warn(f"no sequence has a {view}: no map by {view}", RnafmWarning, stacklevel=2)
                 continue
             draw_groups(
                 self.layout.place_N2,
@@ -120,9 +121,7 @@ class AtlasFolder:
         write_rows(stem.with_suffix(".tsv"), rows, "atlas --compare")
         return rows
 
-    def write_trajectory(
-        self, found: Trajectory, times: Mapping[str, float] | None, *, tell: Tell, warn: Tell
-    ) -> dict[str, Any]:
+    def write_trajectory(self, found: Trajectory, times: Mapping[str, float] | None, *, tell: Tell) -> dict[str, Any]:
         """Stream plot, graph of clusters, violins and tables; returns the figures."""
         folder, place, cluster_N = self.folder, self.layout.place_N2, self.layout.cluster_N
         time_N, lineages = found.time_N, found.lineages
@@ -170,7 +169,7 @@ class AtlasFolder:
             try:
                 link = compare_times(means, times, seed=self.seed)
             except InputError as error:
-                warn(error.message)
+                warnings.warn(error.message, RnafmWarning, stacklevel=2)
                 return summary
             draw_time_scatter(means, times, link, folder / "trajectory_times")
             summary["times"] = dataclasses.asdict(link)

@@ -8,7 +8,7 @@ Shape suffixes: N points, C clusters, T terminal groups, K diffusion components,
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,7 +20,7 @@ from scipy.stats import permutation_test, rankdata
 
 from rnafm_cli.atlas.graph import leiden, sums_between
 from rnafm_cli.atlas.layout import AtlasLayout
-from rnafm_cli.errors import InputError, UsageError
+from rnafm_cli.errors import InputError, RnafmWarning, UsageError
 
 
 @dataclass(frozen=True)
@@ -310,7 +310,6 @@ def find_trajectory(
     *,
     measure: Measure = "diffusion",
     seed: int = 0,
-    warn: Callable[[str], None] = warnings.warn,
 ) -> Trajectory:
     """Pseudotime of every point and the tree of clusters from a root.
 
@@ -339,7 +338,8 @@ def find_trajectory(
         time_N = diffusion_pseudotime(layout.graph, root_points)
     lost = int((~np.isfinite(time_N)).sum())
     if lost:
-        warn(f"{lost:,} of {size:,} sequences have no path to the root and no pseudotime; more --neighbours may join")
+        words = f"{lost:,} of {size:,} sequences have no path to the root and no pseudotime"
+        warnings.warn(f"{words}; more --neighbours may join", RnafmWarning, stacklevel=2)
     count = int(layout.cluster_N.max()) + 1
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # clusters that are out of reach as a whole

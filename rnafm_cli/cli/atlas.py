@@ -6,7 +6,7 @@ import dataclasses
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import StrEnum
@@ -193,12 +193,7 @@ def atlas(
         inputs=inputs or [],
         intake=intake,
         model_name=model or _model_of(target),
-        loading={
-            "weights_dir": weights_dir,
-            "device": device,
-            "precision": precision,
-            "threads": threads,
-        },
+        loading={"weights_dir": weights_dir, "device": device, "precision": precision, "threads": threads},
         layer=layer,
         batch_tokens=batch_tokens,
         long=long,
@@ -313,21 +308,9 @@ class _Source:
 
     def records(self) -> list[SequenceRecord]:
         """All sequences, with ids that stay apart."""
-        from rnafm_cli.io.names import DistinctNames, rename_duplicates
+        from rnafm_cli.io.names import DistinctNames
 
-        source: Iterable[SequenceRecord] = self.intake.records()
-        if self.rename_duplicates:
-            source = rename_duplicates(source)
-        names = DistinctNames(str, kind="id")
-        records = []
-        for record in source:
-            try:
-                names.claim(record)
-            except InputError as error:
-                self.intake.reject(error)
-            else:
-                records.append(record)
-        return records
+        return list(self.intake.claimed([DistinctNames(str, kind="id")], rename=self.rename_duplicates))
 
     @property
     def embedding(self) -> dict[str, Any]:
@@ -388,7 +371,7 @@ class _Making:
         points, labels, counts = self._gather(times)
         seed = self.layout.seed
         with console.progress(len(points), "neighbours") as bar:
-            layout = lay_out(points.vectors_ND, self.layout, tell=console.info, warn=console.warn, advance=bar.advance)
+            layout = lay_out(points.vectors_ND, self.layout, tell=console.info, advance=bar.advance)
         if labels is None:
             console.info("the sequences have no labels: clusters are the labels")
         made = AtlasFolder(
@@ -408,24 +391,22 @@ class _Making:
             **{key: points.provenance.get(key) for key in ("model", "weights_sha256", "layer", "pooling")},
             "layout": dataclasses.asdict(self.layout) | {"method": layout.method},
         }
-        folds = folds_of(
-            points, made.labels, seed=seed, every=bool(self.baselines), tell=console.info, warn=console.warn
-        )
+        folds = folds_of(points, made.labels, seed=seed, every=bool(self.baselines), tell=console.info)
         panels = self._compare(made, folds) if self.baselines else []
         trajectory = None
         if self.root is not None:
             console.info(f"pseudotime from {self.root}")
             roots = roots_named(self.root, points.ids, made.labels)
-            trajectory = find_trajectory(layout, self.root, roots, measure=self.measure, seed=seed, warn=console.warn)
+            trajectory = find_trajectory(layout, self.root, roots, measure=self.measure, seed=seed)
         structures = self._structures(points, folder / "structures.dbn") if self.fold else None
         made.write_points(None if trajectory is None else trajectory.time_N)
         roles = view_labels("role", points, made.labels)
         write_atlas_file(folder / "atlas.h5", atlas_file_of(points, layout, made.labels, roles, fold_N=folds))
-        made.draw_maps(self.views, warn=console.warn)
+        made.draw_maps(self.views)
         if panels:
             summary["comparison"] = made.write_comparison(panels, tell=console.info)
         if trajectory is not None:
-            summary["trajectory"] = made.write_trajectory(trajectory, times, tell=console.info, warn=console.warn)
+            summary["trajectory"] = made.write_trajectory(trajectory, times, tell=console.info)
         if self.page:
             made.write_page(self.label_by or "type", trajectory, structures, by_role="role" in self.views)
         with open_output(folder / "atlas.json") as sink:
