@@ -30,7 +30,7 @@ def measure(count: int, width: int, method: str) -> None:
     """Print the seconds of each step and the peak memory."""
     from rnafm_cli.atlas.figures import draw_groups
     from rnafm_cli.atlas.layout import LayoutOptions, lay_out
-    from rnafm_cli.atlas.page import GroupView, PagePoints, write_page
+    from rnafm_cli.atlas.page import PagePoints, write_page
 
     points, labels = vectors(count, width)
     marks: list[tuple[str, float]] = []
@@ -45,7 +45,7 @@ def measure(count: int, width: int, method: str) -> None:
         tell("page")
         ids, lengths = [f"r{k}" for k in range(count)], np.full(count, 100)
         page = PagePoints(ids=ids, place_N2=layout.place_N2, lengths_N=lengths, starts=["ACGU" * 12] * count)
-        write_page(Path(folder) / "atlas.html", page, [GroupView("type", labels)])
+        write_page(Path(folder) / "atlas.html", page, {"type": labels})
     tell("end")
     steps = ", ".join(f"{name} {b - a:.1f} s" for (name, a), (_, b) in zip(marks, marks[1:], strict=False))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
