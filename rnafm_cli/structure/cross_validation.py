@@ -186,8 +186,7 @@ class _CrossValidation:
         if not path.exists():
             tables = []
             for fold in self._all_folds:
-                train = [data.examples[k] for k in data.outside(fold)]
-                for name, maps in baseline_maps(train, held := [data.examples[k] for k in data.inside(fold)]):
+                for name, maps in baseline_maps(data.outside(fold), held := data.inside(fold)):
                     tables.append(score_maps(held, maps).assign(row=name))
             _write(path, pd.concat(tables, ignore_index=True))
         for name, scores in _read(path).groupby("row", sort=False):
@@ -203,7 +202,7 @@ class _CrossValidation:
         with TertiaryMapWriter(folder / MAPS, provenance={"fold": fold}, half=True, force=True) as writer:
             for one in maps:
                 writer.add_maps(one.record, one.named())
-        scores = score_maps([data.examples[k] for k in data.inside(fold)], maps)
+        scores = score_maps(data.inside(fold), maps)
         _write(folder / SCORES, scores)
         self._tell(f"fold {fold} held out", scores)
         return True

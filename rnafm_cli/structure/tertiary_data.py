@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ from rnafm_cli.structure.chain_folds import folds_of, linked_chains
 from rnafm_cli.structure.predict import Guide
 from rnafm_cli.structure.prior_cache import PriorCache
 from rnafm_cli.structure.training_templates import chain_templates
-from rnafm_cli.training.recipes import TertiaryRecipe
+from rnafm_cli.training.recipes import ChainSampling, TertiaryRecipe
 from rnafm_cli.training.trainer import Progress, Report, rows_sha256
 
 __all__ = ["ChainSet", "chains_sha256", "load_chains", "prepare_examples"]
@@ -59,19 +60,22 @@ class ChainSet:
     groups: np.ndarray
     counts: dict[str, int]
 
-    def outside(self, fold: int | None) -> np.ndarray:
-        """Numbers of the chains that are trained on when a fold is held out; all for None."""
-        return np.flatnonzero(self.folds != (-1 if fold is None else fold))
+    def outside(self, fold: int | None) -> list[Example]:
+        """The chains that are trained on when a fold is held out; all for None."""
+        return list(compress(self.examples, self._are_outside(fold)))
 
-    def inside(self, fold: int | None) -> np.ndarray:
-        """Numbers of the chains of a fold; none for None."""
-        return np.flatnonzero(self.folds == (-1 if fold is None else fold))
+    def inside(self, fold: int | None) -> list[Example]:
+        """The chains of a fold; none for None."""
+        return list(compress(self.examples, ~self._are_outside(fold)))
 
-    def weights(self, members: np.ndarray, recipe: TertiaryRecipe) -> np.ndarray:
-        """Probability with which each of some chains is drawn."""
-        lengths = np.asarray([len(self.examples[k].chain) for k in members])
-        _, groups = np.unique(self.groups[members], return_inverse=True)
-        return sampling_weights(np.minimum(lengths, recipe.sampling.crop), groups, recipe.sampling)
+    def weights(self, fold: int | None, sampling: ChainSampling) -> np.ndarray:
+        """Probability with which each chain outside a fold is drawn."""
+        lengths = np.asarray([min(len(one.chain), sampling.crop) for one in self.outside(fold)])
+        _, groups = np.unique(self.groups[self._are_outside(fold)], return_inverse=True)
+        return sampling_weights(lengths, groups, sampling)
+
+    def _are_outside(self, fold: int | None) -> np.ndarray:
+        return self.folds != (-1 if fold is None else fold)
 
 
 def load_chains(

@@ -144,11 +144,9 @@ class TertiaryTask(Task):
         held_out: int | None = None,
         metrics: dict[str, object] | None = None,
     ) -> None:
-        members = data.outside(held_out)
         self._recipe, self._config, self._fold, self._metrics = recipe, config, fold, metrics or {}
-        self._examples = [data.examples[k] for k in members]
-        self._held_out = [data.examples[k] for k in data.inside(held_out)]
-        self._weights, self.maps = data.weights(members, recipe), list[TertiaryMaps]()
+        self._examples, self._held_out = data.outside(held_out), data.inside(held_out)
+        self._weights, self.maps = data.weights(held_out, recipe.sampling), list[TertiaryMaps]()
         self._lengths = np.minimum([len(one.chain) for one in self._examples], recipe.sampling.crop)
         self.rows_sha256 = chains_sha256([one.chain for one in self._examples])
         self._trunk_rate = recipe.optim.trunk_rate if fold is not None else recipe.optim.rate

@@ -16,6 +16,7 @@ from rnafm_cli.errors import ConfigError
 __all__ = [
     "BindingData",
     "BindingRecipe",
+    "ChainSampling",
     "ChainVariation",
     "FoldRecipe",
     "FoldVariation",
