@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from rnafm_cli.cli import console, evaluate_function, evaluate_tertiary, options
-from rnafm_cli.cli.evaluate_function import ReportFormat
-from rnafm_cli.cli.evaluate_tertiary import PictureChoice, figure_folder, named_predictions
+from rnafm_cli.cli.evaluate_tertiary import figure_folder, named_predictions
 from rnafm_cli.cli.options import Rejections
 from rnafm_cli.errors import InputError, UsageError
 
@@ -110,14 +109,10 @@ def fold(
     against: Annotated[
         Path | None, typer.Option("--against", metavar="PRED2", help="Compare with a second predictor, RNA by RNA.")
     ] = None,
-    name: Annotated[str | None, typer.Option("--name", help="What to call PRED.", show_default="file name")] = None,
-    against_name: Annotated[
-        str | None, typer.Option("--against-name", help="What to call PRED2.", show_default="file name")
-    ] = None,
+    name: evaluate_tertiary.Name = None,
+    against_name: evaluate_tertiary.AgainstName = None,
     output: options.Output = Path("-"),
-    report_format: Annotated[
-        ReportFormat, typer.Option("--format", help="One row a metric, one document, or text for people.")
-    ] = "tsv",
+    report_format: evaluate_tertiary.Format = "tsv",
     by_family: Annotated[bool, typer.Option("--by-family", help="Also by the truth's families.")] = False,
     per_record: Annotated[
         Path | None, typer.Option("--per-record", metavar="FILE", help="Write the scores of every RNA here.")
@@ -126,8 +121,8 @@ def fold(
         Path | None,
         typer.Option("--probs", metavar="FILE.h5", help="PRED's pair probabilities: measure their calibration."),
     ] = None,
-    plot: Annotated[Path | None, typer.Option("--plot", metavar="DIR", help="Draw figures into this folder.")] = None,
-    plot_format: Annotated[PictureChoice, typer.Option("--plot-format", help="Kind of figures.")] = "svg",
+    plot: evaluate_tertiary.Figures = None,
+    plot_format: evaluate_tertiary.FigureFormat = "svg",
     missing: Annotated[
         MissingChoice,
         typer.Option("--missing", help="RNAs without prediction: stop, count as unpaired, or leave out."),
@@ -146,7 +141,7 @@ def fold(
     first: Annotated[bool, typer.Option("--first", help="Of several structures with one id, take the first.")] = False,
     on_error: options.OnError = "fail",
     resamples: Annotated[int, typer.Option(min=100, metavar="N", help="Bootstrap resamples of RNAs.")] = 2000,
-    confidence: Annotated[float, typer.Option(min=0.5, max=0.999, metavar="P", help="Width of the intervals.")] = 0.95,
+    confidence: evaluate_tertiary.Confidence = 0.95,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the resamples.")] = 0,
     force: options.Force = False,
     quiet: options.Quiet = False,

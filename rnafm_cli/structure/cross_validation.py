@@ -1,7 +1,7 @@
 """Heads for contacts and distances from files: free guesses first, then cross-validation, then the head to keep.
 
-The folder of a run holds ``baseline.tsv`` with the scores of the free guesses, ``folds/K`` with a head, its metrics and
-its held-out scores and maps, ``table.tsv`` with the means, ``held_out.h5``, and ``final/head.safetensors``. What is
+The folder of a run holds ``baselines.tsv`` with the scores of the free guesses, ``folds/K`` with a head, its metrics
+and its held-out scores and maps, ``table.tsv`` with the means, ``held_out.h5``, and ``final/head.safetensors``. What is
 there is not made again.
 """
 
