@@ -15,9 +15,6 @@ from rnafm_cli.cli.options import Intake
 if TYPE_CHECKING:
     from rnafm_cli.families.annotate import Annotation
 
-__all__ = ["annotate"]
-
-
 FormatChoice = Literal["tsv", "gff3", "jsonl"]
 StrandsChoice = Literal["plus", "both"]
 

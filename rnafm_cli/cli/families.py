@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from rnafm_cli.rna.chains import Chain
     from rnafm_cli.weights.cards import Card
 
-__all__ = ["app"]
-
 app = typer.Typer(
     help="Make and look at libraries of known RNA families.",
     no_args_is_help=True,

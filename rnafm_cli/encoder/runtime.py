@@ -15,9 +15,6 @@ import torch
 from rnafm_cli.encoder.workers import threads_for
 from rnafm_cli.errors import DeviceError, RnafmWarning, UsageError
 
-__all__ = ["Runtime", "SLOW_BF16", "has_fast_bf16", "mixed_precision"]
-
-
 SLOW_BF16 = "this processor has no bfloat16 instructions: computing in float32"
 
 

@@ -22,8 +22,6 @@ from rnafm_cli.io.stockholm import Alignment, wuss
 from rnafm_cli.io.tables import Tabular
 from rnafm_cli.rna.records import SequenceRecord
 
-__all__ = ["COLUMNS", "Annotation", "ConsensusAlignments", "annotate", "annotated", "gff3_line", "row_of"]
-
 _RECORDS, _BASES = 500, 1_000_000
 """RNAs, and bases, that are searched together at most (a longer RNA goes alone)."""
 

@@ -15,8 +15,6 @@ from rnafm_cli.families.shapes import Shape
 from rnafm_cli.rna.chains import Chain
 from rnafm_cli.rna.kmers import greedy_clusters
 
-__all__ = ["Placed", "place", "shape_of", "with_shapes"]
-
 _AT_ONCE = 64
 
 

@@ -30,8 +30,6 @@ from rnafm_cli.weights.store import in_folders, search_dirs
 if TYPE_CHECKING:
     from pyhmmer.plan7 import HMM, Background, Builder
 
-__all__ = ["FORMAT", "SHIPPED", "Family", "Library", "build_library", "far_rows", "load_libraries", "shipped"]
-
 FORMAT = "rnafm-families"
 VERSION = "2"
 _READABLE = ("1", VERSION)

@@ -21,18 +21,6 @@ if TYPE_CHECKING:
     from pyhmmer.easel import RNA, DigitalSequenceBlock
     from pyhmmer.plan7 import OptimizedProfile
 
-__all__ = [
-    "MAX_EVALUE",
-    "Hit",
-    "Search",
-    "Strands",
-    "compatible",
-    "reverse_complement",
-    "search_ahead",
-    "search_of",
-    "without_rivals",
-]
-
 MAX_EVALUE = 1e-3
 _OVERLAP = 0.2
 _WINDOWS = ((300, 1_500), (100_000, 20_000))

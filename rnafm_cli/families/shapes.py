@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 
 from rnafm_cli.rna.chains import FARTHEST, Chain
 
-__all__ = ["Relatives", "Shape"]
-
 _MOST = 25.5
 """Chains beyond this many count no further."""
 _STEPS = (255.0, 10.0, 255.0 / FARTHEST, 510.0 / FARTHEST, 10.0)

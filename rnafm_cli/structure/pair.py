@@ -9,8 +9,7 @@ embedding width, W width per base, C channels, I input width, F features of a pa
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -330,10 +329,7 @@ class PairInputs:
 
     def to(self, device: torch.device) -> PairInputs:
         """The same batch on another device."""
-        moved: dict[str, Any] = {
-            name: None if value is None else value.to(device) for name, value in vars(self).items()
-        }
-        return PairInputs(**moved)
+        return PairInputs(**{name: value.to(device) for name, value in vars(self).items() if value is not None})
 
 
 @dataclass
@@ -563,73 +559,57 @@ def pair_inputs(
         width: D.
         use_sequence: show the letters.
     """
-    lengths = [len(sequence) for sequence in sequences]
-    count, widest = len(sequences), max(lengths, default=0)
-    inputs = PairInputs(
-        torch.tensor(lengths),
-        torch.zeros(count, widest, dtype=torch.long),
+    count, widest = len(sequences), max(map(len, sequences), default=0)
+    known = {k: template for k, template in enumerate(templates or ()) if template is not None}
+    relatives = {k: template.relatives for k, template in known.items() if template.relatives is not None}
+
+    def batch(parts: Mapping[int, Any], *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        whole = torch.zeros(count, *shape, dtype=dtype)
+        for k, part in parts.items():
+            # Only bases are padded, so the first places are a part's whatever its number of axes.
+            whole[k][tuple(slice(size) for size in part.shape)] = torch.as_tensor(part)
+        return whole
+
+    return PairInputs(
+        torch.tensor([len(sequence) for sequence in sequences]),
+        batch({k: letter_codes(sequence) for k, sequence in enumerate(sequences)}, widest, dtype=torch.long),
+        embedding_BLD=None if embeddings is None else batch(dict(enumerate(embeddings)), widest, width),
+        prior_BLL=None if priors is None else batch(dict(enumerate(priors)), widest, widest),
+        template_BLL=batch({k: one.pairs_LL for k, one in known.items()}, widest, widest) if known else None,
+        known_BL2=batch(
+            {k: np.stack([one.coverage_L, 0.1 * one.confidence_L], axis=1) for k, one in known.items()}, widest, 2
+        )
+        if known
+        else None,
+        relatives_BLL5=batch(
+            {k: np.stack([*vars(one).values()], axis=-1) for k, one in relatives.items()}, widest, widest, 5
+        )
+        if relatives
+        else None,
         has_sequence_B=torch.full((count,), use_sequence),
+        has_template_B=torch.tensor([k in known for k in range(count)]) if known else None,
     )
-    if embeddings is not None:
-        inputs.embedding_BLD = torch.zeros(count, widest, width)
-    if priors is not None:
-        inputs.prior_BLL = torch.zeros(count, widest, widest)
-    if templates is not None and any(template is not None for template in templates):
-        inputs.template_BLL = torch.zeros(count, widest, widest)
-        inputs.known_BL2 = torch.zeros(count, widest, 2)
-        inputs.has_template_B = torch.tensor([template is not None for template in templates])
-    for k, (sequence, length) in enumerate(zip(sequences, lengths, strict=True)):
-        inputs.letters_BL[k, :length] = torch.from_numpy(letter_codes(sequence))
-        if priors is not None and inputs.prior_BLL is not None:
-            inputs.prior_BLL[k, :length, :length] = torch.from_numpy(np.ascontiguousarray(priors[k], dtype=np.float32))
-        if embeddings is not None and inputs.embedding_BLD is not None:
-            inputs.embedding_BLD[k, :length] = embeddings[k]
-        template = templates[k] if templates is not None else None
-        if template is not None and inputs.template_BLL is not None and inputs.known_BL2 is not None:
-            inputs.template_BLL[k, :length, :length] = torch.from_numpy(np.ascontiguousarray(template.pairs_LL))
-            known = np.stack([template.coverage_L, 0.1 * template.confidence_L], axis=1)
-            inputs.known_BL2[k, :length] = torch.from_numpy(known)
-        if template is not None and template.relatives is not None:
-            if inputs.relatives_BLL5 is None:
-                inputs.relatives_BLL5 = torch.zeros(count, widest, widest, 5)
-            maps = np.stack(list(vars(template.relatives).values()), axis=-1)
-            inputs.relatives_BLL5[k, :length, :length] = torch.from_numpy(maps)
-    return inputs
 
 
 @torch.inference_mode()
 def pair_probabilities(
-    head: PairHead,
-    sequences: Sequence[str],
-    *,
-    embeddings: Sequence[Tensor] | None = None,
-    priors: Sequence[np.ndarray] | None = None,
-    templates: Sequence[Template | None] | None = None,
-    use_sequence: bool = True,
-    bf16: bool = False,
+    head: PairHead, sequences: Sequence[str], *, bf16: bool = False, **inputs: Any
 ) -> list[np.ndarray]:
     """Pair probabilities of a few RNAs of similar length, one padded batch.
 
     Args:
         head: in evaluation mode.
         sequences: upper-case RNA.
-        embeddings, priors, templates, use_sequence: see :func:`pair_inputs`.
         bf16: run the map in bfloat16.
+        inputs: ``embeddings``, ``priors``, ``templates`` and ``use_sequence``, see :func:`pair_inputs`.
 
     Returns:
         per RNA (L, L) float32, symmetric.
     """
     device = head.no_letter.device
-    inputs = pair_inputs(
-        sequences,
-        embeddings=embeddings,
-        priors=priors,
-        templates=templates,
-        width=head.config.embedding,
-        use_sequence=use_sequence,
-    ).to(device)
+    batch = pair_inputs(sequences, width=head.config.embedding, **inputs).to(device)
     with mixed_precision(device.type, bf16=bf16):
-        p_BLL = head(inputs).probabilities().float().cpu().numpy()
+        p_BLL = head(batch).probabilities().float().cpu().numpy()
     return [p_BLL[k, : len(sequence), : len(sequence)].copy() for k, sequence in enumerate(sequences)]
 
 
@@ -638,17 +618,14 @@ def padded(inputs: PairInputs, multiple: int) -> PairInputs:
     extra = -inputs.letters_BL.shape[1] % multiple
     if not extra:
         return inputs
-    prior, embedding = inputs.prior_BLL, inputs.embedding_BLD
-    template, known, relatives = inputs.template_BLL, inputs.known_BL2, inputs.relatives_BLL5
-    return dataclasses.replace(
-        inputs,
-        letters_BL=F.pad(inputs.letters_BL, (0, extra)),
-        prior_BLL=None if prior is None else F.pad(prior, (0, extra, 0, extra)),
-        embedding_BLD=None if embedding is None else F.pad(embedding, (0, 0, 0, extra)),
-        template_BLL=None if template is None else F.pad(template, (0, extra, 0, extra)),
-        known_BL2=None if known is None else F.pad(known, (0, 0, 0, extra)),
-        relatives_BLL5=None if relatives is None else F.pad(relatives, (0, 0, 0, extra, 0, extra)),
-    )
+
+    def wider(name: str, tensor: Tensor) -> Tensor:
+        # The axes stand in the name; F.pad takes the last one first.
+        axes = reversed(name.rpartition("_")[2])
+        return F.pad(tensor, [size for axis in axes for size in (0, extra if axis == "L" else 0)])
+
+    given = {name: value for name, value in vars(inputs).items() if value is not None}
+    return PairInputs(**{name: wider(name, value) for name, value in given.items()})
 
 
 def _present(flag_B: Tensor | None, given: bool, like: Tensor) -> Tensor:

@@ -19,9 +19,6 @@ from rnafm_cli.errors import InputError
 from rnafm_cli.io.hdf5 import new_hdf5
 from rnafm_cli.rna.thermo import TURNER, Parameters, check_parameters, pair_probabilities, version
 
-__all__ = ["PriorCache", "SparsePairs"]
-
-
 _CUTOFF = 5e-4
 _UNIT = 1.0 / 65535
 _FLUSH_EVERY = 200

@@ -31,17 +31,6 @@ from rnafm_cli.structure.pair import (
 )
 from rnafm_cli.weights.files import known_values
 
-__all__ = [
-    "BIN_CENTRES",
-    "BIN_EDGES",
-    "SEPARATION_RANGES",
-    "TertiaryConfig",
-    "TertiaryHead",
-    "TertiaryLogits",
-    "separation_ranges",
-]
-
-
 BIN_EDGES = (2.0, 3.0, 3.5, 4.0, *(float(k) for k in range(5, 21)))
 """Å. Bonded neighbours lie below the first edge, base pairs between the first two."""
 BIN_CENTRES = (1.6, 2.8, 3.3, 3.75, *(k + 0.5 for k in range(4, 20)), FARTHEST)

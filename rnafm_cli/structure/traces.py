@@ -14,8 +14,6 @@ from scipy.sparse.csgraph import shortest_path
 
 from rnafm_cli.rna.chains import FARTHEST, Chain
 
-__all__ = ["TRACE_METRICS", "compare_traces", "embed"]
-
 TRACE_METRICS = ("trace_correlation", "trace_rmsd")
 _FAR = FARTHEST - 2.0
 """Å; from here on a distance is known to be long, and no more."""

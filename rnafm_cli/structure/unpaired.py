@@ -17,9 +17,6 @@ from rnafm_cli.structure.evidence import ReactivityProfiles
 from rnafm_cli.structure.fold import load_fold_predictor
 from rnafm_cli.structure.predict import Query, default_max_memory, plan_pairs, prior_cell_bytes
 
-__all__ = ["COMPUTED", "StructureSource", "structure_source"]
-
-
 COMPUTED = ("thermo", "fold")
 """ViennaRNA's ensemble, as in training; the model's own structure head."""
 
