@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from rnafm_cli.structure.cross_validation import TertiaryOutcome
     from rnafm_cli.training.trainer import Outcome
 
-__all__ = ["app"]
-
 
 RBP_EPILOG = "Example: rnafm finetune rbp mine.tsv -o runs/rbp --recipe configs/rbp-mini.toml"
 MRL_EPILOG = "Example: rnafm finetune mrl mine.tsv -o runs/mrl --recipe configs/mrl-mini.toml"

@@ -15,15 +15,6 @@ from rnafm_cli.families.shapes import Relatives
 from rnafm_cli.rna.chains import FARTHEST, Chain
 from rnafm_cli.structure.chain_folds import folds_of
 
-__all__ = [
-    "DistanceTable",
-    "NEIGHBOUR_SHARE",
-    "distance_guesses",
-    "spread_probabilities",
-    "with_relatives",
-]
-
-
 NEIGHBOUR_SHARE = 0.4
 """Share of a pair's probability that the pairs around it get as contacts."""
 _EDGES = (0.003, 0.01, 0.03, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9)

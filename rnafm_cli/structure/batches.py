@@ -23,19 +23,6 @@ from rnafm_cli.structure.prior_cache import PriorCache
 from rnafm_cli.structure.training_templates import RecordTemplates
 from rnafm_cli.training.recipes import ChainVariation, FoldVariation, Sampling, Variation
 
-__all__ = [
-    "ChainBatch",
-    "Example",
-    "PairBatch",
-    "collate",
-    "collate_chains",
-    "draw_batches",
-    "mutate",
-    "sampling_weights",
-    "target_partners",
-]
-
-
 _IGNORED = -100
 _PAIR_LETTERS = ("GC", "CG", "AU", "UA", "GU", "UG")
 _PAIR_SHARES = (0.27, 0.27, 0.17, 0.17, 0.06, 0.06)

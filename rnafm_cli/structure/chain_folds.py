@@ -19,17 +19,6 @@ from rnafm_cli.errors import InputError
 from rnafm_cli.rna.chains import Chain
 from rnafm_cli.rna.kmers import close_pairs, kmer_matrix
 
-__all__ = [
-    "FOLDS",
-    "FoldRow",
-    "draw_folds",
-    "folds_of",
-    "linked_chains",
-    "shipped_families",
-    "shipped_folds",
-]
-
-
 FOLDS = 5
 _FOLD_FILE, _FAMILY_FILE = "chain_folds.tsv", "chain_families.tsv"
 

@@ -38,9 +38,6 @@ from rnafm_cli.training.trainer import CHECKPOINT, Progress, Report, Trainer
 from rnafm_cli.weights.files import Card
 from rnafm_cli.weights.store import encoder_read_by, encoder_source
 
-__all__ = ["HEAD_FILE", "TertiaryOutcome", "TertiaryRun", "run_tertiary"]
-
-
 HEAD_FILE = "head.safetensors"
 SCORES, MAPS, TABLE, BASELINES = "scores.tsv", "held_out.h5", "table.tsv", "baselines.tsv"
 _VALUES = [*CONTACT_METRICS, *DISTANCE_METRICS]

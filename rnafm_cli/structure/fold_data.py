@@ -20,20 +20,6 @@ from rnafm_cli.training.labelled_rows import drawn_groups
 from rnafm_cli.training.recipes import FoldRecipe
 from rnafm_cli.training.trainer import rows_sha256
 
-__all__ = [
-    "FoldData",
-    "FoldFiles",
-    "assemble",
-    "cluster_dev_split",
-    "family_groups",
-    "load_structures",
-    "new_families",
-    "shipped_dev_families",
-    "without_close",
-    "without_families",
-]
-
-
 _FAMILY_LIST = "dev_newfam.txt"
 
 

@@ -36,22 +36,6 @@ from rnafm_cli.training.trainer import Outcome, Progress, Report, Scored, Task, 
 from rnafm_cli.weights.files import Card
 from rnafm_cli.weights.store import encoder_source, load_component
 
-__all__ = [
-    "FoldRun",
-    "FoldTask",
-    "HeadRun",
-    "Start",
-    "begin_from",
-    "fold_head_of",
-    "head_config",
-    "measured_records",
-    "row_loss",
-    "run_fold",
-    "score_head",
-    "with_steps",
-]
-
-
 _INPUTS = (*INPUTS, "template")
 _GAMMAS = (1.0, 1.5, 2.0, 3.0)
 """Weights of pairs against unpaired bases in the decoder among which a measurement chooses."""

@@ -32,9 +32,6 @@ from rnafm_cli.structure.training_templates import chain_templates
 from rnafm_cli.training.recipes import ChainSampling, TertiaryRecipe
 from rnafm_cli.training.trainer import Progress, Report, rows_sha256
 
-__all__ = ["ChainSet", "chains_sha256", "load_chains", "prepare_examples"]
-
-
 _TOKENS_AT_ONCE = 4096
 
 

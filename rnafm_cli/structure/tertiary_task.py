@@ -32,9 +32,6 @@ from rnafm_cli.structure.tertiary_head import (
 from rnafm_cli.training.recipes import LossSection, TertiaryRecipe
 from rnafm_cli.training.trainer import Scored, Task, seed_torch
 
-__all__ = ["TertiaryTask", "distance_bins", "predict_chains", "tertiary_loss", "usual_logits"]
-
-
 _READOUT = ("out", "direct", "separation")
 _CELLS_AT_ONCE = 200_000
 _PSEUDO_COUNT = 5.0

@@ -30,9 +30,6 @@ from rnafm_cli.rna.kmers import close_pairs, greedy_clusters, kmer_matrix
 from rnafm_cli.structure.prior_cache import SparsePairs
 from rnafm_cli.training.trainer import Progress
 
-__all__ = ["RecordTemplates", "chain_templates", "dealt_halves", "far_alignments", "record_templates"]
-
-
 _SEED = 7
 _CUTOFF = 0.01
 _AT_ONCE = 256

@@ -12,8 +12,6 @@ from torch.optim import AdamW, Optimizer
 
 from rnafm_cli.training.recipes import OptimSection
 
-__all__ = ["build_optimizer", "decay_groups", "keeping_settings", "rate_at"]
-
 
 def build_optimizer(groups: list[dict[str, Any]], optim: OptimSection) -> AdamW:
     """AdamW as a recipe describes it, over groups of parameters (see :func:`decay_groups`)."""

@@ -13,29 +13,6 @@ from typing import Any, Literal, TypeVar
 
 from rnafm_cli.errors import ConfigError
 
-__all__ = [
-    "BindingData",
-    "BindingRecipe",
-    "ChainSampling",
-    "ChainVariation",
-    "FoldRecipe",
-    "FoldVariation",
-    "HeadOptim",
-    "MrlRecipe",
-    "LossSection",
-    "OptimSection",
-    "PairSection",
-    "Recipe",
-    "RowData",
-    "RunSection",
-    "Sampling",
-    "TertiaryRecipe",
-    "Variation",
-    "load_recipe",
-    "recipe_from_dict",
-    "with_overrides",
-]
-
 Section = TypeVar("Section")
 
 

@@ -20,8 +20,6 @@ import torch
 from rnafm_cli import __version__
 from rnafm_cli.io.streams import atomic_path, write_json
 
-__all__ = ["CsvLog", "RunLog", "write_run_json"]
-
 
 class RunLog:
     """Appends rows to CSV tables as they come; on resuming, rows after the checkpoint are dropped first.

@@ -7,9 +7,6 @@ import signal
 import threading
 from types import FrameType, TracebackType
 
-__all__ = ["StopSignals"]
-
-
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 

@@ -31,8 +31,6 @@ from rnafm_cli.training.run_log import CsvLog
 from rnafm_cli.training.stop_signals import StopSignals
 from rnafm_cli.weights.files import Card, save_model_file
 
-__all__ = ["CHECKPOINT", "Outcome", "Progress", "Report", "Scored", "Task", "Trainer", "rows_sha256", "seed_torch"]
-
 CHECKPOINT = "checkpoint.pt"
 
 Report = Callable[[str], None]
