@@ -177,13 +177,20 @@ def _print_plan(config: PretrainConfig, world: int, command: list[str]) -> None:
 
 def _train(config: PretrainConfig, output: Path, resume: str, max_minutes: float | None) -> None:
     from rnafm_cli.pretrain.launch import is_first_to_give_up, under_torchrun
-    from rnafm_cli.pretrain.trainer import train
+    from rnafm_cli.pretrain.processes import Processes
+    from rnafm_cli.pretrain.trainer import Trainer
 
     try:
-        with console.stages() as progress:
-            outcome = train(
-                config, output, resume=resume, max_minutes=max_minutes, report=console.info, progress=progress
-            )
+        with Processes.joined(config.run) as processes, console.stages() as progress:
+            outcome = Trainer(
+                config,
+                output,
+                resume=resume,
+                processes=processes,
+                report=console.info,
+                progress=progress,
+                max_minutes=max_minutes,
+            ).train()
     except RnafmError as failure:
         if is_first_to_give_up(failure):
             console.error(failure.message, hint=failure.hint, exit_code=failure.exit_code)

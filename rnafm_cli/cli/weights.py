@@ -87,7 +87,7 @@ def verify(
 
     Columns: path, state (ok or damaged), SHA-256 by the card.
     """
-    from rnafm_cli.weights.files import verify_model_file
+    from rnafm_cli.weights.cards import verify_model_file
     from rnafm_cli.weights.store import entries, find
 
     if names:

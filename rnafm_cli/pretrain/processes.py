@@ -41,12 +41,14 @@ class Processes:
         return cls(0, 1, _device(run, 0))
 
     @classmethod
-    def joined(cls, run: RunSection) -> Processes:
-        """Join the run that the environment describes: torchrun's RANK, or SLURM's task numbers under srun."""
+    @contextmanager
+    def joined(cls, run: RunSection) -> Iterator[Processes]:
+        """Of the run that the environment describes, torchrun's RANK or SLURM's task numbers, for a ``with`` block."""
         if "RANK" not in os.environ and int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
             os.environ |= _from_slurm()
         if "RANK" not in os.environ:
-            return cls.single(run)
+            yield cls.single(run)
+            return
         rank, world, local = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
         device = _device(run, local)
         if device.type == "cuda":
@@ -54,13 +56,11 @@ class Processes:
         # Without a limit of its own, a group that fails to connect after a restart would wait for half an hour.
         patience = timedelta(minutes=run.timeout_minutes)
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=patience)
-        return cls(rank, world, device)
-
-    def leave(self, *, together: bool) -> None:
-        """Leave the run; ``together`` waits for the others first, so that none tears down connections in use."""
-        if dist.is_initialized():
-            if together:
-                dist.barrier()
+        try:
+            yield cls(rank, world, device)
+            # None tears down connections that others still use.
+            dist.barrier()
+        finally:
             dist.destroy_process_group()
 
     def distribute(self, model: MaskedTokenModel, *, fsdp: bool) -> nn.Module:

@@ -29,7 +29,7 @@ from rnafm_cli.training.run_log import RunLog, write_run_json
 from rnafm_cli.training.stop_signals import StopSignals
 from rnafm_cli.training.trainer import Progress
 
-__all__ = ["Outcome", "Trainer", "dry_run", "parameter_count", "train"]
+__all__ = ["Outcome", "Trainer", "dry_run", "parameter_count"]
 
 
 METRICS = (
@@ -361,34 +361,6 @@ class Trainer:
             "started_from": self._started_from,
         }
         self._checkpoints.save(self.model, self.optimizer, self.state, extra, self._processes)
-
-
-def train(
-    config: PretrainConfig,
-    folder: Path,
-    *,
-    resume: str,
-    max_minutes: float | None,
-    report: Report,
-    progress: Progress,
-) -> Outcome:
-    """Train as one process of the run that the environment describes; arguments as those of :class:`Trainer`."""
-    processes = Processes.joined(config.run)
-    finished = False
-    try:
-        outcome = Trainer(
-            config,
-            folder,
-            resume=resume,
-            processes=processes,
-            report=report,
-            progress=progress,
-            max_minutes=max_minutes,
-        ).train()
-        finished = True
-    finally:
-        processes.leave(together=finished)
-    return outcome
 
 
 def dry_run(config: PretrainConfig, *, world: int) -> list[str]:

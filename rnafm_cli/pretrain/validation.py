@@ -107,11 +107,6 @@ class MarkovChain:
             start += len(shard)
         self._log = [np.log(table / table.sum(axis=1, keepdims=True)) for table in counts]
 
-    @property
-    def frequencies(self) -> np.ndarray:
-        """(letters,) probabilities of order 0, in token order from the first letter."""
-        return np.exp(self._log[0][0])
-
     def log_probabilities(self, tokens: np.ndarray, positions: np.ndarray, *, order: int) -> np.ndarray:
         """(n, letters) log probabilities at ``positions`` of one window of true tokens."""
         result = np.repeat(self._log[0], len(positions), axis=0)

@@ -17,7 +17,6 @@ from torch.overrides import TorchFunctionMode
 from rnafm_cli.errors import WeightsError
 from rnafm_cli.io.streams import atomic_path
 from rnafm_cli.weights.cards import (
-    CARD_SUFFIX,
     FORMAT,
     WEIGHTS_SUFFIX,
     Card,
@@ -25,14 +24,11 @@ from rnafm_cli.weights.cards import (
     file_sha256,
     opened,
     read_card,
-    task_of,
-    tensor_names,
     verify_model_file,
     write_card,
 )
 
 __all__ = [
-    "CARD_SUFFIX",
     "Card",
     "NoInitialValues",
     "WEIGHTS_SUFFIX",
@@ -45,9 +41,6 @@ __all__ = [
     "load_tensors",
     "read_card",
     "save_model_file",
-    "task_of",
-    "tensor_names",
-    "verify_model_file",
 ]
 
 
