@@ -189,4 +189,4 @@ def test_a_mistake_is_told_once_and_not_tried_again(tmp_path: Path, corpus_folde
     began = time.monotonic()
     again = subprocess.run([*run, "--resume", "never"], env=ENVIRONMENT, capture_output=True, text=True, timeout=200)
     assert again.returncode == 2 and time.monotonic() - began < 60
-    assert again.stderr.count("already holds step-00000004") == 1 and "Traceback" not in again.stderr
+    assert again.stderr.count("step-00000004.pt is there already") == 1 and "Traceback" not in again.stderr
