@@ -87,17 +87,10 @@ def read_times(path: str | Path) -> Mapping[str, float]:
     return result
 
 
-_HOUSEKEEPING = """
-    RNase_MRP_RNA RNase_P_RNA SRP_RNA rRNA scaRNA snRNA snoRNA tRNA telomerase_RNA tmRNA
-"""
-_REGULATORY = """
-    IRES antisense_RNA antitoxin_RNA cis_reg frameshift_element leader lncRNA miRNA piRNA pre_miRNA riboswitch sRNA
-    siRNA thermoregulator
-"""
-
-ROLES: dict[str, str] = {name: "housekeeping" for name in _HOUSEKEEPING.split()} | {
-    name: "regulatory" for name in _REGULATORY.split()
-}
+_HOUSEKEEPING = "RNase_MRP_RNA RNase_P_RNA SRP_RNA rRNA scaRNA snRNA snoRNA tRNA telomerase_RNA tmRNA"
+_REGULATORY = """IRES antisense_RNA antitoxin_RNA cis_reg frameshift_element leader lncRNA miRNA piRNA pre_miRNA
+    riboswitch sRNA siRNA thermoregulator"""
+ROLES = dict.fromkeys(_HOUSEKEEPING.split(), "housekeeping") | dict.fromkeys(_REGULATORY.split(), "regulatory")
 
 
 def role_of(kind: str) -> str:
