@@ -130,6 +130,9 @@ class _Terminated(KeyboardInterrupt):
 def _running(folder: Path) -> Iterator[Callable[[str, int, int], None]]:
     """A run for the time of a ``with`` block, which gets what shows its progress; a signal tells how to go on."""
 
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder}: is no folder")
+
     def terminate(number: int, frame: Any) -> None:
         raise _Terminated
 

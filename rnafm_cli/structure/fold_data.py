@@ -81,7 +81,7 @@ def cluster_dev_split(
         (training, development); the second holds about ``share`` of the records, and not more.
 
     Raises:
-        InputError: when all records hang together.
+        InputError: when all records hang together, or there is one.
     """
     labels = [str(k) for k in range(len(records))]
     groups = linked_groups([record.sequence for record in records], labels)
@@ -93,6 +93,8 @@ def cluster_dev_split(
             f"{max(1, round(share * len(records)))}",
             hint="give a development set with --dev",
         )
+    if is_dev.all():
+        raise InputError("one record cannot be trained on and measured with", hint="give a development set with --dev")
     train, dev = (list(itertools.compress(records, chosen)) for chosen in (~is_dev, is_dev))
     return train, dev
 
@@ -184,13 +186,13 @@ def assemble(
     unique = _unique(train)
     counts["repeated"] = len(train) - len(unique)
     train = unique
+    if not train:
+        raise InputError("no record is left to train on", hint=f"longest allowed are {limit} nt (data.max_length)")
     if not dev:
         train, own = cluster_dev_split(train, share=recipe.data.dev_share, seed=recipe.data.seed)
         dev = {"dev": own}
     if held:
         dev["newfam"] = held
-    if not train:
-        raise InputError("no record is left to train on", hint=f"longest allowed are {limit} nt (data.max_length)")
     counts["train"] = len(train)
     report("training records: " + ", ".join(f"{name} {count}" for name, count in counts.items()))
     weights = sampling_weights(np.asarray([len(one) for one in train]), family_groups(train), recipe.sampling)

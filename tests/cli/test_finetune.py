@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.command import Command
 
 
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
@@ -57,3 +58,10 @@ def test_a_signal_before_the_first_step_tells_it_too(sent: signal.Signals, code:
     assert told.splitlines()[-1].endswith(
         f"what was done is kept in {run}: run the same command again to go on from here"
     )
+
+
+@pytest.mark.parametrize("command", [["fold", "t.tsv"], ["mrl", "t.tsv"], ["contact", "--chains", "t.h5"]])
+def test_a_run_needs_a_folder(command: list[str], rnafm: Command, tmp_path: Path) -> None:
+    (tmp_path / "run").touch()
+    done = rnafm("finetune", *command, "-o", tmp_path / "run")
+    assert (done.returncode, done.stderr) == (2, f"rnafm finetune: error: {tmp_path / 'run'}: is no folder\n")

@@ -87,3 +87,5 @@ def test_a_group_larger_than_what_is_held_out_stays_in_training() -> None:
         assert len(dev) == 8 and len(train) == 72 and all(record.id.startswith("o") for record in dev)
     with pytest.raises(InputError, match="give a development set|larger than 6"):
         cluster_dev_split(alike, share=0.1, seed=0)
+    with pytest.raises(InputError, match="one record cannot be trained on"):
+        cluster_dev_split(alike[:1], share=0.1, seed=0)
