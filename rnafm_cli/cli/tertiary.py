@@ -412,16 +412,11 @@ class _Pictures:
 
     def add(self, result: TertiaryMaps, task: str) -> None:
         """Draw one RNA."""
-        from rnafm_cli.structure.figures import draw_contacts, draw_distances
+        from rnafm_cli.structure.figures import draw_map
 
-        name, draw = result.record.id, draw_contacts if task == "contact" else draw_distances
-        draw(
-            name,
-            result.named()[task],
-            self._gallery.place(name),
-            truth=self._of(result.record),
-            relatives=result.relatives,
-        )
+        name, truth = result.record.id, self._of(result.record)
+        path = self._gallery.place(name)
+        draw_map(name, task, result.named()[task], path, truth=truth, relatives=result.relatives)
 
     def report(self) -> None:
         """Name the RNAs of which nothing is known."""

@@ -8,7 +8,6 @@ Shape suffixes: N records, K bins, L bases.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +35,7 @@ __all__ = [
     "METRIC_NAMES",
     "draw_by_length",
     "draw_calibration",
-    "draw_contacts",
-    "draw_distances",
+    "draw_map",
     "draw_scatter",
     "draw_trace",
 ]
@@ -208,87 +206,58 @@ _SIDE_UNITS = 430.0
 """Width of the map in the units in which ticks need room."""
 
 
-@dataclass(frozen=True)
-class _Scale:
-    """Colours of a map: matplotlib's name, the ends of the values, and what they are."""
-
-    colours: str
-    low: float
-    high: float
-    label: str
+_SCALES = {
+    "contact": ("Blues", 1.0, "probability of a contact (< 8 Å)"),
+    "distance": ("cividis_r", FARTHEST, "distance of the nearest atoms (Å)"),
+}
+"""Colours, highest value and what is shown."""
 
 
-_CONTACT = _Scale("Blues", 0.0, 1.0, "probability of a contact (< 8 Å)")
-_DISTANCE = _Scale("cividis_r", 0.0, FARTHEST, "distance of the nearest atoms (Å)")
-
-
-def draw_contacts(
+def draw_map(
     name: str,
-    contact_LL: NDArray[np.floating],
+    task: str,
+    map_LL: NDArray[np.floating],
     path: Path,
     *,
     truth: Chain | None = None,
     relatives: Sequence[str] | None = None,
 ) -> None:
-    """Contact probabilities; known contacts below the diagonal where a chain is given, unknown pairs grey.
+    """Contact probabilities, or distances up to 20 Å; below the diagonal what is known, unknown pairs grey.
 
     Args:
+        task: ``contact`` or ``distance``.
+        truth: the known chain, if there is one.
         relatives: families of which a 3D structure was known; None to say nothing of that.
     """
-    below_LL: NDArray[np.floating] | None = None
-    if truth is not None:
-        labels_LL = truth.contacts().astype(np.float32)
-        below_LL = np.where(labels_LL < 0, np.nan, labels_LL)
-    _draw(name, contact_LL, below_LL, _CONTACT, path, relatives)
-
-
-def draw_distances(
-    name: str,
-    distance_LL: NDArray[np.floating],
-    path: Path,
-    *,
-    truth: Chain | None = None,
-    relatives: Sequence[str] | None = None,
-) -> None:
-    """Distances up to 20 Å; as :func:`draw_contacts`."""
-    below_LL = truth.clipped_distances() if truth is not None else None
-    _draw(name, distance_LL, below_LL, _DISTANCE, path, relatives)
-
-
-def _draw(
-    name: str,
-    above_LL: NDArray[np.floating],
-    below_LL: NDArray[np.floating] | None,
-    scale: _Scale,
-    path: Path,
-    relatives: Sequence[str] | None,
-) -> None:
     from matplotlib import colormaps
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    length = len(above_LL)
-    shown_LL = np.array(above_LL, dtype=np.float64)
-    if below_LL is not None:
+    length, (scale, highest, label) = len(map_LL), _SCALES[task]
+    shown_LL = np.array(map_LL, dtype=np.float64)
+    known_LL = None
+    if truth is not None:
+        known_LL = truth.contacts().astype(np.float32) if task == "contact" else truth.clipped_distances()
+    if known_LL is not None:
         lower = np.tril_indices(length, k=-1)
-        shown_LL[lower] = below_LL[lower]
+        shown_LL[lower] = np.where(known_LL < 0, np.nan, known_LL)[lower]
     layout = ConstrainedLayoutEngine(compress=True, w_pad=_EDGE, h_pad=_EDGE)
     figure = Figure(figsize=(6.0, 5.4), facecolor="white", layout=layout)
     axes = figure.subplots()
-    colours = colormaps[scale.colours].with_extremes(bad=PALE)
+    colours = colormaps[scale].with_extremes(bad=PALE)
     edge = (0.5, length + 0.5, length + 0.5, 0.5)
-    image = axes.imshow(shown_LL, cmap=colours, vmin=scale.low, vmax=scale.high, extent=edge, interpolation="nearest")
+    image = axes.imshow(shown_LL, cmap=colours, vmin=0.0, vmax=highest, extent=edge, interpolation="nearest")
     axes.plot([0.5, length + 0.5], [0.5, length + 0.5], color=MUTED, linewidth=0.6)
     positions = labelled_positions(length, tick_step(_SIDE_UNITS / max(1, length)))
     axes.set_xticks(positions)
     axes.set_yticks(positions)
     axes.tick_params(labelsize=8, length=2.5)
-    what = "above: predicted, below: known" if below_LL is not None else "predicted"
+    what = "above: predicted, below: known" if known_LL is not None else "predicted"
     known = "" if relatives is None else f"\nknown 3D structure of a relative: {', '.join(relatives) or 'none'}"
     axes.set_title(f"{name} ({length} nt); {what}{known}", fontsize=9, color=INK)
     axes.set(xlabel="base", ylabel="base")
     bar = figure.colorbar(image, ax=axes, fraction=0.046, pad=0.03)
-    bar.set_label(scale.label, fontsize=9)
+    bar.set_label(label, fontsize=9)
     bar.ax.tick_params(labelsize=8)
     save_figure(figure, path)
 

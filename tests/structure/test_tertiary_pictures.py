@@ -10,7 +10,7 @@ import pytest
 from support.made_chains import made_chains
 
 from rnafm_cli.rna.metrics import MapScore
-from rnafm_cli.structure.figures import draw_by_length, draw_contacts, draw_distances, draw_scatter
+from rnafm_cli.structure.figures import draw_by_length, draw_map, draw_scatter
 
 
 def scores(values: list[float], metric: str) -> list[MapScore]:
@@ -20,8 +20,8 @@ def scores(values: list[float], metric: str) -> list[MapScore]:
 @pytest.mark.parametrize("length", [9, 124, 620])
 def test_numbers_at_the_axes_keep_off_the_edge(tmp_path: Path, length: int) -> None:
     map_LL = np.full((length, length), 0.5)
-    draw_contacts("a", map_LL, tmp_path / "a.png")
-    draw_distances("a", 20 * map_LL, tmp_path / "b.png")
+    draw_map("a", "contact", map_LL, tmp_path / "a.png")
+    draw_map("a", "distance", 20 * map_LL, tmp_path / "b.png")
     from matplotlib.image import imread
 
     for name in ("a.png", "b.png"):
@@ -33,11 +33,19 @@ def test_numbers_at_the_axes_keep_off_the_edge(tmp_path: Path, length: int) -> N
 
 def test_what_is_known_lies_below_the_diagonal(tmp_path: Path) -> None:
     chain = made_chains(1)[0]
-    draw_contacts(chain.id, np.zeros((len(chain), len(chain))), tmp_path / "a.svg", truth=chain)
+    draw_map(chain.id, "contact", np.zeros((len(chain), len(chain))), tmp_path / "a.svg", truth=chain)
     text = (tmp_path / "a.svg").read_text()
     assert "above: predicted, below: known" in text
-    draw_contacts(chain.id, np.zeros((len(chain), len(chain))), tmp_path / "b.svg", truth=chain)
+    draw_map(chain.id, "contact", np.zeros((len(chain), len(chain))), tmp_path / "b.svg", truth=chain)
     assert (tmp_path / "b.svg").read_text() == text
+
+
+def test_axes_of_maps_are_labelled_and_every_tenth_base_numbered(tmp_path: Path) -> None:
+    for task, words in (("contact", "probability of a contact"), ("distance", "distance of the nearest atoms")):
+        draw_map("a", task, np.zeros((76, 76)), tmp_path / f"{task}.svg")
+        text = (tmp_path / f"{task}.svg").read_text()
+        assert words in text and text.count(">base</text>") == 2
+        assert all(f">{position}</text>" in text for position in range(10, 80, 10))
 
 
 def test_chain_by_chain(tmp_path: Path) -> None:
