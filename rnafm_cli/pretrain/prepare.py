@@ -23,7 +23,7 @@ from rnafm_cli import __version__
 from rnafm_cli.errors import InputError, UsageError
 from rnafm_cli.io.streams import BlockReader, text_blocks, write_json
 from rnafm_cli.pretrain.holdout import Holdout, HoldoutRules, Progress, choose_holdout
-from rnafm_cli.pretrain.shards import FORMAT_VERSION, Split, load_shard, write_shard
+from rnafm_cli.pretrain.shards import FORMAT_VERSION, Split, load_shard, write_array, write_shard
 from rnafm_cli.rna.alphabet import IUPAC_LETTERS, NUCLEOTIDE
 from rnafm_cli.weights.cards import file_sha256
 
@@ -275,8 +275,8 @@ def prepare_corpus(
             f"{sources[0]}: nothing is left to train on, all {len(holdout.splits):,} sequences are held out or near",
             hint="again with --force and --holdout 0 --holdout-groups 0, which hold nothing out, or --keep-near",
         )
-    np.save(folder / "splits.npy", holdout.splits)
-    manifest = _manifest(folder, state, holdout)
+    splits_sha256 = write_array(folder / "splits.npy", holdout.splits)
+    manifest = _manifest(folder, state, holdout, splits_sha256)
     write_json(folder / "manifest.json", manifest)
     for pattern in ("shard_*.digests.npy", "shard_*.clusters.npy", "progress.json"):
         _remove(folder, pattern)
@@ -299,7 +299,8 @@ def _previous(folder: Path, request: dict[str, Any], force: bool) -> _State | No
     """The state to go on from (empty for a new corpus); None when the same corpus is finished."""
     finished, unfinished = folder / "manifest.json", folder / "progress.json"
     # What a process left that was killed while it wrote.
-    _remove(folder, "shard_*.tmp")
+    for pattern in ("shard_*.tmp", "splits.npy.*.tmp", "manifest.json.*.tmp", "progress.json.*.tmp"):
+        _remove(folder, pattern)
     if not force:
         for path in (finished, unfinished):
             if not path.exists():
@@ -412,8 +413,7 @@ def _batch(records: Iterator[tuple[bytes, bytes]], shard_tokens: int) -> list[tu
     return batch
 
 
-def _manifest(folder: Path, state: _State, holdout: Holdout) -> dict[str, Any]:
-    splits_sha256 = file_sha256(folder / "splits.npy")
+def _manifest(folder: Path, state: _State, holdout: Holdout, splits_sha256: str) -> dict[str, Any]:
     every_hash = [splits_sha256, *(sha for entry in state.shards for sha in entry["sha256"].values())]
     letters = np.zeros(len(NUCLEOTIDE), dtype=np.int64)
     lengths, types = [], []

@@ -7,6 +7,8 @@ for none), ``.ids.txt`` (one a line); and once ``splits.npy`` (uint8 per sequenc
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,7 +22,17 @@ from rnafm_cli.errors import InputError
 from rnafm_cli.io.streams import atomic_path
 from rnafm_cli.weights.files import file_sha256
 
-__all__ = ["FORMAT_VERSION", "Corpus", "Shard", "Split", "load_shard", "read_manifest", "verify_corpus", "write_shard"]
+__all__ = [
+    "FORMAT_VERSION",
+    "Corpus",
+    "Shard",
+    "Split",
+    "load_shard",
+    "read_manifest",
+    "verify_corpus",
+    "write_array",
+    "write_shard",
+]
 
 
 FORMAT_VERSION = 1
@@ -57,20 +69,27 @@ def write_shard(
     stem = f"shard_{number:05d}"
     lengths = np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences))
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    hashes = {}
-    with atomic_path(folder / f"{stem}.tokens.bin") as written:
-        with open(written, "wb") as handle:
-            handle.writelines(sequences)
-        hashes[f"{stem}.tokens.bin"] = file_sha256(written)
+    hashes = {f"{stem}.tokens.bin": _write(folder / f"{stem}.tokens.bin", b"".join(sequences))}
     for name, values in {"offsets": offsets, **columns}.items():
-        with atomic_path(folder / f"{stem}.{name}.npy") as written:
-            with open(written, "wb") as handle:
-                np.save(handle, values)
-            if name in COLUMNS:
-                hashes[f"{stem}.{name}.npy"] = file_sha256(written)
-    with atomic_path(folder / f"{stem}.ids.txt") as written:
-        written.write_bytes(b"\n".join(ids) + b"\n")
+        sha256 = write_array(folder / f"{stem}.{name}.npy", values)
+        if name in COLUMNS:
+            hashes[f"{stem}.{name}.npy"] = sha256
+    _write(folder / f"{stem}.ids.txt", b"\n".join(ids) + b"\n")
     return {"stem": stem, "sequences": len(sequences), "tokens": int(lengths.sum()), "sha256": hashes}
+
+
+def write_array(path: Path, values: np.ndarray) -> str:
+    """Write an array as NumPy does, whole or not at all; the SHA-256 of the file."""
+    # To a file itself NumPy would not tell why it cannot write.
+    content = io.BytesIO()
+    np.save(content, values)
+    return _write(path, content.getvalue())
+
+
+def _write(path: Path, content: bytes) -> str:
+    with atomic_path(path) as written:
+        written.write_bytes(content)
+    return hashlib.sha256(content).hexdigest()
 
 
 @dataclass(frozen=True)
