@@ -98,6 +98,7 @@ def sums_between(graph: sparse.csr_matrix, group_N: np.ndarray) -> sparse.csr_ma
     return (member.T @ graph @ member).tocsr()
 
 
+# Of our own: igraph would be a compiled dependency for this alone, and would cut the shipped map anew.
 _LEVELS = 30
 _EPSILON = 1e-12
 
