@@ -130,38 +130,60 @@ def usable_cpus() -> int:
     return max(1, math.ceil(min(count, cpu_quota())))
 
 
-def cpu_quota(groups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> float:
-    """CPUs that the control groups of this process leave it, as a share of time; infinite without a quota.
+GROUPS, OWN_GROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+"""Where the control groups are mounted, and what names those of this process: lines ``number:controllers:path``."""
 
-    A group has its quota in ``cpu.max`` (version 2) or in ``cpu.cfs_quota_us`` (version 1); those above it hold too.
 
-    Args:
-        groups: where the file systems of the groups are mounted.
-        own: lines ``number:controllers:path``.
-    """
-    least = math.inf
+def control_groups(controller: str, groups: Path = GROUPS, own: Path = OWN_GROUPS) -> Iterator[tuple[Path, bool]]:
+    """The control groups that limit this process, those above its own too, and whether each is of version 1."""
     try:
         lines = own.read_text().splitlines()
     except OSError:
-        return least
+        return
     for line in lines:
         _, controllers, path = line.split(":", 2)
-        if controllers and "cpu" not in controllers.split(","):
+        if controllers and controller not in controllers.split(","):
             continue
-        root = groups / controllers if controllers else groups
         # Inside a container its own group may be mounted as the root, and not be found by its path.
-        inner = Path(path.lstrip("/"))
-        for group in (root / inner, *(root / parent for parent in inner.parents)):
-            try:
-                if controllers:
-                    quota, period = ((group / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
-                else:
-                    quota, period = (group / "cpu.max").read_text().split()
-                if int(quota) > 0:
-                    least = min(least, int(quota) / int(period))
-            except (OSError, ValueError):
-                continue
+        root, inner = groups / controllers, Path(path.lstrip("/"))
+        yield from ((root / group, bool(controllers)) for group in (inner, *inner.parents))
+
+
+def cpu_quota(groups: Path = GROUPS, own: Path = OWN_GROUPS) -> float:
+    """CPUs that the control groups of this process leave it, as a share of time; infinite without a quota."""
+    least = math.inf
+    for group, is_first in control_groups("cpu", groups, own):
+        try:
+            if is_first:
+                quota, period = ((group / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
+            else:
+                quota, period = (group / "cpu.max").read_text().split()
+            if int(quota) > 0:
+                least = min(least, int(quota) / int(period))
+        except (OSError, ValueError):
+            continue
     return least
+
+
+def free_memory(groups: Path = GROUPS, own: Path = OWN_GROUPS, machine: Path = Path("/proc/meminfo")) -> float:
+    """Bytes that this process could still get, by the machine and its control groups; infinite where neither says."""
+    free = math.inf
+    try:
+        lines = machine.read_text().splitlines()
+        free = next(int(line.split()[1]) * 1024.0 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, ValueError, StopIteration):
+        pass
+    for group, is_first in control_groups("memory", groups, own):
+        names = ("memory.limit_in_bytes", "memory.usage_in_bytes") if is_first else ("memory.max", "memory.current")
+        cached = "total_inactive_file" if is_first else "inactive_file"
+        try:
+            limit, used = (int((group / name).read_text()) for name in names)
+            told = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+            # Files that are kept in memory give way.
+            free = min(free, limit - used + int(told.get(cached, 0)))
+        except (OSError, ValueError):
+            continue
+    return max(free, 0.0)
 
 
 def threads_for(wanted: int | None) -> int:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from rnafm_cli.encoder.embed import DEFAULT_BATCH_TOKENS, encode, within_limit
 from rnafm_cli.encoder.network import Encoder
 from rnafm_cli.encoder.runtime import Runtime
-from rnafm_cli.encoder.workers import blend_weights, buckets, read_ahead, window_starts, worked
+from rnafm_cli.encoder.workers import blend_weights, buckets, free_memory, read_ahead, window_starts, worked
 from rnafm_cli.errors import InputError, Reject, WeightsError, raise_rejected
 from rnafm_cli.rna import thermo
 from rnafm_cli.rna.records import SequenceRecord
@@ -166,19 +166,7 @@ def prior_cell_bytes(length: int, *, exact: bool = False) -> int:
 
 def default_max_memory() -> int:
     """Bytes a run takes unless told otherwise: 4 GB, or four fifths of what is free where that is less."""
-    most, group = DEFAULT_GIGABYTES * GIGABYTE, Path("/sys/fs/cgroup")
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-        most = min(most, free * 4 // 5)
-    except (OSError, ValueError, StopIteration):
-        pass
-    try:
-        free = int((group / "memory.max").read_text()) - int((group / "memory.current").read_text())
-        most = min(most, max(free, 0) * 4 // 5)
-    except (OSError, ValueError):
-        pass
-    return most
+    return int(min(DEFAULT_GIGABYTES * GIGABYTE, free_memory() * 4 // 5))
 
 
 class PairPredictor(ABC, Generic[Result]):

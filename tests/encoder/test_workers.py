@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from rnafm_cli.encoder.workers import cpu_quota, threads_for, usable_cpus, worked
+from rnafm_cli.encoder.workers import cpu_quota, free_memory, threads_for, usable_cpus, worked
 from rnafm_cli.errors import InputError, RnafmError
 
 
@@ -120,3 +120,22 @@ def test_quotas_of_the_first_version_count(tmp_path: Path) -> None:
 def test_no_more_threads_than_cpus() -> None:
     assert threads_for(64) == threads_for(None) == usable_cpus()
     assert threads_for(1) == 1
+
+
+def test_memory_is_what_the_machine_and_all_groups_leave(tmp_path: Path) -> None:
+    own, groups, machine = tmp_path / "own", tmp_path / "groups", tmp_path / "meminfo"
+    own.write_text("0::/job\n2:memory:/old\n")
+    assert free_memory(groups, own, machine) == math.inf
+    machine.write_text("MemTotal: 9000 kB\nMemAvailable: 8000 kB\n")
+    assert free_memory(groups, own, machine) == 8000 * 1024
+    files = {
+        "job": ("max", "current", "inactive_file"),
+        "memory/old": ("limit_in_bytes", "usage_in_bytes", "total_inactive_file"),
+    }
+    for limit, (name, (most, used, cached)) in zip((6_000_000, 5_000_000), files.items(), strict=True):
+        (groups / name).mkdir(parents=True)
+        (groups / name / f"memory.{most}").write_text(f"{limit}\n")
+        (groups / name / f"memory.{used}").write_text("4000000\n")
+        (groups / name / "memory.stat").write_text(f"anon 1\n{cached} 3000000\n")
+        # Files in memory give way.
+        assert free_memory(groups, own, machine) == limit - 1_000_000
