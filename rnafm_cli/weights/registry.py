@@ -32,7 +32,6 @@ class Download:
 class ModelSpec:
     """A named model."""
 
-    summary: str
     preset: str
     """Shape of its encoder, a key of ``ENCODER_PRESETS``."""
     components: Mapping[str, str]
@@ -44,7 +43,6 @@ class ModelSpec:
 
 MODELS: dict[str, ModelSpec] = {
     "rnafm-mini": ModelSpec(
-        summary="small encoder and heads trained by this project, shipped with it",
         preset="rnafm-mini",
         components={
             ENCODER: "rnafm-mini",
@@ -56,13 +54,11 @@ MODELS: dict[str, ModelSpec] = {
         licence="MIT",
     ),
     "rnafm-mini-pdb": ModelSpec(
-        summary="rnafm-mini with its structure head tuned on PDB structures, shipped with it",
         preset="rnafm-mini",
         components={ENCODER: "rnafm-mini", "fold": "rnafm-mini-pdb-fold"},
         licence="MIT",
     ),
     "rna-fm": ModelSpec(
-        summary="RNA-FM, 100 M parameters (Chen et al. 2022)",
         preset="rna-fm",
         components={ENCODER: "rna-fm"},
         licence="Apache-2.0",
@@ -73,7 +69,6 @@ MODELS: dict[str, ModelSpec] = {
         ),
     ),
     "mrna-fm": ModelSpec(
-        summary="mRNA-FM, codon tokens, 239 M parameters",
         preset="mrna-fm",
         components={ENCODER: "mrna-fm"},
         licence="MIT",
@@ -83,7 +78,6 @@ MODELS: dict[str, ModelSpec] = {
         ),
     ),
     "rna-fm-ss-bprna": ModelSpec(
-        summary="RNA-FM with its structure head, trained on bpRNA",
         preset="rna-fm",
         components={ENCODER: "rna-fm-ss-bprna", "fold": "rna-fm-ss-bprna"},
         licence="Apache-2.0",
@@ -94,7 +88,6 @@ MODELS: dict[str, ModelSpec] = {
         ),
     ),
     "rna-fm-ss-pdb": ModelSpec(
-        summary="RNA-FM with its structure head, trained on PDB structures",
         preset="rna-fm",
         components={ENCODER: "rna-fm-ss-pdb", "fold": "rna-fm-ss-pdb"},
         licence="Apache-2.0",

@@ -136,7 +136,7 @@ def test_pull_fetches_converts_and_prints_the_path(home: Path, monkeypatch: pyte
     thread.start()
     address = f"http://127.0.0.1:{server.server_address[1]}/"
     download = Download(file_name="weights.pth", urls=(address + "gone.pth",), size=SMALL.stat().st_size)
-    spec = ModelSpec(summary="", preset="small", components={"encoder": "small-fm"}, licence="MIT", download=download)
+    spec = ModelSpec(preset="small", components={"encoder": "small-fm"}, licence="MIT", download=download)
     monkeypatch.setitem(MODELS, "small-fm", spec)
     try:
         refused = failure("pull", "small-fm")

@@ -260,9 +260,7 @@ def registered(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
 
     def register(*urls: str) -> None:
         download = Download(file_name="weights.pth", urls=urls, size=SIZE)
-        spec = ModelSpec(
-            summary="", preset="small", components={"encoder": "small-fm"}, licence="MIT", download=download
-        )
+        spec = ModelSpec(preset="small", components={"encoder": "small-fm"}, licence="MIT", download=download)
         monkeypatch.setitem(registry.MODELS, "small-fm", spec)
 
     return register
