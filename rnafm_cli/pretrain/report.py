@@ -244,13 +244,9 @@ def _typed(fasta: Path, per_type: int, seed: int) -> tuple[list[str], list[str]]
         raise InputError(f"{fasta}: no record has type= in its header")
     if per_type:
         order = np.random.default_rng(seed).permutation(len(sequences))
-        taken: dict[str, int] = {}
-        keep = []
-        for k in order:
-            taken[labels[k]] = taken.get(labels[k], 0) + 1
-            if taken[labels[k]] <= per_type:
-                keep.append(int(k))
-        sequences, labels = [sequences[k] for k in sorted(keep)], [labels[k] for k in sorted(keep)]
+        shuffled = np.asarray(labels)[order]
+        kept = np.sort(np.concatenate([order[shuffled == label][:per_type] for label in np.unique(shuffled)]))
+        sequences, labels = [sequences[k] for k in kept], [labels[k] for k in kept]
     return sequences, labels
 
 

@@ -199,11 +199,10 @@ class Trainer:
         # Sharded parameters are gathered by all processes together, copies suffice for one.
         if not section.every or not (self._is_first or config.run.fsdp):
             return []
-        shape: dict[str, Any] = {"section": config.batch, "crop": config.data.crop}
+        crop, parts = config.data.crop, [split for split in (Split.RANDOM, Split.GROUP) if len(corpus.members(split))]
         return [
-            HeldOutPart(corpus, split, sequences=section.sequences, seed=section.seed, **shape)
-            for split in (Split.RANDOM, Split.GROUP)
-            if len(corpus.members(split))
+            HeldOutPart(corpus, split, sequences=section.sequences, section=config.batch, crop=crop, seed=section.seed)
+            for split in parts
         ]
 
     def _facts(self, corpus: Corpus) -> dict[str, Any]:
