@@ -25,6 +25,7 @@ from rnafm_cli.cli.cite import cite
 from rnafm_cli.cli.embed import embed
 from rnafm_cli.cli.fold import fold
 from rnafm_cli.cli.mrl import mrl
+from rnafm_cli.cli.options import Spread
 from rnafm_cli.cli.rbp import rbp
 from rnafm_cli.cli.schema import schema
 from rnafm_cli.cli.tertiary import contact, distance
@@ -210,6 +211,8 @@ def _register() -> None:
     for each in (app, *(group.app for group in groups.values())):
         for registered in each.registered_commands:
             registered.cls = Careful
+            if registered.callback is not None:
+                registered.callback = Spread(registered.callback)
 
 
 _register()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from rnafm_cli.cli import console, evaluate_function, evaluate_tertiary, options
-from rnafm_cli.cli.evaluate_tertiary import figure_folder, named_predictions
+from rnafm_cli.cli.evaluate_tertiary import Reporting, figure_folder, named_predictions
 from rnafm_cli.cli.options import Rejections
 from rnafm_cli.errors import InputError, UsageError
 
@@ -109,10 +109,6 @@ def fold(
     against: Annotated[
         Path | None, typer.Option("--against", metavar="PRED2", help="Compare with a second predictor, RNA by RNA.")
     ] = None,
-    name: evaluate_tertiary.Name = None,
-    against_name: evaluate_tertiary.AgainstName = None,
-    output: options.Output = Path("-"),
-    report_format: evaluate_tertiary.Format = "tsv",
     by_family: Annotated[bool, typer.Option("--by-family", help="Also by the truth's families.")] = False,
     per_record: Annotated[
         Path | None, typer.Option("--per-record", metavar="FILE", help="Write the scores of every RNA here.")
@@ -121,8 +117,6 @@ def fold(
         Path | None,
         typer.Option("--probs", metavar="FILE.h5", help="PRED's pair probabilities: measure their calibration."),
     ] = None,
-    plot: evaluate_tertiary.Figures = None,
-    plot_format: evaluate_tertiary.FigureFormat = "svg",
     missing: Annotated[
         MissingChoice,
         typer.Option("--missing", help="RNAs without prediction: stop, count as unpaired, or leave out."),
@@ -141,11 +135,8 @@ def fold(
     first: Annotated[bool, typer.Option("--first", help="Of several structures with one id, take the first.")] = False,
     on_error: options.OnError = "fail",
     resamples: Annotated[int, typer.Option(min=100, metavar="N", help="Bootstrap resamples of RNAs.")] = 2000,
-    confidence: evaluate_tertiary.Confidence = 0.95,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the resamples.")] = 0,
-    force: options.Force = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
+    *,
+    told: Reporting,
 ) -> None:
     """Score predicted secondary structures.
 
@@ -156,21 +147,21 @@ def fold(
     from rnafm_cli.structure.evaluation import report_scores, write_fold_scores, write_report
 
     rejections = Rejections(on_error)
-    named = named_predictions(truth, [(prediction, name), (against, against_name)])
+    named = named_predictions(truth, [(prediction, told.name), (against, told.against_name)])
     comparison = _compare(truth, named, missing, allow_extra, match, first, rejections)
     if by_family and not any(record.family for record in comparison.truth):
         raise InputError(f"{truth}: names no families", hint="only the TSV format has them, in the column 'family'")
-    settings: dict[str, Any] = {"seed": seed, "resamples": resamples, "confidence": confidence}
+    settings: dict[str, Any] = {"seed": told.seed, "resamples": resamples, "confidence": told.confidence}
     calibration = _calibration(probs, comparison, settings) if probs else None
     scores = comparison.scores
     report = report_scores(scores, compared=list(scores), by_family=by_family, **settings)
     if per_record:
         with open_output(per_record) as sink:
             write_fold_scores(sink, scores)
-    if plot:
-        _draw(comparison, calibration, plot, f".{plot_format}", seed)
-    with open_output(output) as sink:
-        write_report(sink, report, format=report_format, calibration=calibration)
+    if told.plot:
+        _draw(comparison, calibration, told.plot, f".{told.plot_format}", told.seed)
+    with open_output(told.output) as sink:
+        write_report(sink, report, format=told.report_format, calibration=calibration)
     rejections.finish()
 
 

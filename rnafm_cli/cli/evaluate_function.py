@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -29,58 +29,56 @@ MRL_EPILOG = "Example: rnafm evaluate mrl mrl/*.tsv.gz --baseline --against runs
 ReportFormat = Literal["tsv", "json", "table"]
 
 
-Sets = Annotated[
-    list[Path],
-    typer.Argument(
-        metavar="TABLE...", help="Tables with the columns of the training data, named by protein or assay; or folders."
-    ),
-]
-Predicted = Annotated[
-    Path | None,
-    typer.Option(
-        "--predictions", metavar="TSV", help="Measure this output of the command instead of a model; matched by 'id'."
-    ),
-]
-Against = Annotated[
-    list[str] | None,
-    typer.Option("--against", metavar="NAME|FILE", help="Another head to measure on the same rows; may be repeated."),
-]
-Split = Annotated[str, typer.Option("--split", metavar="NAME", help="Rows to measure on; 'all' for all of them.")]
-Limit = Annotated[
-    int, typer.Option("--limit", min=0, metavar="N", help="At most N rows of each table, drawn with the seed; 0: all.")
-]
-Format = Annotated[ReportFormat, typer.Option("--format", help="One row a figure, a document, or text for people.")]
-Resamples = Annotated[int, typer.Option(min=0, metavar="N", help="Bootstrap resamples of rows; 0 for no intervals.")]
-Confidence = Annotated[float, typer.Option(min=0.5, max=0.999, metavar="P", help="Width of the intervals.")]
-Seed = Annotated[int, typer.Option(min=0, help="Seed of the resamples and of --limit.")]
+@dataclass(frozen=True, kw_only=True)
+class Measuring:
+    """What is measured, on which rows, and how it is told."""
+
+    tables: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="TABLE...",
+            help="Tables with the columns of the training data, named by protein or assay; or folders.",
+        ),
+    ]
+    predictions: Annotated[
+        Path | None,
+        typer.Option(metavar="TSV", help="Measure this output of the command instead of a model; matched by 'id'."),
+    ] = None
+    against: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME|FILE", help="Another head to measure on the same rows; may be repeated."),
+    ] = None
+    split: Annotated[str, typer.Option(metavar="NAME", help="Rows to measure on; 'all' for all of them.")] = "dev"
+    limit: Annotated[
+        int, typer.Option(min=0, metavar="N", help="At most N rows of each table, drawn with the seed; 0: all.")
+    ] = 0
+    output: options.Output = Path("-")
+    report_format: Annotated[
+        ReportFormat, typer.Option("--format", help="One row a figure, a document, or text for people.")
+    ] = "tsv"
+    resamples: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Bootstrap resamples of rows; 0 for no intervals.")
+    ] = 1000
+    confidence: Annotated[float, typer.Option(min=0.5, max=0.999, metavar="P", help="Width of the intervals.")] = 0.95
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the resamples and of --limit.")] = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Running(options.Running):
+    """As elsewhere, in larger batches."""
+
+    batch_tokens: options.BatchTokens = 8192
 
 
 def rbp(
-    ctx: typer.Context,
-    tables: Sets,
-    predictions: Predicted = None,
-    against: Against = None,
+    *,
+    given: Measuring,
     baseline: Annotated[
         bool,
         typer.Option("--baseline", help="Also a logistic regression on 5-mers, fitted on the tables' training rows."),
     ] = False,
-    split: Split = "dev",
-    limit: Limit = 0,
     structure: Structure = None,
-    output: options.Output = Path("-"),
-    report_format: Format = "tsv",
-    resamples: Resamples = 1000,
-    confidence: Confidence = 0.95,
-    seed: Seed = 0,
-    model: options.Model = "rnafm-mini",
-    weights_dir: options.WeightsDir = None,
-    device: options.Device = "auto",
-    threads: options.Threads = None,
-    precision: options.Precision = "fp32",
-    batch_tokens: options.BatchTokens = 8192,
-    force: options.Force = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
+    run: Running,
 ) -> None:
     """Measure an RBP head: AUPRC and AUROC for each protein, their means, and the calibration of probabilities.
 
@@ -92,7 +90,7 @@ def rbp(
     from rnafm_cli.structure.unpaired import structure_source
 
     def scorer(loaded: Model, measured: list[LabelledRows]) -> Scorer:
-        predictor, source = BindingPredictor(loaded, batch_tokens=batch_tokens), None
+        predictor, source = BindingPredictor(loaded, batch_tokens=run.batch_tokens), None
         if structure and predictor.takes_structure:
             source = structure_source(structure, loaded, warn=console.warn)
             for record in (record for rows in measured for record in records_of(rows)):
@@ -104,14 +102,12 @@ def rbp(
             console.warn(f"{loaded.name} was trained without structure and scores without")
         return lambda rows: binding_probabilities(predictor, rows, structure_of=source)
 
-    _evaluate("rbp", scorer, SimpleNamespace(**ctx.params))
+    _evaluate("rbp", scorer, given, run, baseline)
 
 
 def mrl(
-    ctx: typer.Context,
-    tables: Sets,
-    predictions: Predicted = None,
-    against: Against = None,
+    *,
+    given: Measuring,
     baseline: Annotated[
         bool,
         typer.Option(
@@ -122,25 +118,10 @@ def mrl(
         str | None,
         typer.Option("--assay", metavar="NAME", help="Predict this assay for all tables.", show_default="the table's"),
     ] = None,
-    split: Split = "dev",
-    limit: Limit = 0,
     plot: Annotated[
         Path | None, typer.Option("--plot", metavar="DIR", help="Draw measured against predicted load of each assay.")
     ] = None,
-    output: options.Output = Path("-"),
-    report_format: Format = "tsv",
-    resamples: Resamples = 1000,
-    confidence: Confidence = 0.95,
-    seed: Seed = 0,
-    model: options.Model = "rnafm-mini",
-    weights_dir: options.WeightsDir = None,
-    device: options.Device = "auto",
-    threads: options.Threads = None,
-    precision: options.Precision = "fp32",
-    batch_tokens: options.BatchTokens = 8192,
-    force: options.Force = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
+    run: Running,
 ) -> None:
     """Measure an MRL head: R2 (squared Pearson), coefficient of determination, MAE and MSE of unscaled ribosome load.
 
@@ -150,17 +131,23 @@ def mrl(
     from rnafm_cli.function.evaluate import ribosome_loads
 
     def scorer(loaded: Model, measured: list[LabelledRows]) -> Scorer:
-        return lambda rows: ribosome_loads(loaded, rows, assay=assay, batch_tokens=batch_tokens)
+        return lambda rows: ribosome_loads(loaded, rows, assay=assay, batch_tokens=run.batch_tokens)
 
-    _evaluate("mrl", scorer, SimpleNamespace(**ctx.params))
+    _evaluate("mrl", scorer, given, run, baseline, plot)
 
 
-def _evaluate(task: str, scorer: Callable[[Model, list[LabelledRows]], Scorer], given: SimpleNamespace) -> None:
+def _evaluate(
+    task: str,
+    scorer: Callable[[Model, list[LabelledRows]], Scorer],
+    given: Measuring,
+    run: Running,
+    baseline: bool,
+    plot: Path | None = None,
+) -> None:
     """Measure what is given: predictions or a model, further heads, a baseline.
 
     Args:
         scorer: makes, of a model and all rows to measure on, what scores the rows of a set.
-        given: the options of the command.
     """
     from dataclasses import asdict
 
@@ -168,27 +155,20 @@ def _evaluate(task: str, scorer: Callable[[Model, list[LabelledRows]], Scorer], 
     from rnafm_cli.function.metrics import Resampling
     from rnafm_cli.io.columns import TABLES
     from rnafm_cli.io.streams import open_output
-    from rnafm_cli.model import load_model
 
     binding = task == "rbp"
-    measured, trained = _rows("label" if binding else "mrl", given)
+    measured, trained = _rows("label" if binding else "mrl", given, run.model, baseline)
     scores: dict[str, dict[str, np.ndarray]] = {}
     names = [*(given.against or [])]
     if given.predictions is not None:
         column, by = ("probability", "protein") if binding else ("mrl", None)
         scores[str(given.predictions)] = measuring.read_predictions(given.predictions, column, measured, by=by)
     else:
-        names.insert(0, given.model)
+        names.insert(0, run.model)
     if twice := [name for name in names if names.count(name) > 1]:
         raise UsageError(f"'{twice[0]}' is given twice")
     for name in names:
-        loaded = load_model(
-            name,
-            weights_dir=given.weights_dir,
-            device=given.device,
-            precision=given.precision,
-            threads=given.threads,
-        )
+        loaded = run.load(name)
         _warn_of_training_rows(loaded, task, measured)
         score, scores[name] = scorer(loaded, measured), {}
         with console.progress(sum(map(len, measured)), f"scoring by {name}", "rows") as bar:
@@ -196,7 +176,7 @@ def _evaluate(task: str, scorer: Callable[[Model, list[LabelledRows]], Scorer], 
                 scores[name][rows.name] = score(rows)
                 bar.advance(len(rows))
     calibrated = list(scores)
-    if given.baseline:
+    if baseline:
         title = "5-mer logistic regression" if binding else "ridge regression"
         fitted = measuring.kmer_logistic if binding else measuring.utr_ridge
         scores[title] = {
@@ -208,22 +188,22 @@ def _evaluate(task: str, scorer: Callable[[Model, list[LabelledRows]], Scorer], 
         table = measuring.binding_table(scores, measured, resampling, probabilities=calibrated)
     else:
         table = measuring.ribosome_load_table(scores, measured, resampling)
-        if given.plot is not None:
-            _draw(given.plot, scores, measured)
+        if plot is not None:
+            _draw(plot, scores, measured)
     columns, kind = tuple(TABLES[f"evaluate {task}"]), given.report_format
     with open_output(given.output) as sink:
         measuring.write_figures(sink, table, columns, format=kind, split=given.split, **asdict(resampling))
 
 
-def _rows(column: str, given: SimpleNamespace) -> tuple[list[LabelledRows], list[LabelledRows]]:
+def _rows(column: str, given: Measuring, model: str, baseline: bool) -> tuple[list[LabelledRows], list[LabelledRows]]:
     """The rows to measure on, and for a baseline the training rows of each table that share no 30-mer with them."""
     import numpy as np
 
     from rnafm_cli.function.rows import KEPT_ROWS
     from rnafm_cli.training.labelled_rows import read_sets, without_leaks
 
-    hint, kept = "those that a run of finetune held out are in its folder 'rows'", Path(given.model).parent / KEPT_ROWS
-    if Path(given.model).is_file() and kept.is_dir():
+    hint, kept = "those that a run of finetune held out are in its folder 'rows'", Path(model).parent / KEPT_ROWS
+    if Path(model).is_file() and kept.is_dir():
         hint = f"{kept} has those that the run held out"
     sets = read_sets(given.tables, column, binary=column == "label")
     measured = []
@@ -235,7 +215,7 @@ def _rows(column: str, given: SimpleNamespace) -> tuple[list[LabelledRows], list
         if given.limit and len(part) > given.limit:
             part = part.take(np.sort(np.random.default_rng(given.seed).permutation(len(part))[: given.limit]))
         measured.append(part)
-    if not given.baseline:
+    if not baseline:
         return measured, []
     if given.split in ("all", "train"):
         raise UsageError("--baseline is fitted on the training rows", hint="measure on another split")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -29,78 +29,63 @@ MissingMap = Literal["error", "skip"]
 PictureChoice = Literal["svg", "png", "pdf"]
 
 
-Known = Annotated[
-    Path, typer.Argument(metavar="TRUTH", help="Known chains: HDF5, a PDB or mmCIF file, or a folder of such files.")
-]
-Predicted = Annotated[
-    Path,
-    typer.Argument(
-        metavar="PRED", help="Predicted maps, matched by id: HDF5, a table of pairs, or CASP's RR; '-' is stdin."
-    ),
-]
-Against = Annotated[
-    Path | None, typer.Option("--against", metavar="PRED2", help="Compare with a second predictor, chain by chain.")
-]
-Name = Annotated[str | None, typer.Option("--name", help="What to call PRED.", show_default="file name")]
-AgainstName = Annotated[
-    str | None, typer.Option("--against-name", help="What to call PRED2.", show_default="file name")
-]
-Format = Annotated[ReportFormat, typer.Option("--format", help="One row a metric, one document, or text for people.")]
-PerChain = Annotated[
-    Path | None, typer.Option("--per-record", metavar="FILE", help="Write the scores of every chain here.")
-]
-Figures = Annotated[Path | None, typer.Option("--plot", metavar="DIR", help="Draw figures into this folder.")]
-FigureFormat = Annotated[PictureChoice, typer.Option("--plot-format", help="Kind of figures.")]
-Missing = Annotated[MissingMap, typer.Option("--missing", help="Chains without prediction: stop, or leave out.")]
-OnBadStructure = Annotated[
-    OnErrorChoice,
-    typer.Option("--on-error", help="A structure file of TRUTH that cannot be used stops the run, or is left out."),
-]
-Baseline = Annotated[
-    bool,
-    typer.Option(
-        "--baseline/--no-baseline", help="Also score the guess that costs nothing, from ViennaRNA's pair probabilities."
-    ),
-]
-Resamples = Annotated[int, typer.Option(min=100, metavar="N", help="Bootstrap resamples of chains.")]
-Confidence = Annotated[float, typer.Option(min=0.5, max=0.999, metavar="P", help="Width of the intervals.")]
-Seed = Annotated[int, typer.Option(min=0, help="Seed of the resamples.")]
+@dataclass(frozen=True, kw_only=True)
+class Reporting:
+    """What predictors are called, and how their scores are told."""
+
+    name: Annotated[str | None, typer.Option("--name", help="What to call PRED.", show_default="file name")] = None
+    against_name: Annotated[str | None, typer.Option(help="What to call PRED2.", show_default="file name")] = None
+    output: options.Output = Path("-")
+    report_format: Annotated[
+        ReportFormat, typer.Option("--format", help="One row a metric, one document, or text for people.")
+    ] = "tsv"
+    plot: Annotated[Path | None, typer.Option(metavar="DIR", help="Draw figures into this folder.")] = None
+    plot_format: Annotated[PictureChoice, typer.Option(help="Kind of figures.")] = "svg"
+    confidence: Annotated[float, typer.Option(min=0.5, max=0.999, metavar="P", help="Width of the intervals.")] = 0.95
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the resamples.")] = 0
+    force: options.Force = False
+    quiet: options.Quiet = False
+    verbose: options.Verbose = False
 
 
-Embed3d = Annotated[
-    bool,
-    typer.Option(
-        "--embed3d",
-        help="Also lay out one point a residue by the distances: correlation with the known distances, RMSD of the "
-        "traces; with --plot a picture of each chain.",
-    ),
-]
+@dataclass(frozen=True, kw_only=True)
+class Comparing:
+    """Which maps are compared with which chains."""
+
+    truth: Annotated[
+        Path,
+        typer.Argument(metavar="TRUTH", help="Known chains: HDF5, a PDB or mmCIF file, or a folder of such files."),
+    ]
+    prediction: Annotated[
+        Path,
+        typer.Argument(
+            metavar="PRED", help="Predicted maps, matched by id: HDF5, a table of pairs, or CASP's RR; '-' is stdin."
+        ),
+    ]
+    against: Annotated[
+        Path | None, typer.Option(metavar="PRED2", help="Compare with a second predictor, chain by chain.")
+    ] = None
+    per_record: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the scores of every chain here.")] = (
+        None
+    )
+    missing: Annotated[MissingMap, typer.Option(help="Chains without prediction: stop, or leave out.")] = "error"
+    on_error: Annotated[
+        OnErrorChoice,
+        typer.Option(help="A structure file of TRUTH that cannot be used stops the run, or is left out."),
+    ] = "fail"
+    baseline: Annotated[
+        bool, typer.Option(help="Also score the guess that costs nothing, from ViennaRNA's pair probabilities.")
+    ] = True
+    resamples: Annotated[int, typer.Option(min=100, metavar="N", help="Bootstrap resamples of chains.")] = 2000
 
 
 def contact(
-    ctx: typer.Context,
-    truth: Known,
-    prediction: Predicted,
-    against: Against = None,
-    name: Name = None,
-    against_name: AgainstName = None,
-    output: options.Output = Path("-"),
-    report_format: Format = "tsv",
+    *,
+    job: Comparing,
     min_separation: Annotated[
         int, typer.Option(min=1, metavar="N", help="Only pairs with j - i of at least this; 24 is the long range.")
     ] = 24,
-    per_record: PerChain = None,
-    plot: Figures = None,
-    plot_format: FigureFormat = "svg",
-    missing: Missing = "error",
-    on_error: OnBadStructure = "fail",
-    baseline: Baseline = True,
-    resamples: Resamples = 2000,
-    confidence: Confidence = 0.95,
-    seed: Seed = 0,
-    force: options.Force = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
+    report: Reporting,
 ) -> None:
     """Score predicted contacts: precision of the best L/10, L/5, L/2 and L long-range pairs.
 
@@ -109,37 +94,26 @@ def contact(
     """
     from rnafm_cli.rna.metrics import score_contacts
 
-    job = SimpleNamespace(task="contact", **ctx.params)
-    chains, maps = _read(job)
+    chains, maps = _read("contact", job, report)
     scores = _scored(chains, maps, partial(score_contacts, least=min_separation))
     left_out = len(chains) - len(next(iter(scores.values())))
     if left_out:
         console.info(f"{left_out} of {len(chains)} chains have no pair at separation {min_separation} or more")
-    _report(job, scores)
+    _report("contact", job, report, scores)
 
 
 def distance(
-    ctx: typer.Context,
-    truth: Known,
-    prediction: Predicted,
-    against: Against = None,
-    name: Name = None,
-    against_name: AgainstName = None,
-    embed3d: Embed3d = False,
-    output: options.Output = Path("-"),
-    report_format: Format = "tsv",
-    per_record: PerChain = None,
-    plot: Figures = None,
-    plot_format: FigureFormat = "svg",
-    missing: Missing = "error",
-    on_error: OnBadStructure = "fail",
-    baseline: Baseline = True,
-    resamples: Resamples = 2000,
-    confidence: Confidence = 0.95,
-    seed: Seed = 0,
-    force: options.Force = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
+    *,
+    job: Comparing,
+    embed3d: Annotated[
+        bool,
+        typer.Option(
+            "--embed3d",
+            help="Also lay out one point a residue by the distances: correlation with the known distances, RMSD of the "
+            "traces; with --plot a picture of each chain.",
+        ),
+    ] = False,
+    report: Reporting,
 ) -> None:
     """Score predicted distances: MSE, R2, PMCC and PA of distance / 20, clipped at 20 Å, all pairs, mean over chains.
 
@@ -150,8 +124,7 @@ def distance(
 
     from rnafm_cli.rna.metrics import score_distances
 
-    job = SimpleNamespace(task="distance", **ctx.params)
-    chains, maps = _read(job)
+    chains, maps = _read("distance", job, report)
     scores = _scored(chains, maps, score_distances)
     if embed3d:
         from rnafm_cli.structure.traces import compare_traces
@@ -163,17 +136,17 @@ def distance(
                 if compared is not None:
                     values, found_LX, known_LX = compared
                     scores[label][k] = replace(score, values=score.values | values)
-                    if job.plot is not None and number == 0:
-                        _draw_trace(job, score.id, found_LX, known_LX)
-    _report(job, scores, traces=embed3d)
+                    if report.plot is not None and number == 0:
+                        _draw_trace(report.plot, report.plot_format, score.id, found_LX, known_LX)
+    _report("distance", job, report, scores, traces=embed3d)
 
 
-def _draw_trace(job: Any, name: str, found_LX: Any, known_LX: Any) -> None:
+def _draw_trace(plot: Path, kind: str, name: str, found_LX: Any, known_LX: Any) -> None:
     from rnafm_cli.io.names import file_stem
     from rnafm_cli.structure.figures import draw_trace
 
-    folder = figure_folder(job.plot / "traces")
-    draw_trace(name, found_LX, known_LX, folder / f"{file_stem(name)}.{job.plot_format}")
+    folder = figure_folder(plot / "traces")
+    draw_trace(name, found_LX, known_LX, folder / f"{file_stem(name)}.{kind}")
 
 
 def named_predictions(truth: Path, predictions: Sequence[tuple[Path | None, str | None]]) -> dict[str, Path]:
@@ -200,18 +173,14 @@ def figure_folder(path: Path) -> Path:
     return path
 
 
-def _read(job: Any) -> tuple[list[Chain], dict[str, dict]]:
-    """Chains that are scored, and for each predictor by name their maps by id.
-
-    Args:
-        job: the command's options, and its task.
-    """
+def _read(task: str, job: Comparing, report: Reporting) -> tuple[list[Chain], dict[str, dict]]:
+    """Chains that are scored, and for each predictor by name their maps by id."""
     from rnafm_cli.io.maps import read_chains
     from rnafm_cli.structure.map_files import read_maps
 
-    named = named_predictions(job.truth, [(job.prediction, job.name), (job.against, job.against_name)])
+    named = named_predictions(job.truth, [(job.prediction, report.name), (job.against, report.against_name)])
     chains = read_chains(job.truth, reject=Rejections(job.on_error).reject)
-    if job.task == "distance":
+    if task == "distance":
         known = [chain for chain in chains if chain.distance_LL is not None]
         if not known:
             raise InputError(f"{job.truth}: holds contacts, but no distances")
@@ -220,9 +189,9 @@ def _read(job: Any) -> tuple[list[Chain], dict[str, dict]]:
         chains = known
     maps: dict[str, dict] = {}
     for label, path in named.items():
-        maps[label] = read_maps(path, chains, job.task)
+        maps[label] = read_maps(path, chains, task)
         chains = _covered(chains, maps[label], label, job.missing)
-    if job.baseline and (guesses := _guesses(job.task, chains)):
+    if job.baseline and (guesses := _guesses(task, chains)):
         maps[BASELINE] = guesses
     return chains, maps
 
@@ -272,7 +241,9 @@ def _guesses(task: str, chains: list[Chain]) -> dict:
         return {}
 
 
-def _report(job: Any, scores: dict[str, list[MapScore]], *, traces: bool = False) -> None:
+def _report(
+    task: str, job: Comparing, told: Reporting, scores: dict[str, list[MapScore]], *, traces: bool = False
+) -> None:
     from rnafm_cli.io.streams import open_output
     from rnafm_cli.rna.metrics import CONTACT_METRICS, DISTANCE_METRICS
     from rnafm_cli.structure.evaluation import CEILING, ceiling_scores, report_scores, write_map_scores, write_report
@@ -280,7 +251,7 @@ def _report(job: Any, scores: dict[str, list[MapScore]], *, traces: bool = False
     predictors = list(scores)
     if not scores[predictors[0]]:
         raise InputError(f"{job.truth}: has no pair to score", hint="lower --min-separation")
-    metrics: tuple[str, ...] = CONTACT_METRICS if job.task == "contact" else DISTANCE_METRICS
+    metrics: tuple[str, ...] = CONTACT_METRICS if task == "contact" else DISTANCE_METRICS
     if traces:
         from rnafm_cli.structure.traces import TRACE_METRICS
 
@@ -288,25 +259,25 @@ def _report(job: Any, scores: dict[str, list[MapScore]], *, traces: bool = False
     if job.per_record:
         with open_output(job.per_record) as sink:
             write_map_scores(sink, scores, metrics)
-    if job.plot:
-        _draw(job, {name: scores[name] for name in predictors[:2]}, metrics)
+    if told.plot:
+        _draw(task, told.plot, told, {name: scores[name] for name in predictors[:2]}, metrics)
     every = dict(scores)
-    if job.task == "contact":
+    if task == "contact":
         every[CEILING] = ceiling_scores(scores[predictors[0]])
     report = report_scores(
-        every, metrics, compared=predictors[:2], seed=job.seed, resamples=job.resamples, confidence=job.confidence
+        every, metrics, compared=predictors[:2], seed=told.seed, resamples=job.resamples, confidence=told.confidence
     )
-    with open_output(job.output) as sink:
-        write_report(sink, report, format=job.report_format)
+    with open_output(told.output) as sink:
+        write_report(sink, report, format=told.report_format)
 
 
-def _draw(job: Any, scores: dict[str, list[MapScore]], metrics: tuple[str, ...]) -> None:
+def _draw(task: str, plot: Path, told: Reporting, scores: dict[str, list[MapScore]], metrics: tuple[str, ...]) -> None:
     """Each metric by length, and the predictors against each other."""
     from rnafm_cli.structure.figures import draw_by_length, draw_scatter
 
-    folder = figure_folder(job.plot)
+    folder = figure_folder(plot)
     for metric in metrics:
-        suffix = f"{job.task}_{metric}.{job.plot_format}"
-        draw_by_length(scores, metric, folder / f"length_{suffix}", seed=job.seed)
+        suffix = f"{task}_{metric}.{told.plot_format}"
+        draw_by_length(scores, metric, folder / f"length_{suffix}", seed=told.seed)
         if len(scores) > 1:
-            draw_scatter(scores, metric, folder / f"scatter_{suffix}", seed=job.seed)
+            draw_scatter(scores, metric, folder / f"scatter_{suffix}", seed=told.seed)

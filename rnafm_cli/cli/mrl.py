@@ -38,16 +38,9 @@ def mrl(
     scan: Annotated[
         bool, typer.Option("--scan", help="A row for each single-nucleotide variant of each UTR, with its effect.")
     ] = False,
-    force: options.Force = False,
-    model: options.Model = "rnafm-mini",
     on_error: options.OnError = "fail",
-    weights_dir: options.WeightsDir = None,
-    device: options.Device = "auto",
-    threads: options.Threads = None,
-    precision: options.Precision = "fp32",
-    batch_tokens: options.BatchTokens = 4096,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
+    *,
+    run: options.Running,
 ) -> None:
     """Predict the mean ribosome load of 5' UTRs.
 
@@ -67,17 +60,15 @@ def mrl(
     from rnafm_cli.io.columns import types_of
     from rnafm_cli.io.tables import output_format as format_of
     from rnafm_cli.io.tables import table_output
-    from rnafm_cli.model import load_model
 
     chosen_format = format_of(output, output_format)
-    loaded = load_model(model, weights_dir=weights_dir, device=device, precision=precision, threads=threads)
-    predictor = MrlPredictor(loaded, assay, batch_tokens=batch_tokens)
+    predictor = MrlPredictor(run.load(), assay, batch_tokens=run.batch_tokens)
     columns = types_of("mrl --scan" if scan else "mrl")
     provenance = predictor.provenance(assay=predictor.assay, command=" ".join(["rnafm", *sys.argv[1:]]))
     seen: Counter[str] = Counter()
     records = _watched(intake.records(), predictor.length, seen)
     with (
-        table_output(output, columns, format=chosen_format, provenance=provenance, force=force) as sink,
+        table_output(output, columns, format=chosen_format, provenance=provenance, force=run.force) as sink,
         intake.progress("scanning" if scan else "predicting", "UTRs") as bar,
     ):
         effects = variants(records, predictor)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
-from collections.abc import Iterable, Iterator
+import typing
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
+from dataclasses import dataclass, fields, is_dataclass
+from functools import update_wrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
 import typer
 
@@ -14,34 +18,8 @@ from rnafm_cli.cli import console
 from rnafm_cli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
+    from rnafm_cli import model as models
     from rnafm_cli.rna.records import SequenceRecord
-
-__all__ = [
-    "BatchTokens",
-    "Device",
-    "DeviceChoice",
-    "Families",
-    "Force",
-    "Inputs",
-    "Intake",
-    "Long",
-    "LongChoice",
-    "Model",
-    "OnError",
-    "OnErrorChoice",
-    "Output",
-    "Precision",
-    "PrecisionChoice",
-    "Quiet",
-    "Rejections",
-    "Threads",
-    "UseFamilies",
-    "Verbose",
-    "WeightsDir",
-    "complete_model",
-    "families_of",
-]
-
 
 DeviceChoice = Literal["auto", "cpu", "cuda", "mps"]
 PrecisionChoice = Literal["fp32", "bf16"]
@@ -149,6 +127,67 @@ Quiet = Annotated[
 Verbose = Annotated[
     bool, typer.Option("-v", "--verbose", help="More detail on standard error.", callback=_set_verbose, is_eager=True)
 ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Running:
+    """How the networks run, the same for all commands that predict."""
+
+    model: Model = "rnafm-mini"
+    weights_dir: WeightsDir = None
+    device: Device = "auto"
+    threads: Threads = None
+    precision: Precision = "fp32"
+    batch_tokens: BatchTokens = 4096
+    force: Force = False
+    quiet: Quiet = False
+    verbose: Verbose = False
+
+    def load(self, name: str | None = None) -> models.Model:
+        """The model of that name, the one asked for without."""
+        from rnafm_cli.model import load_model
+
+        return load_model(
+            name or self.model,
+            weights_dir=self.weights_dir,
+            device=self.device,
+            precision=self.precision,
+            threads=self.threads,
+        )
+
+
+class Spread:
+    """A command as typer reads it: a parameter that is a dataclass stands for its fields, an option each.
+
+    Several commands share options by one such class, and a subclass has defaults of its own. They are put together when
+    typer asks for them, which it does for the command that runs alone.
+    """
+
+    def __init__(self, command: Callable[..., None]) -> None:
+        update_wrapper(self, command)
+        self._command = command
+
+    def __call__(self, **given: Any) -> None:
+        for name, group in self._groups().items():
+            given[name] = group(**{field.name: given.pop(field.name) for field in fields(group)})
+        self._command(**given)
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        groups, found = self._groups(), []
+        for parameter in inspect.signature(self._command, eval_str=True).parameters.values():
+            found += _options_in(groups[parameter.name]) if parameter.name in groups else [parameter]
+        # The order is that of --help: what has no default may stand anywhere.
+        return inspect.Signature([option.replace(kind=inspect.Parameter.KEYWORD_ONLY) for option in found])
+
+    def _groups(self) -> dict[str, Any]:
+        hints = typing.get_type_hints(self._command)
+        return {name: hint for name, hint in hints.items() if is_dataclass(hint)}
+
+
+def _options_in(group: type) -> list[inspect.Parameter]:
+    hints = typing.get_type_hints(group, include_extras=True)
+    return [option.replace(annotation=hints[name]) for name, option in inspect.signature(group).parameters.items()]
 
 
 def families_of(libraries: list[str] | None, wanted: bool) -> list[str]:

@@ -103,17 +103,10 @@ def rbp(
     structure: Structure = None,
     max_memory: MaxMemory = None,
     letters: Letters = False,
-    force: options.Force = False,
-    model: options.Model = "rnafm-mini",
     long: options.Long = "window",
     on_error: options.OnError = "fail",
-    weights_dir: options.WeightsDir = None,
-    device: options.Device = "auto",
-    threads: options.Threads = None,
-    precision: options.Precision = "fp32",
-    batch_tokens: options.BatchTokens = 4096,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
+    *,
+    run: options.Running,
 ) -> None:
     """Predict which proteins bind.
 
@@ -134,11 +127,10 @@ def rbp(
     from rnafm_cli.io.columns import types_of
     from rnafm_cli.io.tables import output_format as format_of
     from rnafm_cli.io.tables import table_output
-    from rnafm_cli.model import load_model
 
     chosen_format = format_of(output, output_format)
-    loaded = load_model(model, weights_dir=weights_dir, device=device, precision=precision, threads=threads)
-    predictor = BindingPredictor(loaded, embeddings=not letters, threshold=threshold, batch_tokens=batch_tokens)
+    loaded = run.load()
+    predictor = BindingPredictor(loaded, embeddings=not letters, threshold=threshold, batch_tokens=run.batch_tokens)
     chosen = _chosen(predictor, protein)
     if intake is None:
         _list(predictor, chosen, output, chosen_format)
@@ -148,9 +140,9 @@ def rbp(
     provenance = predictor.provenance(step=step, command=" ".join(["rnafm", *sys.argv[1:]]))
     short = unclear = 0
     with ExitStack() as stack:
-        gallery = stack.enter_context(SaliencyGallery(saliency, force=force)) if saliency is not None else None
+        gallery = stack.enter_context(SaliencyGallery(saliency, force=run.force)) if saliency is not None else None
         sink = stack.enter_context(
-            table_output(output, columns, format=chosen_format, provenance=provenance, force=force)
+            table_output(output, columns, format=chosen_format, provenance=provenance, force=run.force)
         )
         bar = stack.enter_context(intake.progress("scoring"))
         reject = intake.skip if long == "skip" else intake.reject
