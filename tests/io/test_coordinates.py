@@ -122,7 +122,8 @@ def test_mmcif_names_the_parents_of_modified_residues(tmp_path: Path) -> None:
     names = [*SEQUENCE[:4], "XYZ", *SEQUENCE[5:]]
     residues = [dataclasses.replace(r, hetero=k == 4) for k, r in enumerate(hairpin(names))]
     text = mmcif_text("A", residues, names)
-    (chain,) = read_coordinates(written(tmp_path / "a.cif", text))
+    with pytest.warns(RnafmWarning, match=r"unknown residues are N: XYZ \(1\)"):
+        (chain,) = read_coordinates(written(tmp_path / "a.cif", text))
     assert chain.sequence == SEQUENCE[:4] + "N" + SEQUENCE[5:]
     head = "".join(f"_pdbx_struct_mod_residue.{key}\n" for key in ("id", "label_comp_id", "parent_comp_id"))
     (chain,) = read_coordinates(written(tmp_path / "b.cif", f"{text}loop_\n{head}1 XYZ C\n#\n"))
