@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -26,41 +27,83 @@ MRL_EPILOG = "Example: rnafm finetune mrl mine.tsv -o runs/mrl --recipe configs/
 EncoderChoice = Literal["frozen", "full", "none"]
 
 
-Sets = Annotated[
-    list[Path],
-    typer.Argument(
-        metavar="TABLE...", help="Tables, one a protein or an assay, named after their files; or folders of them."
-    ),
-]
-RunFolder = Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder of the run.")]
-RecipeFile = Annotated[Path | None, typer.Option("--recipe", metavar="TOML", help="Recipe; the defaults without it.")]
-EncoderUse = Annotated[
-    EncoderChoice | None,
-    typer.Option(
-        "--encoder",
-        help="Frozen, trained too, or a head without embeddings.",
-        show_default="the recipe's run.encoder, frozen if it has none",
-    ),
-]
-InitFrom = Annotated[
-    str | None,
-    typer.Option("--init-from", metavar="NAME|HEAD", help="Start from the weights of this model's head, or head file."),
-]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a key, as in optim.rate=2e-4; may be repeated."),
-]
-MaxMinutes = Annotated[
-    float | None, typer.Option(min=0, metavar="M", help="Save and stop after this time; the same command goes on.")
-]
-OnBadStructure = Annotated[
-    OnErrorChoice,
-    typer.Option("--on-error", help="A structure that cannot be used stops the run, or is left out with a warning."),
-]
-ModelName = Annotated[
-    str | None,
-    typer.Option("--name", help="Name of the model in its card.", show_default="that of the task"),
-]
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """What every run is given."""
+
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder of the run.")]
+    recipe: Annotated[Path | None, typer.Option(metavar="TOML", help="Recipe; the defaults without it.")] = None
+    model: options.Model = "rnafm-mini"
+    encoder: Annotated[
+        EncoderChoice | None,
+        typer.Option(
+            help="Frozen, trained too, or a head without embeddings.",
+            show_default="the recipe's run.encoder, frozen if it has none",
+        ),
+    ] = None
+    init_from: Annotated[
+        str | None,
+        typer.Option(metavar="NAME|HEAD", help="Start from the weights of this model's head, or head file."),
+    ] = None
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a key, as in optim.rate=2e-4; may be repeated."),
+    ] = None
+    max_minutes: Annotated[
+        float | None, typer.Option(min=0, metavar="M", help="Save and stop after this time; the same command goes on.")
+    ] = None
+    name: Annotated[
+        str | None, typer.Option(help="Name of the model in its card.", show_default="that of the task")
+    ] = None
+    threads: options.Threads = None
+    weights_dir: options.WeightsDir = None
+    quiet: options.Quiet = False
+    verbose: options.Verbose = False
+
+    def asked(self, task: str) -> dict[str, Any]:
+        """What all runs take of it, by their own names."""
+        same = ("output", "init_from", "max_minutes", "threads", "weights_dir")
+        model = None if self.encoder == "none" else self.model
+        return {key: getattr(self, key) for key in same} | {"name": self.name or task, "model": model}
+
+    @property
+    def with_encoder(self) -> list[str]:
+        """The overrides of the recipe, --encoder among them where it was given."""
+        encoder = [] if self.encoder in (None, "none") else [f'run.encoder="{self.encoder}"']
+        return [*(self.overrides or ()), *encoder]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairTraining(Training):
+    """What runs are given that learn from structures."""
+
+    prior: Annotated[bool, typer.Option(help="Let ViennaRNA's pair probabilities guide the head.")] = True
+    prior_cache: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="File of pair probabilities to use and complete.")
+    ] = None
+    on_error: Annotated[
+        OnErrorChoice,
+        typer.Option(help="A structure that cannot be used stops the run, or is left out with a warning."),
+    ] = "fail"
+
+    def asked(self, task: str) -> dict[str, Any]:
+        return super().asked(task) | {"prior": self.prior, "prior_cache": self.prior_cache}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChainTraining(PairTraining):
+    """The same where the head alone is trained."""
+
+    encoder: Annotated[Literal["frozen", "none"], typer.Option(help="Frozen, or a head without embeddings.")] = "none"
+    init_from: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|HEAD",
+            help="Start from this fold head, or from that of a model; at random without it.",
+            show_default=False,
+        ),
+    ] = None
+
 
 _TABLE_ENDING = """
     The folder receives a checkpoint every few minutes (also on Ctrl-C and SIGTERM; the same command goes on from it),
@@ -80,46 +123,25 @@ MRL_HELP = f"""Train a head that predicts mean ribosome load, one ensemble for a
 
 def tables(
     ctx: typer.Context,
-    tables: Sets,
-    output: RunFolder,
-    recipe: RecipeFile = None,
-    model: options.Model = "rnafm-mini",
-    encoder: EncoderUse = None,
-    init_from: InitFrom = None,
-    overrides: Overrides = None,
-    max_minutes: MaxMinutes = None,
-    name: ModelName = None,
-    threads: options.Threads = None,
-    weights_dir: options.WeightsDir = None,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
+    tables: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="TABLE...", help="Tables, one a protein or an assay, named after their files; or folders of them."
+        ),
+    ],
+    *,
+    given: Training,
 ) -> None:
     """``rbp`` and ``mrl``, told apart by the name of the command."""
     from rnafm_cli.function.run import FunctionFiles, run_function
     from rnafm_cli.training.recipes import BindingRecipe, MrlRecipe, load_recipe
 
     task = ctx.command.name or ""
-    files = FunctionFiles(sets=tuple(tables), **_asked(ctx, task))
-    chosen = load_recipe(BindingRecipe if task == "rbp" else MrlRecipe, recipe, with_encoder(overrides, encoder))
-    with _running(output) as progress:
+    files = FunctionFiles(sets=tuple(tables), **given.asked(task))
+    chosen = load_recipe(BindingRecipe if task == "rbp" else MrlRecipe, given.recipe, given.with_encoder)
+    with _running(given.output) as progress:
         outcome = run_function(files, chosen, report=console.info, progress=progress)
     _tell(outcome, "mean AUPRC" if task == "rbp" else "mean R2")
-
-
-def _asked(ctx: typer.Context, name: str) -> dict[str, Any]:
-    """What all commands ask for, as runs take it."""
-    given = ctx.params
-    asked = ("output", "weights_dir", "init_from", "max_minutes", "threads", "prior", "prior_cache")
-    found = {key: given[key] for key in asked if key in given}
-    return found | {"name": given["name"] or name, "model": None if given["encoder"] == "none" else given["model"]}
-
-
-def with_encoder(given: list[str] | None, encoder: EncoderChoice | None) -> list[str]:
-    """The overrides of a recipe, --encoder among them where it was given."""
-    chosen = [*(given or [])]
-    if encoder not in (None, "none"):
-        chosen.append(f'run.encoder="{encoder}"')
-    return chosen
 
 
 class _Terminated(KeyboardInterrupt):
@@ -172,52 +194,6 @@ CONTACT_EPILOG = "Example: rnafm finetune contact --pdb structures/ -o runs/cont
 DISTANCE_EPILOG = "Example: rnafm finetune distance --chains mine.h5 -o runs/distance --init-from rnafm-mini"
 
 
-FrozenChoice = Literal["frozen", "none"]
-
-
-Chains = Annotated[
-    list[Path] | None,
-    typer.Option("--chains", metavar="FILE.h5", help="Known chains in HDF5, with distances or contacts; repeatable."),
-]
-Structures = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--pdb", metavar="DIR|FILE", help="PDB or mmCIF files, plain or compressed, or folders of them; repeatable."
-    ),
-]
-FrozenUse = Annotated[FrozenChoice, typer.Option("--encoder", help="Frozen, or a head without embeddings.")]
-InitFromChains = Annotated[
-    str | None,
-    typer.Option(
-        "--init-from",
-        metavar="NAME|HEAD",
-        help="Start from this fold head, or from that of a model; at random without it.",
-        show_default=False,
-    ),
-]
-Prior = Annotated[bool, typer.Option("--prior/--no-prior", help="Let ViennaRNA's pair probabilities guide the head.")]
-PriorCache = Annotated[
-    Path | None, typer.Option("--prior-cache", metavar="FILE", help="File of pair probabilities to use and complete.")
-]
-OfChains = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--families",
-        metavar="LIB",
-        help="Family library, without rows close to the chains: the head learns from families and from relatives with "
-        "known structure; repeatable.",
-        show_default=False,
-    ),
-]
-Folds = Annotated[
-    str | None,
-    typer.Option(
-        "--folds", metavar="0,1,..", help="Folds to hold out; several processes may share a run.", show_default="all"
-    ),
-]
-Final = Annotated[bool, typer.Option("--final/--no-final", help="Train the head to keep, on all chains.")]
-
-
 CONTACT_HELP = """Train a head that predicts which bases are in contact and how far apart, from known 3D structures.
 
     First the free guess is scored, then heads are cross-validated over folds that keep like chains together, then the
@@ -231,27 +207,40 @@ DISTANCE_HELP = """Train a head that predicts distances between bases, and conta
 
 
 def chains(
-    ctx: typer.Context,
-    output: RunFolder,
-    chains: Chains = None,
-    structures: Structures = None,
-    recipe: RecipeFile = None,
-    model: options.Model = "rnafm-mini",
-    encoder: FrozenUse = "none",
-    init_from: InitFromChains = None,
-    prior: Prior = True,
-    prior_cache: PriorCache = None,
-    families: OfChains = None,
-    folds: Folds = None,
-    final: Final = True,
-    overrides: Overrides = None,
-    max_minutes: MaxMinutes = None,
-    name: ModelName = None,
-    on_error: OnBadStructure = "fail",
-    threads: options.Threads = None,
-    weights_dir: options.WeightsDir = None,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
+    chains: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--chains", metavar="FILE.h5", help="Known chains in HDF5, with distances or contacts; repeatable."
+        ),
+    ] = None,
+    structures: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--pdb", metavar="DIR|FILE", help="PDB or mmCIF files, plain or compressed, or folders of them; repeatable."
+        ),
+    ] = None,
+    families: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--families",
+            metavar="LIB",
+            help="Family library, without rows close to the chains: the head learns from families and from relatives "
+            "with known structure; repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    folds: Annotated[
+        str | None,
+        typer.Option(
+            "--folds",
+            metavar="0,1,..",
+            help="Folds to hold out; several processes may share a run.",
+            show_default="all",
+        ),
+    ] = None,
+    final: Annotated[bool, typer.Option("--final/--no-final", help="Train the head to keep, on all chains.")] = True,
+    *,
+    given: ChainTraining,
 ) -> None:
     """``contact`` and ``distance``: one head tells both."""
     from rnafm_cli.structure.cross_validation import TertiaryRun, run_tertiary
@@ -260,19 +249,19 @@ def chains(
     files = (*(chains or ()), *(structures or ()))
     if not files:
         raise UsageError("nothing to train on", hint="give --chains FILE.h5 or --pdb DIR")
-    rejections = Rejections(on_error)
+    rejections = Rejections(given.on_error)
     run = TertiaryRun(
         files=files,
-        recipe=load_recipe(TertiaryRecipe, recipe, overrides),
+        recipe=load_recipe(TertiaryRecipe, given.recipe, given.overrides),
         families=tuple(families or ()),
         folds=_numbers(folds),
         final=final,
-        **_asked(ctx, "contact"),
+        **given.asked("contact"),
     )
-    with _running(output) as progress:
+    with _running(given.output) as progress:
         outcome = run_tertiary(run, report=console.info, reject=rejections.reject, progress=progress)
     _tell_left_out(rejections)
-    _end(outcome, output, "", "" if outcome.head is None else f": {outcome.head}")
+    _end(outcome, given.output, "", "" if outcome.head is None else f": {outcome.head}")
 
 
 def _numbers(folds: str | None) -> tuple[int, ...]:
@@ -297,13 +286,10 @@ app.command("mrl", help=MRL_HELP, epilog=MRL_EPILOG)(tables)
     epilog="Example: rnafm finetune fold mine.tsv -o runs/fold --recipe configs/fold-mini.toml",
 )
 def fold(
-    ctx: typer.Context,
     train: Annotated[
         list[Path],
         typer.Argument(metavar="STRUCTURES...", help="Known structures in any format, files or folders."),
     ],
-    output: RunFolder,
-    recipe: RecipeFile = None,
     dev: Annotated[
         list[Path] | None,
         typer.Option(
@@ -326,20 +312,9 @@ def fold(
             "--seeds", metavar="STOCKHOLM", help="Family alignments: learn to fold by what is known of families."
         ),
     ] = None,
-    model: options.Model = "rnafm-mini",
-    encoder: EncoderUse = None,
-    init_from: InitFrom = None,
-    prior: Prior = True,
-    prior_cache: PriorCache = None,
-    overrides: Overrides = None,
-    max_minutes: MaxMinutes = None,
-    name: ModelName = None,
-    on_error: OnBadStructure = "fail",
     device: options.Device = "auto",
-    threads: options.Threads = None,
-    weights_dir: options.WeightsDir = None,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
+    *,
+    given: PairTraining,
 ) -> None:
     """Train a pair head that predicts secondary structure.
 
@@ -359,12 +334,12 @@ def fold(
     )
     run = FoldRun(
         files=files,
-        recipe=load_recipe(FoldRecipe, recipe, with_encoder(overrides, encoder)),
-        device=str(Runtime.create(device, threads=threads).device),
-        **_asked(ctx, "fold"),
+        recipe=load_recipe(FoldRecipe, given.recipe, given.with_encoder),
+        device=str(Runtime.create(device, threads=given.threads).device),
+        **given.asked("fold"),
     )
-    rejections = Rejections(on_error)
-    with _running(output) as progress:
+    rejections = Rejections(given.on_error)
+    with _running(given.output) as progress:
         reject = rejections.reject if rejections.skips else None
         outcome = run_fold(run, report=console.info, progress=progress, reject=reject)
     _tell_left_out(rejections)
