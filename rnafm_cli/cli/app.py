@@ -103,6 +103,8 @@ class Careful(TyperCommand):
         for name, value in ctx.params.items():
             if isinstance(value, float) and not math.isfinite(value):
                 raise UsageError(f"--{name.replace('_', '-')} {value}: is no finite number")
+        if ctx.params.get("out_dir") is not None and str(ctx.params["output"]) != "-":
+            raise UsageError("-o and --out-dir contradict each other", hint="give one of them")
         if ctx.params.get("force") is False:
             for name in _WRITTEN:
                 path = ctx.params.get(name)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from rnafm_cli.cli import console, options
-from rnafm_cli.cli.options import Intake, families_of
+from rnafm_cli.cli.options import Intake
 from rnafm_cli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -30,62 +30,20 @@ PlotStyleChoice = Literal["arc", "radial", "dots"]
 DecoderChoice = Literal["mea", "threshold", "matching", "upstream"]
 
 
-_OUTPUT, _DECODING, _KNOWLEDGE = "Output", "Decoding", "Prior knowledge"
-
-OutDir = Annotated[
-    Path | None,
-    typer.Option(
-        "--out-dir",
-        metavar="DIR",
-        help="One file per RNA, named by its id.",
-        show_default=False,
-        rich_help_panel=_OUTPUT,
-    ),
-]
-RenameDuplicates = Annotated[
-    bool,
-    typer.Option("--rename-duplicates", help="Add _2, _3 ... to repeated ids.", rich_help_panel=_OUTPUT),
-]
-Prior = Annotated[
-    bool,
-    typer.Option(
-        "--prior/--no-prior",
-        help="Let ViennaRNA's pair probabilities guide the network.",
-        rich_help_panel=_KNOWLEDGE,
-    ),
-]
-MaxMemory = Annotated[
-    float | None,
-    typer.Option(
-        "--max-memory",
-        metavar="GB",
-        min=0.1,
-        help="Memory to stay within: longer RNAs are folded in windows, too long ones refused.",
-        show_default="4, or less where less is free",
-    ),
-]
-
-
 def fold(
     context: typer.Context,
     inputs: options.Inputs = None,
-    output: options.Output = Path("-"),
     output_format: Annotated[
         FormatChoice,
         typer.Option(
             "--format",
             help="dbn: header, sequence, dot-bracket; CT; BPSEQ; tables; input of 3dRNA or Rosetta; forgi's elements.",
-            rich_help_panel=_OUTPUT,
         ),
     ] = "dbn",
-    out_dir: OutDir = None,
-    force: options.Force = False,
     score: Annotated[
         bool,
         typer.Option(
-            "--score",
-            help="Add a '# ...' line (or columns): expected accuracy, mean probability of the pairs.",
-            rich_help_panel=_OUTPUT,
+            "--score", help="Add a '# ...' line (or columns): expected accuracy, mean probability of the pairs."
         ),
     ] = False,
     probs: Annotated[
@@ -95,12 +53,9 @@ def fold(
             metavar="FILE.h5",
             help="Write the pair probabilities as well: an L x L data set per RNA.",
             show_default=False,
-            rich_help_panel=_OUTPUT,
         ),
     ] = None,
-    half: Annotated[
-        bool, typer.Option("--half", help="Store --probs in float16 instead of float32.", rich_help_panel=_OUTPUT)
-    ] = False,
+    half: Annotated[bool, typer.Option("--half", help="Store --probs in float16 instead of float32.")] = False,
     plot: Annotated[
         Path | None,
         typer.Option(
@@ -108,7 +63,6 @@ def fold(
             metavar="DIR|FILE.svg",
             help="Draw each RNA: ID.svg in a folder, or one file (.svg, .png, .pdf) for a single RNA.",
             show_default=False,
-            rich_help_panel=_OUTPUT,
         ),
     ] = None,
     plot_style: Annotated[
@@ -116,7 +70,6 @@ def fold(
         typer.Option(
             "--plot-style",
             help="Arcs with confidence, a radial layout, or a dot plot: probabilities above, structure below.",
-            rich_help_panel=_OUTPUT,
         ),
     ] = "arc",
     report: Annotated[
@@ -126,28 +79,20 @@ def fold(
             metavar="FILE.html",
             help="Write a page to look at: drawings, probabilities and families of all RNAs, in one file.",
             show_default=False,
-            rich_help_panel=_OUTPUT,
         ),
     ] = None,
     report_3d: Annotated[
         bool,
-        typer.Option(
-            "--report-3d",
-            help="In the page also what 'contact' and 'distance' tell of each RNA.",
-            rich_help_panel=_OUTPUT,
-        ),
+        typer.Option("--report-3d", help="In the page also what 'contact' and 'distance' tell of each RNA."),
     ] = False,
-    rename_duplicates: RenameDuplicates = False,
     convert: Annotated[
         bool,
         typer.Option(
             "--convert",
             help="Read structures, not sequences, and write or draw them as they are: dot-bracket, CT, BPSEQ, ST, "
             "Stockholm, JSON Lines, TSV and CSV, told apart by content.",
-            rich_help_panel=_OUTPUT,
         ),
     ] = False,
-    model: options.Model = "rnafm-mini",
     decoder: Annotated[
         DecoderChoice | None,
         typer.Option(
@@ -155,7 +100,6 @@ def fold(
             help="How probabilities become one structure: greatest expected accuracy, nested with pseudoknots added "
             "(mea) or with crossings free (matching); best pairs first (threshold); RNA-FM's own rule (upstream).",
             show_default="mea",
-            rich_help_panel=_DECODING,
         ),
     ] = None,
     threshold: Annotated[
@@ -165,7 +109,6 @@ def fold(
             metavar="P",
             help="Pairs must be more probable than this.",
             show_default="0; threshold and upstream 0.5",
-            rich_help_panel=_DECODING,
         ),
     ] = None,
     gamma: Annotated[
@@ -175,47 +118,31 @@ def fold(
             metavar="G",
             help="Weight of pairs in mea and matching; higher gives more pairs.",
             show_default="what suits the model",
-            rich_help_panel=_DECODING,
         ),
     ] = None,
     min_loop: Annotated[
         int | None,
-        typer.Option(
-            "--min-loop",
-            min=0,
-            metavar="N",
-            help="Fewest bases in a hairpin.",
-            show_default="3; upstream 1",
-            rich_help_panel=_DECODING,
-        ),
+        typer.Option("--min-loop", min=0, metavar="N", help="Fewest bases in a hairpin.", show_default="3; upstream 1"),
     ] = None,
     pseudoknots: Annotated[
         bool,
-        typer.Option(
-            "--pseudoknots/--no-pseudoknots",
-            help="Allow pairs that cross, as [], {} and <>.",
-            rich_help_panel=_DECODING,
-        ),
+        typer.Option("--pseudoknots/--no-pseudoknots", help="Allow pairs that cross, as [], {} and <>."),
     ] = True,
     allow_noncanonical: Annotated[
         bool,
-        typer.Option("--allow-noncanonical", help="Allow pairs other than AU, GC and GU.", rich_help_panel=_DECODING),
+        typer.Option("--allow-noncanonical", help="Allow pairs other than AU, GC and GU."),
     ] = False,
     isolated: Annotated[
         bool,
-        typer.Option("--isolated/--no-isolated", help="Allow pairs that stack on no other.", rich_help_panel=_DECODING),
+        typer.Option("--isolated/--no-isolated", help="Allow pairs that stack on no other."),
     ] = True,
     upstream_compat: Annotated[
         bool,
         typer.Option(
             "--upstream-compat",
             help="RNA-FM's own post-processing: its greedy rule, the model's threshold, any two letters.",
-            rich_help_panel=_DECODING,
         ),
     ] = False,
-    prior: Prior = True,
-    families: options.Families = None,
-    use_families: options.UseFamilies = True,
     constraints: Annotated[
         Path | None,
         typer.Option(
@@ -225,7 +152,6 @@ def fold(
             help="Header, sequence and a line of RNAfold's symbols (. | x < > ( )) for each RNA that has constraints; "
             "or one line of symbols for all.",
             show_default=False,
-            rich_help_panel=_KNOWLEDGE,
         ),
     ] = None,
     shape: Annotated[
@@ -235,19 +161,11 @@ def fold(
             metavar="FILE|DIR",
             help="SHAPE reactivities: rows of position and value, under '>id' lines if for several RNAs; or a folder.",
             show_default=False,
-            rich_help_panel=_KNOWLEDGE,
         ),
     ] = None,
-    max_memory: MaxMemory = None,
-    long: options.Long = "window",
-    on_error: options.OnError = "fail",
-    weights_dir: options.WeightsDir = None,
-    device: options.Device = "auto",
-    threads: options.Threads = None,
-    precision: options.Precision = "fp32",
-    batch_tokens: options.BatchTokens = 4096,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
+    *,
+    given: options.Pairing,
+    run: options.Running,
 ) -> None:
     """Predict secondary structures.
 
@@ -263,24 +181,21 @@ def fold(
 
       rnafm fold --convert known.ct --plot drawings/ > known.dbn
     """
-    if out_dir is not None and str(output) != "-":
-        raise UsageError("-o and --out-dir contradict each other", hint="give one of them")
-    intake = Intake(inputs, on_error)
+    intake = Intake(inputs, given.on_error, given.long)
     if convert:
         _refuse_predicting(context)
         pictures = _gallery(plot, plot_style)
         with ExitStack() as stack:
-            structures = _structures(stack, output, out_dir, output_format, scored=False, force=force)
-            _convert(inputs, structures, pictures, intake, rename=rename_duplicates)
+            structures = _structures(stack, given, output_format, scored=False, force=run.force)
+            _convert(inputs, structures, pictures, intake, rename=given.rename_duplicates)
         intake.finish()
         return
 
-    libraries = families_of(families, use_families)
+    libraries = given.libraries
     from rnafm_cli.families.search import search_ahead
 
-    search_ahead(libraries, weights_dir)
+    search_ahead(libraries, run.weights_dir)
 
-    from rnafm_cli.model import load_model
     from rnafm_cli.rna.decode import DecodeOptions
     from rnafm_cli.structure.evidence import Knowledge
     from rnafm_cli.structure.fold import load_fold_predictor
@@ -288,7 +203,7 @@ def fold(
 
     pictures = _gallery(plot, plot_style)
     knowledge = Knowledge(constraints, shape)
-    loaded = load_model(model, weights_dir=weights_dir, device=device, precision=precision, threads=threads)
+    loaded = run.load()
     if upstream_compat:
         if decoder not in (None, "upstream"):
             raise UsageError(f"--upstream-compat and --decoder {decoder} contradict each other")
@@ -296,7 +211,7 @@ def fold(
         threshold = _released_threshold(loaded) if threshold is None else threshold
     predictor = load_fold_predictor(
         loaded,
-        prior=prior,
+        prior=given.prior,
         families=libraries,
         options=DecodeOptions(
             decoder=decoder or "mea",
@@ -308,8 +223,8 @@ def fold(
             gamma=gamma,
         ),
         warn=console.warn,
-        max_bytes=round(max_memory * 1e9) if max_memory else None,
-        batch_tokens=batch_tokens,
+        max_bytes=given.max_bytes,
+        batch_tokens=run.batch_tokens,
     )
     if shape is not None and not predictor.takes_reactivities:
         raise UsageError(
@@ -318,19 +233,19 @@ def fold(
         )
     if report_3d and report is None:
         raise UsageError("--report-3d is about --report", hint="add --report FILE.html")
-    maps_of = _maps_of(loaded, libraries, predictor, prior=prior, batch_tokens=batch_tokens) if report_3d else None
+    maps_of = _maps_of(loaded, libraries, predictor, given, run) if report_3d else None
     if half and probs is None:
         raise UsageError("--half is about --probs", hint="add --probs FILE.h5")
     with ExitStack() as stack:
-        structures = _structures(stack, output, out_dir, output_format, scored=score, force=force)
-        maps = _probabilities(stack, probs, loaded, prior=prior, half=half, force=force) if probs else None
-        page = _report(stack, report, loaded, maps_of, force=force) if report else None
+        structures = _structures(stack, given, output_format, scored=score, force=run.force)
+        maps = _probabilities(stack, probs, loaded, prior=given.prior, half=half, force=run.force) if probs else None
+        page = _report(stack, report, loaded, maps_of, force=run.force) if report else None
         results = predict(
-            intake.claimed([structures, maps], rename=rename_duplicates),
+            intake.claimed([structures, maps], rename=given.rename_duplicates),
             predictor,
             evidence_of=knowledge.of,
-            long=long,
-            reject=intake.skip if long == "skip" else intake.reject,
+            long=given.long,
+            reject=intake.reject_predicted,
             tell=console.info,
         )
         bar = stack.enter_context(intake.progress("folding"))
@@ -342,14 +257,14 @@ def fold(
 
 
 def _structures(
-    stack: ExitStack, output: Path, out_dir: Path | None, output_format: FormatChoice, *, scored: bool, force: bool
+    stack: ExitStack, given: options.Pairing, output_format: FormatChoice, *, scored: bool, force: bool
 ) -> RecordOutput:
     from rnafm_cli.io.record_output import record_output
     from rnafm_cli.io.structure_output import structure_formats
 
     formats = structure_formats(output_format, scored=scored)
     elsewhere = "--probs FILE.h5 writes pair probabilities, --plot drawings"
-    return stack.enter_context(record_output(output, out_dir, formats, elsewhere=elsewhere, force=force))
+    return stack.enter_context(record_output(given.output, given.out_dir, formats, elsewhere=elsewhere, force=force))
 
 
 def _probabilities(
@@ -368,7 +283,7 @@ def _probabilities(
 
 
 def _maps_of(
-    loaded: Model, libraries: list[str], folding: FoldPredictor, *, prior: bool, batch_tokens: int
+    loaded: Model, libraries: list[str], folding: FoldPredictor, given: options.Pairing, run: options.Running
 ) -> Callable[[Sequence[SequenceRecord]], Iterator[TertiaryMaps]]:
     """What predicts contacts and distances of RNAs that were folded: here, while the workers go on folding."""
     from rnafm_cli.structure.predict import predict
@@ -377,11 +292,11 @@ def _maps_of(
     predictor = load_tertiary_predictor(
         loaded,
         TASKS,
-        prior=prior,
+        prior=given.prior,
         families=libraries,
         warn=console.warn,
         max_bytes=folding.max_bytes,
-        batch_tokens=batch_tokens,
+        batch_tokens=run.batch_tokens,
     )
     predictor.runtime = dataclasses.replace(loaded.runtime, workers=1)
 

@@ -117,8 +117,15 @@ Families = Annotated[
         show_default="shipped",
     ),
 ]
-UseFamilies = Annotated[
-    bool, typer.Option(" /--no-families", help="Read each RNA alone: look for no known family.", show_default=False)
+MaxMemory = Annotated[
+    float | None,
+    typer.Option(
+        "--max-memory",
+        metavar="GB",
+        min=0.1,
+        help="Memory to stay within: longer RNAs are folded in windows, too long ones refused.",
+        show_default="4, or less where less is free",
+    ),
 ]
 Force = Annotated[bool, typer.Option("-f", "--force", help="Overwrite existing output.")]
 Quiet = Annotated[
@@ -156,6 +163,44 @@ class Running:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Pairing:
+    """What commands are given that predict pairs of bases: where they write, what they know, what they take."""
+
+    output: Output = Path("-")
+    out_dir: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="One file per RNA, named by its id.", show_default=False)
+    ] = None
+    rename_duplicates: Annotated[bool, typer.Option("--rename-duplicates", help="Add _2, _3 ... to repeated ids.")] = (
+        False
+    )
+    prior: Annotated[bool, typer.Option(help="Let ViennaRNA's pair probabilities guide the network.")] = True
+    families: Families = None
+    use_families: Annotated[
+        bool, typer.Option(" /--no-families", help="Read each RNA alone: look for no known family.", show_default=False)
+    ] = True
+    max_memory: MaxMemory = None
+    long: Long = "window"
+    on_error: OnError = "fail"
+
+    @property
+    def libraries(self) -> list[str]:
+        """The family libraries that are asked for, the shipped one by default."""
+        if self.families and not self.use_families:
+            raise UsageError("--families and --no-families contradict each other")
+        return (self.families or ["shipped"]) if self.use_families else []
+
+    @property
+    def max_bytes(self) -> int | None:
+        """The memory to stay within."""
+        return bytes_of(self.max_memory)
+
+
+def bytes_of(gigabytes: float | None) -> int | None:
+    """Memory as the rooms count it."""
+    return round(gigabytes * 1e9) if gigabytes else None
+
+
 class Spread:
     """A command as typer reads it: a parameter that is a dataclass stands for its fields, an option each.
 
@@ -188,13 +233,6 @@ class Spread:
 def _options_in(group: type) -> list[inspect.Parameter]:
     hints = typing.get_type_hints(group, include_extras=True)
     return [option.replace(annotation=hints[name]) for name, option in inspect.signature(group).parameters.items()]
-
-
-def families_of(libraries: list[str] | None, wanted: bool) -> list[str]:
-    """The libraries that ``--families`` and ``--no-families`` ask for; the shipped one by default."""
-    if libraries and not wanted:
-        raise UsageError("--families and --no-families contradict each other")
-    return (libraries or ["shipped"]) if wanted else []
 
 
 class Rejections:
@@ -236,11 +274,17 @@ class Claims(Protocol):
 class Intake(Rejections):
     """The records of one run; counts what is left out, and sets the exit code by it."""
 
-    def __init__(self, paths: list[Path] | None, on_error: OnErrorChoice) -> None:
+    def __init__(self, paths: list[Path] | None, on_error: OnErrorChoice, long: LongChoice = "window") -> None:
         if not paths and sys.stdin.isatty():
             raise UsageError("no input", hint="give FASTA files, or pipe sequences in")
         super().__init__(on_error)
+        self._long = long
         self._paths = paths or [Path("-")]
+
+    @property
+    def reject_predicted(self) -> Callable[[InputError], None]:
+        """What models call for an RNA that they cannot take; one beyond their limit may be left out alone."""
+        return self.skip if self._long == "skip" else self.reject
 
     def records(self) -> Iterator[SequenceRecord]:
         """Clean records in input order; a bad one stops the run or is reported and left out."""

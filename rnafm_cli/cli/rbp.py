@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from rnafm_cli.cli import console, options
-from rnafm_cli.cli.fold import MaxMemory
 from rnafm_cli.cli.options import Intake
 from rnafm_cli.errors import UsageError
 
@@ -101,7 +100,7 @@ def rbp(
     threshold: Threshold = None,
     saliency: Saliency = None,
     structure: Structure = None,
-    max_memory: MaxMemory = None,
+    max_memory: options.MaxMemory = None,
     letters: Letters = False,
     long: options.Long = "window",
     on_error: options.OnError = "fail",
@@ -120,7 +119,7 @@ def rbp(
 
       rnafm rbp site.fa --protein QKI --saliency why/
     """
-    intake = None if list_proteins else Intake(inputs, on_error)
+    intake = None if list_proteins else Intake(inputs, on_error, long)
 
     from rnafm_cli.function.figures import SaliencyGallery
     from rnafm_cli.function.rbp import BindingPredictor, bind
@@ -145,7 +144,7 @@ def rbp(
             table_output(output, columns, format=chosen_format, provenance=provenance, force=run.force)
         )
         bar = stack.enter_context(intake.progress("scoring"))
-        reject = intake.skip if long == "skip" else intake.reject
+        reject = intake.reject_predicted
         records = intake.records() if source is None else source.checked(intake.records(), reject)
         explain = gallery is not None
         for result in bind(
@@ -225,8 +224,7 @@ def _structure(
             f"the head '{predictor.card.name}' was trained without structure",
             hint="leave --structure out, or train a head with data.structured above 0",
         )
-    max_bytes = round(max_memory * 1e9) if max_memory else None
-    return structure_source(structure, loaded, max_bytes=max_bytes, warn=console.warn)
+    return structure_source(structure, loaded, max_bytes=options.bytes_of(max_memory), warn=console.warn)
 
 
 def _report(source: StructureSource) -> None:
