@@ -41,15 +41,10 @@ class ViewChoice(StrEnum):
     length = "length"
 
 
-def atlas(
-    inputs: options.Inputs = None,
-    output: Annotated[
-        Path | None,
-        typer.Option("-o", "--output", metavar="DIR", help="Folder for tables, figures and page.", show_default=False),
-    ] = None,
-    method: Annotated[
-        Literal["umap", "pca", "tsne"], typer.Option(help="How points get their places, after PCA.")
-    ] = "umap",
+@dataclass(frozen=True, kw_only=True)
+class Drawing:
+    """What a new map shows."""
+
     label_by: Annotated[
         str | None,
         typer.Option(
@@ -57,18 +52,18 @@ def atlas(
             help="Attribute that is the label: key=value in the header, or a column of --labels.",
             show_default="type",
         ),
-    ] = None,
+    ] = None
     labels: Annotated[
         Path | None,
         typer.Option(metavar="TSV", help="Labels by id: two columns, or a header line that starts with id."),
-    ] = None,
+    ] = None
     per_label: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Take at most N sequences of each label.", show_default="all")
-    ] = None,
+    ] = None
     view: Annotated[
         list[ViewChoice] | None,
         typer.Option(help="Also draw the map by role or length; repeat for several.", show_default="type"),
-    ] = None,
+    ] = None
     compare: Annotated[
         str | None,
         typer.Option(
@@ -76,20 +71,83 @@ def atlas(
             help="The same sequences by other vectors, with figures under each map: any of random,onehot,kmer.",
             show_default=False,
         ),
-    ] = None,
+    ] = None
     trajectory: Annotated[
         bool, typer.Option("--trajectory", help="Pseudotime from --root, terminal states, stream plot and violins.")
-    ] = False,
+    ] = False
     root: Annotated[
         str | None, typer.Option(metavar="LABEL|ID", help="Where time is zero: a label or one id.", show_default=False)
-    ] = None,
+    ] = None
     pseudotime: Annotated[
         Literal["diffusion", "walk"],
         typer.Option(help="Distance in diffusion space, or hitting times of a random walk."),
-    ] = "diffusion",
+    ] = "diffusion"
     times: Annotated[
         Path | None,
         typer.Option(metavar="TSV", help="A time for each label (divergence from the root, say) to compare with."),
+    ] = None
+    fold: Annotated[bool, typer.Option("--fold", help="Predict structures; the page draws that of a clicked RNA.")] = (
+        False
+    )
+    page: Annotated[bool, typer.Option(help="Write the interactive page atlas.html.")] = True
+    title: Annotated[str, typer.Option(help="Above figures and page.")] = "RNA atlas"
+    h5: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Pooled embeddings, kept and reused (as 'embed --pool mean --layout matrix' writes them).",
+            show_default="DIR/embeddings.h5",
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """How points get their places: :class:`~rnafm_cli.atlas.layout.LayoutOptions` as options."""
+
+    method: Annotated[Literal["umap", "pca", "tsne"], typer.Option(help="How points get their places, after PCA.")] = (
+        "umap"
+    )
+    neighbours: Annotated[int, typer.Option(min=2, metavar="K", help="Nearest neighbours of each sequence.")] = 15
+    min_dist: Annotated[float, typer.Option(min=0.0, max=1.0, metavar="D", help="UMAP: how close points lie.")] = 0.1
+    components: Annotated[
+        int, typer.Option(min=1, metavar="K", help="Principal axes kept before neighbours are sought.")
+    ] = 50
+    whiten: Annotated[
+        bool,
+        typer.Option(
+            help="Bring the principal axes to equal variance and vectors to unit length: nearer neighbours of one type."
+        ),
+    ] = False
+    resolution: Annotated[
+        float, typer.Option(min=0.001, metavar="R", help="Of the Leiden clusters; more gives more.")
+    ] = 1.0
+    seed: Annotated[int, typer.Option(min=0, help="Of layout, clusters and samples.")] = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Running(options.Running):
+    """As elsewhere; a map that exists knows its model."""
+
+    model: Annotated[
+        str,
+        typer.Option(
+            "-m",
+            "--model",
+            metavar="NAME|FILE",
+            help="A model's name (see 'rnafm weights list') or a weight file.  [default: rnafm-mini; with --map-onto "
+            "the model of the map]",
+            autocompletion=options.complete_model,
+            show_default=False,
+        ),
+    ] = ""
+
+
+def atlas(
+    inputs: options.Inputs = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="DIR", help="Folder for tables, figures and page.", show_default=False),
     ] = None,
     map_onto: Annotated[
         str | None,
@@ -102,60 +160,16 @@ def atlas(
     output_format: Annotated[
         Literal["tsv", "jsonl"], typer.Option("--format", help="Of the table of calls with --map-onto.")
     ] = "tsv",
-    fold: Annotated[
-        bool, typer.Option("--fold", help="Predict structures; the page draws that of a clicked RNA.")
-    ] = False,
-    page: Annotated[bool, typer.Option(help="Write the interactive page atlas.html.")] = True,
-    title: Annotated[str, typer.Option(help="Above figures and page.")] = "RNA atlas",
-    neighbours: Annotated[int, typer.Option(min=2, metavar="K", help="Nearest neighbours of each sequence.")] = 15,
-    min_dist: Annotated[float, typer.Option(min=0.0, max=1.0, metavar="D", help="UMAP: how close points lie.")] = 0.1,
-    components: Annotated[
-        int, typer.Option(min=1, metavar="K", help="Principal axes kept before neighbours are sought.")
-    ] = 50,
-    whiten: Annotated[
-        bool,
-        typer.Option(
-            help="Bring the principal axes to equal variance and vectors to unit length: nearer neighbours of one type."
-        ),
-    ] = False,
-    resolution: Annotated[
-        float, typer.Option(min=0.001, metavar="R", help="Of the Leiden clusters; more gives more.")
-    ] = 1.0,
-    seed: Annotated[int, typer.Option(min=0, help="Of layout, clusters and samples.")] = 0,
-    h5: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Pooled embeddings, kept and reused (as 'embed --pool mean --layout matrix' writes them).",
-            show_default="DIR/embeddings.h5",
-        ),
-    ] = None,
-    force: options.Force = False,
     rename_duplicates: Annotated[
         bool, typer.Option("--rename-duplicates", help="Add _2, _3 ... to repeated ids instead of stopping.")
     ] = False,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "-m",
-            "--model",
-            metavar="NAME|FILE",
-            help="A model's name (see 'rnafm weights list') or a weight file.  [default: rnafm-mini; with --map-onto "
-            "the model of the map]",
-            autocompletion=options.complete_model,
-            show_default=False,
-        ),
-    ] = None,
     layer: Annotated[int, typer.Option(help="Layer: 0 is the embedding, -1 the last (after its norm).")] = -1,
     long: options.Long = "window",
     on_error: options.OnError = "fail",
-    weights_dir: options.WeightsDir = None,
-    device: options.Device = "auto",
-    threads: options.Threads = None,
-    precision: options.Precision = "fp32",
-    batch_tokens: options.BatchTokens = 4096,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
+    *,
+    asked: Drawing,
+    layout: Layout,
+    run: Running,
 ) -> None:
     """Draw a map of RNAs by their embeddings, or find the place of new RNAs on one.
 
@@ -172,69 +186,44 @@ def atlas(
     """
     if output is None and map_onto is None:
         raise UsageError("an atlas is a folder of files", hint="give -o DIR")
-    if not trajectory and (root or times):
+    if not asked.trajectory and (asked.root or asked.times):
         raise UsageError("--root and --times are about --trajectory", hint="add --trajectory")
-    if trajectory and not root:
+    if asked.trajectory and not asked.root:
         raise UsageError("--trajectory starts somewhere", hint="give --root LABEL or --root ID")
-    baselines = _baselines(compare)
-    if map_onto is not None and any((compare, trajectory, view, labels, label_by, per_label, fold)):
+    baselines = _baselines(asked.compare)
+    about_new = (asked.compare, asked.trajectory, asked.view, asked.labels, asked.label_by, asked.per_label, asked.fold)
+    if map_onto is not None and any(about_new):
         raise UsageError(
             "--map-onto places sequences on an atlas that exists",
             hint="leave out --compare, --trajectory, --view, --labels, --label-by, --per-label and --fold",
         )
 
-    intake = Intake(inputs, on_error)
+    intake = Intake(inputs, on_error, long)
 
     from rnafm_cli.atlas.layout import LayoutOptions
     from rnafm_cli.atlas.placement import find_atlas
 
-    target = None if map_onto is None else find_atlas(map_onto, weights_dir=weights_dir)
+    target = None if map_onto is None else find_atlas(map_onto, weights_dir=run.weights_dir)
     source = _Source(
         inputs=inputs or [],
         intake=intake,
-        model_name=model or _model_of(target),
-        loading={"weights_dir": weights_dir, "device": device, "precision": precision, "threads": threads},
+        model_name=run.model or _model_of(target),
+        run=run,
         layer=layer,
-        batch_tokens=batch_tokens,
         long=long,
         rename_duplicates=rename_duplicates,
     )
-    if source.embedded and (baselines or fold):
+    if source.embedded and (baselines or asked.fold):
         raise UsageError(
             f"{'--compare' if baselines else '--fold'} needs the sequences",
             hint="give the FASTA, and the embeddings with --h5 to reuse them",
         )
     if target is not None:
-        figures = {"title": title, "seed": seed, "page": page}
-        _map(source, target, output, output_format, figures, force=force)
+        figures = {"title": asked.title, "seed": layout.seed, "page": asked.page}
+        _map(source, target, output, output_format, figures, force=run.force)
     elif output is not None:
-        making = _Making(
-            source=source,
-            folder=output,
-            cache=h5,
-            force=force,
-            layout=LayoutOptions(
-                method=method,
-                components=components,
-                whiten=whiten,
-                neighbours=neighbours,
-                min_dist=min_dist,
-                resolution=resolution,
-                seed=seed,
-            ),
-            label_by=label_by,
-            labels=labels,
-            per_label=per_label,
-            views=[chosen.value for chosen in view or ()],
-            baselines=baselines,
-            root=root,
-            measure=pseudotime,
-            times=times,
-            fold=fold,
-            page=page,
-            title=title,
-        )
-        making.run()
+        settings = LayoutOptions(**dataclasses.asdict(layout))
+        _Making(source, output, asked, settings, baselines, run.force).run()
     intake.finish()
 
 
@@ -264,10 +253,8 @@ class _Source:
     inputs: list[Path]
     intake: Intake
     model_name: str
-    loading: dict[str, Any]
-    """How the model is loaded."""
+    run: Running
     layer: int
-    batch_tokens: int
     long: LongChoice
     rename_duplicates: bool
 
@@ -292,9 +279,7 @@ class _Source:
         Raises:
             UsageError: for a codon model.
         """
-        from rnafm_cli.model import load_model
-
-        model = load_model(self.model_name, **self.loading)
+        model = self.run.load(self.model_name)
         model.check_nucleotides()
         return model
 
@@ -315,12 +300,11 @@ class _Source:
     @property
     def embedding(self) -> dict[str, Any]:
         """How sequences are embedded."""
-        reject = self.intake.skip if self.long == "skip" else self.intake.reject
         return {
             "layer": self.layer,
-            "batch_tokens": self.batch_tokens,
+            "batch_tokens": self.run.batch_tokens,
             "long": self.long,
-            "reject": reject,
+            "reject": self.intake.reject_predicted,
         }
 
 
@@ -334,26 +318,21 @@ def _results_folder(folder: Path, result: str, *, force: bool) -> None:
     folder.mkdir(parents=True, exist_ok=True)
 
 
-@dataclass(kw_only=True, eq=False)
+@dataclass(eq=False)
 class _Making:
     """A new map: what the user asked for, and the steps that make it."""
 
     source: _Source
     folder: Path
-    cache: Path | None
-    force: bool
+    asked: Drawing
     layout: LayoutOptions
-    label_by: str | None
-    labels: Path | None
-    per_label: int | None
-    views: list[Any]
     baselines: list[Any]
-    root: str | None
-    measure: Literal["diffusion", "walk"]
-    times: Path | None
-    fold: bool
-    page: bool
-    title: str
+    force: bool
+
+    @property
+    def views(self) -> list[Any]:
+        """What the map is also drawn by."""
+        return [chosen.value for chosen in self.asked.view or ()]
 
     def run(self) -> None:
         """Read, embed, lay out, measure, write."""
@@ -367,7 +346,7 @@ class _Making:
 
         folder = self.folder
         _results_folder(folder, "atlas.tsv", force=self.force)
-        times = read_times(self.times) if self.times else None
+        times = read_times(self.asked.times) if self.asked.times else None
         points, labels, counts = self._gather(times)
         seed = self.layout.seed
         with console.progress(len(points), "neighbours") as bar:
@@ -380,7 +359,7 @@ class _Making:
             layout=layout,
             labels=labels or clusters_as_labels(layout.cluster_N),
             label_counts=counts,
-            title=self.title,
+            title=self.asked.title,
             seed=seed,
         )
         summary: dict[str, Any] = {
@@ -394,11 +373,11 @@ class _Making:
         folds = folds_of(points, made.labels, seed=seed, every=bool(self.baselines), tell=console.info)
         panels = self._compare(made, folds) if self.baselines else []
         trajectory = None
-        if self.root is not None:
-            console.info(f"pseudotime from {self.root}")
-            roots = roots_named(self.root, points.ids, made.labels)
-            trajectory = find_trajectory(layout, self.root, roots, measure=self.measure, seed=seed)
-        structures = self._structures(points, folder / "structures.dbn") if self.fold else None
+        if self.asked.root is not None:
+            console.info(f"pseudotime from {self.asked.root}")
+            roots = roots_named(self.asked.root, points.ids, made.labels)
+            trajectory = find_trajectory(layout, self.asked.root, roots, measure=self.asked.pseudotime, seed=seed)
+        structures = self._structures(points, folder / "structures.dbn") if self.asked.fold else None
         made.write_points(None if trajectory is None else trajectory.time_N)
         roles = view_labels("role", points, made.labels)
         write_atlas_file(folder / "atlas.h5", atlas_file_of(points, layout, made.labels, roles, fold_N=folds))
@@ -407,8 +386,8 @@ class _Making:
             summary["comparison"] = made.write_comparison(panels, tell=console.info)
         if trajectory is not None:
             summary["trajectory"] = made.write_trajectory(trajectory, times, tell=console.info)
-        if self.page:
-            made.write_page(self.label_by or "type", trajectory, structures, by_role="role" in self.views)
+        if self.asked.page:
+            made.write_page(self.asked.label_by or "type", trajectory, structures, by_role="role" in self.views)
         with open_output(folder / "atlas.json") as sink:
             sink.write(json.dumps(summary, indent=1, default=str) + "\n")
         console.info(f"wrote the atlas of {len(points):,} sequences to {folder}")
@@ -420,19 +399,19 @@ class _Making:
         """
         from rnafm_cli.atlas.points import chosen_per_label, embedded_points, labels_of, points_of, read_label_table
 
-        known = read_label_table(self.labels, key=self.label_by or "label") if self.labels else None
+        known = read_label_table(self.asked.labels, key=self.asked.label_by or "label") if self.asked.labels else None
         records: list[SequenceRecord] = []
         if self.source.embedded:
             points = embedded_points(self.source.inputs, reject=self.source.intake.reject)
         else:
             records = self.source.records()
             points = points_of(records, self.source.provenance)
-        labels = labels_of(points, self.label_by, table=known, tell=console.info)
+        labels = labels_of(points, self.asked.label_by, table=known, tell=console.info)
         counts = Counter(labels or ())
-        if self.per_label is not None:
+        if self.asked.per_label is not None:
             if labels is None:
                 raise UsageError("--per-label needs labels, and no sequence has one", hint="give --labels TSV")
-            rows = chosen_per_label(labels, self.per_label, seed=self.layout.seed)
+            rows = chosen_per_label(labels, self.asked.per_label, seed=self.layout.seed)
             points, labels = points.chosen(rows), [labels[k] for k in rows]
             records = [records[k] for k in rows] if records else records
         self._check(points.ids, labels, times)
@@ -451,15 +430,15 @@ class _Making:
             if self.baselines:
                 raise UsageError("--compare measures labels, and the sequences have none", hint="give --labels TSV")
             return
-        if self.root is not None:
-            roots_named(self.root, ids, labels)
+        if self.asked.root is not None:
+            roots_named(self.asked.root, ids, labels)
         if times is not None:
             labels_with_times(labels, times)
 
     @property
     def _kept(self) -> Path:
         """The file of embeddings."""
-        return self.cache or self.folder / "embeddings.h5"
+        return self.asked.h5 or self.folder / "embeddings.h5"
 
     def _embed(
         self,
@@ -482,7 +461,7 @@ class _Making:
                     provenance=provenance,
                     **self.source.embedding,
                     # Embeddings of a run may be replaced where they do not fit, a file of the user's own never.
-                    replace=self.force and self.cache is None,
+                    replace=self.force and self.asked.h5 is None,
                     advance=bar.advance,
                 )
         except KeyboardInterrupt:
@@ -531,7 +510,7 @@ class _Making:
         ]
         with console.progress(len(records), "folding") as bar, open_output(path) as sink:
             for result in self.source.model.fold(
-                records, batch_tokens=self.source.batch_tokens, reject=refused.append, warn=console.warn
+                records, batch_tokens=self.source.run.batch_tokens, reject=refused.append, warn=console.warn
             ):
                 found = result.structure
                 structures[found.id] = found.dot_bracket

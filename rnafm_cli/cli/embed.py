@@ -29,7 +29,6 @@ def embed(
     h5: Annotated[
         Path | None, typer.Option("--h5", "-o", "--output", metavar="FILE", help="HDF5 file (or folder) to write.")
     ] = None,
-    model: options.Model = "rnafm-mini",
     layer: Annotated[
         int, typer.Option("--layer", help="Layer to write: 0 is the embedding, -1 the last (after its norm).")
     ] = -1,
@@ -45,19 +44,13 @@ def embed(
     ] = "h5",
     half: Annotated[bool, typer.Option("--half", help="Store float16 instead of float32.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with what an earlier run left.")] = False,
-    force: options.Force = False,
     rename_duplicates: Annotated[
         bool, typer.Option("--rename-duplicates", help="Add _2, _3 ... to repeated ids instead of stopping.")
     ] = False,
     long: options.Long = "window",
     on_error: options.OnError = "fail",
-    weights_dir: options.WeightsDir = None,
-    device: options.Device = "auto",
-    threads: options.Threads = None,
-    precision: options.Precision = "fp32",
-    batch_tokens: options.BatchTokens = 4096,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
+    *,
+    run: options.Running,
 ) -> None:
     """Write the encoder's representation of every nucleotide to HDF5.
 
@@ -73,16 +66,14 @@ def embed(
         raise UsageError("embeddings are binary and need a file", hint="give --h5 FILE")
     if layout == "matrix" and pool == "none":
         raise UsageError("--layout matrix holds one vector per RNA", hint="add --pool mean, max or cls")
-    intake = Intake(inputs, on_error)
+    intake = Intake(inputs, on_error, long)
 
     from rnafm_cli.encoder.embed import embedding_provenance
-    from rnafm_cli.model import load_model
 
-    loaded = load_model(model, weights_dir=weights_dir, device=device, precision=precision, threads=threads)
+    loaded = run.load()
     command = " ".join(["rnafm", *sys.argv[1:]])
     provenance = embedding_provenance(loaded, layer=layer, pool=pool, command=command)
-    writer = _writer(h5, output_format, layout, provenance, half=half, force=force, resume=resume)
-    reject = intake.skip if long == "skip" else intake.reject
+    writer = _writer(h5, output_format, layout, provenance, half=half, force=run.force, resume=resume)
     records = intake.claimed((), rename=rename_duplicates)
     try:
         with writer, intake.progress("embedding") as bar:
@@ -90,9 +81,9 @@ def embed(
                 _todo(records, writer, bar),
                 layer=layer,
                 pool=pool,
-                batch_tokens=batch_tokens,
+                batch_tokens=run.batch_tokens,
                 long=long,
-                reject=reject,
+                reject=intake.reject_predicted,
             )
             for record, array in results:
                 writer.add(record, array)

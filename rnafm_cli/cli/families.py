@@ -80,8 +80,6 @@ def build(
     """
     from rnafm_cli.families.library import build_library
 
-    if output.exists() and not force:
-        raise UsageError(f"{output}: exists", hint="--force overwrites it")
     rejections = Rejections(on_error)
     held_out = [sequence for path in without or () for sequence in _sequences(path)]
     unused = Rejections(on_error)

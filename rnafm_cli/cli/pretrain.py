@@ -232,8 +232,6 @@ def export(
     """Write the encoder of a run's newest checkpoint as a model file that every command takes."""
     from rnafm_cli.pretrain.export import export_run
 
-    if output.exists() and not force:
-        raise UsageError(f"{output}: exists", hint="--force overwrites it")
     card = export_run(run, output, name=name, dtype=dtype, notes=notes)
     console.info(
         f"{output}: {card.weights_bytes / 1e6:.1f} MB, step {card.source['step']:,}, sha256 {card.weights_sha256}"

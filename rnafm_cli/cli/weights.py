@@ -289,8 +289,6 @@ def average(
 
     if len(files) < 2:
         raise UsageError("one file is its own mean", hint="give two or more")
-    if output.exists() and not force:
-        raise UsageError(f"{output}: exists", hint="--force overwrites it")
     card = average_models(files, output, name=name or output.stem)
     console.info(f"{card.name} ({card.kind}): mean of {len(files)} files, sha256 {card.weights_sha256}")
     _row(str(output))
