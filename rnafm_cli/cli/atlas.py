@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -288,7 +287,7 @@ class _Source:
         """What files of this run's embeddings say about themselves."""
         from rnafm_cli.encoder.embed import embedding_provenance
 
-        command = " ".join(["rnafm", *sys.argv[1:]])
+        command = options.command_line()
         return embedding_provenance(self.model, layer=self.layer, pool="mean", command=command)
 
     def records(self) -> list[SequenceRecord]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -71,7 +70,7 @@ def embed(
     from rnafm_cli.encoder.embed import embedding_provenance
 
     loaded = run.load()
-    command = " ".join(["rnafm", *sys.argv[1:]])
+    command = options.command_line()
     provenance = embedding_provenance(loaded, layer=layer, pool=pool, command=command)
     writer = _writer(h5, output_format, layout, provenance, half=half, force=run.force, resume=resume)
     records = intake.claimed((), rename=rename_duplicates)

@@ -174,7 +174,7 @@ def _card(library: Library, output: Path, sources: list[Path], skipped: int) -> 
             "files": {path.name: file_sha256(path) for path in sources if path.is_file()},
             "rows": sum(family.rows for family in library.families),
             "left out": skipped,
-            "command": " ".join(["rnafm", *sys.argv[1:]]),
+            "command": options.command_line(),
         },
     )
 

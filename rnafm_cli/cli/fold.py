@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -277,7 +276,7 @@ def _probabilities(
         "weights_sha256": loaded.component("fold")[1].weights_sha256,
         "encoder_sha256": loaded.encoder_card.weights_sha256,
         "prior": prior,
-        "command": " ".join(["rnafm", *sys.argv[1:]]),
+        "command": options.command_line(),
     }
     return stack.enter_context(PairProbabilityWriter(path, provenance=provenance, half=half, force=force))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -64,7 +63,7 @@ def mrl(
     chosen_format = format_of(output, output_format)
     predictor = MrlPredictor(run.load(), assay, batch_tokens=run.batch_tokens)
     columns = types_of("mrl --scan" if scan else "mrl")
-    provenance = predictor.provenance(assay=predictor.assay, command=" ".join(["rnafm", *sys.argv[1:]]))
+    provenance = predictor.provenance(assay=predictor.assay, command=options.command_line())
     seen: Counter[str] = Counter()
     records = _watched(intake.records(), predictor.length, seen)
     with (

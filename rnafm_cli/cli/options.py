@@ -235,6 +235,11 @@ def _options_in(group: type) -> list[inspect.Parameter]:
     return [option.replace(annotation=hints[name]) for name, option in inspect.signature(group).parameters.items()]
 
 
+def command_line() -> str:
+    """The command as it was given, for what files say of their origin."""
+    return " ".join(["rnafm", *sys.argv[1:]])
+
+
 class Rejections:
     """What happens to input that cannot be used: it stops the run, or is reported, counted and left out."""
 

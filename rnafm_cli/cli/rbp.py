@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -136,7 +135,7 @@ def rbp(
         return
     source = _structure(structure, predictor, loaded, max_memory)
     columns = types_of("rbp --windows" if windows else "rbp")
-    provenance = predictor.provenance(step=step, command=" ".join(["rnafm", *sys.argv[1:]]))
+    provenance = predictor.provenance(step=step, command=options.command_line())
     short = unclear = 0
     with ExitStack() as stack:
         gallery = stack.enter_context(SaliencyGallery(saliency, force=run.force)) if saliency is not None else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -267,7 +266,7 @@ def _map_writer(
         "head_sha256": head.weights_sha256,
         "prior": given.prior,
         "families": " ".join(libraries),
-        "command": " ".join(["rnafm", *sys.argv[1:]]),
+        "command": options.command_line(),
     }
     if head.encoder_sha256 is not None:
         provenance["encoder_sha256"] = head.encoder_sha256
