@@ -81,8 +81,7 @@ def fold(
         ),
     ] = None,
     report_3d: Annotated[
-        bool,
-        typer.Option("--report-3d", help="In the page also what 'contact' and 'distance' tell of each RNA."),
+        bool, typer.Option("--report-3d", help="In the page also what 'contact' and 'distance' tell of each RNA.")
     ] = False,
     convert: Annotated[
         bool,
@@ -124,16 +123,13 @@ def fold(
         typer.Option("--min-loop", min=0, metavar="N", help="Fewest bases in a hairpin.", show_default="3; upstream 1"),
     ] = None,
     pseudoknots: Annotated[
-        bool,
-        typer.Option("--pseudoknots/--no-pseudoknots", help="Allow pairs that cross, as [], {} and <>."),
+        bool, typer.Option("--pseudoknots/--no-pseudoknots", help="Allow pairs that cross, as [], {} and <>.")
     ] = True,
     allow_noncanonical: Annotated[
-        bool,
-        typer.Option("--allow-noncanonical", help="Allow pairs other than AU, GC and GU."),
+        bool, typer.Option("--allow-noncanonical", help="Allow pairs other than AU, GC and GU.")
     ] = False,
     isolated: Annotated[
-        bool,
-        typer.Option("--isolated/--no-isolated", help="Allow pairs that stack on no other."),
+        bool, typer.Option("--isolated/--no-isolated", help="Allow pairs that stack on no other.")
     ] = True,
     upstream_compat: Annotated[
         bool,
@@ -406,12 +402,7 @@ def _refuse_predicting(context: typer.Context) -> None:
 
 
 def _convert(
-    inputs: list[Path] | None,
-    structures: RecordOutput,
-    pictures: Gallery | None,
-    intake: Intake,
-    *,
-    rename: bool,
+    inputs: list[Path] | None, structures: RecordOutput, pictures: Gallery | None, intake: Intake, *, rename: bool
 ) -> None:
     """Write structures as ``fold`` writes its own; pairs stay as they are, canonical or not."""
     from rnafm_cli.io.names import rename_duplicates
