@@ -29,21 +29,18 @@ def annotate(
     alignment: Annotated[
         Path | None,
         typer.Option(
-            "--alignment",
             metavar="FILE",
             help="Stockholm file with the hits of each family aligned to its consensus.",
             show_default=False,
         ),
     ] = None,
     max_evalue: Annotated[
-        float, typer.Option("--max-evalue", min=0.0, metavar="E", help="Hits by chance that one RNA may have.")
+        float, typer.Option(min=0.0, metavar="E", help="Hits by chance that one RNA may have.")
     ] = 1e-3,
     every: Annotated[
         bool, typer.Option("--all", help="Also hits that overlap a better one of the same family or clan.")
     ] = False,
-    strands: Annotated[
-        StrandsChoice, typer.Option("--strands", help="Strands to search; both for genomic DNA.")
-    ] = "plus",
+    strands: Annotated[StrandsChoice, typer.Option(help="Strands to search; both for genomic DNA.")] = "plus",
     families: options.Families = None,
     on_error: options.OnError = "fail",
     weights_dir: options.WeightsDir = None,

@@ -28,15 +28,10 @@ def embed(
     h5: Annotated[
         Path | None, typer.Option("--h5", "-o", "--output", metavar="FILE", help="HDF5 file (or folder) to write.")
     ] = None,
-    layer: Annotated[
-        int, typer.Option("--layer", help="Layer to write: 0 is the embedding, -1 the last (after its norm).")
-    ] = -1,
-    pool: Annotated[
-        PoolChoice, typer.Option("--pool", help="One vector per RNA instead of one row per nucleotide.")
-    ] = "none",
+    layer: Annotated[int, typer.Option(help="Layer to write: 0 is the embedding, -1 the last (after its norm).")] = -1,
+    pool: Annotated[PoolChoice, typer.Option(help="One vector per RNA instead of one row per nucleotide.")] = "none",
     layout: Annotated[
-        LayoutChoice,
-        typer.Option("--layout", help="One data set per record, or one matrix for all (pooled vectors only)."),
+        LayoutChoice, typer.Option(help="One data set per record, or one matrix for all (pooled vectors only).")
     ] = "per-record",
     output_format: Annotated[
         FormatChoice, typer.Option("--format", help="HDF5, or upstream RNA-FM's folder of .npy files.")

@@ -107,19 +107,15 @@ def fold(
         Path, typer.Argument(metavar="PRED", help="Predicted structures of the same RNAs, matched by id; '-' is stdin.")
     ],
     against: Annotated[
-        Path | None, typer.Option("--against", metavar="PRED2", help="Compare with a second predictor, RNA by RNA.")
+        Path | None, typer.Option(metavar="PRED2", help="Compare with a second predictor, RNA by RNA.")
     ] = None,
     by_family: Annotated[bool, typer.Option("--by-family", help="Also by the truth's families.")] = False,
-    per_record: Annotated[
-        Path | None, typer.Option("--per-record", metavar="FILE", help="Write the scores of every RNA here.")
-    ] = None,
+    per_record: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the scores of every RNA here.")] = None,
     probs: Annotated[
-        Path | None,
-        typer.Option("--probs", metavar="FILE.h5", help="PRED's pair probabilities: measure their calibration."),
+        Path | None, typer.Option(metavar="FILE.h5", help="PRED's pair probabilities: measure their calibration.")
     ] = None,
     missing: Annotated[
-        MissingChoice,
-        typer.Option("--missing", help="RNAs without prediction: stop, count as unpaired, or leave out."),
+        MissingChoice, typer.Option(help="RNAs without prediction: stop, count as unpaired, or leave out.")
     ] = "error",
     allow_extra: Annotated[
         bool, typer.Option("--allow-extra", help="Ignore predictions of RNAs that are not in TRUTH.")
@@ -127,7 +123,6 @@ def fold(
     match: Annotated[
         MatchChoice | None,
         typer.Option(
-            "--match",
             help="Match RNAs by their ids or by the names of their files.",
             show_default="id; for folders file where ids come in several files, or meet nowhere",
         ),

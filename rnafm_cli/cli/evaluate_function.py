@@ -115,11 +115,10 @@ def mrl(
         ),
     ] = False,
     assay: Annotated[
-        str | None,
-        typer.Option("--assay", metavar="NAME", help="Predict this assay for all tables.", show_default="the table's"),
+        str | None, typer.Option(metavar="NAME", help="Predict this assay for all tables.", show_default="the table's")
     ] = None,
     plot: Annotated[
-        Path | None, typer.Option("--plot", metavar="DIR", help="Draw measured against predicted load of each assay.")
+        Path | None, typer.Option(metavar="DIR", help="Draw measured against predicted load of each assay.")
     ] = None,
     run: Running,
 ) -> None:

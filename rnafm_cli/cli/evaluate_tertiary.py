@@ -33,7 +33,7 @@ PictureChoice = Literal["svg", "png", "pdf"]
 class Reporting:
     """What predictors are called, and how their scores are told."""
 
-    name: Annotated[str | None, typer.Option("--name", help="What to call PRED.", show_default="file name")] = None
+    name: Annotated[str | None, typer.Option(help="What to call PRED.", show_default="file name")] = None
     against_name: Annotated[str | None, typer.Option(help="What to call PRED2.", show_default="file name")] = None
     output: options.Output = Path("-")
     report_format: Annotated[
@@ -70,8 +70,7 @@ class Comparing:
     )
     missing: Annotated[MissingMap, typer.Option(help="Chains without prediction: stop, or leave out.")] = "error"
     on_error: Annotated[
-        OnErrorChoice,
-        typer.Option(help="A structure file of TRUTH that cannot be used stops the run, or is left out."),
+        OnErrorChoice, typer.Option(help="A structure file of TRUTH that cannot be used stops the run, or is left out.")
     ] = "fail"
     baseline: Annotated[
         bool, typer.Option(help="Also score the guess that costs nothing, from ViennaRNA's pair probabilities.")

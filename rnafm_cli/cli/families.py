@@ -42,20 +42,17 @@ def build(
     without: Annotated[
         list[Path] | None,
         typer.Option(
-            "--without",
             metavar="FILE",
             help="Leave out rows close (8-mers) to the RNAs of a FASTA or structure file; repeatable.",
             show_default=False,
         ),
     ] = None,
     without_families: Annotated[
-        Path | None,
-        typer.Option(metavar="LIST", help="Leave out the families of this list, an accession a line."),
+        Path | None, typer.Option(metavar="LIST", help="Leave out the families of this list, an accession a line.")
     ] = None,
     chains: Annotated[
         list[Path] | None,
         typer.Option(
-            "--chains",
             metavar="FILE.h5|DIR",
             help="Chains with known 3D structure (HDF5, PDB, mmCIF, folders): maps of the families they belong to; "
             "repeatable.",

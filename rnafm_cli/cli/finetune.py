@@ -42,8 +42,7 @@ class Training:
         ),
     ] = None
     init_from: Annotated[
-        str | None,
-        typer.Option(metavar="NAME|HEAD", help="Start from the weights of this model's head, or head file."),
+        str | None, typer.Option(metavar="NAME|HEAD", help="Start from the weights of this model's head, or head file.")
     ] = None
     overrides: Annotated[
         list[str] | None,
@@ -209,9 +208,7 @@ DISTANCE_HELP = """Train a head that predicts distances between bases, and conta
 def chains(
     chains: Annotated[
         list[Path] | None,
-        typer.Option(
-            "--chains", metavar="FILE.h5", help="Known chains in HDF5, with distances or contacts; repeatable."
-        ),
+        typer.Option(metavar="FILE.h5", help="Known chains in HDF5, with distances or contacts; repeatable."),
     ] = None,
     structures: Annotated[
         list[Path] | None,
@@ -222,7 +219,6 @@ def chains(
     families: Annotated[
         list[str] | None,
         typer.Option(
-            "--families",
             metavar="LIB",
             help="Family library, without rows close to the chains: the head learns from families and from relatives "
             "with known structure; repeatable.",
@@ -232,13 +228,10 @@ def chains(
     folds: Annotated[
         str | None,
         typer.Option(
-            "--folds",
-            metavar="0,1,..",
-            help="Folds to hold out; several processes may share a run.",
-            show_default="all",
+            metavar="0,1,..", help="Folds to hold out; several processes may share a run.", show_default="all"
         ),
     ] = None,
-    final: Annotated[bool, typer.Option("--final/--no-final", help="Train the head to keep, on all chains.")] = True,
+    final: Annotated[bool, typer.Option(help="Train the head to keep, on all chains.")] = True,
     *,
     given: ChainTraining,
 ) -> None:
@@ -287,30 +280,22 @@ app.command("mrl", help=MRL_HELP, epilog=MRL_EPILOG)(tables)
 )
 def fold(
     train: Annotated[
-        list[Path],
-        typer.Argument(metavar="STRUCTURES...", help="Known structures in any format, files or folders."),
+        list[Path], typer.Argument(metavar="STRUCTURES...", help="Known structures in any format, files or folders.")
     ],
     dev: Annotated[
         list[Path] | None,
-        typer.Option(
-            "--dev", metavar="FILE", help="Development structures; without any, a share of the clusters is held out."
-        ),
+        typer.Option(metavar="FILE", help="Development structures; without any, a share of the clusters is held out."),
     ] = None,
     partner: Annotated[
         list[Path] | None,
-        typer.Option(
-            "--partner", metavar="FILE", help="Training file published with the development file: not filtered by it."
-        ),
+        typer.Option(metavar="FILE", help="Training file published with the development file: not filtered by it."),
     ] = None,
     families: Annotated[
-        Path | None,
-        typer.Option("--families", metavar="FILE", help="Measure on this file's rows of the held-out families too."),
+        Path | None, typer.Option(metavar="FILE", help="Measure on this file's rows of the held-out families too.")
     ] = None,
     seeds: Annotated[
         Path | None,
-        typer.Option(
-            "--seeds", metavar="STOCKHOLM", help="Family alignments: learn to fold by what is known of families."
-        ),
+        typer.Option(metavar="STOCKHOLM", help="Family alignments: learn to fold by what is known of families."),
     ] = None,
     device: options.Device = "auto",
     *,

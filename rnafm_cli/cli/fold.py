@@ -48,7 +48,6 @@ def fold(
     probs: Annotated[
         Path | None,
         typer.Option(
-            "--probs",
             metavar="FILE.h5",
             help="Write the pair probabilities as well: an L x L data set per RNA.",
             show_default=False,
@@ -58,7 +57,6 @@ def fold(
     plot: Annotated[
         Path | None,
         typer.Option(
-            "--plot",
             metavar="DIR|FILE.svg",
             help="Draw each RNA: ID.svg in a folder, or one file (.svg, .png, .pdf) for a single RNA.",
             show_default=False,
@@ -67,14 +65,12 @@ def fold(
     plot_style: Annotated[
         PlotStyleChoice,
         typer.Option(
-            "--plot-style",
-            help="Arcs with confidence, a radial layout, or a dot plot: probabilities above, structure below.",
+            help="Arcs with confidence, a radial layout, or a dot plot: probabilities above, structure below."
         ),
     ] = "arc",
     report: Annotated[
         Path | None,
         typer.Option(
-            "--report",
             metavar="FILE.html",
             help="Write a page to look at: drawings, probabilities and families of all RNAs, in one file.",
             show_default=False,
@@ -94,7 +90,6 @@ def fold(
     decoder: Annotated[
         DecoderChoice | None,
         typer.Option(
-            "--decoder",
             help="How probabilities become one structure: greatest expected accuracy, nested with pseudoknots added "
             "(mea) or with crossings free (matching); best pairs first (threshold); RNA-FM's own rule (upstream).",
             show_default="mea",
@@ -103,34 +98,25 @@ def fold(
     threshold: Annotated[
         float | None,
         typer.Option(
-            "--threshold",
-            metavar="P",
-            help="Pairs must be more probable than this.",
-            show_default="0; threshold and upstream 0.5",
+            metavar="P", help="Pairs must be more probable than this.", show_default="0; threshold and upstream 0.5"
         ),
     ] = None,
     gamma: Annotated[
         float | None,
         typer.Option(
-            "--gamma",
             metavar="G",
             help="Weight of pairs in mea and matching; higher gives more pairs.",
             show_default="what suits the model",
         ),
     ] = None,
     min_loop: Annotated[
-        int | None,
-        typer.Option("--min-loop", min=0, metavar="N", help="Fewest bases in a hairpin.", show_default="3; upstream 1"),
+        int | None, typer.Option(min=0, metavar="N", help="Fewest bases in a hairpin.", show_default="3; upstream 1")
     ] = None,
-    pseudoknots: Annotated[
-        bool, typer.Option("--pseudoknots/--no-pseudoknots", help="Allow pairs that cross, as [], {} and <>.")
-    ] = True,
+    pseudoknots: Annotated[bool, typer.Option(help="Allow pairs that cross, as [], {} and <>.")] = True,
     allow_noncanonical: Annotated[
         bool, typer.Option("--allow-noncanonical", help="Allow pairs other than AU, GC and GU.")
     ] = False,
-    isolated: Annotated[
-        bool, typer.Option("--isolated/--no-isolated", help="Allow pairs that stack on no other.")
-    ] = True,
+    isolated: Annotated[bool, typer.Option(help="Allow pairs that stack on no other.")] = True,
     upstream_compat: Annotated[
         bool,
         typer.Option(
@@ -152,7 +138,6 @@ def fold(
     shape: Annotated[
         Path | None,
         typer.Option(
-            "--shape",
             metavar="FILE|DIR",
             help="SHAPE reactivities: rows of position and value, under '>id' lines if for several RNAs; or a folder.",
             show_default=False,

@@ -28,7 +28,6 @@ def mrl(
     assay: Annotated[
         str | None,
         typer.Option(
-            "--assay",
             metavar="NAME",
             help="Whose ribosome load is predicted: random_25to100, human_50, egfp_unmod_1 or egfp_m1pseudo_2.",
             show_default="random_25to100",

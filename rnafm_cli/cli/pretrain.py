@@ -94,9 +94,7 @@ def prepare(
     epilog="Example: rnafm pretrain run --config base.toml -o runs/a --set optim.rate=2e-4",
 )
 def run(
-    config: Annotated[
-        Path, typer.Option("--config", metavar="TOML", help="Configuration; 'rnafm pretrain config' prints one.")
-    ],
+    config: Annotated[Path, typer.Option(metavar="TOML", help="Configuration; 'rnafm pretrain config' prints one.")],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder of the run.")],
     overrides: Annotated[
         list[str] | None,
@@ -106,8 +104,7 @@ def run(
         str, typer.Option(metavar="auto|never|FILE", help="Go on from the newest checkpoint, never, or from this one.")
     ] = "auto",
     max_minutes: Annotated[
-        float | None,
-        typer.Option(min=0, metavar="M", help="Save and stop after this time; the same command goes on."),
+        float | None, typer.Option(min=0, metavar="M", help="Save and stop after this time; the same command goes on.")
     ] = None,
     dry_run: Annotated[
         bool,
@@ -204,7 +201,7 @@ def _train(config: PretrainConfig, output: Path, resume: str, max_minutes: float
     epilog="Example: rnafm pretrain config --preset rna-fm > base.toml",
 )
 def config(
-    preset: Annotated[PresetChoice, typer.Option("--preset", help="Recipe to print.")] = "rnafm-mini",
+    preset: Annotated[PresetChoice, typer.Option(help="Recipe to print.")] = "rnafm-mini",
 ) -> None:
     """Print a configuration with every key explained."""
     import sys
@@ -223,7 +220,7 @@ def export(
         Path, typer.Option("-o", "--output", metavar="FILE", help="Model file to write: NAME.safetensors.")
     ],
     name: Annotated[str | None, typer.Option(metavar="NAME", help="Name in the card.", show_default=False)] = None,
-    dtype: Annotated[DtypeChoice, typer.Option("--dtype", help="Type in which weights are stored.")] = "float16",
+    dtype: Annotated[DtypeChoice, typer.Option(help="Type in which weights are stored.")] = "float16",
     notes: Annotated[str, typer.Option(metavar="TEXT", help="Free text for the card.")] = "",
     force: Force = False,
     quiet: Quiet = False,

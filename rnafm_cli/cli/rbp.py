@@ -73,8 +73,7 @@ Saliency = Annotated[
     ),
 ]
 Letters = Annotated[
-    bool,
-    typer.Option("--letters", help="Read letters alone: no encoder, far faster, a little less accurate."),
+    bool, typer.Option("--letters", help="Read letters alone: no encoder, far faster, a little less accurate.")
 ]
 Structure = Annotated[
     str | None,

@@ -118,7 +118,6 @@ def contact(
     min_prob: Annotated[
         float | None,
         typer.Option(
-            "--min-prob",
             min=0.0,
             max=1.0,
             metavar="P",
@@ -156,7 +155,6 @@ def distance(
     max_distance: Annotated[
         float | None,
         typer.Option(
-            "--max-distance",
             min=0.0,
             metavar="A",
             help="Leave out pairs that are farther apart, in Å.",

@@ -112,8 +112,7 @@ def verify(
 def pull(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A model that 'list' shows as missing.")],
     url: Annotated[
-        list[str] | None,
-        typer.Option("--url", metavar="URL", help="A mirror of one's own, tried first; may be repeated."),
+        list[str] | None, typer.Option(metavar="URL", help="A mirror of one's own, tried first; may be repeated.")
     ] = None,
     mask_row: MaskRow = "upstream",
     force: options.Force = False,
@@ -160,13 +159,11 @@ def pull(
 @app.command("import")
 def import_model(
     file: Annotated[
-        Path,
-        typer.Argument(metavar="FILE", help="Upstream .pth, multimolecule .safetensors or a model file of rnafm."),
+        Path, typer.Argument(metavar="FILE", help="Upstream .pth, multimolecule .safetensors or a model file of rnafm.")
     ],
     name: Annotated[
         str | None,
         typer.Option(
-            "--name",
             metavar="NAME",
             help="Name that it gets; files called as upstream publishes them, and those with a card, know theirs.",
             show_default=False,
@@ -176,14 +173,11 @@ def import_model(
     kind: Annotated[
         KindChoice | None,
         typer.Option(
-            "--kind",
-            help="What FILE has to be; 'encoder' takes the encoder alone out of a file with heads.",
-            show_default=False,
+            help="What FILE has to be; 'encoder' takes the encoder alone out of a file with heads.", show_default=False
         ),
     ] = None,
     heads: Annotated[
-        int | None,
-        typer.Option("--heads", min=1, metavar="N", help="Attention heads, if FILE does not tell.", show_default=False),
+        int | None, typer.Option(min=1, metavar="N", help="Attention heads, if FILE does not tell.", show_default=False)
     ] = None,
     force: options.Force = False,
     weights_dir: options.WeightsDir = None,
@@ -231,8 +225,7 @@ def export_model(
     layout: Annotated[
         LayoutChoice,
         typer.Option(
-            "--layout",
-            help="Upstream's .pth, a folder for multimolecule's RnaFmModel, or an ONNX graph of the last layer.",
+            help="Upstream's .pth, a folder for multimolecule's RnaFmModel, or an ONNX graph of the last layer."
         ),
     ],
     force: options.Force = False,
@@ -274,7 +267,7 @@ def average(
         Path, typer.Option("-o", "--output", metavar="FILE", help="Model file to write: NAME.safetensors.")
     ],
     name: Annotated[
-        str | None, typer.Option("--name", metavar="NAME", help="Name in the card.", show_default="that of the file")
+        str | None, typer.Option(metavar="NAME", help="Name in the card.", show_default="that of the file")
     ] = None,
     force: options.Force = False,
     quiet: options.Quiet = False,
