@@ -30,6 +30,16 @@ def test_links_lead_somewhere(path: Path) -> None:
             assert (path.parent / target).exists(), target
 
 
+@pytest.mark.parametrize(
+    "path",
+    [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))],
+    ids=lambda p: str(p.relative_to(ROOT)),
+)
+def test_what_examples_import_is_there(path: Path) -> None:
+    for module, names in re.findall(r"^ *from (rnafm_cli[\w.]*) import ([\w, ]+)", path.read_text(), re.MULTILINE):
+        exec(f"from {module} import {names}", {})
+
+
 def test_readme_names_every_command() -> None:
     from rnafm_cli.cli.app import app
 

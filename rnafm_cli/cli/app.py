@@ -49,6 +49,10 @@ class ErrorBoundary(TyperGroup):
         except typer.Exit:
             raise
         except (Exception, KeyboardInterrupt) as failure:
+            if _is_usage_error(failure):
+                parser: Any = failure
+                # The words of the validation library before those of the message.
+                parser.message = parser.message.replace("Value error, ", "")
             foreseen = isinstance(failure, (RnafmError, KeyboardInterrupt, BrokenPipeError))
             shows_itself = _is_usage_error(failure) and not console.console.as_json
             if shows_itself or (os.environ.get("RNAFM_DEBUG") and not foreseen):

@@ -307,13 +307,14 @@ class _Source:
         }
 
 
-def _results_folder(folder: Path, result: str, *, force: bool) -> None:
+def _results_folder(folder: Path, *results: str, force: bool) -> None:
     """Make the folder of results, and keep the results that are there unless told otherwise."""
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder}: is not a folder")
-    if (folder / result).exists() and not force:
-        hint = "--force replaces the results; embeddings that fit are kept"
-        raise UsageError(f"{folder / result}: exists", hint=hint)
+    for result in results:
+        if (folder / result).exists() and not force:
+            hint = "--force replaces the results; embeddings that fit are kept"
+            raise UsageError(f"{folder / result}: exists", hint=hint)
     folder.mkdir(parents=True, exist_ok=True)
 
 
@@ -529,7 +530,7 @@ def _map(
     from rnafm_cli.io.tables import TableWriter
 
     if folder:
-        _results_folder(folder, f"calls.{table_format}", force=force)
+        _results_folder(folder, f"calls.{table_format}", "mapped.svg", force=force)
     placed: list[Newcomer] = []
     far = 0
     with ExitStack() as stack:

@@ -199,6 +199,8 @@ def _checked_file(path: Path) -> Path:
         raise WeightsError(f"{path}: no such file" if not path.exists() else f"{path}: is not a file")
     if path.suffix == CARD_SUFFIX:
         return path.with_name(path.name.removesuffix(CARD_SUFFIX) + WEIGHTS_SUFFIX)
+    if path.suffix not in (WEIGHTS_SUFFIX, *FOREIGN_SUFFIXES):
+        raise WeightsError(f"{path}: is not named as model files are", hint=f"they end in {WEIGHTS_SUFFIX}")
     if path.suffix != WEIGHTS_SUFFIX:
         raise WeightsError(
             f"{path}: is a checkpoint of another program", hint=f"convert it: rnafm weights import {path} --name NAME"

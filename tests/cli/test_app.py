@@ -33,6 +33,12 @@ def test_unknown_options_are_usage_errors(rnafm: Command) -> None:
     assert "--no-such-option" in result.stderr
 
 
+def test_a_choice_that_is_none_is_told_with_the_choices(rnafm: Command) -> None:
+    result = rnafm("fold", "--decoder", "best")
+    assert result.returncode == 2
+    assert "Invalid value for '--decoder': 'best' is not one of 'mea'," in result.stderr
+
+
 def test_help_is_quick() -> None:
     times = []
     for _ in range(5):

@@ -120,6 +120,8 @@ def test_new_sequences_are_called(made: Made, tmp_path: Path) -> None:
     first = json.loads((folder / "calls.jsonl").read_text().splitlines()[0])
     assert first["neighbours"][0][:2] == ["tRNA_0", "tRNA"] and first["label"] == "tRNA"
     assert {"mapped.png", "mapped.svg", "mapped.html", "calls.jsonl"} == {path.name for path in folder.iterdir()}
+    again = made.rnafm("atlas", "--map-onto", made.folder, made.fasta, "-o", folder)  # a table of another name
+    assert again.returncode == 2 and "mapped.svg: exists" in again.stderr
 
 
 def test_another_model_is_refused(made: Made, tmp_path: Path) -> None:

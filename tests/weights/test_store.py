@@ -187,6 +187,7 @@ def test_head_of_another_encoder_is_refused(home: Path) -> None:
         ("no/such/file.safetensors", "no such file"),
         ("nothing-like-it.safetensors", "no such file"),
         (str(PARITY / "rnafm_random_small.pth"), "rnafm weights import"),
+        (__file__, "they end in .safetensors"),
         (str(PARITY / "mm_rnafm_random_small" / "model.safetensors"), "has no card model.json"),
     ],
 )
