@@ -74,7 +74,7 @@ WeightsDir = Annotated[
         show_default=False,
     ),
 ]
-Device = Annotated[DeviceChoice, typer.Option("--device", envvar="RNAFM_DEVICE", help="Where the networks run.")]
+Device = Annotated[DeviceChoice, typer.Option(envvar="RNAFM_DEVICE", help="Where the networks run.")]
 Threads = Annotated[
     int | None,
     typer.Option(
@@ -90,28 +90,22 @@ Threads = Annotated[
 Precision = Annotated[
     PrecisionChoice,
     typer.Option(
-        "--precision",
-        help="Arithmetic of the networks; bf16 is faster, less exact. On a CPU without bf16 instructions it is fp32.",
+        help="Arithmetic of the networks; bf16 is faster, less exact. On a CPU without bf16 instructions it is fp32."
     ),
 ]
-BatchTokens = Annotated[
-    int, typer.Option("--batch-tokens", min=1, metavar="N", help="Tokens per batch; results do not depend on it.")
-]
+BatchTokens = Annotated[int, typer.Option(min=1, metavar="N", help="Tokens per batch; results do not depend on it.")]
 Long = Annotated[
     LongChoice,
     typer.Option(
-        "--long",
-        help="RNAs beyond the model's limit: blended overlapping windows, an error, or left out with a warning.",
+        help="RNAs beyond the model's limit: blended overlapping windows, an error, or left out with a warning."
     ),
 ]
 OnError = Annotated[
-    OnErrorChoice,
-    typer.Option("--on-error", help="A bad record stops the run, or is skipped with a warning (exit 3 at the end)."),
+    OnErrorChoice, typer.Option(help="A bad record stops the run, or is skipped with a warning (exit 3 at the end).")
 ]
 Families = Annotated[
     list[str] | None,
     typer.Option(
-        "--families",
         metavar="LIB",
         help="Family library, 'shipped' for Rfam's; repeatable, earlier ones first.",
         show_default="shipped",
@@ -120,7 +114,6 @@ Families = Annotated[
 MaxMemory = Annotated[
     float | None,
     typer.Option(
-        "--max-memory",
         metavar="GB",
         min=0.1,
         help="Memory to stay within: longer RNAs are folded in windows, too long ones refused.",

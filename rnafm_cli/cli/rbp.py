@@ -29,52 +29,6 @@ OutputFormat = Annotated[
         show_default="by the suffix of -o, else tsv",
     ),
 ]
-Proteins = Annotated[
-    list[str] | None,
-    typer.Option(
-        "-p",
-        "--protein",
-        metavar="NAME",
-        help="A model's name (see --list), or a bare protein name for all its models; may be repeated.",
-        show_default="all",
-    ),
-]
-ListProteins = Annotated[
-    bool, typer.Option("--list", help="Print the proteins with their development and reported figures, and stop.")
-]
-Windows = Annotated[
-    bool,
-    typer.Option("--windows", help="A row for each window, with its start and end as in BED (from 0, end excluded)."),
-]
-Step = Annotated[
-    int,
-    typer.Option(
-        "--step", min=1, metavar="N", help="Nucleotides from one 101-nt window to the next, at most, in longer RNAs."
-    ),
-]
-Threshold = Annotated[
-    float | None,
-    typer.Option(
-        "--threshold",
-        min=0.0,
-        max=1.0,
-        metavar="P",
-        help="Probability from which a protein is called bound.",
-        show_default="each protein's own",
-    ),
-]
-Saliency = Annotated[
-    Path | None,
-    typer.Option(
-        "--saliency",
-        metavar="DIR",
-        help="Substitute every nucleotide: saliency.tsv, and a logo for each protein called bound (or chosen).",
-        show_default=False,
-    ),
-]
-Letters = Annotated[
-    bool, typer.Option("--letters", help="Read letters alone: no encoder, far faster, a little less accurate.")
-]
 Structure = Annotated[
     str | None,
     typer.Option(
@@ -91,15 +45,54 @@ def rbp(
     inputs: options.Inputs = None,
     output: options.Output = Path("-"),
     output_format: OutputFormat = None,
-    protein: Proteins = None,
-    list_proteins: ListProteins = False,
-    windows: Windows = False,
-    step: Step = 20,
-    threshold: Threshold = None,
-    saliency: Saliency = None,
+    protein: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-p",
+            "--protein",
+            metavar="NAME",
+            help="A model's name (see --list), or a bare protein name for all its models; may be repeated.",
+            show_default="all",
+        ),
+    ] = None,
+    list_proteins: Annotated[
+        bool, typer.Option("--list", help="Print the proteins with their development and reported figures, and stop.")
+    ] = False,
+    windows: Annotated[
+        bool,
+        typer.Option(
+            "--windows", help="A row for each window, with its start and end as in BED (from 0, end excluded)."
+        ),
+    ] = False,
+    step: Annotated[
+        int,
+        typer.Option(
+            min=1, metavar="N", help="Nucleotides from one 101-nt window to the next, at most, in longer RNAs."
+        ),
+    ] = 20,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            metavar="P",
+            help="Probability from which a protein is called bound.",
+            show_default="each protein's own",
+        ),
+    ] = None,
+    saliency: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Substitute every nucleotide: saliency.tsv, and a logo for each protein called bound (or chosen).",
+            show_default=False,
+        ),
+    ] = None,
     structure: Structure = None,
     max_memory: options.MaxMemory = None,
-    letters: Letters = False,
+    letters: Annotated[
+        bool, typer.Option("--letters", help="Read letters alone: no encoder, far faster, a little less accurate.")
+    ] = False,
     long: options.Long = "window",
     on_error: options.OnError = "fail",
     *,
