@@ -5,10 +5,10 @@ from __future__ import annotations
 import inspect
 import sys
 import typing
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields, is_dataclass
-from functools import update_wrapper
+from functools import cache, cached_property, update_wrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
@@ -203,27 +203,34 @@ class Spread:
 
     def __init__(self, command: Callable[..., None]) -> None:
         update_wrapper(self, command)
+        # They are evaluated in the signature, and need not be again.
+        self.__annotations__ = {}
         self._command = command
 
     def __call__(self, **given: Any) -> None:
-        for name, group in self._groups().items():
+        for name, group in self._groups.items():
             given[name] = group(**{field.name: given.pop(field.name) for field in fields(group)})
         self._command(**given)
 
-    @property
+    @cached_property
     def __signature__(self) -> inspect.Signature:
-        groups, found = self._groups(), []
-        for parameter in inspect.signature(self._command, eval_str=True).parameters.values():
-            found += _options_in(groups[parameter.name]) if parameter.name in groups else [parameter]
+        found: list[inspect.Parameter] = []
+        for name, parameter in self._parameters.items():
+            found += _options_in(self._groups[name]) if name in self._groups else [parameter]
         # The order is that of --help: what has no default may stand anywhere.
         return inspect.Signature([option.replace(kind=inspect.Parameter.KEYWORD_ONLY) for option in found])
 
+    @property
     def _groups(self) -> dict[str, Any]:
-        hints = typing.get_type_hints(self._command)
-        return {name: hint for name, hint in hints.items() if is_dataclass(hint)}
+        return {name: given.annotation for name, given in self._parameters.items() if is_dataclass(given.annotation)}
+
+    @cached_property
+    def _parameters(self) -> Mapping[str, inspect.Parameter]:
+        return inspect.signature(self._command, eval_str=True).parameters
 
 
-def _options_in(group: type) -> list[inspect.Parameter]:
+@cache
+def _options_in(group: Any) -> list[inspect.Parameter]:
     hints = typing.get_type_hints(group, include_extras=True)
     return [option.replace(annotation=hints[name]) for name, option in inspect.signature(group).parameters.items()]
 
