@@ -93,7 +93,7 @@ def build(
     card = _card(library, output, sources, rejections.skipped) if output.suffix == ".safetensors" else None
     library.save(output, card)
     rows = sum(family.rows for family in library.families)
-    console.info(f"{output}: {len(library)} families, {rows} rows, {output.stat().st_size / 1e6:.1f} MB")
+    console.info(f"{output}: {len(library)} families, {rows} rows, {output.stat().st_size / 1e6:.3g} MB")
     if known:
         shaped = [family.known_chains for family in library.families if family.packed_shape is not None]
         console.info(

@@ -231,5 +231,5 @@ def export(
 
     card = export_run(run, output, name=name, dtype=dtype, notes=notes)
     console.info(
-        f"{output}: {card.weights_bytes / 1e6:.1f} MB, step {card.source['step']:,}, sha256 {card.weights_sha256}"
+        f"{output}: {card.weights_bytes / 1e6:.3g} MB, step {card.source['step']:,}, sha256 {card.weights_sha256}"
     )

@@ -162,7 +162,13 @@ def shared_out(
 def within_limit(
     records: Iterable[SequenceRecord], encoder: Encoder, long: Long, reject: Reject
 ) -> Iterator[SequenceRecord]:
-    """The records that the encoder takes: whole codons, and within its limit unless ``long`` is ``window``."""
+    """The records that the encoder takes: whole codons, and within its limit unless ``long`` is ``window``.
+
+    Raises:
+        UsageError: when ``long`` is no way to treat longer ones.
+    """
+    if long not in get_args(Long):
+        raise UsageError(f"'{long}' is no way to treat long RNAs", hint=f"known are {', '.join(get_args(Long))}")
     config = encoder.config
     limit = config.max_length * config.alphabet.unit
     for record in records:

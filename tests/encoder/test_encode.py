@@ -101,9 +101,11 @@ def test_layers_are_numbered_from_the_embedding() -> None:
         resolve_layer(13, 12)
 
 
-def test_an_unknown_pooling_is_named(tiny: Encoder) -> None:
+def test_an_unknown_pooling_or_treatment_of_long_rnas_is_named(tiny: Encoder) -> None:
     with pytest.raises(UsageError, match="no pooling 'median'"):
         list(embed(records([5]), tiny, RUNTIME, pool="median"))  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="'cut' is no way"):
+        list(embed(records([5]), tiny, RUNTIME, long="cut"))  # type: ignore[arg-type]
 
 
 def test_bf16_stays_close(tiny: Encoder) -> None:
