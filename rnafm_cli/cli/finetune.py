@@ -171,7 +171,8 @@ def _running(folder: Path) -> Iterator[Callable[[str, int, int], None]]:
 
 def _tell(outcome: Outcome, measure: str) -> None:
     best = f"best {measure} {outcome.best_score:.4f}: {outcome.best_file}"
-    _end(outcome, outcome.best_file.parent, f" at step {outcome.step}", f"; {best}")
+    where = f" at step {outcome.step}" + (", as the score no longer rose" if outcome.early else "")
+    _end(outcome, outcome.best_file.parent, where, f"; {best}")
 
 
 def _end(outcome: Outcome | TertiaryOutcome, folder: Path, where: str, found: str) -> None:

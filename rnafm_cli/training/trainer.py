@@ -79,6 +79,8 @@ class Outcome:
     best_file: Path
     signal: int | None = None
     """That ended it."""
+    early: bool = False
+    """Finished before its last step, since the score no longer rose."""
 
 
 class Task(ABC):
@@ -223,7 +225,8 @@ class Trainer:
             if table is not None:
                 table.close()
         received = None if finished else signals.received
-        return Outcome(self.step, finished, self._best, self.folder / f"{best}.safetensors", received)
+        early = finished and self.step < self.steps
+        return Outcome(self.step, finished, self._best, self.folder / f"{best}.safetensors", received, early)
 
     def mean_head(self) -> tuple[nn.Module, Any]:
         """Head and trained encoder with the running mean of their weights, in evaluation mode."""

@@ -270,7 +270,7 @@ def test_steps_follow_the_records_and_a_run_ends_early(data: FoldData, cache: Pr
     assert with_steps(recipe(), data).optim.steps == 6
     idle = recipe(optim={"steps": 40, "rate": 1e-12}, run={"score_steps": 2, "patience": 2})
     _, outcome = run(idle, data, cache, tmp_path)
-    assert outcome.finished and outcome.step == 6
+    assert outcome.finished and outcome.early and outcome.step == 6
 
 
 def test_a_run_tells_how_far_it_is(data: FoldData, cache: PriorCache, tmp_path: Path) -> None:
