@@ -22,7 +22,7 @@ from rnafm_cli.rna.kmers import separate_folds
 
 Baseline = Literal["random", "onehot", "kmer"]
 
-NEIGHBOURS = 10
+_NEIGHBOURS = 10
 CALIBRATED = 10_000
 """Points on which the calls of an atlas are calibrated, if no comparison needs the folds of all."""
 
@@ -160,13 +160,13 @@ def separation(
     label_N = np.asarray(labels)
     kept = np.flatnonzero(label_N != "")
     label_N, reduced_NK = label_N[kept], layout.reduced_NK[kept]
-    if len(kept) == len(labels) and layout.neighbours.index_NK.shape[1] >= NEIGHBOURS:
-        neighbours = layout.neighbours.first(NEIGHBOURS)
+    if len(kept) == len(labels) and layout.neighbours.index_NK.shape[1] >= _NEIGHBOURS:
+        neighbours = layout.neighbours.first(_NEIGHBOURS)
     else:
-        neighbours = nearest(reduced_NK, NEIGHBOURS)
+        neighbours = nearest(reduced_NK, _NEIGHBOURS)
     accuracy = float("nan")
     if fold_N is not None and len(np.unique(fold_N[kept])) > 1:
-        accuracy = knn_transfer(vectors_ND[kept], list(label_N), fold_N[kept], neighbours=NEIGHBOURS).macro_accuracy
+        accuracy = knn_transfer(vectors_ND[kept], list(label_N), fold_N[kept], neighbours=_NEIGHBOURS).macro_accuracy
     return Separation(
         view=view,
         labels=len(np.unique(label_N)),

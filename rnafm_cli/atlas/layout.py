@@ -28,7 +28,7 @@ class Curve:
 
 Method = Literal["umap", "pca", "tsne"]
 
-FEWEST = 3
+_FEWEST = 3
 FEWEST_FOR_UMAP = 8
 """Below this number of points a map of neighbours says nothing that the principal axes do not."""
 POINTS_PER_WHITE_AXIS = 10
@@ -88,8 +88,8 @@ def lay_out(
         InputError: for fewer than three points.
     """
     size = vectors_ND.shape[0]
-    if size < FEWEST:
-        raise InputError(f"{size} sequence{'s' * (size != 1)} make no map", hint=f"give {FEWEST} or more")
+    if size < _FEWEST:
+        raise InputError(f"{size} sequence{'s' * (size != 1)} make no map", hint=f"give {_FEWEST} or more")
     method, count = options.method, options.neighbours
     if method != "pca" and size < FEWEST_FOR_UMAP:
         warnings.warn(

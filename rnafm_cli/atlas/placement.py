@@ -30,8 +30,8 @@ from rnafm_cli.io.columns import TABLES
 from rnafm_cli.io.hdf5 import attributes_of, new_hdf5
 from rnafm_cli.weights.store import search_dirs
 
-FORMAT = "rnafm-atlas"
-FORMAT_VERSION = 1
+_FORMAT = "rnafm-atlas"
+_FORMAT_VERSION = 1
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -75,7 +75,7 @@ _ARRAYS = {
 def write_atlas_file(path: str | Path, atlas: AtlasFile) -> None:
     """Write an atlas; the same atlas gives the same bytes. The file appears whole or not at all."""
     with new_hdf5(path, libver="v108") as file:
-        file.attrs.update({"format": FORMAT, "format_version": FORMAT_VERSION, "rnafm_version": __version__})
+        file.attrs.update({"format": _FORMAT, "format_version": _FORMAT_VERSION, "rnafm_version": __version__})
         file.attrs.update({key: value for key, value in atlas.settings.items() if value is not None})
         for name in _TEXTS:
             _store(file, name, np.char.encode(np.asarray(getattr(atlas, name), dtype=np.str_), "utf-8"))
@@ -98,7 +98,7 @@ def read_atlas_file(path: str | Path) -> AtlasFile:
     try:
         with h5py.File(path, "r") as file:
             settings = attributes_of(file)
-            if settings.get("format") != FORMAT:
+            if settings.get("format") != _FORMAT:
                 raise InputError(f"{path}: is not an atlas", hint="give the atlas.h5 that 'rnafm atlas' wrote")
             texts: dict[str, Any] = {name: [value.decode() for value in file[name][:]] for name in _TEXTS}
             arrays: dict[str, Any] = {field: file[name][:] for name, (field, _) in _ARRAYS.items()}
@@ -229,7 +229,7 @@ def _rising(share_N: np.ndarray, right_N: np.ndarray, weight_N: np.ndarray) -> A
 REFERENCE = "reference"
 REFERENCE_FILE = "atlas-mini.h5"
 STARTS = 40
-NEIGHBOURS = 10
+_NEIGHBOURS = 10
 _FAR_QUANTILE = 0.99
 
 
@@ -350,7 +350,7 @@ def _calibrated(
         test, known = np.flatnonzero(fold == hidden), np.flatnonzero(fold != hidden)
         if not len(known):
             continue
-        found = nearest(points_NK[test], NEIGHBOURS, among_MD=points_NK[known])
+        found = nearest(points_NK[test], _NEIGHBOURS, among_MD=points_NK[known])
         votes = vote_by_distance(found, number_N[known], len(names))
         share[test], right[test] = votes.max(axis=1), votes.argmax(axis=1) == number_N[test]
         away.append(found.distance_NK[:, 0])
@@ -380,7 +380,7 @@ def map_onto(atlas: AtlasFile, vectors_MD: np.ndarray, *, seed: int = 0) -> list
     every = nearest(reduced_MK, int(atlas.settings["neighbours"]) + 1, among_MD=atlas.reduced_NK)
     is_plane = atlas.settings.get("method") == "pca"
     place_M2 = plane_of(reduced_MK) if is_plane else place(every, atlas.place_N2, curve, seed=seed)
-    found = nearest(reduced_MK, NEIGHBOURS, among_MD=atlas.reduced_NK[known])
+    found = nearest(reduced_MK, _NEIGHBOURS, among_MD=atlas.reduced_NK[known])
     votes_ML = vote_by_distance(found, number_N, len(names))
     sure_M = confidence(votes_ML.max(axis=1), atlas.share_P, atlas.accuracy_P)
     far_M = outside_M | (found.distance_NK[:, 0] > float(atlas.settings.get("far", np.inf)))

@@ -32,7 +32,7 @@ REPORTED = {
 }
 """Published figures by set, on its test part and with the publication's own training rows."""
 REPORTED_BY = "PrismNet, sequence + icSHAPE (Sun et al. 2021), as run for K-attention, mean of 4 seeds"
-MOST_UNKNOWN = 0.5
+_MOST_UNKNOWN = 0.5
 """Share of letters other than A, C, G, U above which nothing is called.
 
 Measured on 960 development windows of all models, masked in one stretch: AUROC 0.90 as they are, 0.84 with 30 % masked,
@@ -194,7 +194,7 @@ class BindingPredictor(HeadPredictor[BindingHead]):
             raise WeightsError(f"{record.where}: the head '{self.card.name}' gives no finite probabilities")
         ends_W = np.minimum(starts_W + self.window, len(record.sequence))
         unknown = np.cumsum([0, *(letter not in LETTERS for letter in record.sequence)])
-        unclear_W = unknown[ends_W] - unknown[starts_W] > MOST_UNKNOWN * (ends_W - starts_W)
+        unclear_W = unknown[ends_W] - unknown[starts_W] > _MOST_UNKNOWN * (ends_W - starts_W)
         return Binding(record, self.proteins, starts_W, ends_W, probabilities_WP, self.thresholds_P, unclear_W)
 
     def effects(self, record: SequenceRecord, unpaired_L: Unpaired, *, step: int = DEFAULT_STEP) -> NDArray[np.float64]:

@@ -41,11 +41,11 @@ __all__ = [
 
 
 COORDINATE_SUFFIXES = (".pdb", ".ent", ".cif", ".mmcif", ".pdb1")
-SHORTEST = 10
+_SHORTEST = 10
 """Residues below which a chain is left out unless asked for: it has no tertiary structure to learn from."""
 RNA_SHARE = 0.8
 """Share of residues with a 2' oxygen from which a chain is RNA."""
-MOST_UNKNOWN = 0.5
+_MOST_UNKNOWN = 0.5
 """Share of observed residues without a letter above which a chain is refused."""
 FEWEST_ATOMS = 15
 """Heavy atoms a residue below which a model is coarse-grained, and the last one of a file perhaps cut off."""
@@ -91,7 +91,7 @@ def parent_letter(name: str, parents: Mapping[str, str] | None = None) -> str:
     return "N"
 
 
-def read_coordinates(path: str | Path, *, shortest: int = SHORTEST, reject: Reject = raise_rejected) -> list[Chain]:
+def read_coordinates(path: str | Path, *, shortest: int = _SHORTEST, reject: Reject = raise_rejected) -> list[Chain]:
     """The RNA chains of a PDB or mmCIF file, or of all such files in a folder, ids ``<file>_<chain>``.
 
     Args:
@@ -401,7 +401,7 @@ def _chain_of_residues(
     letters = "".join(parent_letter(one.name, parents) for one in chosen)
     whole = "".join(parent_letter(name, parents) for name in listed) if listed else ""
     nameless = Counter(one.name for one, letter in zip(chosen, letters, strict=True) if letter == "N")
-    if nameless.total() > MOST_UNKNOWN * len(letters):
+    if nameless.total() > _MOST_UNKNOWN * len(letters):
         names = ", ".join(name for name, _ in nameless.most_common(6))
         raise InputError(f"{where}: most of its residues have unknown names ({names})", hint="rename them A, C, G, U")
     unknown.update(nameless)

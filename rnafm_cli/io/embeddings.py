@@ -36,8 +36,8 @@ __all__ = ["EmbeddingWriter", "LayoutName", "NpyFolder", "read_embeddings", "rea
 
 LayoutName = Literal["per-record", "matrix"]
 
-FORMAT = "rnafm-embeddings"
-FORMAT_VERSION = 1
+_FORMAT = "rnafm-embeddings"
+_FORMAT_VERSION = 1
 FLUSH_BYTES = 32 << 20
 FLUSH_SECONDS = 1.0
 CHUNK_BYTES = 1 << 18
@@ -86,7 +86,7 @@ class EmbeddingWriter:
         self.path = Path(os.path.realpath(path))
         self.partial = self.path.with_name(self.path.name + ".tmp")
         self._layout, self._dtype = layout, np.dtype(np.float16 if half else np.float32)
-        made_by = {"format": FORMAT, "format_version": FORMAT_VERSION, **stamped(provenance)}
+        made_by = {"format": _FORMAT, "format_version": _FORMAT_VERSION, **stamped(provenance)}
         self._made_by: dict[str, Any] = made_by | {"layout": layout, "dtype": self._dtype.name}
         self._force, self._resume, self._advice = force, resume, advice
         self._key = str if layout == "matrix" else hdf5_key
@@ -288,7 +288,7 @@ class EmbeddingWriter:
             raise UsageError(f"{self.path}: is no HDF5 file to add to", hint="--force replaces it") from error
 
     def _check_provenance(self, path: Path, stored: Mapping[str, Any]) -> None:
-        if stored.get("format") != FORMAT:
+        if stored.get("format") != _FORMAT:
             raise UsageError(f"{path}: was not made by rnafm embed", hint="--force replaces it")
         for key in sorted((stored.keys() | self._made_by.keys()) - PASSING):
             if stored.get(key) != self._made_by.get(key):

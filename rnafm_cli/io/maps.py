@@ -39,9 +39,9 @@ __all__ = [
 ]
 
 
-FORMAT = "rnafm-pair-probabilities"
+_FORMAT = "rnafm-pair-probabilities"
 TERTIARY_FORMAT = "rnafm-tertiary-maps"
-FORMAT_VERSION = 1
+_FORMAT_VERSION = 1
 _PACKED = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
 
 
@@ -61,7 +61,7 @@ class PairProbabilityWriter:
     """
 
     option = "--probs"
-    attributes: ClassVar[dict[str, str]] = {"format": FORMAT}
+    attributes: ClassVar[dict[str, str]] = {"format": _FORMAT}
 
     def __init__(self, path: str | Path, *, provenance: Provenance, half: bool = False, force: bool = False) -> None:
         if str(path) == STDIO:
@@ -69,7 +69,7 @@ class PairProbabilityWriter:
         refuse_suffix(path, HDF5_SUFFIXES, "HDF5", "name it .h5")
         check_target(path, force=force)
         self._dtype = np.dtype(np.float16 if half else np.float32)
-        self._attributes = {"format_version": FORMAT_VERSION, **stamped(provenance), "dtype": self._dtype.name}
+        self._attributes = {"format_version": _FORMAT_VERSION, **stamped(provenance), "dtype": self._dtype.name}
         self._names = DistinctNames(hdf5_key, kind="data set name")
         self._output: AbstractContextManager[Hdf5Output] = new_hdf5(path, force=force, track_order=True)
 
@@ -143,7 +143,7 @@ def read_pair_probabilities(path: str | Path) -> Iterator[tuple[SequenceRecord, 
         InputError: for a file that is none.
     """
     with open_hdf5(path, hint=_HINT) as file:
-        if file.attrs.get("format") != FORMAT:
+        if file.attrs.get("format") != _FORMAT:
             raise InputError(f"{path}: holds no pair probabilities of rnafm")
         for key in file:
             told = (data := file[key]).attrs

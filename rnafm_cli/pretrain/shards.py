@@ -36,7 +36,7 @@ __all__ = [
 
 
 FORMAT_VERSION = 1
-COLUMNS = ("offsets", "types", "groups")
+_COLUMNS = ("offsets", "types", "groups")
 
 
 class Split(IntEnum):
@@ -72,7 +72,7 @@ def write_shard(
     hashes = {f"{stem}.tokens.bin": _write(folder / f"{stem}.tokens.bin", b"".join(sequences))}
     for name, values in {"offsets": offsets, **columns}.items():
         sha256 = write_array(folder / f"{stem}.{name}.npy", values)
-        if name in COLUMNS:
+        if name in _COLUMNS:
             hashes[f"{stem}.{name}.npy"] = sha256
     _write(folder / f"{stem}.ids.txt", b"\n".join(ids) + b"\n")
     return {"stem": stem, "sequences": len(sequences), "tokens": int(lengths.sum()), "sha256": hashes}
@@ -182,7 +182,7 @@ def verify_corpus(folder: Path) -> None:
 
 def load_shard(folder: Path, stem: str) -> Shard:
     """Map one shard into memory."""
-    columns = {name: np.load(folder / f"{stem}.{name}.npy") for name in COLUMNS}
+    columns = {name: np.load(folder / f"{stem}.{name}.npy") for name in _COLUMNS}
     path = folder / f"{stem}.tokens.bin"
     tokens = np.memmap(path, dtype=np.uint8, mode="r") if path.stat().st_size else np.zeros(0, dtype=np.uint8)
     return Shard(stem, tokens, **columns)

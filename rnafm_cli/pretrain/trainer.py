@@ -32,7 +32,7 @@ from rnafm_cli.training.trainer import Progress
 __all__ = ["Outcome", "Trainer", "dry_run", "parameter_count"]
 
 
-METRICS = (
+_METRICS = (
     "step", "epoch", "tokens", "loss", "perplexity", "accuracy", *(f"{name}_loss" for name in ASKED),
     "rate", "grad_norm", "tokens_per_s", "seconds", "memory_mb",
 )  # fmt: skip
@@ -155,7 +155,7 @@ class Trainer:
             folder.mkdir(parents=True, exist_ok=True)
             write_json(folder / "config.json", config.to_dict())
             write_run_json(folder, config=config.to_dict(), facts=self._facts(corpus))
-            tables = {"metrics": METRICS, "validation": VALIDATION}
+            tables = {"metrics": _METRICS, "validation": VALIDATION}
             self._log = RunLog(folder, tables, step=self.state.step, tensorboard=config.log.tensorboard)
 
     def _first_encoder(self) -> Encoder:

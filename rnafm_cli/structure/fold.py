@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from rnafm_cli.families.search import Hit
     from rnafm_cli.viz.subject import Subject
 
-HEAD_CELL_BYTES = 450
+_HEAD_CELL_BYTES = 450
 """Working memory of our head for a pair of bases: 360 to 370 at 1,000 and 1,400 nt in float32, and a reserve."""
 RESNET_CELL_BYTES = 40
 SUPPORT = 0.5
@@ -163,7 +163,7 @@ class FoldPredictor(PairPredictor[Fold]):
 class GuidedPredictor(FoldPredictor):
     """Our pair head, guided by thermodynamics and families."""
 
-    cell_bytes = HEAD_CELL_BYTES
+    cell_bytes = _HEAD_CELL_BYTES
 
     def __init__(self, head: PairHead, runtime: Runtime, **more: Any) -> None:
         super().__init__(runtime, **more)

@@ -106,7 +106,7 @@ class PairChoice:
 TASKS = ("contact", "distance")
 HEAD_KIND = "contact"
 """Kind and component of the one head that tells both."""
-HEAD_CELL_BYTES = 1250
+_HEAD_CELL_BYTES = 1250
 """Working memory of a head for a pair of bases, distances included, measured at 1,000 nt in float32."""
 
 
@@ -118,7 +118,7 @@ class TertiaryPredictor(PairPredictor["TertiaryMaps"]):
         tasks: what is asked for, some of :data:`TASKS`.
     """
 
-    cell_bytes = HEAD_CELL_BYTES
+    cell_bytes = _HEAD_CELL_BYTES
     doing = "predicting"
     relatives = True
 

@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from rnafm_cli.errors import WeightsError
 
 FORMAT = "rnafm-model"
-FORMAT_VERSION = 1
+_FORMAT_VERSION = 1
 WEIGHTS_SUFFIX = ".safetensors"
 CARD_SUFFIX = ".json"
 
@@ -101,9 +101,9 @@ def read_card(path: Path) -> Card:
         raise WeightsError(f"{where}: cannot be read as a model card ({error})", hint=_RENEW) from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise WeightsError(f"{where}: is not a card of an rnafm model")
-    if content.get("format_version") != FORMAT_VERSION:
+    if content.get("format_version") != _FORMAT_VERSION:
         raise WeightsError(
-            f"{where}: has format version {content.get('format_version')}, this rnafm reads {FORMAT_VERSION}",
+            f"{where}: has format version {content.get('format_version')}, this rnafm reads {_FORMAT_VERSION}",
             hint="update rnafm",
         )
     known = {item.name for item in dataclasses.fields(Card)}
@@ -144,7 +144,7 @@ def file_sha256(path: Path) -> str:
 
 def write_card(path: Path, card: Card) -> None:
     """Write a card to a path of its own."""
-    content = {"format": FORMAT, "format_version": FORMAT_VERSION, **dataclasses.asdict(card)}
+    content = {"format": FORMAT, "format_version": _FORMAT_VERSION, **dataclasses.asdict(card)}
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
