@@ -4,18 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-__all__ = [
-    "ConfigError",
-    "DeviceError",
-    "InputError",
-    "Reject",
-    "RnafmError",
-    "RnafmWarning",
-    "UsageError",
-    "WeightsError",
-    "raise_rejected",
-]
-
 
 class RnafmError(Exception):
     """Something went wrong that the user can understand and act on.

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from rnafm_cli.structure.fold import Fold
     from rnafm_cli.structure.tertiary import TertiaryMaps
 
-__all__ = ["Model", "Records", "load_model", "to_frame"]
-
 
 class Model(NamedModel):
     """An encoder and its heads by name or file; nothing is read from disk before it is needed."""

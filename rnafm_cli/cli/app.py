@@ -31,9 +31,6 @@ from rnafm_cli.cli.schema import schema
 from rnafm_cli.cli.tertiary import contact, distance
 from rnafm_cli.errors import RnafmError, RnafmWarning, UsageError
 
-__all__ = ["app", "main"]
-
-
 CLOSED_PIPE = 141
 INTERRUPTED = 130
 

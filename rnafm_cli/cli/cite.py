@@ -11,8 +11,6 @@ import typer
 from rnafm_cli import __version__
 from rnafm_cli.errors import UsageError
 
-__all__ = ["cite"]
-
 
 def cite(
     command: Annotated[

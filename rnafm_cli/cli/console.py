@@ -11,8 +11,6 @@ from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from typing import Any
 
-__all__ = ["Progress", "console", "debug", "error", "info", "progress", "stages", "warn"]
-
 
 class Console:
     """Level, form and command name of the running program."""

@@ -15,8 +15,6 @@ from rnafm_cli.errors import UsageError
 if TYPE_CHECKING:
     from rnafm_cli.rna.records import SequenceRecord
 
-__all__ = ["embed"]
-
 
 PoolChoice = Literal["none", "mean", "max", "cls"]
 LayoutChoice = Literal["per-record", "matrix"]

@@ -229,7 +229,7 @@ def _warn_of_training_rows(loaded: Model, task: str, measured: list[LabelledRows
     """Tell how many rows the head was trained on: by the folder of its run, else by the split of a table of its own."""
     from rnafm_cli.function.rows import KEPT_ROWS
     from rnafm_cli.training.labelled_rows import read_sets
-    from rnafm_cli.weights.files import read_card
+    from rnafm_cli.weights.cards import read_card
     from rnafm_cli.weights.store import find
 
     head = find(loaded.name, component=task, weights_dir=loaded.weights_dir)

@@ -14,8 +14,6 @@ from rnafm_cli.errors import RnafmError, UsageError
 if TYPE_CHECKING:
     from rnafm_cli.pretrain.config import PretrainConfig
 
-__all__ = ["app"]
-
 
 app = typer.Typer(
     help="Train an encoder on your own sequences: prepare a corpus, run, export.",

@@ -9,8 +9,6 @@ import typer
 
 from rnafm_cli.errors import UsageError
 
-__all__ = ["schema"]
-
 
 def schema(
     command: Annotated[

@@ -12,7 +12,7 @@ from rnafm_cli.cli import console, options
 from rnafm_cli.errors import UsageError, WeightsError
 
 if TYPE_CHECKING:
-    from rnafm_cli.weights.files import Card
+    from rnafm_cli.weights.cards import Card
 
 
 _MEGABYTE = 1_000_000

@@ -8,8 +8,6 @@ from typing import Literal
 from rnafm_cli.errors import ConfigError, UsageError
 from rnafm_cli.rna.alphabet import Alphabet, alphabet
 
-__all__ = ["ENCODER_PRESETS", "EncoderConfig"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderConfig:

@@ -27,20 +27,6 @@ from rnafm_cli.rna.records import SequenceRecord
 if TYPE_CHECKING:
     from rnafm_cli.encoder.model import NamedModel
 
-__all__ = [
-    "DEFAULT_BATCH_TOKENS",
-    "Encoded",
-    "Long",
-    "Pooling",
-    "embed",
-    "embed_batch",
-    "embed_padded",
-    "embedding_provenance",
-    "encode",
-    "resolve_layer",
-    "shared_out",
-    "within_limit",
-]
 
 Result = TypeVar("Result")
 

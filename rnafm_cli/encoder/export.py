@@ -19,8 +19,6 @@ from rnafm_cli.encoder.network import Encoder
 from rnafm_cli.errors import UsageError, WeightsError
 from rnafm_cli.io.streams import atomic_path
 
-__all__ = ["export_multimolecule", "export_onnx", "export_upstream"]
-
 
 def export_upstream(encoder: Encoder, output: Path) -> None:
     """Write a checkpoint that upstream's ``fm.pretrained.rna_fm_t12(FILE)`` loads.

@@ -21,8 +21,6 @@ from rnafm_cli.errors import ConfigError, UsageError, WeightsError
 from rnafm_cli.rna.alphabet import CODON, NUCLEOTIDE, Alphabet
 from rnafm_cli.weights.checkpoints import Checkpoint
 
-__all__ = ["Layout", "MULTIMOLECULE", "Parts", "UPSTREAM", "encoder_shape", "structure_head_shape"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:

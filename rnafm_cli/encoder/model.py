@@ -12,11 +12,10 @@ from rnafm_cli.encoder.config import EncoderConfig
 from rnafm_cli.encoder.network import Encoder
 from rnafm_cli.encoder.runtime import Runtime
 from rnafm_cli.errors import ConfigError, WeightsError
-from rnafm_cli.weights.files import Card, NoInitialValues, card_path, load_model_file, read_card
+from rnafm_cli.weights.cards import Card, card_path, read_card
+from rnafm_cli.weights.files import NoInitialValues, load_model_file
 from rnafm_cli.weights.registry import ENCODER
 from rnafm_cli.weights.store import EMBEDDED, encoder_path, find, load_component
-
-__all__ = ["NamedModel", "encoder_config", "load_encoder"]
 
 
 def load_encoder(name_or_file: str | Path, *, weights_dir: Path | None = None) -> tuple[Encoder, Card]:

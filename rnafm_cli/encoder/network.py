@@ -15,8 +15,6 @@ from torch.nn import functional as F
 from rnafm_cli.encoder.config import EncoderConfig
 from rnafm_cli.errors import WeightsError
 
-__all__ = ["Encoder", "EncoderOutput", "untrained"]
-
 
 @dataclass
 class EncoderOutput:

@@ -36,9 +36,6 @@ from rnafm_cli.weights.files import NoInitialValues, copy_model_file, load_model
 from rnafm_cli.weights.registry import ENCODER, MODELS, Download, ModelSpec, nearest_name
 from rnafm_cli.weights.store import EMBEDDED, FOREIGN_SUFFIXES, target_dir
 
-__all__ = ["MaskRow", "STRUCTURE_KIND", "convert", "import_file", "pull"]
-
-
 MaskRow = Literal["upstream", "keep"]
 STRUCTURE_KIND = "fold-resnet"
 _SHOWN = 4

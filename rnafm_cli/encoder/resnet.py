@@ -17,9 +17,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["PairResNet", "PairResNetConfig", "RELEASED_THRESHOLDS"]
-
-
 RELEASED_THRESHOLDS = {"rna-fm-ss-pdb": 0.33993712, "rna-fm-ss-bprna": 0.47729617}
 """Probability above which upstream's configurations call a pair, by the model they belong to."""
 

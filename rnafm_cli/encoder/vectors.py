@@ -14,18 +14,6 @@ from scipy import sparse
 
 from rnafm_cli.rna.kmers import words_of
 
-__all__ = [
-    "PCA",
-    "Points",
-    "Transfer",
-    "fit_pca",
-    "kmer_frequencies",
-    "knn_transfer",
-    "one_hot",
-    "score_types",
-]
-
-
 _LETTERS = "ACGU"
 
 

@@ -13,7 +13,8 @@ from rnafm_cli.encoder.model import NamedModel
 from rnafm_cli.errors import WeightsError
 from rnafm_cli.function.networks import EMBEDDING, BindingConfig, BindingHead, FunctionHead, MrlConfig, MrlHead
 from rnafm_cli.rna.records import SequenceRecord
-from rnafm_cli.weights.files import Card, known_values, load_tensors
+from rnafm_cli.weights.cards import Card
+from rnafm_cli.weights.files import known_values, load_tensors
 
 Head = TypeVar("Head", BindingHead, MrlHead)
 

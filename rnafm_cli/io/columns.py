@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["TABLES", "Column", "types_of"]
-
 
 class Column(NamedTuple):
     """Type of the values (a list is joined by commas in TSV) and what they mean."""

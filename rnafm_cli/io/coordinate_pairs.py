@@ -16,7 +16,6 @@ from rnafm_cli.rna.records import StructureRecord
 if TYPE_CHECKING:
     from rnafm_cli.io.coordinates import Residue
 
-__all__ = ["read_coordinate_pairs"]
 
 _FARTHEST = 3.5
 """Å between the middle atoms of the Watson-Crick edges of a pair."""

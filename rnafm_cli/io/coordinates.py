@@ -28,18 +28,6 @@ from rnafm_cli.io.names import PACKED
 from rnafm_cli.io.streams import open_text
 from rnafm_cli.rna.chains import Chain
 
-__all__ = [
-    "COORDINATE_SUFFIXES",
-    "Residue",
-    "chain_id",
-    "is_named_like_a_structure",
-    "nucleotides_of",
-    "parent_letter",
-    "parse_model",
-    "read_coordinates",
-]
-
-
 COORDINATE_SUFFIXES = (".pdb", ".ent", ".cif", ".mmcif", ".pdb1")
 _SHORTEST = 10
 """Residues below which a chain is left out unless asked for: it has no tertiary structure to learn from."""

@@ -31,8 +31,6 @@ try:
 except ImportError:  # pragma: no cover - there is no fcntl on Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["EmbeddingWriter", "LayoutName", "NpyFolder", "read_embeddings", "read_provenance", "sequence_hash"]
-
 
 LayoutName = Literal["per-record", "matrix"]
 

@@ -18,8 +18,6 @@ from rnafm_cli.io.tables import cells_of, column_names, table_rows
 from rnafm_cli.rna.alphabet import IUPAC_LETTERS
 from rnafm_cli.rna.records import SequenceRecord
 
-__all__ = ["IntakeReport", "Records", "as_records", "clean_record", "count_records", "read_fasta", "write_fasta"]
-
 Records = str | Path | Iterable[SequenceRecord | str | tuple[str, str]]
 """A FASTA path or one bare sequence, or records, (id, sequence) tuples or bare sequences."""
 

@@ -17,8 +17,6 @@ from rnafm_cli import __version__
 from rnafm_cli.errors import InputError
 from rnafm_cli.io.streams import atomic_path, write_error
 
-__all__ = ["Hdf5Output", "Provenance", "attributes_of", "new_hdf5", "open_hdf5", "stamped"]
-
 Provenance = Mapping[str, str | int | float | bool | None]
 
 

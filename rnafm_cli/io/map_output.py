@@ -21,8 +21,6 @@ from rnafm_cli.io.structure_output import check_bases
 from rnafm_cli.rna.chains import CONTACT_DISTANCE
 from rnafm_cli.rna.records import SequenceRecord
 
-__all__ = ["PairRow", "format_casprr", "map_formats", "pair_rows", "read_casprr"]
-
 
 class PairRow(NamedTuple):
     """A pair i < j (1-based), its letters, its contact probability, and its distance with deviation (Å)."""

@@ -29,16 +29,6 @@ from rnafm_cli.io.streams import STDIO, check_target
 from rnafm_cli.rna.chains import Chain
 from rnafm_cli.rna.records import SequenceRecord, StructureRecord
 
-__all__ = [
-    "PairProbabilityWriter",
-    "TertiaryMapWriter",
-    "read_chains",
-    "read_hdf5_chains",
-    "read_matched_probabilities",
-    "read_pair_probabilities",
-]
-
-
 _FORMAT = "rnafm-pair-probabilities"
 TERTIARY_FORMAT = "rnafm-tertiary-maps"
 _FORMAT_VERSION = 1

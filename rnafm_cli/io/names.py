@@ -12,20 +12,6 @@ from typing import TypeVar
 from rnafm_cli.errors import InputError, UsageError
 from rnafm_cli.rna.records import SequenceRecord, StructureRecord
 
-__all__ = [
-    "DistinctNames",
-    "HDF5_SUFFIXES",
-    "PACKED",
-    "Record",
-    "file_stem",
-    "hdf5_key",
-    "npy_stem",
-    "refuse_suffix",
-    "rename_duplicates",
-    "source_stem",
-]
-
-
 Record = SequenceRecord | StructureRecord
 _Record = TypeVar("_Record", SequenceRecord, StructureRecord)
 _UNSAFE = re.compile(r"""[\\/?%*:|"<>\s\x00-\x1f]""")

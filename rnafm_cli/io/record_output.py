@@ -12,8 +12,6 @@ from rnafm_cli.errors import UsageError
 from rnafm_cli.io.names import DistinctNames, Record, file_stem, refuse_suffix
 from rnafm_cli.io.streams import TextSink, open_output, writing
 
-__all__ = ["RecordFolder", "RecordOutput", "RecordStream", "TextFormat", "record_output"]
-
 
 @dataclass(frozen=True)
 class TextFormat:

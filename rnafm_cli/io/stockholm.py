@@ -11,8 +11,6 @@ from rnafm_cli.errors import InputError, Reject, raise_rejected
 from rnafm_cli.io.streams import input_name, open_text
 from rnafm_cli.rna.pairs import Pairs, from_dot_bracket, layers
 
-__all__ = ["Alignment", "format_stockholm", "read_alignments", "read_stockholm", "wuss", "wuss_pairs"]
-
 GAPS = "-._~"
 _MEND = "mend it, or go on without it by --on-error skip"
 _TO_RNA = str.maketrans("Tt._~", "UU---")

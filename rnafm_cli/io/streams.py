@@ -22,22 +22,6 @@ from typing import Any, BinaryIO, TextIO, cast
 
 from rnafm_cli.errors import InputError, RnafmError, UsageError
 
-__all__ = [
-    "BLOCK",
-    "BlockReader",
-    "TextSink",
-    "atomic_path",
-    "check_target",
-    "input_name",
-    "open_output",
-    "open_text",
-    "text_blocks",
-    "write_error",
-    "write_json",
-    "writing",
-]
-
-
 BLOCK = 1 << 16
 _BOM = b"\xef\xbb\xbf"
 _CONTROL_Z = b"\x1a"

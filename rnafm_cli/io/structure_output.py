@@ -25,18 +25,6 @@ from rnafm_cli.io.structures import STRUCTURE_FORMATS
 from rnafm_cli.rna.pairs import are_canonical, pairs_to_partners, to_dot_bracket
 from rnafm_cli.rna.records import SequenceRecord, StructureRecord
 
-__all__ = [
-    "ELEMENT_LETTERS",
-    "OUTPUT_FORMATS",
-    "FamilyCall",
-    "StructureScore",
-    "check_bases",
-    "element_string",
-    "format_ct",
-    "format_dotbracket",
-    "structure_formats",
-]
-
 _SURE = frozenset("ACGU")
 
 

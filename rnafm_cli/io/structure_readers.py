@@ -21,20 +21,6 @@ from rnafm_cli.io.tables import table_rows
 from rnafm_cli.rna.pairs import Pairs, from_dot_bracket
 from rnafm_cli.rna.records import StructureRecord
 
-__all__ = [
-    "OWN_MARK",
-    "is_structure",
-    "read_bpseq",
-    "read_ct",
-    "read_dotbracket",
-    "read_jsonl",
-    "read_st",
-    "read_stockholm_rows",
-    "read_structure_table",
-    "rna_letters",
-]
-
-
 _TO_RNA = str.maketrans("Tt", "UU")
 _KEPT = set("ACGURYKMSWBDHVN")
 

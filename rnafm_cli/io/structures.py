@@ -16,8 +16,6 @@ from rnafm_cli.io.streams import STDIO, input_name, open_text
 from rnafm_cli.io.tables import cells_of, column_names
 from rnafm_cli.rna.records import StructureRecord
 
-__all__ = ["STRUCTURE_FORMATS", "StructureFormat", "read_structures"]
-
 
 class Reader(Protocol):
     """Reads the records of a text; calls ``reject`` where it can go on with the next one."""

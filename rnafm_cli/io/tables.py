@@ -20,19 +20,6 @@ from rnafm_cli.io.streams import STDIO, open_output
 if TYPE_CHECKING:
     from rnafm_cli.io.hdf5 import Hdf5Output, Provenance
 
-__all__ = [
-    "OutputFormat",
-    "RowSink",
-    "TableFormat",
-    "TableWriter",
-    "Tabular",
-    "cells_of",
-    "column_names",
-    "output_format",
-    "table_output",
-    "table_rows",
-]
-
 
 _SAME = {
     "name": "id",

@@ -25,9 +25,6 @@ from rnafm_cli.pretrain.shards import Corpus, Split
 from rnafm_cli.pretrain.targets import AlignedRows, Shown, Targets, targets_of
 from rnafm_cli.rna.alphabet import NUCLEOTIDE
 
-__all__ = ["Feed", "MicroBatch", "StepBatches", "build_batch", "plan_batches"]
-
-
 _POOL_BATCHES = 64
 """Windows are sorted by length within pools of this many micro-batches, which are shuffled again."""
 _ROUND_TO = 8

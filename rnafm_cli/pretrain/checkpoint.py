@@ -25,9 +25,6 @@ from rnafm_cli.pretrain.shards import Corpus
 from rnafm_cli.training.optimizers import keeping_settings
 from rnafm_cli.weights.checkpoints import check_checkpoint
 
-__all__ = ["CheckpointFolder", "RunState", "check_same_run", "fault_of", "read_checkpoint", "restore", "resume_path"]
-
-
 _NAMES = "step-????????.pt"
 
 

@@ -19,20 +19,6 @@ from rnafm_cli.encoder.config import ENCODER_PRESETS, EncoderConfig
 from rnafm_cli.errors import ConfigError
 from rnafm_cli.training.recipes import OptimSection, recipe_from_dict
 
-__all__ = [
-    "RECIPES",
-    "TERMS",
-    "BatchSection",
-    "MaskRule",
-    "PretrainConfig",
-    "RunSection",
-    "SamplingSection",
-    "TargetSection",
-    "commented_toml",
-    "recipe",
-]
-
-
 TERMS = ("profile", "partner", "unpaired")
 """What single letters may be asked for besides, each with a weight in :class:`TargetSection`."""
 

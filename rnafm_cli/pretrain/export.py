@@ -11,10 +11,8 @@ from rnafm_cli.errors import ConfigError, InputError, UsageError
 from rnafm_cli.pretrain.checkpoint import CheckpointFolder, fault_of, read_checkpoint
 from rnafm_cli.pretrain.config import PretrainConfig
 from rnafm_cli.training.recipes import recipe_from_dict
-from rnafm_cli.weights.files import Card, save_model_file
-
-__all__ = ["export_run"]
-
+from rnafm_cli.weights.cards import Card
+from rnafm_cli.weights.files import save_model_file
 
 _PLACES = {("data", "corpus"), ("model", "init"), ("targets", "alignments")}
 

@@ -20,9 +20,6 @@ from rnafm_cli.pretrain.shards import Shard, Split, load_shard
 from rnafm_cli.rna.alphabet import NUCLEOTIDE
 from rnafm_cli.rna.kmers import KMERS, SHARE, K
 
-__all__ = ["Holdout", "HoldoutRules", "Progress", "choose_holdout"]
-
-
 Progress = Callable[[str, int, int], None]
 """Told what is counted, how much of it is done, and of how much."""
 

@@ -15,9 +15,6 @@ from types import FrameType
 
 from rnafm_cli.errors import RnafmError
 
-__all__ = ["EXIT_CODE_FILE", "is_first_to_give_up", "launch", "tasks_a_node", "torchrun", "under_torchrun"]
-
-
 SAVING_SECONDS = 240
 """How long torchrun waits for processes that save after a stop signal, before it kills them."""
 EXIT_CODE_FILE = "RNAFM_EXIT_CODE_FILE"

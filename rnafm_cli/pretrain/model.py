@@ -25,20 +25,6 @@ from rnafm_cli.pretrain.config import TERMS, TargetSection
 from rnafm_cli.pretrain.targets import LEAST_DISTANCE, NO_PARTNER, UNTOLD, Targets
 from rnafm_cli.rna.alphabet import NUCLEOTIDE
 
-__all__ = [
-    "ASKED",
-    "FEATURES",
-    "MaskedTokenModel",
-    "Sketch",
-    "TargetHeads",
-    "TrueBatch",
-    "WindowPlaces",
-    "fit_sketch",
-    "sketch_features",
-    "sketch_loss",
-    "uncorrupted",
-]
-
 
 class WindowPlaces:
     """The windows of a batch, row by row.

@@ -27,18 +27,6 @@ from rnafm_cli.pretrain.shards import FORMAT_VERSION, Split, load_shard, write_a
 from rnafm_cli.rna.alphabet import IUPAC_LETTERS, NUCLEOTIDE
 from rnafm_cli.weights.cards import file_sha256
 
-__all__ = [
-    "CleaningRules",
-    "ClusterTable",
-    "CorpusReader",
-    "DigestSet",
-    "PrepareOptions",
-    "attributes",
-    "clean",
-    "prepare_corpus",
-]
-
-
 _LENGTH_BINS = (16, 30, 50, 100, 200, 500, 1024, 2048, 5000)
 _BATCH = 1 << 14
 _BATCH_BYTES = 1 << 23

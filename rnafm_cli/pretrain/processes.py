@@ -21,9 +21,6 @@ from rnafm_cli.errors import DeviceError, RnafmError
 from rnafm_cli.pretrain.config import RunSection
 from rnafm_cli.pretrain.model import MaskedTokenModel
 
-__all__ = ["Processes"]
-
-
 T = TypeVar("T")
 
 

@@ -27,9 +27,6 @@ from rnafm_cli.rna.kmers import separate_folds
 from rnafm_cli.training.labelled_rows import read_classes
 from rnafm_cli.training.trainer import Progress, Report
 
-__all__ = ["held_out_figures", "linear_probe", "mean_pooled", "probe_figures", "transfer_figures"]
-
-
 _POOL = 2048
 """Sequences that are sorted by length together."""
 

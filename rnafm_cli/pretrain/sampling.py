@@ -19,9 +19,6 @@ from rnafm_cli.pretrain.config import MaskRule, SamplingSection
 from rnafm_cli.pretrain.shards import Corpus, Split
 from rnafm_cli.rna.alphabet import NUCLEOTIDE
 
-__all__ = ["EpochPlan", "TypeSampler", "corrupt", "held_out_plan", "mix64", "uniform", "crop_starts"]
-
-
 _BASES = np.asarray([NUCLEOTIDE.tokens.index(base) for base in "ACGU"], dtype=np.uint8)
 _GAP = NUCLEOTIDE.tokens.index("-")
 

@@ -20,20 +20,7 @@ import numpy as np
 
 from rnafm_cli.errors import InputError
 from rnafm_cli.io.streams import atomic_path
-from rnafm_cli.weights.files import file_sha256
-
-__all__ = [
-    "FORMAT_VERSION",
-    "Corpus",
-    "Shard",
-    "Split",
-    "load_shard",
-    "read_manifest",
-    "verify_corpus",
-    "write_array",
-    "write_shard",
-]
-
+from rnafm_cli.weights.cards import file_sha256
 
 FORMAT_VERSION = 1
 _COLUMNS = ("offsets", "types", "groups")

@@ -26,9 +26,6 @@ from rnafm_cli.pretrain.sampling import EpochPlan, crop_starts, mix64, uniform
 from rnafm_cli.rna.alphabet import NUCLEOTIDE
 from rnafm_cli.rna.thermo import pair_probabilities
 
-__all__ = ["LEAST_DISTANCE", "NO_PARTNER", "UNTOLD", "AlignedRows", "AlignedWindow", "Shown", "Targets", "targets_of"]
-
-
 NO_PARTNER, UNTOLD = -1, -2
 GAP = NUCLEOTIDE.tokens.index("-")
 _FIRST = NUCLEOTIDE.letters.start

@@ -29,9 +29,6 @@ from rnafm_cli.training.run_log import RunLog, write_run_json
 from rnafm_cli.training.stop_signals import StopSignals
 from rnafm_cli.training.trainer import Progress
 
-__all__ = ["Outcome", "Trainer", "dry_run", "parameter_count"]
-
-
 _METRICS = (
     "step", "epoch", "tokens", "loss", "perplexity", "accuracy", *(f"{name}_loss" for name in ASKED),
     "rate", "grad_norm", "tokens_per_s", "seconds", "memory_mb",

@@ -19,9 +19,6 @@ from rnafm_cli.pretrain.sampling import EpochPlan, TypeSampler, corrupt, held_ou
 from rnafm_cli.pretrain.shards import Corpus, Split
 from rnafm_cli.rna.alphabet import NUCLEOTIDE
 
-__all__ = ["HeldOutPart", "MarkovChain", "Score"]
-
-
 MASK = MaskRule()
 """Held-out parts are masked like this whatever a run masks in training."""
 

@@ -35,7 +35,7 @@ from rnafm_cli.structure.tertiary_head import TertiaryConfig
 from rnafm_cli.structure.tertiary_task import TertiaryTask
 from rnafm_cli.training.recipes import TertiaryRecipe
 from rnafm_cli.training.trainer import CHECKPOINT, Progress, Report, Trainer
-from rnafm_cli.weights.files import Card
+from rnafm_cli.weights.cards import Card
 from rnafm_cli.weights.store import encoder_read_by, encoder_source
 
 HEAD_FILE = "head.safetensors"

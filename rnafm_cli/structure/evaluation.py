@@ -25,27 +25,6 @@ from rnafm_cli.rna.metrics import LENGTH_BINS, FoldScore, MapScore, length_bin, 
 from rnafm_cli.rna.pairs import no_pairs
 from rnafm_cli.rna.records import StructureRecord
 
-__all__ = [
-    "CEILING",
-    "FEWEST",
-    "METRICS",
-    "Comparison",
-    "Group",
-    "Match",
-    "Report",
-    "ceiling_scores",
-    "compare",
-    "index_records",
-    "match_of",
-    "report_scores",
-    "sequence_difference",
-    "value_of",
-    "write_calibration",
-    "write_fold_scores",
-    "write_map_scores",
-    "write_report",
-]
-
 Missing = Literal["error", "unpaired", "skip"]
 Match = Literal["id", "file"]
 _NAMED = 3

@@ -31,15 +31,6 @@ from rnafm_cli.viz.axes import (
 from rnafm_cli.viz.canvas import save_figure
 from rnafm_cli.viz.palette import INK, MUTED, PALE, PREDICTORS
 
-__all__ = [
-    "METRIC_NAMES",
-    "draw_by_length",
-    "draw_calibration",
-    "draw_map",
-    "draw_scatter",
-    "draw_trace",
-]
-
 
 def draw_calibration(calibration: Calibration, path: Path, *, name: str = "") -> None:
     """Share of true pairs against predicted probability, and how many pairs each bin holds."""

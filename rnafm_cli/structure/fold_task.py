@@ -33,7 +33,7 @@ from rnafm_cli.structure.prior_cache import PriorCache
 from rnafm_cli.structure.training_templates import RecordTemplates, record_templates
 from rnafm_cli.training.recipes import FoldRecipe, FoldRunSection, PairSection
 from rnafm_cli.training.trainer import Outcome, Progress, Report, Scored, Task, Trainer, seed_torch
-from rnafm_cli.weights.files import Card
+from rnafm_cli.weights.cards import Card
 from rnafm_cli.weights.store import encoder_source, load_component
 
 _INPUTS = (*INPUTS, "template")

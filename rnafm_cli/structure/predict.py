@@ -24,7 +24,8 @@ from rnafm_cli.errors import InputError, Reject, WeightsError, raise_rejected
 from rnafm_cli.rna import thermo
 from rnafm_cli.rna.records import SequenceRecord
 from rnafm_cli.structure.evidence import Evidence, EvidenceOf, no_evidence
-from rnafm_cli.weights.files import Card, NoInitialValues, load_tensors
+from rnafm_cli.weights.cards import Card
+from rnafm_cli.weights.files import NoInitialValues, load_tensors
 
 if TYPE_CHECKING:
     from rnafm_cli.encoder.model import NamedModel

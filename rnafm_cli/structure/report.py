@@ -22,8 +22,6 @@ from rnafm_cli.viz.dots import contacts_above, distances_above, draw_dots
 from rnafm_cli.viz.page import html_page, json_text, packed
 from rnafm_cli.viz.structure import STYLES
 
-__all__ = ["fold_report"]
-
 _TEMPLATE = Path(__file__).with_name("html") / "report.html"
 _MAPPED_AT_ONCE = 64
 """RNAs whose contacts and distances are predicted together."""

@@ -29,7 +29,8 @@ from rnafm_cli.training.optimizers import build_optimizer, decay_groups, keeping
 from rnafm_cli.training.recipes import Recipe
 from rnafm_cli.training.run_log import CsvLog
 from rnafm_cli.training.stop_signals import StopSignals
-from rnafm_cli.weights.files import Card, save_model_file
+from rnafm_cli.weights.cards import Card
+from rnafm_cli.weights.files import save_model_file
 
 CHECKPOINT = "checkpoint.pt"
 

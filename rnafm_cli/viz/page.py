@@ -14,8 +14,6 @@ from typing import Any
 
 from rnafm_cli.io.streams import open_output
 
-__all__ = ["html_page", "json_text", "packed"]
-
 
 @contextmanager
 def html_page(

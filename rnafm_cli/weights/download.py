@@ -23,8 +23,8 @@ from urllib.parse import urlsplit
 
 from rnafm_cli import __version__
 from rnafm_cli.errors import RnafmError, WeightsError
+from rnafm_cli.weights.cards import file_sha256
 from rnafm_cli.weights.checkpoints import check_checkpoint
-from rnafm_cli.weights.files import file_sha256
 from rnafm_cli.weights.registry import Download
 
 OnBytes = Callable[[int, int | None], None]

@@ -23,25 +23,9 @@ from rnafm_cli.weights.cards import (
     card_path,
     file_sha256,
     opened,
-    read_card,
     verify_model_file,
     write_card,
 )
-
-__all__ = [
-    "Card",
-    "NoInitialValues",
-    "WEIGHTS_SUFFIX",
-    "average_models",
-    "card_path",
-    "copy_model_file",
-    "file_sha256",
-    "known_values",
-    "load_model_file",
-    "load_tensors",
-    "read_card",
-    "save_model_file",
-]
 
 
 def known_values(kind: type, values: dict[str, Any]) -> dict[str, Any]:

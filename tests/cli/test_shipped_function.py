@@ -13,7 +13,7 @@ from rnafm_cli.function.mrl import MrlPredictor, ribosome_load, scan
 from rnafm_cli.function.rbp import BindingPredictor, bind, matching
 from rnafm_cli.model import load_model
 from rnafm_cli.rna.records import SequenceRecord
-from rnafm_cli.weights.files import read_card
+from rnafm_cli.weights.cards import read_card
 from rnafm_cli.weights.store import shipped_dir
 
 MOTIFS = {

@@ -19,8 +19,8 @@ from rnafm_cli.cli.console import console
 from rnafm_cli.encoder.config import ENCODER_PRESETS, EncoderConfig
 from rnafm_cli.encoder.model import load_encoder
 from rnafm_cli.errors import RnafmError, UsageError, WeightsError
+from rnafm_cli.weights.cards import read_card
 from rnafm_cli.weights.checkpoints import read_checkpoint
-from rnafm_cli.weights.files import read_card
 from rnafm_cli.weights.registry import MODELS, Download, ModelSpec
 
 PARITY = Path(__file__).parents[1] / "data" / "parity"

@@ -18,7 +18,8 @@ from rnafm_cli.encoder.config import EncoderConfig
 from rnafm_cli.encoder.export import export_multimolecule, export_onnx, export_upstream
 from rnafm_cli.encoder.network import Encoder
 from rnafm_cli.encoder.official import convert
-from rnafm_cli.weights.files import Card, save_model_file
+from rnafm_cli.weights.cards import Card
+from rnafm_cli.weights.files import save_model_file
 
 LEARNED = EncoderConfig(layers=2, width=32, heads=4, ffn=64, max_tokens=64)
 SEQUENCES = ("ACGUNRYACGUU", "GGCCAA")

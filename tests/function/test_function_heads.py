@@ -22,7 +22,7 @@ from rnafm_cli.function.networks import (
     aligned_rows,
 )
 from rnafm_cli.function.rbp import matching, protein_of
-from rnafm_cli.weights.files import Card
+from rnafm_cli.weights.cards import Card
 
 SEQUENCES = ["ACGUNACGUUGCA" * 7, "GGAUCC" * 5, "A"]
 

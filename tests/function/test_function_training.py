@@ -19,7 +19,8 @@ from rnafm_cli.function.run import FunctionFiles, run_function
 from rnafm_cli.model import load_model
 from rnafm_cli.rna.records import SequenceRecord
 from rnafm_cli.training.recipes import BindingRecipe, MrlRecipe, load_recipe
-from rnafm_cli.weights.files import load_model_file, read_card
+from rnafm_cli.weights.cards import read_card
+from rnafm_cli.weights.files import load_model_file
 
 MOTIF = "UGUAAAUA"
 BINDING = [

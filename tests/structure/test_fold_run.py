@@ -15,7 +15,8 @@ from rnafm_cli.structure.fold_task import FoldRun, run_fold
 from rnafm_cli.structure.pair import PairHead
 from rnafm_cli.training.recipes import FoldRecipe, recipe_from_dict
 from rnafm_cli.training.trainer import Outcome
-from rnafm_cli.weights.files import Card, load_model_file, save_model_file
+from rnafm_cli.weights.cards import Card
+from rnafm_cli.weights.files import load_model_file, save_model_file
 from rnafm_cli.weights.store import find
 
 pytest.importorskip("RNA")

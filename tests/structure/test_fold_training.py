@@ -22,7 +22,8 @@ from rnafm_cli.structure.prior_cache import PriorCache
 from rnafm_cli.training.optimizers import rate_at
 from rnafm_cli.training.recipes import FoldRecipe, load_recipe, recipe_from_dict
 from rnafm_cli.training.trainer import CHECKPOINT, Outcome, Trainer
-from rnafm_cli.weights.files import Card, load_model_file
+from rnafm_cli.weights.cards import Card
+from rnafm_cli.weights.files import load_model_file
 
 pytest.importorskip("RNA")
 

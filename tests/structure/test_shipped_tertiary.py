@@ -8,7 +8,7 @@ from rnafm_cli.io.fasta import clean_record
 from rnafm_cli.model import load_model
 from rnafm_cli.structure.predict import predict
 from rnafm_cli.structure.tertiary import load_tertiary_predictor
-from rnafm_cli.weights.files import read_card
+from rnafm_cli.weights.cards import read_card
 from rnafm_cli.weights.store import shipped_dir
 
 pytest.importorskip("RNA")

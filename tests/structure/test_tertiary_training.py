@@ -27,7 +27,8 @@ from rnafm_cli.structure.tertiary_head import TertiaryConfig, TertiaryHead
 from rnafm_cli.structure.tertiary_task import TertiaryTask
 from rnafm_cli.training.recipes import ChainVariation, TertiaryRecipe, recipe_from_dict
 from rnafm_cli.training.trainer import Trainer
-from rnafm_cli.weights.files import Card, load_model_file, save_model_file
+from rnafm_cli.weights.cards import Card
+from rnafm_cli.weights.files import load_model_file, save_model_file
 
 pytest.importorskip("RNA")
 torch.set_num_threads(1)

@@ -12,8 +12,6 @@ from pathlib import Path
 
 import pytest
 
-__all__ = ["Command", "command_in", "process_in"]
-
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 

@@ -10,9 +10,8 @@ import torch
 from rnafm_cli.encoder.config import ENCODER_PRESETS
 from rnafm_cli.encoder.network import Encoder
 from rnafm_cli.function.networks import BindingConfig, BindingHead, MrlConfig, MrlHead
-from rnafm_cli.weights.files import Card, save_model_file
-
-__all__ = ["ASSAYS", "PROTEINS", "save_models"]
+from rnafm_cli.weights.cards import Card
+from rnafm_cli.weights.files import save_model_file
 
 PROTEINS = ("RBP31_TIA1_Hela_ICLIP", "PrismNet_TIA1_Hela", "RBP31_PUM2_HEK293_PARCLIP")
 ASSAYS = ("random_25to100", "egfp_unmod_1")

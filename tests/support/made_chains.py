@@ -9,8 +9,6 @@ import numpy as np
 
 from rnafm_cli.rna.chains import Chain
 
-__all__ = ["chain_file", "made_chains"]
-
 _PARTNER = dict(zip("ACGU", "UGCA", strict=True))
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["HAIRPIN", "KNOT", "seeds_text", "stockholm"]
-
 HAIRPIN = "<<<<<<<....<<<<<....>>>>>....<<<<<<.....>>>>>>...>>>>>>>"
 KNOT = "..<<<<<<...AAAAAA..>>>>>>....<<<<<...>>>>>..aaaaaa...."
 _COMPLEMENT = dict(zip("ACGU", "UGCA", strict=True))

@@ -6,8 +6,6 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-__all__ = ["Placed", "hairpin", "mmcif_text", "pdb_text"]
-
 _RIBOSE = ("C1'", "C2'", "C3'", "C4'", "O4'", "C5'", "O5'", "O2'")
 _BASE = ("N1", "C2", "N3", "C4", "C5", "C6", "N7", "C8", "N9")
 _PEPTIDE = ("N", "CA", "C", "O", "CB")

@@ -11,9 +11,8 @@ from rnafm_cli.encoder.config import EncoderConfig
 from rnafm_cli.encoder.network import Encoder
 from rnafm_cli.structure.pair import PairConfig
 from rnafm_cli.structure.tertiary_head import TertiaryConfig, TertiaryHead
-from rnafm_cli.weights.files import Card, save_model_file
-
-__all__ = ["tiny_config", "tiny_head", "tiny_model", "tiny_pair", "tiny_section"]
+from rnafm_cli.weights.cards import Card
+from rnafm_cli.weights.files import save_model_file
 
 WIDTH = 16
 

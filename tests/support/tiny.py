@@ -9,9 +9,8 @@ import torch
 
 from rnafm_cli.encoder.config import ENCODER_PRESETS
 from rnafm_cli.encoder.network import Encoder
-from rnafm_cli.weights.files import Card, save_model_file
-
-__all__ = ["save_tiny_encoder"]
+from rnafm_cli.weights.cards import Card
+from rnafm_cli.weights.files import save_model_file
 
 
 def save_tiny_encoder(path: Path, seed: int = 0) -> Card:

@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-__all__ = ["Behaviour", "FileServer", "running"]
-
 Behaviour = Callable[["Handler", int | None], None]
 """Answers a request; told the first byte asked for, None without a Range header."""
 

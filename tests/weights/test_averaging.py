@@ -11,7 +11,8 @@ from support.tertiary_models import tiny_pair
 
 from rnafm_cli.errors import WeightsError
 from rnafm_cli.structure.pair import PairConfig, PairHead
-from rnafm_cli.weights.files import Card, average_models, load_model_file, save_model_file
+from rnafm_cli.weights.cards import Card
+from rnafm_cli.weights.files import average_models, load_model_file, save_model_file
 
 
 def head_file(path: Path, value: float, *, config: PairConfig | None = None, **found: object) -> Card:

@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from rnafm_cli.errors import WeightsError
-from rnafm_cli.weights.cards import write_card
-from rnafm_cli.weights.files import Card, card_path, copy_model_file, file_sha256, load_model_file, save_model_file
+from rnafm_cli.weights.cards import Card, card_path, file_sha256, write_card
+from rnafm_cli.weights.files import copy_model_file, load_model_file, save_model_file
 
 
 @pytest.fixture

@@ -18,7 +18,8 @@ from rnafm_cli.encoder.official import import_file
 from rnafm_cli.errors import UsageError, WeightsError
 from rnafm_cli.model import load_model
 from rnafm_cli.weights import registry
-from rnafm_cli.weights.files import Card, card_path, file_sha256, save_model_file
+from rnafm_cli.weights.cards import Card, card_path, file_sha256
+from rnafm_cli.weights.files import save_model_file
 from rnafm_cli.weights.store import entries, find, load_component, search_dirs, shipped_dir, target_dir
 
 PARITY = Path(__file__).parents[1] / "data" / "parity"
