@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from rnafm_cli.io.columns import TABLES
+from rnafm_cli.io.columns import SCHEMA
 
 TARGET = Path(__file__).with_name("cli.md")
 HEAD = """# Command line reference
@@ -60,11 +60,7 @@ def sections(*command: str) -> list[str]:
 
 def columns() -> str:
     """The columns of the tables that commands write, as ``rnafm schema`` tells them."""
-    rows = [
-        f"| `{table}` | {name} | {column.type.__name__} | {column.meaning} |"
-        for table, found in TABLES.items()
-        for name, column in found.items()
-    ]
+    rows = ["| `{}` | {} | {} | {} |".format(*line.split("\t")) for line in SCHEMA[1:]]
     return "\n".join(
         ["## Columns of tables", "", NAMES, "", "| table | column | type | meaning |", "|---|---|---|---|", *rows, ""]
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -13,27 +13,23 @@ from rnafm_cli.cli.options import Intake
 from rnafm_cli.errors import UsageError
 
 if TYPE_CHECKING:
+    from rnafm_cli.io.embeddings import EmbeddingWriter
     from rnafm_cli.rna.records import SequenceRecord
-
 
 PoolChoice = Literal["none", "mean", "max", "cls"]
 LayoutChoice = Literal["per-record", "matrix"]
-FormatChoice = Literal["h5", "npy-dir"]
 
 
 def embed(
     inputs: options.Inputs = None,
     h5: Annotated[
-        Path | None, typer.Option("--h5", "-o", "--output", metavar="FILE", help="HDF5 file (or folder) to write.")
+        Path | None, typer.Option("--h5", "-o", "--output", metavar="FILE", help="HDF5 file to write.")
     ] = None,
     layer: Annotated[int, typer.Option(help="Layer to write: 0 is the embedding, -1 the last (after its norm).")] = -1,
     pool: Annotated[PoolChoice, typer.Option(help="One vector per RNA instead of one row per nucleotide.")] = "none",
     layout: Annotated[
         LayoutChoice, typer.Option(help="One data set per record, or one matrix for all (pooled vectors only).")
     ] = "per-record",
-    output_format: Annotated[
-        FormatChoice, typer.Option("--format", help="HDF5, or upstream RNA-FM's folder of .npy files.")
-    ] = "h5",
     half: Annotated[bool, typer.Option("--half", help="Store float16 instead of float32.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with what an earlier run left.")] = False,
     rename_duplicates: Annotated[
@@ -61,11 +57,13 @@ def embed(
     intake = Intake(inputs, on_error, long)
 
     from rnafm_cli.encoder.embed import embedding_provenance
+    from rnafm_cli.io.embeddings import EmbeddingWriter
+    from rnafm_cli.io.names import HDF5_SUFFIXES, refuse_suffix
 
+    refuse_suffix(h5, HDF5_SUFFIXES, "HDF5", "name it .h5")
     loaded = run.load()
-    command = options.command_line()
-    provenance = embedding_provenance(loaded, layer=layer, pool=pool, command=command)
-    writer = _writer(h5, output_format, layout, provenance, half=half, force=run.force, resume=resume)
+    provenance = embedding_provenance(loaded, layer=layer, pool=pool, command=options.command_line())
+    writer = EmbeddingWriter(h5, provenance=provenance, layout=layout, half=half, force=run.force, resume=resume)
     records = intake.claimed((), rename=rename_duplicates)
     try:
         with writer, intake.progress("embedding") as bar:
@@ -81,38 +79,16 @@ def embed(
                 writer.add(record, array)
                 bar.advance()
     except KeyboardInterrupt:
-        if writer.kept:
-            console.warn(f"interrupted; {writer.kept} records are kept, --resume goes on from there")
+        if writer.count:
+            console.warn(f"interrupted; {writer.count} records are kept, --resume goes on from there")
         raise
     console.info(f"wrote {writer.count} records to {h5}")
     intake.finish()
 
 
-def _writer(
-    path: Path,
-    output_format: FormatChoice,
-    layout: LayoutChoice,
-    provenance: dict[str, Any],
-    *,
-    half: bool,
-    force: bool,
-    resume: bool,
-) -> Any:
-    from rnafm_cli.io.embeddings import EmbeddingWriter, NpyFolder
-    from rnafm_cli.io.names import HDF5_SUFFIXES, refuse_suffix
-
-    if not path.is_dir():
-        hdf5 = output_format == "h5"
-        hint = "name it .h5; --format npy-dir -o FOLDER writes .npy files" if hdf5 else "name a folder"
-        refuse_suffix(path, HDF5_SUFFIXES if hdf5 else (), "HDF5" if hdf5 else "a folder of .npy files", hint)
-    if output_format == "npy-dir":
-        if resume:
-            raise UsageError("--resume goes on with an HDF5 file", hint="leave out --format npy-dir")
-        return NpyFolder(path, half=half, force=force)
-    return EmbeddingWriter(path, provenance=provenance, layout=layout, half=half, force=force, resume=resume)
-
-
-def _todo(records: Iterable[SequenceRecord], writer: Any, bar: console.Progress) -> Iterator[SequenceRecord]:
+def _todo(
+    records: Iterable[SequenceRecord], writer: EmbeddingWriter, bar: console.Progress
+) -> Iterator[SequenceRecord]:
     for record in records:
         if writer.done(record):
             bar.advance()

@@ -334,22 +334,17 @@ def _write(
     *,
     scored: bool,
 ) -> None:
-    from rnafm_cli.io.structure_output import FamilyCall, StructureScore
     from rnafm_cli.rna.pairs import BRACKET_LAYERS, layers
 
     replaced = crowded = 0
     for result in results:
-        calls = tuple(
-            FamilyCall(hit.family.accession, hit.family.name, hit.evalue, hit.start, hit.end) for hit in result.hits
-        )
-        for call in calls:
+        for hit in result.hits:
             console.debug(
-                f"{result.record.id}: {call.accession} {call.name}, bases {call.start + 1} to {call.end}, "
-                f"E {call.evalue:.1e}"
+                f"{result.record.id}: {hit.family.accession} {hit.family.name}, bases {hit.start + 1} to {hit.end}, "
+                f"E {hit.evalue:.1e}"
             )
-        rating = StructureScore(result.expected_accuracy, result.pair_confidence, calls) if scored else None
         try:
-            structures.add(result.structure, rating)
+            structures.add(result.structure, result if scored else None)
         except InputError as error:
             intake.reject(error)
             continue

@@ -55,13 +55,13 @@ def mrl(
 
     from rnafm_cli.function.mrl import MrlPredictor, ribosome_load
     from rnafm_cli.function.mrl import scan as variants
-    from rnafm_cli.io.columns import types_of
+    from rnafm_cli.io.columns import TABLES
     from rnafm_cli.io.tables import output_format as format_of
     from rnafm_cli.io.tables import table_output
 
     chosen_format = format_of(output, output_format)
     predictor = MrlPredictor(run.load(), assay, batch_tokens=run.batch_tokens)
-    columns = types_of("mrl --scan" if scan else "mrl")
+    columns = TABLES["mrl --scan" if scan else "mrl"]
     provenance = predictor.provenance(assay=predictor.assay, command=options.command_line())
     seen: Counter[str] = Counter()
     records = _watched(intake.records(), predictor.length, seen)

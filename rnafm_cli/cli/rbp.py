@@ -114,7 +114,7 @@ def rbp(
 
     from rnafm_cli.function.figures import SaliencyGallery
     from rnafm_cli.function.rbp import BindingPredictor, bind
-    from rnafm_cli.io.columns import types_of
+    from rnafm_cli.io.columns import TABLES
     from rnafm_cli.io.tables import output_format as format_of
     from rnafm_cli.io.tables import table_output
 
@@ -126,7 +126,7 @@ def rbp(
         _list(predictor, chosen, output, chosen_format)
         return
     source = _structure(structure, predictor, loaded, max_memory)
-    columns = types_of("rbp --windows" if windows else "rbp")
+    columns = TABLES["rbp --windows" if windows else "rbp"]
     provenance = predictor.provenance(step=step, command=options.command_line())
     short = unclear = 0
     with ExitStack() as stack:
@@ -192,10 +192,10 @@ def _chosen(predictor: BindingPredictor, wanted: list[str] | None) -> list[int]:
 
 def _list(predictor: BindingPredictor, chosen: list[int], output: Path, chosen_format: Any) -> None:
     from rnafm_cli.function.rbp import REPORTED, REPORTED_BY
-    from rnafm_cli.io.columns import types_of
+    from rnafm_cli.io.columns import TABLES
     from rnafm_cli.io.tables import table_output
 
-    with table_output(output, types_of("rbp --list"), format=chosen_format, force=True) as sink:
+    with table_output(output, TABLES["rbp --list"], format=chosen_format, force=True) as sink:
         for number in chosen:
             name, curve = predictor.proteins[number], predictor.curves[number]
             mine, told = predictor.card.metrics.get(name, {}), REPORTED.get(name, "")

@@ -23,13 +23,11 @@ def schema(
 
     Example: rnafm schema annotate
     """
-    from rnafm_cli.io.columns import TABLES
+    from rnafm_cli.io.columns import SCHEMA
 
-    known = sorted({table.split()[0] for table in TABLES})
+    head, *rows = SCHEMA
+    known = sorted({row.split()[0] for row in rows})
     if command is not None and command not in known:
         raise UsageError(f"'{command}' writes no table that is described", hint=f"commands are {', '.join(known)}")
-    sys.stdout.write("table\tcolumn\ttype\tmeaning\n")
-    for table, columns in TABLES.items():
-        if command in (None, table.split()[0]):
-            for name, column in columns.items():
-                sys.stdout.write(f"{table}\t{name}\t{column.type.__name__}\t{column.meaning}\n")
+    chosen = [row for row in rows if command in (None, row.split()[0])]
+    sys.stdout.write("\n".join([head, *chosen]) + "\n")

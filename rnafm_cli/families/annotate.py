@@ -16,7 +16,7 @@ from rnafm_cli.errors import Reject, raise_rejected
 from rnafm_cli.families.alignment import align
 from rnafm_cli.families.library import SHIPPED, Family, load_libraries
 from rnafm_cli.families.search import MAX_EVALUE, Hit, Search, Strands, reverse_complement, without_rivals
-from rnafm_cli.io.columns import types_of
+from rnafm_cli.io.columns import TABLES
 from rnafm_cli.io.fasta import Records, as_records
 from rnafm_cli.io.stockholm import Alignment, wuss
 from rnafm_cli.io.tables import Tabular
@@ -28,7 +28,7 @@ _RECORDS, _BASES = 500, 1_000_000
 _TOGETHER = 64
 """Hits that are aligned together."""
 
-COLUMNS = types_of("annotate")
+COLUMNS = TABLES["annotate"]
 """Of the table of calls, with their types."""
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from rnafm_cli.function.metrics import regress
 from rnafm_cli.function.rbp import Binding
-from rnafm_cli.io.columns import types_of
+from rnafm_cli.io.columns import TABLES
 from rnafm_cli.io.tables import RowSink, table_output
 from rnafm_cli.rna.upstream_starts import CONTEXTS
 from rnafm_cli.viz.axes import figure_and_axes, points
@@ -126,7 +126,7 @@ class SaliencyGallery(ExitStack):
 
     def __init__(self, folder: Path, *, force: bool = False) -> None:
         super().__init__()
-        self._pictures, columns = Gallery(folder), types_of("rbp --saliency")
+        self._pictures, columns = Gallery(folder), TABLES["rbp --saliency"]
         table = table_output(folder / "saliency.tsv", columns, format="tsv", force=force)
         self._table: RowSink = self.enter_context(table)
 

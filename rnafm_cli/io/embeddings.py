@@ -1,4 +1,4 @@
-"""Embeddings on disk: HDF5 with a data set per record or one matrix, or upstream's folder of ``.npy`` files.
+"""Embeddings on disk: HDF5 with a data set per record or one matrix.
 
 An HDF5 file that a process leaves between two writes is nonsense. So records first go to the end of ``NAME.tmp``: for
 each a line of JSON that describes it, then its numbers. What a kill leaves there is whole but for the last record, and
@@ -7,12 +7,12 @@ can be continued; the HDF5 file is made from it in the end. Shape suffixes: N re
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import json
 import os
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Literal, Self
@@ -22,8 +22,8 @@ import numpy as np
 
 from rnafm_cli.errors import InputError, RnafmError, UsageError
 from rnafm_cli.io.hdf5 import Hdf5Output, Provenance, attributes_of, new_hdf5, open_hdf5, stamped
-from rnafm_cli.io.names import DistinctNames, hdf5_key, npy_stem
-from rnafm_cli.io.streams import STDIO, atomic_path, check_target, write_error, writing
+from rnafm_cli.io.names import DistinctNames, hdf5_key
+from rnafm_cli.io.streams import STDIO, check_target, writing
 from rnafm_cli.rna.records import SequenceRecord
 
 try:
@@ -32,16 +32,10 @@ except ImportError:  # pragma: no cover - there is no fcntl on Windows
     fcntl = None  # type: ignore[assignment]
 
 
-LayoutName = Literal["per-record", "matrix"]
-
 _FORMAT = "rnafm-embeddings"
 _FORMAT_VERSION = 1
-FLUSH_BYTES = 32 << 20
-FLUSH_SECONDS = 1.0
-CHUNK_BYTES = 1 << 18
-ROWS_AT_ONCE = 4096
-ROWS_PER_CHUNK = 1024
-PASSING = frozenset({"created", "command", "rnafm_version", "device", "threads", "dim"})
+_ROWS_AT_ONCE = 4096
+_PASSING = frozenset({"created", "command", "rnafm_version", "device", "threads", "dim"})
 """Attributes that may differ between a run and the one that continues it."""
 
 
@@ -53,13 +47,12 @@ def sequence_hash(sequence: str) -> str:
 class EmbeddingWriter:
     """Writes records and their embeddings to an HDF5 file that appears when it is complete.
 
-    Use as a context manager. Leaving it well puts the file in its place; leaving it by an exception
-    keeps what was added in ``PATH.tmp``, and a :class:`RnafmError` on its way out gets a hint on how to
-    go on.
+    Use as a context manager. Leaving it well puts the file in its place; leaving it by an exception keeps what was
+    added in ``PATH.tmp``, and a :class:`RnafmError` on its way out gets a hint on how to go on.
 
     Args:
         path: the file to make.
-        provenance: what made the embeddings (model, weights_sha256, layer, pooling, ...); file attributes.
+        provenance: what made the embeddings (model, weights_sha256, layer, pooling, dim, ...); file attributes.
         layout: ``per-record``: data sets ``/<id>`` of shape (L, D) or (D,); ``matrix``: pooled vectors as
             ``/embeddings`` (N, D) with ``/ids``, ``/lengths`` and ``/sequence_sha256``.
         half: store float16 instead of float32.
@@ -73,7 +66,7 @@ class EmbeddingWriter:
         path: str | Path,
         *,
         provenance: Provenance,
-        layout: LayoutName = "per-record",
+        layout: Literal["per-record", "matrix"] = "per-record",
         half: bool = False,
         force: bool = False,
         resume: bool = False,
@@ -83,37 +76,35 @@ class EmbeddingWriter:
             raise UsageError("HDF5 cannot be written to stdout", hint="name a file with -o FILE.h5")
         self.path = Path(os.path.realpath(path))
         self.partial = self.path.with_name(self.path.name + ".tmp")
-        self._layout, self._dtype = layout, np.dtype(np.float16 if half else np.float32)
+        self._dtype = np.dtype(np.float16 if half else np.float32)
         made_by = {"format": _FORMAT, "format_version": _FORMAT_VERSION, **stamped(provenance)}
         self._made_by: dict[str, Any] = made_by | {"layout": layout, "dtype": self._dtype.name}
         self._force, self._resume, self._advice = force, resume, advice
         self._key = str if layout == "matrix" else hdf5_key
         self._names = DistinctNames(self._key, kind="data set name")
-        self._part: BinaryIO | None = None
         self._extends = False
         self._hashes: dict[str, str] = {}
-        self._width: int | None = None
-        self._waiting: list[bytes] = []
-        self._waiting_bytes = self._waiting_records = self._safe = 0
-        self._flushed_at = time.monotonic()
+        self._safe = 0
 
     @property
     def count(self) -> int:
-        """Records in the file, earlier runs' included."""
+        """Records that are stored, those of earlier runs included; a kill at this moment leaves them."""
         return len(self._hashes)
-
-    @property
-    def kept(self) -> int:
-        """Records that a kill at this moment would leave."""
-        return self.count - self._waiting_records
 
     def __enter__(self) -> Self:
         self._check_target()
         self._part = self._open_part()
+        fresh = not self.partial.stat().st_size
         try:
-            self._take_up()
+            if fresh:
+                self._extends = self._resume and self.path.exists()
+                self._append(_line({**self._made_by, "extends": self._extends}))
+            else:
+                self._take_up_part()
+            if self._extends:
+                self._take_up_complete()
         except BaseException:
-            self._close(keep=os.fstat(self._part.fileno()).st_size > 0)
+            self._close(keep=not fresh)
             raise
         return self
 
@@ -121,13 +112,11 @@ class EmbeddingWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            self.flush()
             if error is None:
                 self._finish()
         except RnafmError as failure:
-            if error is None:
-                self._advise(failure)
-                raise
+            self._advise(failure)
+            raise
         finally:
             if isinstance(error, RnafmError):
                 self._advise(error)
@@ -139,10 +128,7 @@ class EmbeddingWriter:
         return stored is not None and stored != sequence_hash(record.sequence)
 
     def done(self, record: SequenceRecord) -> bool:
-        """Whether an earlier run stored this record, so that it need not be computed again.
-
-        Ask once per record, as it is read: a second record of the same name is refused here, before
-        anything is computed for it.
+        """Whether an earlier run stored this record, so that it need not be computed again; ask once per record.
 
         Raises:
             InputError: when two records share a name, or the file holds the name with another sequence.
@@ -156,26 +142,12 @@ class EmbeddingWriter:
         return name in self._hashes
 
     def add(self, record: SequenceRecord, array: np.ndarray) -> None:
-        """Store one record: (L, D) with row i for nucleotide (codon) i, or (D,) when pooled.
+        """Store one record that is not done: (L, D) with row i for nucleotide (codon) i, or (D,) when pooled.
 
         Raises:
-            InputError: when two records share a name.
-            UsageError: for rows of nucleotides in a matrix, or another width than the file's.
             RnafmError: when the disk is full; earlier records are safe.
         """
-        if self._part is None:
-            raise ValueError("an EmbeddingWriter is used inside its with block")
-        name = self._names.name(record)
-        if name in self._hashes:
-            raise self._names.collision(record)
-        if name not in self._names:
-            self._names.claim(record)
-        if self._layout == "matrix" and array.ndim != 1:
-            raise UsageError("a matrix takes one vector per record", hint="add --pool mean, max or cls")
-        if self._width not in (None, array.shape[-1]):
-            raise UsageError(f"{record.where}: {array.shape[-1]} values per vector, the file has {self._width}")
-        self._width = array.shape[-1]
-        self._hashes[name] = digest = sequence_hash(record.sequence)
+        digest = sequence_hash(record.sequence)
         numbers = np.ascontiguousarray(array, self._dtype).tobytes()
         told = {
             "id": record.id,
@@ -184,33 +156,15 @@ class EmbeddingWriter:
             "sequence_sha256": digest,
             "length": len(record.sequence),
         }
-        self._waiting += [_line({**told, "shape": array.shape, "bytes": len(numbers)}), numbers]
-        self._waiting_bytes += len(numbers)
-        self._waiting_records += 1
-        if self._waiting_bytes >= FLUSH_BYTES or time.monotonic() - self._flushed_at >= FLUSH_SECONDS:
-            self.flush()
-
-    def flush(self) -> None:
-        """Make every record added so far survive the end of the process, however it comes.
-
-        Happens by itself about every second; call it after a batch to be sure.
-        """
-        self._append(b"".join(self._waiting))
-        self._safe += self._waiting_records
-        self._waiting, self._waiting_bytes, self._waiting_records = [], 0, 0
-        self._flushed_at = time.monotonic()
+        self._append(_line({**told, "shape": array.shape, "bytes": len(numbers)}) + numbers)
+        self._hashes[self._names.name(record)] = digest
+        self._safe += 1
 
     def _append(self, data: bytes) -> None:
-        assert self._part is not None
-        start, view = self._part.seek(0, os.SEEK_END), memoryview(data)
-        try:
+        view = memoryview(data)
+        with writing(self.partial):
             while view:
                 view = view[self._part.write(view) :]
-        except BaseException as error:
-            self._part.truncate(start)
-            if isinstance(error, OSError):
-                raise write_error(self.partial, error) from error
-            raise
 
     def _check_target(self) -> None:
         if self._force and self._resume:
@@ -222,10 +176,9 @@ class EmbeddingWriter:
             raise UsageError(f"{self.path}: exists", hint="--force replaces it, --resume adds the records it lacks")
 
     def _open_part(self) -> BinaryIO:
-        """``PATH.tmp`` to read and append to, for this process alone."""
+        """``PATH.tmp`` to append to, for this process alone."""
         with writing(self.partial):
-            descriptor = os.open(self.partial, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
-        part = os.fdopen(descriptor, "r+b", buffering=0)
+            part = self.partial.open("ab", buffering=0)
         try:
             if fcntl is not None:
                 fcntl.flock(part, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -236,59 +189,45 @@ class EmbeddingWriter:
             pass
         if self._force:
             part.truncate(0)
-        elif not self._resume and os.fstat(descriptor).st_size:
+        elif not self._resume and self.partial.stat().st_size:
             part.close()
             raise UsageError(
                 f"{self.partial}: an interrupted run left this", hint="--resume continues it, --force starts over"
             )
         return part
 
-    def _take_up(self) -> None:
-        """Learn what earlier runs stored, or begin."""
-        assert self._part is not None
-        fresh = not os.fstat(self._part.fileno()).st_size
-        if fresh:
-            self._extends = self._resume and self.path.exists()
-            self._append(_line({**self._made_by, "extends": self._extends}))
-        else:
-            self._take_up_part()
-        if self._extends and self.path.exists():
-            self._take_up_complete()
-
     def _take_up_part(self) -> None:
-        assert self._part is not None
+        """Learn what an interrupted run stored, and cut off what it did not end."""
         try:
-            entries = _entries(self.partial)
-            head, _, end = next(entries)
-            self._extends = head.pop("extends")
+            entries = list(_entries(self.partial))
+            head = entries[0][0]
+            self._extends = head.pop("extends") and self.path.exists()
             self._check_provenance(self.partial, head)
             self._made_by = head
-            for told, _, stop in entries:
-                self._hashes[self._key(told["id"])] = told["sequence_sha256"]
-                self._width = told["shape"][-1]
-                self._safe, end = self._safe + 1, stop
-        except (ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
+            self._hashes = {self._key(told["id"]): told["sequence_sha256"] for told, _, _ in entries[1:]}
+            self._safe = len(self._hashes)
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise UsageError(f"{self.partial}: is damaged ({error})", hint="--force starts over") from error
-        self._part.truncate(end)
+        self._part.truncate(entries[-1][-1])
 
     def _take_up_complete(self) -> None:
+        """Learn what the file holds that is added to."""
         try:
             with h5py.File(self.path, "r") as file:
                 self._check_provenance(self.path, attributes_of(file))
-                self._width = self._width or file.attrs.get("dim")
-                if self._layout == "matrix":
-                    hashes = zip(file["ids"].asstr()[:], file["sequence_sha256"].asstr()[:], strict=True)
-                    self._hashes = dict(hashes) | self._hashes
+                self._made_by = attributes_of(file)
+                if self._made_by["layout"] == "matrix":
+                    found = dict(zip(file["ids"].asstr()[:], file["sequence_sha256"].asstr()[:], strict=True))
                 else:
                     found = {key: str(data.attrs.get("sequence_sha256", "")) for key, data in file.items()}
-                    self._hashes = found | self._hashes
         except (OSError, KeyError, RuntimeError) as error:
             raise UsageError(f"{self.path}: is no HDF5 file to add to", hint="--force replaces it") from error
+        self._hashes = found | self._hashes
 
     def _check_provenance(self, path: Path, stored: Mapping[str, Any]) -> None:
         if stored.get("format") != _FORMAT:
             raise UsageError(f"{path}: was not made by rnafm embed", hint="--force replaces it")
-        for key in sorted((stored.keys() | self._made_by.keys()) - PASSING):
+        for key in sorted((stored.keys() | self._made_by.keys()) - _PASSING):
             if stored.get(key) != self._made_by.get(key):
                 raise UsageError(
                     f"{path}: was made with {key} {stored.get(key)}, this run has {self._made_by.get(key)}",
@@ -297,16 +236,16 @@ class EmbeddingWriter:
 
     def _finish(self) -> None:
         """Make the HDF5 file, unless it is there and nothing is to be added."""
-        assert self._part is not None
-        extend = self._extends and self.path.exists()
-        if extend and not self._safe:
+        if self._extends and not self._safe:
             return
-        with new_hdf5(self.path, extend=extend, track_order=True) as file:
-            if not extend:
-                file.attrs.update(self._made_by)
-            if self._width is not None:
-                file.attrs.setdefault("dim", self._width)
-            (_store_matrix if self._layout == "matrix" else _store_records)(file, _read_part(self.partial))
+        earlier = read_embeddings(self.path) if self._extends else ()
+        with new_hdf5(self.path, track_order=True) as file:
+            file.attrs.update(self._made_by)
+            records = itertools.chain(earlier, _read_part(self.partial))
+            if self._made_by["layout"] == "matrix":
+                _store_matrix(file, records, count=self.count, dtype=self._dtype)
+            else:
+                _store_records(file, records)
         self._safe = 0
 
     def _advise(self, error: RnafmError) -> None:
@@ -316,11 +255,13 @@ class EmbeddingWriter:
             error.hint = f"{error.hint}; {safe}" if error.hint else safe
 
     def _close(self, *, keep: bool) -> None:
-        assert self._part is not None
         if not keep:
             self.partial.unlink(missing_ok=True)
+        if fcntl is not None:
+            # Worker processes may have the file open, too, and would keep the lock.
+            with contextlib.suppress(OSError):
+                fcntl.flock(self._part, fcntl.LOCK_UN)
         self._part.close()
-        self._part = None
 
 
 def _line(told: Mapping[str, Any]) -> bytes:
@@ -359,34 +300,26 @@ def _read_part(part: Path) -> Iterator[Stored]:
             yield told["id"], values, told
 
 
-def _store_records(file: Hdf5Output, records: Iterator[Stored]) -> None:
+def _store_records(file: Hdf5Output, records: Iterable[Stored]) -> None:
     """Root data sets named by the id, with the attributes that bio_embeddings' readers look for."""
     for identifier, array, attributes in records:
         file.create_dataset(hdf5_key(identifier), data=array).attrs.update(attributes)
         file.check()
 
 
-def _store_matrix(file: Hdf5Output, records: Iterator[Stored]) -> None:
+def _store_matrix(file: Hdf5Output, records: Iterator[Stored], *, count: int, dtype: np.dtype) -> None:
     """Pooled vectors as rows of ``/embeddings``; ``/ids``, ``/lengths`` and ``/sequence_sha256`` beside it."""
-    for name, kind in (("ids", h5py.string_dtype()), ("lengths", np.int64), ("sequence_sha256", "S64")):
-        file.require_dataset(name, shape=(0,), maxshape=(None,), chunks=(ROWS_PER_CHUNK,), dtype=kind)
-    while block := list(itertools.islice(records, ROWS_AT_ONCE)):
-        ids, arrays, attributes = zip(*block, strict=True)
-        rows_ND = np.stack(arrays)
-        if "embeddings" not in file:
-            width = rows_ND.shape[1]
-            chunk = (max(1, CHUNK_BYTES // rows_ND[0].nbytes), width)
-            file.create_dataset("embeddings", (0, width), rows_ND.dtype, maxshape=(None, width), chunks=chunk)
-        columns = {
-            "embeddings": rows_ND,
-            "ids": np.array(ids, dtype=h5py.string_dtype()),
-            "lengths": np.array([told["length"] for told in attributes], np.int64),
-            "sequence_sha256": np.array([told["sequence_sha256"] for told in attributes], "S64"),
-        }
-        for name, values in columns.items():
-            known = len(file[name])
-            file[name].resize(known + len(block), axis=0)
-            file[name][known:] = values
+    vectors = file.create_dataset("embeddings", (count, file.attrs["dim"]), dtype)
+    ids = file.create_dataset("ids", (count,), h5py.string_dtype())
+    lengths = file.create_dataset("lengths", (count,), np.int64)
+    digests = file.create_dataset("sequence_sha256", (count,), "S64")
+    for start in range(0, count, _ROWS_AT_ONCE):
+        block = list(itertools.islice(records, _ROWS_AT_ONCE))
+        rows = slice(start, start + len(block))
+        ids[rows] = [identifier for identifier, _, _ in block]
+        vectors[rows] = np.stack([vector_D for _, vector_D, _ in block])
+        lengths[rows] = [told["length"] for _, _, told in block]
+        digests[rows] = [told["sequence_sha256"].encode() for _, _, told in block]
         file.check()
 
 
@@ -426,10 +359,10 @@ def _read_records(file: h5py.File) -> Iterator[Stored]:
 
 
 def _read_matrix(file: h5py.File) -> Iterator[Stored]:
-    for start in range(0, len(file["ids"]), ROWS_AT_ONCE):
-        rows = slice(start, start + ROWS_AT_ONCE)
+    for start in range(0, len(file["ids"]), _ROWS_AT_ONCE):
+        rows = slice(start, start + _ROWS_AT_ONCE)
         columns = [file["ids"].asstr()[rows], file["embeddings"][rows], file["lengths"][rows].tolist()]
-        columns.append(file["sequence_sha256"].asstr()[rows] if "sequence_sha256" in file else [""] * ROWS_AT_ONCE)
+        columns.append(file["sequence_sha256"].asstr()[rows] if "sequence_sha256" in file else [""] * _ROWS_AT_ONCE)
         for identifier, row_D, length, digest in zip(*columns, strict=False):
             yield identifier, row_D, {"id": identifier, "length": length, "sequence_sha256": digest}
 
@@ -444,60 +377,6 @@ def read_provenance(path: str | Path) -> dict[str, Any]:
         return {}
     with open_hdf5(path) as file:
         return attributes_of(file)
-
-
-class NpyFolder:
-    """Writes one ``<id>.npy`` per record, as upstream does; spaces and ``/`` in the id become ``_``.
-
-    Used as :class:`EmbeddingWriter`, without going on from an earlier run.
-
-    Args:
-        path: the folder; made if missing.
-        half: store float16 instead of float32.
-        force: replace files that exist.
-
-    Raises:
-        UsageError: when the folder is a file, or holds something and ``force`` is off.
-        RnafmError: when it cannot be made.
-    """
-
-    def __init__(self, path: str | Path, *, half: bool = False, force: bool = False) -> None:
-        self.path = Path(path)
-        self._dtype = np.dtype(np.float16 if half else np.float32)
-        self._names = DistinctNames(npy_stem, kind="file name")
-        self.count = self.kept = 0
-        if self.path.exists() and not self.path.is_dir():
-            raise UsageError(f"{self.path}: is a file", hint="name a folder")
-        with writing(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
-        if not force and any(self.path.iterdir()):
-            raise UsageError(f"{self.path}: is not empty", hint="--force replaces files in it")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *of_error: object) -> None:
-        """Every record is a whole file as soon as it is added."""
-
-    def done(self, record: SequenceRecord) -> bool:
-        """Reserve the record's file name; none is there from an earlier run.
-
-        Raises:
-            InputError: when two records share a file name.
-        """
-        self._names.claim(record)
-        return False
-
-    def add(self, record: SequenceRecord, array: np.ndarray) -> None:
-        """Store one record: (L, D) with row i for nucleotide (codon) i, or (D,) when pooled.
-
-        Raises:
-            RnafmError: when the disk is full; earlier records are safe.
-        """
-        target = self.path / f"{self._names.name(record)}.npy"
-        with writing(target), atomic_path(target) as path, path.open("wb") as handle:
-            np.save(handle, np.ascontiguousarray(array, self._dtype))
-        self.count += 1
 
 
 def _read_npy_folder(folder: Path) -> Iterator[Stored]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import shutil
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -80,24 +79,20 @@ class Hdf5Output(h5py.File):
 
 
 @contextlib.contextmanager
-def new_hdf5(path: str | Path, *, force: bool = True, extend: bool = False, **options: Any) -> Iterator[Hdf5Output]:
+def new_hdf5(path: str | Path, *, force: bool = True, **options: Any) -> Iterator[Hdf5Output]:
     """An HDF5 file that takes its name when the ``with`` block ends well, and leaves nothing when it does not.
 
     Args:
         force: replace a file that exists.
-        extend: begin with what that file holds.
         options: of ``h5py.File``.
 
     Raises:
         UsageError: when the path is a folder or lies in none, or exists and ``force`` is off.
         RnafmError: when the disk is full.
-        OSError: when the file to extend is damaged.
     """
     with atomic_path(path, force=force) as scratch:
-        if extend:
-            shutil.copyfile(path, scratch)
         with _SteadyFile(scratch, "r+b") as raw:
-            file = Hdf5Output(raw, Path(path), "r+" if extend else "w", **options)
+            file = Hdf5Output(raw, Path(path), "w", **options)
             try:
                 yield file
                 file.close()

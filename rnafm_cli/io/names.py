@@ -58,11 +58,6 @@ def hdf5_key(identifier: str) -> str:
     return "_" * len(key) if key in (".", "..") else key
 
 
-def npy_stem(identifier: str) -> str:
-    """Upstream's file name of a record: the id with spaces (and here ``/``) as ``_``."""
-    return _fit(identifier.replace(" ", "_").replace("/", "_"))
-
-
 def file_stem(identifier: str) -> str:
     """A file name for a record, by ViennaRNA's rule: characters that shells and systems mind become ``_``."""
     return _fit(_UNSAFE.sub("_", identifier))
@@ -95,23 +90,18 @@ class DistinctNames:
             InputError: when an earlier record has that name; both ids are told.
         """
         name = self.name(record)
-        if name in self._owners:
-            raise self.collision(record)
+        if (owner := self._owners.get(name)) is not None:
+            problem = f"its {self._kind} '{name}' is also that of the record '{owner}'"
+            raise InputError(
+                f"{record.where}: {'the id appears twice' if owner == record.id else problem}",
+                hint="give every record its own id, or use --rename-duplicates",
+            )
         self._owners[name] = record.id
         return name
 
     def name(self, record: Record) -> str:
         """The name of a record, whether free or not."""
         return self._make(record.id)
-
-    def collision(self, record: Record) -> InputError:
-        """The error of a record whose name belongs to another one."""
-        owner = self._owners.get(self.name(record), record.id)
-        if owner == record.id:
-            problem = "the id appears twice"
-        else:
-            problem = f"its {self._kind} '{self.name(record)}' is also that of the record '{owner}'"
-        return InputError(f"{record.where}: {problem}", hint="give every record its own id, or use --rename-duplicates")
 
 
 def rename_duplicates(records: Iterable[_Record]) -> Iterator[_Record]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, TypeAlias
 
 from rnafm_cli.errors import UsageError
 from rnafm_cli.io.names import DistinctNames, Record, file_stem, refuse_suffix
@@ -33,31 +33,8 @@ class TextFormat:
     also: tuple[str, ...] = ()
 
 
-class RecordOutput(Protocol):
-    """Takes results one by one."""
-
-    def claim(self, record: Record) -> None:
-        """Make sure that a record can be written, before anything is predicted for it."""
-        ...
-
-    def add(self, record: Record, found: Any = None) -> None:
-        """Write one record and what was found of it.
-
-        Raises:
-            InputError: when the format cannot hold the record.
-        """
-        ...
-
-
 class RecordStream:
-    """All records in one text, flushed after each so that a reader down the pipe sees it.
-
-    Args:
-        elsewhere: what goes to other options, for a target whose name promises that.
-
-    Raises:
-        UsageError: for a format of several files, and a target that is named like something else.
-    """
+    """All records in one text, flushed after each so that a reader down the pipe sees it."""
 
     def __init__(self, sink: TextSink, formats: Sequence[TextFormat], *, elsewhere: str) -> None:
         self._sink, self._format = sink, formats[0]
@@ -71,11 +48,7 @@ class RecordStream:
             sink.write(self._format.header)
 
     def claim(self, record: Record) -> None:
-        """Refuse a second record where the format has no place for it.
-
-        Raises:
-            UsageError: for a second record.
-        """
+        """Refuse a second record where the format has no place for it, before anything is predicted for it."""
         if self._format.single and self._first is not None:
             raise UsageError(
                 f"{record.where}: the format has no place for a second RNA beside '{self._first}'",
@@ -84,36 +57,28 @@ class RecordStream:
         self._first = record.id
 
     def add(self, record: Record, found: Any = None) -> None:
+        """Write one record and what was found of it."""
         self._sink.write(self._format.text(record, found))
         self._sink.flush()
 
 
 class RecordFolder:
-    """A folder with a file in each format for each record, named by its id; each appears whole or not at all.
+    """A folder with a file in each format for each record, named by its id; each appears whole or not at all."""
 
-    Args:
-        folder: made if need be.
-        force: replace files that exist.
-
-    Raises:
-        UsageError: when the folder is a file.
-        RnafmError: when it cannot be made.
-    """
-
-    def __init__(self, folder: str | Path, formats: Sequence[TextFormat], *, force: bool = False) -> None:
-        self.folder, self._formats, self._force = Path(folder), formats, force
-        if self.folder.exists() and not self.folder.is_dir():
+    def __init__(self, folder: Path, formats: Sequence[TextFormat], *, force: bool = False) -> None:
+        self.folder, self._formats, self._force = folder, formats, force
+        if folder.exists() and not folder.is_dir():
             raise UsageError(f"{folder}: is no folder", hint="name a folder, or write to one file with -o")
         with writing(folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
         self._names = DistinctNames(lambda name: file_stem(name).casefold(), kind="file name")
 
     def claim(self, record: Record) -> None:
-        """Reserve a record's file names.
+        """Reserve a record's file names, before anything is predicted for it.
 
         Raises:
             InputError: when an earlier record has them.
-            UsageError: when a file is there and ``force`` is off.
+            UsageError: when a file is there and is not to be replaced.
         """
         self._names.claim(record)
         for format in self._formats:
@@ -122,20 +87,33 @@ class RecordFolder:
                 raise UsageError(f"{path}: exists", hint="--force replaces it")
 
     def add(self, record: Record, found: Any = None) -> None:
-        texts = [(self._path(record, format), format.header + format.text(record, found)) for format in self._formats]
-        for path, text in texts:
-            with open_output(path) as sink:
+        """Write one record and what was found of it; nothing where one of the formats cannot hold it."""
+        texts = [format.header + format.text(record, found) for format in self._formats]
+        for format, text in zip(self._formats, texts, strict=True):
+            with open_output(self._path(record, format)) as sink:
                 sink.write(text)
 
     def _path(self, record: Record, format: TextFormat) -> Path:
         return self.folder / (file_stem(record.id) + format.suffix)
 
 
+RecordOutput: TypeAlias = RecordStream | RecordFolder
+
+
 @contextmanager
 def record_output(
     output: Path, folder: Path | None, formats: Sequence[TextFormat], *, elsewhere: str, force: bool = False
 ) -> Iterator[RecordOutput]:
-    """The folder if there is one, else the file or ``-``; arguments as for the two classes."""
+    """The folder if there is one, else the file or ``-``.
+
+    Args:
+        formats: of one result; several are several files.
+        elsewhere: what goes to other options, for an output whose name promises that.
+        force: replace files of the folder that exist.
+
+    Raises:
+        UsageError: for a file as folder, several formats in one output, and an output that is named like another one.
+    """
     if folder is not None:
         yield RecordFolder(folder, formats, force=force)
         return

@@ -9,12 +9,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import sys
+import re
 import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from functools import cache
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
 
 from rnafm_cli.errors import InputError, RnafmError, UsageError
 from rnafm_cli.io.columns import TABLES
@@ -25,12 +24,12 @@ from rnafm_cli.io.structures import STRUCTURE_FORMATS
 from rnafm_cli.rna.pairs import are_canonical, pairs_to_partners, to_dot_bracket
 from rnafm_cli.rna.records import SequenceRecord, StructureRecord
 
-_SURE = frozenset("ACGU")
+_UNSURE = re.compile("[^ACGU]")
 
 
 def _plain_letters(sequence: str) -> str:
     """A sequence for programs that know A, C, G, U and N: every ambiguity code becomes N."""
-    return sequence if set(sequence) <= _SURE else "".join(x if x in _SURE else "N" for x in sequence)
+    return _UNSURE.sub("N", sequence)
 
 
 def check_bases(record: SequenceRecord | StructureRecord, program: str) -> None:
@@ -39,48 +38,43 @@ def check_bases(record: SequenceRecord | StructureRecord, program: str) -> None:
     Raises:
         InputError: when it has letters other than A, C, G, U.
     """
-    for position, letter in enumerate(record.sequence, start=1):
-        if letter not in _SURE:
-            raise InputError(
-                f"{record.where}: '{letter}' at position {position}; {program} takes A, C, G and U only",
-                hint="replace or cut out unknown bases first",
-            )
+    if odd := _UNSURE.search(record.sequence):
+        raise InputError(
+            f"{record.where}: '{odd[0]}' at position {odd.start() + 1}; {program} takes A, C, G and U only",
+            hint="replace or cut out unknown bases first",
+        )
 
 
-@dataclass(frozen=True)
-class FamilyCall:
-    """A known family that a structure rests on: accession, name, E-value, and the stretch (0-based, end excluded)."""
-
-    accession: str
-    name: str
-    evalue: float
-    start: int
-    end: int
-
-
-@dataclass(frozen=True)
-class StructureScore:
-    """How sure a structure is, and why."""
-
-    expected_accuracy: float
-    """Expected share of bases whose partner, or lack of one, is right."""
-    pair_confidence: float | None
-    """Mean probability of the structure's pairs; None without pairs."""
-    families: tuple[FamilyCall, ...] = ()
-    """Families found, the surest first."""
+class Scored(Protocol):
+    """A prediction that tells how sure a structure is, and why."""
 
     @property
-    def remark(self) -> str:
-        """The line that follows a structure; RNAeval, RNAplot and forgi skip it."""
-        confidence = "" if self.pair_confidence is None else f" pair_confidence={self.pair_confidence:.4f}"
-        family = ""
-        if self.families:
-            best = self.families[0]
-            family = f" family={best.accession} name={best.name} evalue={best.evalue:.1e}"
-        return f"# expected_accuracy={self.expected_accuracy:.4f}{confidence}{family}\n"
+    def expected_accuracy(self) -> float:
+        """Expected share of bases whose partner, or lack of one, is right."""
+        ...
+
+    @property
+    def pair_confidence(self) -> float | None:
+        """Mean probability of the structure's pairs; None without pairs."""
+        ...
+
+    @property
+    def hits(self) -> Sequence[Any]:
+        """Hits of known families, the surest first."""
+        ...
 
 
-Score = StructureScore | None
+Score = Scored | None
+
+
+def _remark(score: Scored) -> str:
+    """The line that follows a structure; RNAeval, RNAplot and forgi skip it."""
+    told = f"# expected_accuracy={score.expected_accuracy:.4f}"
+    if score.pair_confidence is not None:
+        told += f" pair_confidence={score.pair_confidence:.4f}"
+    for best in score.hits[:1]:
+        told += f" family={best.family.accession} name={best.family.name} evalue={best.evalue:.1e}"
+    return told + "\n"
 
 
 def format_dotbracket(record: StructureRecord, score: Score = None) -> str:
@@ -88,7 +82,7 @@ def format_dotbracket(record: StructureRecord, score: Score = None) -> str:
     structure, sequence = to_dot_bracket(record.pairs, len(record)), _plain_letters(record.sequence)
     for place in reversed(record.breaks):
         sequence, structure = f"{sequence[:place]}&{sequence[place:]}", f"{structure[:place]}&{structure[place:]}"
-    return f">{record.header}\n{sequence}\n{structure}\n" + (score.remark if score else "")
+    return f">{record.header}\n{sequence}\n{structure}\n" + (_remark(score) if score else "")
 
 
 def format_ct(record: StructureRecord, score: Score = None) -> str:
@@ -113,15 +107,17 @@ def _format_tsv(record: StructureRecord, score: Score) -> str:
     pairs = to_dot_bracket(record.pairs, len(record), letters=True)
     cells = [record.id, record.family or "-", record.sequence, pairs]
     if score is not None:
+        confidence, best = score.pair_confidence, next(iter(score.hits), None)
         cells += [
             f"{score.expected_accuracy:.4f}",
-            "" if score.pair_confidence is None else f"{score.pair_confidence:.4f}",
-            *([score.families[0].accession, f"{score.families[0].evalue:.1e}"] if score.families else ["", ""]),
+            "" if confidence is None else f"{confidence:.4f}",
+            *([best.family.accession, f"{best.evalue:.1e}"] if best else ["", ""]),
         ]
     return "\t".join(cells) + "\n"
 
 
 def _format_jsonl(record: StructureRecord, score: Score) -> str:
+    confidence = score.pair_confidence if score else None
     row = {
         "id": record.id,
         "description": record.description,
@@ -130,10 +126,16 @@ def _format_jsonl(record: StructureRecord, score: Score) -> str:
         "structure": to_dot_bracket(record.pairs, len(record), letters=True),
         "pairs": (record.pairs + 1).tolist(),
         "expected_accuracy": round(score.expected_accuracy, 4) if score else None,
-        "pair_confidence": round(score.pair_confidence, 4) if score and score.pair_confidence is not None else None,
+        "pair_confidence": None if confidence is None else round(confidence, 4),
         "families": [
-            {"accession": c.accession, "name": c.name, "evalue": c.evalue, "start": c.start + 1, "end": c.end}
-            for c in (score.families if score else ())
+            {
+                "accession": hit.family.accession,
+                "name": hit.family.name,
+                "evalue": hit.evalue,
+                "start": hit.start + 1,
+                "end": hit.end,
+            }
+            for hit in (score.hits if score else ())
         ],
     }
     return json.dumps(row, ensure_ascii=False) + "\n"
@@ -162,7 +164,7 @@ def _format_rosetta_fasta(record: StructureRecord, score: Score) -> str:
 
 def _format_elements(record: StructureRecord, score: Score) -> str:
     """Header, sequence, structure and element string, one line each."""
-    return format_dotbracket(record) + element_string(record) + "\n" + (score.remark if score else "")
+    return format_dotbracket(record) + element_string(record) + "\n" + (_remark(score) if score else "")
 
 
 ELEMENT_LETTERS = {
@@ -173,7 +175,6 @@ ELEMENT_LETTERS = {
     "m": "multiloop segment",
     "t": "3' end",
 }
-STDERR = 2
 
 
 def element_string(record: StructureRecord) -> str:
@@ -182,87 +183,61 @@ def element_string(record: StructureRecord) -> str:
     Raises:
         RnafmError: when forgi is missing or fails on the structure.
     """
-    graphs = _bulge_graph()
-    structure = to_dot_bracket(record.pairs, len(record))
+    structure, sequence = to_dot_bracket(record.pairs, len(record)), _plain_letters(record.sequence)
     with _silence():
         try:
-            graph = graphs.from_dotbracket(
-                structure, seq=_plain_letters(record.sequence), dissolve_length_one_stems=False
-            )
-            elements = str(graph.to_element_string())
+            from forgi.graph.bulge_graph import BulgeGraph
+        except Exception as error:
+            raise RnafmError(
+                f"loop types need the forgi package ({type(error).__name__}: {error})",
+                hint="pip install forgi (Python below 3.13), or choose another format",
+            ) from error
+        try:
+            graph = BulgeGraph.from_dotbracket(structure, seq=sequence, dissolve_length_one_stems=False)
+            return str(graph.to_element_string())
         except Exception as error:
             raise RnafmError(f"{record.where}: forgi cannot annotate this structure ({error})") from error
-    return elements
-
-
-@cache
-def _bulge_graph() -> Any:
-    try:
-        with _silence():
-            from forgi.graph.bulge_graph import BulgeGraph
-    except Exception as error:
-        raise RnafmError(
-            f"loop types need the forgi package ({type(error).__name__}: {error})",
-            hint="pip install forgi (Python below 3.13), or choose another format",
-        ) from error
-    return BulgeGraph
 
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
     """Keep Python's warnings and whatever compiled code writes to file descriptor 2 from the terminal."""
-    if sys.stderr is not None:
-        with contextlib.suppress(OSError, ValueError):
-            sys.stderr.flush()
-    try:
-        saved = os.dup(STDERR)
-    except OSError:
-        saved = None
-    sink = os.open(os.devnull, os.O_WRONLY)
-    if sink != STDERR:
-        os.dup2(sink, STDERR)
-        os.close(sink)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stderr(None):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        if saved is None:
-            os.close(STDERR)
-        else:
-            os.dup2(saved, STDERR)
-            os.close(saved)
+    with contextlib.ExitStack() as restored, warnings.catch_warnings(), contextlib.redirect_stderr(None):
+        warnings.simplefilter("ignore")
+        # Where standard error is closed there is nothing to silence.
+        with contextlib.suppress(OSError):
+            saved = os.dup(2)
+            restored.callback(os.close, saved)
+            restored.callback(os.dup2, saved, 2)
+            sink = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(sink, 2)
+            os.close(sink)
+        yield
 
 
-_KEEP_STRANDS = ("dbn",)
-_TAKE_SCORES = ("dbn", "tsv", "jsonl", "elements")
-
-
-def _of_one_strand(write: Callable[[StructureRecord, Score], str]) -> Callable[[StructureRecord, Score], str]:
-    """A writer that refuses strands, which its format would join."""
+def _format(
+    name: str, suffix: str, write: Callable[[StructureRecord, Score], str], *, table: str = "", strands: bool = False
+) -> TextFormat:
+    """A format; unless it keeps ``strands`` apart, an RNA of several is refused."""
 
     def text(record: StructureRecord, score: Score) -> str:
-        if record.breaks:
+        if record.breaks and not strands:
             raise InputError(
                 f"{record.where}: has {len(record.breaks) + 1} strands, and the format would join them",
-                hint=f"strand breaks (&) are kept by --format {', '.join(_KEEP_STRANDS)}",
+                hint="strand breaks (&) are kept by --format dbn",
             )
         return write(record, score)
 
-    return text
-
-
-def _format(name: str, suffix: str, write: Callable[[StructureRecord, Score], str], *, columns: str = "") -> TextFormat:
-    text = write if name in _KEEP_STRANDS else _of_one_strand(write)
     also = STRUCTURE_FORMATS[name].suffixes if name in STRUCTURE_FORMATS else ()
-    return TextFormat(name, suffix, text, "\t".join(TABLES[columns]) + "\n" if columns else "", also=also)
+    return TextFormat(name, suffix, text, "\t".join(TABLES[table]) + "\n" if table else "", also=also)
 
 
+_TAKE_SCORES = ("dbn", "tsv", "jsonl", "elements")
 OUTPUT_FORMATS: dict[str, tuple[TextFormat, ...]] = {
-    "dbn": (_format("dbn", ".dbn", format_dotbracket),),
+    "dbn": (_format("dbn", ".dbn", format_dotbracket, strands=True),),
     "ct": (_format("ct", ".ct", format_ct),),
     "bpseq": (_format("bpseq", ".bpseq", _format_bpseq),),
-    "tsv": (_format("tsv", ".tsv", _format_tsv, columns="fold --format tsv"),),
+    "tsv": (_format("tsv", ".tsv", _format_tsv, table="fold --format tsv"),),
     "jsonl": (_format("jsonl", ".jsonl", _format_jsonl),),
     "3drna": (_format("3drna", ".3drna", _format_3drna),),
     "rosetta": (
@@ -271,7 +246,7 @@ OUTPUT_FORMATS: dict[str, tuple[TextFormat, ...]] = {
     ),
     "elements": (_format("elements", ".elements", _format_elements),),
 }
-"""What is written for a :class:`StructureRecord` with its :class:`StructureScore`, if it has one, by name."""
+"""What is written for a :class:`StructureRecord` and the prediction it comes from, if it is to be scored, by name."""
 
 
 def structure_formats(name: str, *, scored: bool = False) -> tuple[TextFormat, ...]:
@@ -281,9 +256,8 @@ def structure_formats(name: str, *, scored: bool = False) -> tuple[TextFormat, .
         UsageError: when the format has no place for scores.
     """
     if scored and name not in _TAKE_SCORES:
-        raise UsageError(
-            f"the format {name} has no place for scores", hint=f"--score goes with {', '.join(_TAKE_SCORES)}"
-        )
+        hint = f"--score goes with {', '.join(_TAKE_SCORES)}"
+        raise UsageError(f"the format {name} has no place for scores", hint=hint)
     if scored and name == "tsv":
         return (replace(OUTPUT_FORMATS["tsv"][0], header="\t".join(TABLES["fold --format tsv --score"]) + "\n"),)
     return OUTPUT_FORMATS[name]

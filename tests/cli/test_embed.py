@@ -59,13 +59,6 @@ def test_pipe_and_matrix_layout(rnafm: Command, tmp_path: Path) -> None:
         assert list(file["lengths"]) == [8, 5]
 
 
-def test_upstream_folder_layout(rnafm: Command, fasta: Path, tmp_path: Path) -> None:
-    result = rnafm("embed", fasta, "--format", "npy-dir", "-o", tmp_path / "reps")
-    assert result.returncode == 0, result.stderr
-    rows = np.load(next((tmp_path / "reps").rglob("a.npy")))
-    assert rows.shape[0] == 8
-
-
 def test_output_is_never_overwritten_unasked(rnafm: Command, fasta: Path, tmp_path: Path) -> None:
     out = tmp_path / "e.h5"
     assert rnafm("embed", fasta, "--h5", out).returncode == 0

@@ -59,9 +59,8 @@ def refused(result: Result, code: int, *words: str) -> None:
 def test_a_name_that_promises_another_format(embed: Run, tmp_path: Path, name: str) -> None:
     fasta = tmp_path / "x.fa"
     fasta.write_text(">a\nACGU\n")
-    refused(embed(fasta, "-o", tmp_path / name), 2, name, "--format npy-dir")
+    refused(embed(fasta, "-o", tmp_path / name), 2, name, "name it .h5")
     assert not (tmp_path / name).exists()
-    refused(embed(fasta, "-o", tmp_path / "e.h5", "--format", "npy-dir"), 2, "name a folder")
 
 
 def left(folder: Path) -> list[str]:

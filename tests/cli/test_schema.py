@@ -40,9 +40,9 @@ def check_tsv(text: str, table: str) -> None:
     head, *rows = [line.split("\t") for line in text.splitlines()]
     assert head == list(TABLES[table]) and rows, table
     for row in rows:
-        for cell, column in zip(row, TABLES[table].values(), strict=True):
+        for cell, kind in zip(row, TABLES[table].values(), strict=True):
             if cell:
-                READS[column.type](cell)
+                READS[kind](cell)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_tables_of_predictions(rnafm: Command, table: str) -> None:
     for line in map(json.loads, ran.stdout.splitlines()):
         assert list(line) == list(TABLES[table])
         assert all(
-            v is None or isinstance(v, c.type) for v, c in zip(line.values(), TABLES[table].values(), strict=True)
+            v is None or isinstance(v, kind) for v, kind in zip(line.values(), TABLES[table].values(), strict=True)
         )
 
 
@@ -119,8 +119,8 @@ def test_parts_of_files_of_embeddings(rnafm: Command, table: str, tmp_path: Path
                 found |= {f"/{name}:{key}": value for key, value in data.attrs.items()}
     assert found.keys() == TABLES[table].keys()
     kinds = {int: (int, np.integer), str: (str, bytes), list: np.ndarray}
-    for name, column in TABLES[table].items():
-        assert isinstance(found[name], kinds[column.type]), name
+    for name, kind in TABLES[table].items():
+        assert isinstance(found[name], kinds[kind]), name
 
 
 def test_tables_of_evaluations_of_structures(rnafm: Command, tmp_path: Path) -> None:

@@ -37,19 +37,17 @@ def test_a_full_disk_is_one_error_and_leaves_nothing(tmp_path: Path, checked: bo
         assert file["a"][()] == 1
 
 
-def test_an_existing_file_is_kept_replaced_or_extended(tmp_path: Path) -> None:
+def test_an_existing_file_is_kept_or_replaced(tmp_path: Path) -> None:
     path = tmp_path / "x.h5"
     with new_hdf5(path) as file:
         file["a"] = 1
     with pytest.raises(UsageError, match="exists"), new_hdf5(path, force=False):
         pass
-    with pytest.raises(KeyError), new_hdf5(path, extend=True) as file:
+    with pytest.raises(KeyError), new_hdf5(path) as file:
         file["b"] = 2
         raise KeyError("b")
-    with new_hdf5(path, extend=True) as file:
-        file["c"] = 3
     with h5py.File(path) as file:
-        assert list(file) == ["a", "c"]
+        assert list(file) == ["a"]
     with new_hdf5(path) as file:
         file["d"] = 4
     with h5py.File(path) as file:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rnafm_cli.errors import InputError
-from rnafm_cli.io.names import DistinctNames, file_stem, hdf5_key, npy_stem, rename_duplicates
+from rnafm_cli.io.names import DistinctNames, file_stem, hdf5_key, rename_duplicates
 from rnafm_cli.rna.records import SequenceRecord
 
 
@@ -16,16 +16,11 @@ def test_viennarna_rule() -> None:
     assert file_stem('a\\b?c%d*e:f"g<h>i') == "a_b_c_d_e_f_g_h_i"
 
 
-def test_upstream_rule() -> None:
-    assert npy_stem("NR_1|x y/z") == "NR_1|x_y_z"
-
-
 @settings(deadline=None)
 @given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1))
 def test_names_are_usable(identifier: str) -> None:
-    for make in (file_stem, npy_stem):
-        name = make(identifier)
-        assert name and "/" not in name and not name.startswith(".") and len(name.encode()) <= 200
+    name = file_stem(identifier)
+    assert name and "/" not in name and not name.startswith(".") and len(name.encode()) <= 200
     assert "/" not in hdf5_key(identifier) and hdf5_key(identifier) not in (".", "..")
 
 

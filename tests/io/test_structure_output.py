@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from rnafm_cli.errors import InputError, UsageError
 from rnafm_cli.io.record_output import RecordFolder, RecordStream
 from rnafm_cli.io.streams import TextSink, open_output
-from rnafm_cli.io.structure_output import OUTPUT_FORMATS, StructureScore, structure_formats
+from rnafm_cli.io.structure_output import OUTPUT_FORMATS, structure_formats
 from rnafm_cli.io.structures import read_structures
 from rnafm_cli.rna.pairs import from_dot_bracket
 from rnafm_cli.rna.records import SequenceRecord, StructureRecord
@@ -18,7 +19,8 @@ KNOT = StructureRecord(
     "knot/1", "GCGCGAGGCCACGCGCAAGGCCAAAA", from_dot_bracket("(((((.[[[[.)))))..]]]]...."), "made up"
 )
 OPEN = StructureRecord("open", "ACGU", np.empty((0, 2), dtype=np.int64))
-SCORE = StructureScore(0.75, 0.5)
+SCORE = SimpleNamespace(expected_accuracy=0.75, pair_confidence=0.5, hits=())
+SURE = SimpleNamespace(expected_accuracy=1.0, pair_confidence=None, hits=())
 
 
 def stream(sink: TextSink, format: str, *, scored: bool = False) -> RecordStream:
@@ -33,7 +35,7 @@ def written(tmp_path: Path, format: str, *, scored: bool = False) -> str:
     path = tmp_path / "out"
     with open_output(path) as sink:
         output = stream(sink, format, scored=scored)
-        for record, score in ((KNOT, SCORE), (OPEN, StructureScore(1.0, None))):
+        for record, score in ((KNOT, SCORE), (OPEN, SURE)):
             output.add(record, score if scored else None)
     return path.read_text()
 
