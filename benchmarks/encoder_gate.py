@@ -310,7 +310,7 @@ def fold_f1(head: PairHead, way: Way, record: StructureRecord) -> float:
     found.inputs.embedding_BLD = padded_rows(rows, [record.sequence], found.inputs.letters_BL.shape[1])
     length = len(record.sequence)
     p_LL = head(found.inputs).probabilities()[0, :length, :length].numpy()
-    return score_fold(record.pairs, decode(p_LL, record.sequence), length=length, id=record.id, family=record.family).f1
+    return score_fold(record.pairs, decode(p_LL, record.sequence), length=length)["f1"]
 
 
 def table(

@@ -20,9 +20,9 @@ import torch
 
 from rnafm_cli.encoder.model import load_encoder
 from rnafm_cli.encoder.network import Encoder
-from rnafm_cli.rna.bootstrap import Interval, fold_intervals
+from rnafm_cli.rna.bootstrap import Interval, summarise
 from rnafm_cli.rna.decode import DecodeOptions, decode
-from rnafm_cli.rna.metrics import FoldScore, score_fold
+from rnafm_cli.rna.metrics import Score, score_fold
 from rnafm_cli.rna.records import StructureRecord
 from rnafm_cli.rna.thermo import Parameters
 from rnafm_cli.structure.fold_data import load_structures, new_families
@@ -90,16 +90,16 @@ def subsets(inputs: tuple[str, ...]) -> list[tuple[str, ...]]:
     return [some for size in range(len(ordered), 0, -1) for some in combinations(ordered, size)]
 
 
-def prior_scores(records: list[StructureRecord], cache: PriorCache, options: DecodeOptions) -> list[FoldScore]:
+def prior_scores(records: list[StructureRecord], cache: PriorCache, options: DecodeOptions) -> list[Score]:
     """What the prior alone gives, decoded as a head's probabilities are."""
     pairs = [decode(cache[one.sequence].dense(len(one)), one.sequence, options) for one in records]
     return [score_fold(one.pairs, found, length=len(one)) for one, found in zip(records, pairs, strict=True)]
 
 
-def row(head: str, inputs: str, scores: list[list[FoldScore]]) -> None:
+def row(head: str, inputs: str, scores: list[list[Score]]) -> None:
     cells = []
     for of_set in scores:
-        intervals = fold_intervals(of_set, rng=np.random.default_rng(0))
+        intervals = summarise(of_set, ("f1", "relaxed_f1"))
         cells.append(f"{shown(intervals['f1'])} / {intervals['relaxed_f1'].estimate:.3f}")
     print(f"| {head} | {inputs} | {' | '.join(cells)} |", flush=True)
 

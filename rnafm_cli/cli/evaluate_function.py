@@ -151,9 +151,9 @@ def _evaluate(
     from dataclasses import asdict
 
     from rnafm_cli.function import evaluate as measuring
-    from rnafm_cli.function.metrics import Resampling
     from rnafm_cli.io.columns import TABLES
     from rnafm_cli.io.streams import open_output
+    from rnafm_cli.rna.bootstrap import Resampling
 
     binding = task == "rbp"
     measured, trained = _rows("label" if binding else "mrl", given, run.model, baseline)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -16,17 +16,13 @@ from rnafm_cli.cli.options import OnErrorChoice, Rejections
 from rnafm_cli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
+    from rnafm_cli.rna.bootstrap import Resampling
     from rnafm_cli.rna.chains import Chain
-    from rnafm_cli.rna.metrics import MapScore
+    from rnafm_cli.rna.metrics import Score
 
 
 CONTACT_EPILOG = "Example: rnafm evaluate contact chains.h5 maps.h5 --format table --plot figures"
 DISTANCE_EPILOG = "Example: rnafm evaluate distance structures/ maps.h5 --against other.h5"
-BASELINE = "baseline"
-
-
-MissingMap = Literal["error", "skip"]
-PictureChoice = Literal["svg", "png", "pdf"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,13 +35,37 @@ class Reporting:
     report_format: Annotated[
         ReportFormat, typer.Option("--format", help="One row a metric, one document, or text for people.")
     ] = "tsv"
+    per_record: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the scores of every RNA here.")] = None
     plot: Annotated[Path | None, typer.Option(metavar="DIR", help="Draw figures into this folder.")] = None
-    plot_format: Annotated[PictureChoice, typer.Option(help="Kind of figures.")] = "svg"
+    plot_format: Annotated[Literal["svg", "png", "pdf"], typer.Option(help="Kind of figures.")] = "svg"
+    resamples: Annotated[int, typer.Option(min=100, metavar="N", help="Bootstrap resamples of RNAs.")] = 2000
     confidence: Annotated[float, typer.Option(min=0.5, max=0.999, metavar="P", help="Width of the intervals.")] = 0.95
     seed: Annotated[int, typer.Option(min=0, help="Seed of the resamples.")] = 0
     force: options.Force = False
     quiet: options.Quiet = False
     verbose: options.Verbose = False
+
+    @property
+    def how(self) -> Resampling:
+        """How intervals are made."""
+        from rnafm_cli.rna.bootstrap import Resampling
+
+        return Resampling(resamples=self.resamples, confidence=self.confidence, seed=self.seed)
+
+    def named(self, truth: Path, prediction: Path, against: Path | None) -> dict[str, Path]:
+        """Files of predictions by what their predictors are called."""
+        if [truth, prediction, against].count(Path("-")) > 1:
+            raise UsageError("only one of the inputs can be standard input")
+        found: dict[str, Path] = {}
+        for path, name in ((prediction, self.name), (against, self.against_name)):
+            if path is None:
+                continue
+            label = name or ("stdin" if str(path) == "-" else path.name.removesuffix(".gz").rsplit(".", 1)[0])
+            if label in found:
+                hint = "tell them apart by --name and --against-name"
+                raise UsageError(f"both predictors are called '{label}'", hint=hint)
+            found[label] = path
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,17 +85,15 @@ class Comparing:
     against: Annotated[
         Path | None, typer.Option(metavar="PRED2", help="Compare with a second predictor, chain by chain.")
     ] = None
-    per_record: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the scores of every chain here.")] = (
-        None
-    )
-    missing: Annotated[MissingMap, typer.Option(help="Chains without prediction: stop, or leave out.")] = "error"
+    missing: Annotated[
+        Literal["error", "skip"], typer.Option(help="Chains without prediction: stop, or leave out.")
+    ] = "error"
     on_error: Annotated[
         OnErrorChoice, typer.Option(help="A structure file of TRUTH that cannot be used stops the run, or is left out.")
     ] = "fail"
     baseline: Annotated[
         bool, typer.Option(help="Also score the guess that costs nothing, from ViennaRNA's pair probabilities.")
     ] = True
-    resamples: Annotated[int, typer.Option(min=100, metavar="N", help="Bootstrap resamples of chains.")] = 2000
 
 
 def contact(
@@ -91,14 +109,14 @@ def contact(
     A pair is a contact when the nearest heavy atoms are closer than 8 Å. Chains without a long-range pair are left
     out, those without a contact among theirs count 0; the row 'ceiling' is what a perfect predictor reaches.
     """
-    from rnafm_cli.rna.metrics import score_contacts
+    from rnafm_cli.rna.metrics import CONTACT_METRICS, score_contacts
 
     chains, maps = _read("contact", job, report)
     scores = _scored(chains, maps, partial(score_contacts, least=min_separation))
     left_out = len(chains) - len(next(iter(scores.values())))
     if left_out:
         console.info(f"{left_out} of {len(chains)} chains have no pair at separation {min_separation} or more")
-    _report("contact", job, report, scores)
+    _report("contact", job, report, scores, CONTACT_METRICS)
 
 
 def distance(
@@ -119,49 +137,34 @@ def distance(
     PA is the share of pairs whose error is at most 2 Å. --embed3d also lays out one point a residue by the distances:
     a check of how well they fit together, not a structure.
     """
-    from dataclasses import replace
-
-    from rnafm_cli.rna.metrics import score_distances
+    from rnafm_cli.rna.metrics import DISTANCE_METRICS, score_distances
 
     chains, maps = _read("distance", job, report)
     scores = _scored(chains, maps, score_distances)
-    if embed3d:
-        from rnafm_cli.structure.traces import compare_traces
-
-        known = {chain.id: chain for chain in chains}
-        for number, (label, by_id) in enumerate(maps.items()):
-            for k, score in enumerate(scores[label]):
-                compared = compare_traces(known[score.id], by_id[score.id])
-                if compared is not None:
-                    values, found_LX, known_LX = compared
-                    scores[label][k] = replace(score, values=score.values | values)
-                    if report.plot is not None and number == 0:
-                        _draw_trace(report.plot, report.plot_format, score.id, found_LX, known_LX)
-    _report("distance", job, report, scores, traces=embed3d)
+    traces = _add_traces(chains, maps, scores, report) if embed3d else ()
+    _report("distance", job, report, scores, DISTANCE_METRICS + traces)
 
 
-def _draw_trace(plot: Path, kind: str, name: str, found_LX: Any, known_LX: Any) -> None:
+def _add_traces(
+    chains: list[Chain], maps: dict[str, dict], scores: dict[str, list[Score]], report: Reporting
+) -> tuple[str, ...]:
+    """Add to the scores those of the points in space, draw those of the first predictor: the names of the scores."""
     from rnafm_cli.io.names import file_stem
     from rnafm_cli.structure.figures import draw_trace
+    from rnafm_cli.structure.traces import TRACE_METRICS, compare_traces
 
-    folder = figure_folder(plot / "traces")
-    draw_trace(name, found_LX, known_LX, folder / f"{file_stem(name)}.{kind}")
-
-
-def named_predictions(truth: Path, predictions: Sequence[tuple[Path | None, str | None]]) -> dict[str, Path]:
-    """Files of predictions by what their predictors are called."""
-    paths = [(path, name) for path, name in predictions if path is not None]
-    if [truth, *(path for path, _ in paths)].count(Path("-")) > 1:
-        raise UsageError("only one of the inputs can be standard input")
-    found: dict[str, Path] = {}
-    for path, name in paths:
-        label = name or ("stdin" if str(path) == "-" else path.name.removesuffix(".gz").rsplit(".", 1)[0])
-        if label in found:
-            raise UsageError(
-                f"both predictors are called '{label}'", hint="tell them apart by --name and --against-name"
-            )
-        found[label] = path
-    return found
+    known = {chain.id: chain for chain in chains}
+    for number, (label, by_id) in enumerate(maps.items()):
+        for score in scores[label]:
+            compared = compare_traces(known[score.id], by_id[score.id])
+            if compared is None:
+                continue
+            values, found_LX, known_LX = compared
+            score.values.update(values)
+            if report.plot is not None and number == 0:
+                folder = figure_folder(report.plot / "traces")
+                draw_trace(score.id, found_LX, known_LX, folder / f"{file_stem(score.id)}.{report.plot_format}")
+    return TRACE_METRICS
 
 
 def figure_folder(path: Path) -> Path:
@@ -177,7 +180,7 @@ def _read(task: str, job: Comparing, report: Reporting) -> tuple[list[Chain], di
     from rnafm_cli.io.maps import read_chains
     from rnafm_cli.structure.map_files import read_maps
 
-    named = named_predictions(job.truth, [(job.prediction, report.name), (job.against, report.against_name)])
+    named = report.named(job.truth, job.prediction, job.against)
     chains = read_chains(job.truth, reject=Rejections(job.on_error).reject)
     if task == "distance":
         known = [chain for chain in chains if chain.distance_LL is not None]
@@ -189,34 +192,27 @@ def _read(task: str, job: Comparing, report: Reporting) -> tuple[list[Chain], di
     maps: dict[str, dict] = {}
     for label, path in named.items():
         maps[label] = read_maps(path, chains, task)
-        chains = _covered(chains, maps[label], label, job.missing)
+        covered = [chain for chain in chains if chain.id in maps[label]]
+        if not covered:
+            raise InputError(f"{label}: holds none of the chains of the truth", hint="they are matched by id")
+        if absent := [chain.id for chain in chains if chain.id not in maps[label]]:
+            lacking = f"{label}: lacks {len(absent)} of {len(chains)} chains"
+            shown = ", ".join(absent[:3]) + (" ..." if len(absent) > 3 else "")
+            if job.missing == "error":
+                raise InputError(f"{lacking}: {shown}", hint="or --missing skip")
+            console.warn(f"{lacking}, which are left out: {shown}")
+        chains = covered
     if job.baseline and (guesses := _guesses(task, chains)):
-        maps[BASELINE] = guesses
+        maps["baseline"] = guesses
     return chains, maps
 
 
-def _scored(
-    chains: list[Chain], maps: dict[str, dict], score: Callable[..., MapScore | None]
-) -> dict[str, list[MapScore]]:
+def _scored(chains: list[Chain], maps: dict[str, dict], score: Callable[..., Score | None]) -> dict[str, list[Score]]:
     """For each predictor its scores, chains without one left out."""
     return {
         label: [found for chain in chains if (found := score(chain, by_id[chain.id])) is not None]
         for label, by_id in maps.items()
     }
-
-
-def _covered(chains: list[Chain], maps: dict, label: str, missing: MissingMap) -> list[Chain]:
-    """The chains that a predictor has maps of."""
-    covered = [chain for chain in chains if chain.id in maps]
-    absent = [chain.id for chain in chains if chain.id not in maps]
-    if not covered:
-        raise InputError(f"{label}: holds none of the chains of the truth", hint="they are matched by id")
-    if absent:
-        shown = ", ".join(absent[:3]) + (" ..." if len(absent) > 3 else "")
-        if missing == "error":
-            raise InputError(f"{label}: lacks {len(absent)} of {len(chains)} chains: {shown}", hint="or --missing skip")
-        console.warn(f"{label}: lacks {len(absent)} of {len(chains)} chains, which are left out: {shown}")
-    return covered
 
 
 def _guesses(task: str, chains: list[Chain]) -> dict:
@@ -241,42 +237,29 @@ def _guesses(task: str, chains: list[Chain]) -> dict:
 
 
 def _report(
-    task: str, job: Comparing, told: Reporting, scores: dict[str, list[MapScore]], *, traces: bool = False
+    task: str, job: Comparing, told: Reporting, scores: dict[str, list[Score]], metrics: tuple[str, ...]
 ) -> None:
+    """Write and draw what is asked for."""
     from rnafm_cli.io.streams import open_output
-    from rnafm_cli.rna.metrics import CONTACT_METRICS, DISTANCE_METRICS
-    from rnafm_cli.structure.evaluation import CEILING, ceiling_scores, report_scores, write_map_scores, write_report
-
-    predictors = list(scores)
-    if not scores[predictors[0]]:
-        raise InputError(f"{job.truth}: has no pair to score", hint="lower --min-separation")
-    metrics: tuple[str, ...] = CONTACT_METRICS if task == "contact" else DISTANCE_METRICS
-    if traces:
-        from rnafm_cli.structure.traces import TRACE_METRICS
-
-        metrics += TRACE_METRICS
-    if job.per_record:
-        with open_output(job.per_record) as sink:
-            write_map_scores(sink, scores, metrics)
-    if told.plot:
-        _draw(task, told.plot, told, {name: scores[name] for name in predictors[:2]}, metrics)
-    every = dict(scores)
-    if task == "contact":
-        every[CEILING] = ceiling_scores(scores[predictors[0]])
-    report = report_scores(
-        every, metrics, compared=predictors[:2], seed=told.seed, resamples=job.resamples, confidence=told.confidence
-    )
-    with open_output(told.output) as sink:
-        write_report(sink, report, format=told.report_format)
-
-
-def _draw(task: str, plot: Path, told: Reporting, scores: dict[str, list[MapScore]], metrics: tuple[str, ...]) -> None:
-    """Each metric by length, and the predictors against each other."""
+    from rnafm_cli.structure.evaluation import CEILING, ceiling_scores, report_scores, write_report, write_scores
     from rnafm_cli.structure.figures import draw_by_length, draw_scatter
 
-    folder = figure_folder(plot)
-    for metric in metrics:
-        suffix = f"{task}_{metric}.{told.plot_format}"
-        draw_by_length(scores, metric, folder / f"length_{suffix}", seed=told.seed)
-        if len(scores) > 1:
-            draw_scatter(scores, metric, folder / f"scatter_{suffix}", seed=told.seed)
+    if not next(iter(scores.values())):
+        raise InputError(f"{job.truth}: has no pair to score", hint="lower --min-separation")
+    if told.per_record:
+        with open_output(told.per_record) as sink:
+            write_scores(sink, scores, ("length", "pairs", "contacts", *metrics), decimals=6)
+    first_two = {name: scores[name] for name in list(scores)[:2]}
+    if told.plot:
+        folder = figure_folder(told.plot)
+        for metric in metrics:
+            suffix = f"{task}_{metric}.{told.plot_format}"
+            draw_by_length(first_two, metric, folder / f"length_{suffix}", seed=told.seed)
+            if len(first_two) > 1:
+                draw_scatter(first_two, metric, folder / f"scatter_{suffix}", seed=told.seed)
+    every = dict(scores)
+    if task == "contact":
+        every[CEILING] = ceiling_scores(next(iter(scores.values())))
+    report = report_scores(every, metrics, compared=list(first_two), how=told.how)
+    with open_output(told.output) as sink:
+        write_report(sink, report, format=told.report_format)

@@ -16,12 +16,12 @@ from scipy.optimize import minimize
 
 from rnafm_cli.encoder.model import NamedModel
 from rnafm_cli.errors import InputError, UsageError
-from rnafm_cli.function.metrics import Resampling, calibration_error, rank, regress
+from rnafm_cli.function.metrics import calibration_error, rank, regress
 from rnafm_cli.function.mrl import MrlPredictor, ribosome_load
 from rnafm_cli.function.rbp import BindingPredictor, StructureOf, bind
 from rnafm_cli.io.streams import TextSink, input_name, open_text
 from rnafm_cli.io.tables import TableWriter, table_rows
-from rnafm_cli.rna.bootstrap import Interval
+from rnafm_cli.rna.bootstrap import Interval, Resampling
 from rnafm_cli.rna.kmers import words_of
 from rnafm_cli.rna.records import SequenceRecord
 from rnafm_cli.rna.upstream_starts import CONTEXTS, start_context, upstream_starts

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rnafm_cli.rna.bootstrap import Interval, bootstrap
+from rnafm_cli.rna.bootstrap import Interval, Resampling, bootstrap
 
 _RIDGE = 1e-3
 _BINS = 10
@@ -76,15 +76,6 @@ def _best_threshold(labels_N: NDArray[np.float64], probabilities_N: NDArray[np.f
     # Between the last call and the next row, so that rounding changes neither.
     after = probabilities_N[order[best + 1]] if best + 1 < len(order) else 0.0
     return float((last + after) / 2)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Resampling:
-    """How intervals are made: from resampled rows, the same for all that is scored on one set."""
-
-    resamples: int = 1000
-    confidence: float = 0.95
-    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,12 +159,7 @@ def regress(truth_N: ArrayLike, predicted_N: ArrayLike, resampling: Resampling |
     # Centred first: the moments below would lose digits otherwise.
     x, y = truth - truth.mean(), predicted - predicted.mean()
     moments_N5 = np.stack([x, y, x * x, y * y, x * y], axis=1)
-    if resampling is not None and resampling.resamples:
-        rng, times = np.random.default_rng(resampling.seed), resampling.resamples
-        confidence = resampling.confidence
-        r2 = bootstrap(moments_N5, _squared_correlation, rng=rng, resamples=times, confidence=confidence)
-    else:
-        r2 = Interval(float(_squared_correlation(moments_N5.mean(axis=0, keepdims=True))[0]), np.nan, np.nan)
+    r2 = bootstrap(moments_N5, _squared_correlation, resampling or Resampling(resamples=0))
     variance = float((x * x).mean())
     determination = 1 - float((error**2).mean()) / variance if variance > 0 else float("nan")
     return Regression(len(truth), r2, determination, float(np.abs(error).mean()), float((error**2).mean()))

@@ -13,7 +13,6 @@ Contacts: of the L/k most probable long-range pairs with known truth, the share 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -24,82 +23,51 @@ from rnafm_cli.rna.pairs import Pairs, layers, no_pairs
 
 LENGTH_BINS = ("<50", "50-100", "100-200", "200-500", ">500")
 _BIN_STARTS = (50, 100, 200, 501)
-MEANS = ("precision", "recall", "f1", "relaxed_precision", "relaxed_recall", "relaxed_f1")
+FOLD_MEANS = ("f1", "precision", "recall", "relaxed_f1", "relaxed_precision", "relaxed_recall")
 """Of a fold's score: what sets of RNAs have the mean of."""
 POOLED = {
-    "micro_precision": ("hits", "predicted"),
-    "micro_recall": ("hits", "true"),
-    "knot_precision": ("knot_right", "knot_predicted"),
-    "knot_recall": ("knot_found", "knot_true"),
+    "micro_f1": (("hits", "hits"), ("predicted", "true")),
+    "micro_precision": (("hits",), ("predicted",)),
+    "micro_recall": (("hits",), ("true",)),
+    "knot_precision": (("knot_right",), ("knot_predicted",)),
+    "knot_recall": (("knot_found",), ("knot_true",)),
 }
-"""Shares over the pairs of all RNAs: the counts that each is a quotient of."""
+"""Shares over the pairs of all RNAs: the counts whose sums are divided."""
+CONTACT_METRICS = ("top_l10", "top_l5", "top_l2", "top_l1")
+DISTANCE_METRICS = ("mse", "r2", "pa", "pmcc")
+_SHARES = (10, 5, 2, 1)
+_PIXEL_TOLERANCE = 0.1
+"""Of the distance / 20: an error of at most 2 Å counts as right in PA."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FoldScore:
-    """Counts for one RNA: pairs in the truth, in the prediction, and how many of each are right.
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What one RNA scores.
 
-    ``near_predicted`` counts predicted pairs with a true pair at most one step away, ``near_true`` the reverse;
-    ``knot_*`` count knotted pairs and those of them that the other structure holds.
+    Args:
+        values: by metric; NaN where it is undefined for the RNA.
+        counts: the pairs behind them.
+        ceiling: of contacts, what a perfect predictor reaches.
     """
 
-    id: str = ""
-    family: str = ""
+    id: str
     length: int
-    true: int
-    predicted: int
-    hits: int
-    near_predicted: int
-    near_true: int
-    knot_true: int
-    knot_predicted: int
-    knot_found: int
-    knot_right: int
+    values: dict[str, float]
+    counts: dict[str, int]
+    family: str = ""
+    ceiling: dict[str, float] = field(default_factory=dict)
 
-    @property
-    def precision(self) -> float:
-        """Share of predicted pairs that are true."""
-        return self._share(self.hits, self.predicted)
-
-    @property
-    def recall(self) -> float:
-        """Share of true pairs that are predicted."""
-        return self._share(self.hits, self.true)
-
-    @property
-    def f1(self) -> float:
-        """Harmonic mean of precision and recall."""
-        return f1(self.precision, self.recall)
-
-    @property
-    def relaxed_precision(self) -> float:
-        """Share of predicted pairs with a true pair at most one step away."""
-        return self._share(self.near_predicted, self.predicted)
-
-    @property
-    def relaxed_recall(self) -> float:
-        """Share of true pairs with a predicted pair at most one step away."""
-        return self._share(self.near_true, self.true)
-
-    @property
-    def relaxed_f1(self) -> float:
-        """Harmonic mean of relaxed precision and recall."""
-        return f1(self.relaxed_precision, self.relaxed_recall)
-
-    def _share(self, part: int, whole: int) -> float:
-        """A share; 1 when neither structure has pairs, 0 when only one of them has."""
-        if self.true == 0 and self.predicted == 0:
-            return 1.0
-        return part / whole if whole else 0.0
+    def __getitem__(self, name: str) -> float:
+        """A value or a count; NaN for others."""
+        return self.values.get(name, self.counts.get(name, float("nan")))
 
 
-def f1(precision: float, recall: float) -> float:
-    """Harmonic mean of two shares, 0 when both are 0."""
-    return 2 * precision * recall / (precision + recall) if precision + recall > 0 else 0.0
+def score_fold(true: Pairs, predicted: Pairs, *, length: int, id: str = "", family: str = "") -> Score:
+    """Compare two structures of one RNA: the values :data:`FOLD_MEANS`.
 
-
-def score_fold(true: Pairs, predicted: Pairs, *, length: int, id: str = "", family: str = "") -> FoldScore:
-    """Compare two structures of one RNA.
+    Shares are 1 where neither structure has pairs, and 0 where only one of them has. ``near_predicted`` counts
+    predicted pairs with a true pair at most one step away, ``near_true`` the reverse; ``knot_found`` and ``knot_right``
+    count the knotted pairs of the truth and of the prediction that the other structure holds.
 
     Args:
         true: (n, 2) pairs, 0-based, i < j.
@@ -110,37 +78,26 @@ def score_fold(true: Pairs, predicted: Pairs, *, length: int, id: str = "", fami
     width = length + 2
     true_codes, predicted_codes = _codes(true, width), _codes(predicted, width)
     knot_true, knot_predicted = _codes(_knotted(true), width), _codes(_knotted(predicted), width)
-    return FoldScore(
-        id=id,
-        family=family,
-        length=length,
-        true=len(true),
-        predicted=len(predicted),
-        hits=_count_in(predicted_codes, true_codes),
-        near_predicted=_count_in(predicted_codes, _with_neighbours(true_codes, width)),
-        near_true=_count_in(true_codes, _with_neighbours(predicted_codes, width)),
-        knot_true=len(knot_true),
-        knot_predicted=len(knot_predicted),
-        knot_found=_count_in(knot_true, predicted_codes),
-        knot_right=_count_in(knot_predicted, true_codes),
-    )
-
-
-def summarise(scores: Sequence[FoldScore]) -> dict[str, float]:
-    """Means over RNAs of ``MEANS``; ``POOLED`` and ``micro_f1`` over the pairs of all, NaN with nothing to divide by.
-
-    Raises:
-        ValueError: when there are no scores.
-    """
-    if not scores:
-        raise ValueError("no scores to summarise")
-
-    def total(*counts: str) -> int:
-        return sum(getattr(score, count) for count in counts for score in scores)
-
-    found = {name: float(np.mean([getattr(score, name) for score in scores])) for name in MEANS}
-    found |= {name: _ratio(total(part), total(whole)) for name, (part, whole) in POOLED.items()}
-    return found | {"micro_f1": _ratio(2 * total("hits"), total("predicted", "true"))}
+    counts = {
+        "true": len(true),
+        "predicted": len(predicted),
+        "hits": _count_in(predicted_codes, true_codes),
+        "near_predicted": _count_in(predicted_codes, _with_neighbours(true_codes, width)),
+        "near_true": _count_in(true_codes, _with_neighbours(predicted_codes, width)),
+        "knot_true": len(knot_true),
+        "knot_predicted": len(knot_predicted),
+        "knot_found": _count_in(knot_true, predicted_codes),
+        "knot_right": _count_in(knot_predicted, true_codes),
+    }
+    values: dict[str, float] = {}
+    for name, right, found in (("", "hits", "hits"), ("relaxed_", "near_predicted", "near_true")):
+        precision, recall = 1.0, 1.0
+        if len(true) or len(predicted):
+            precision = counts[right] / len(predicted) if len(predicted) else 0.0
+            recall = counts[found] / len(true) if len(true) else 0.0
+        f1 = 2 * precision * recall / (precision + recall) if precision + recall > 0 else 0.0
+        values |= {f"{name}precision": precision, f"{name}recall": recall, f"{name}f1": f1}
+    return Score(id, length, values, counts, family)
 
 
 def length_bin(length: int) -> str:
@@ -164,37 +121,7 @@ def _count_in(codes: NDArray[np.int64], others: NDArray[np.int64]) -> int:
     return int(np.isin(codes, others).sum())
 
 
-def _ratio(part: int, whole: int) -> float:
-    return part / whole if whole else float("nan")
-
-
-CONTACT_METRICS = ("top_l10", "top_l5", "top_l2", "top_l1")
-DISTANCE_METRICS = ("mse", "r2", "pa", "pmcc")
-_SHARES = (10, 5, 2, 1)
-PIXEL_TOLERANCE = 0.1
-"""Of the distance / 20: an error of at most 2 Å counts as right in PA."""
-
-
-@dataclass(frozen=True, slots=True)
-class MapScore:
-    """What one chain scores.
-
-    Args:
-        values: by metric; NaN where it is undefined for the chain.
-        pairs: pairs that were scored.
-        positives: true contacts among them (0 for distances).
-        ceiling: of contacts, what a perfect predictor reaches.
-    """
-
-    id: str
-    length: int
-    values: dict[str, float]
-    pairs: int
-    positives: int = 0
-    ceiling: dict[str, float] = field(default_factory=dict)
-
-
-def score_contacts(chain: Chain, probs_LL: NDArray[np.floating], *, least: int = LONG_RANGE) -> MapScore | None:
+def score_contacts(chain: Chain, probs_LL: NDArray[np.floating], *, least: int = LONG_RANGE) -> Score | None:
     """Precision of the most probable long-range pairs (``top_l10`` to ``top_l1``: the best L/10 to L pairs).
 
     Args:
@@ -218,10 +145,11 @@ def score_contacts(chain: Chain, probs_LL: NDArray[np.floating], *, least: int =
     for name, share in zip(CONTACT_METRICS, _SHARES, strict=True):
         count = max(1, length // share)
         values[name], ceiling[name] = float(hits_N[:count].mean()), float(best_N[:count].mean())
-    return MapScore(chain.id, length, values, len(truth_N), int(hits_N.sum()), ceiling)
+    counts = {"pairs": len(truth_N), "contacts": int(hits_N.sum())}
+    return Score(chain.id, length, values, counts, ceiling=ceiling)
 
 
-def score_distances(chain: Chain, distance_LL: NDArray[np.floating]) -> MapScore | None:
+def score_distances(chain: Chain, distance_LL: NDArray[np.floating]) -> Score | None:
     """Errors of predicted distances (Å).
 
     ``mse`` mean squared error, ``r2`` coefficient of determination, ``pa`` share of pairs within 2 Å, ``pmcc``
@@ -247,7 +175,7 @@ def score_distances(chain: Chain, distance_LL: NDArray[np.floating]) -> MapScore
         "mse": mse,
         "r2": 1.0 - mse / spread if spread else nan,
         # Rounding in half-precision files must not decide about an error of exactly 2 Å.
-        "pa": float((np.abs(error_N) <= PIXEL_TOLERANCE + 1e-9).mean()),
+        "pa": float((np.abs(error_N) <= _PIXEL_TOLERANCE + 1e-9).mean()),
         "pmcc": float(np.corrcoef(found_N, true_N)[0, 1]) if spread and found_N.std() else nan,
     }
-    return MapScore(chain.id, len(chain), values, len(true_N))
+    return Score(chain.id, len(chain), values, {"pairs": len(true_N), "contacts": 0})

@@ -14,11 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rnafm_cli.rna.bootstrap import mean_interval, paired_difference
+from rnafm_cli.rna.bootstrap import FEWEST, Resampling, mean_interval, paired_difference
 from rnafm_cli.rna.calibration import Calibration
 from rnafm_cli.rna.chains import FARTHEST, Chain
-from rnafm_cli.rna.metrics import FoldScore, MapScore
-from rnafm_cli.structure.evaluation import FEWEST, value_of
+from rnafm_cli.rna.metrics import Score
 from rnafm_cli.viz.axes import (
     equal_bins,
     figure_and_axes,
@@ -87,9 +86,7 @@ METRIC_NAMES = {
 _LOWER_IS_BETTER = frozenset({"mse"})
 
 
-def draw_scatter(
-    scores: Mapping[str, Sequence[FoldScore | MapScore]], metric: str, path: Path, *, seed: int = 0
-) -> None:
+def draw_scatter(scores: Mapping[str, Sequence[Score]], metric: str, path: Path, *, seed: int = 0) -> None:
     """One score of two predictors RNA by RNA; points above the diagonal are those that the first does better."""
     (name, ours), (other, theirs) = list(scores.items())[:2]
     y_N, x_N = _values(ours, metric), _values(theirs, metric)
@@ -118,15 +115,11 @@ def draw_scatter(
 
 def _mean_difference(y_N: NDArray[np.float64], x_N: NDArray[np.float64], seed: int) -> str:
     """In words, with an interval where there are enough chains for one."""
-    if len(y_N) < FEWEST:
-        return f"mean difference {float((y_N - x_N).mean()):+.3g}"
-    gain = paired_difference(y_N, x_N, rng=np.random.default_rng(seed))
-    return f"mean difference {gain.estimate:+.3g} [{gain.low:+.3g}, {gain.high:+.3g}]"
+    gain = paired_difference(y_N, x_N, Resampling(seed=seed))
+    return f"mean difference {gain.estimate:+.3g}" + f" [{gain.low:+.3g}, {gain.high:+.3g}]" * (len(y_N) >= FEWEST)
 
 
-def draw_by_length(
-    scores: Mapping[str, Sequence[FoldScore | MapScore]], metric: str, path: Path, *, seed: int = 0
-) -> None:
+def draw_by_length(scores: Mapping[str, Sequence[Score]], metric: str, path: Path, *, seed: int = 0) -> None:
     """One score of each RNA against its length, with means and 95 % intervals over bins of equal size."""
     figure, axes = figure_and_axes(6.4, 3.8)
     shift, every = 1.0, []
@@ -159,7 +152,7 @@ def _mean_line(
     seed: int,
 ) -> None:
     bins = equal_bins(length_N)
-    found = [mean_interval(value_N[chosen], rng=np.random.default_rng(seed)) for chosen in bins]
+    found = [mean_interval(value_N[chosen], Resampling(seed=seed)) for chosen in bins]
     middle = [float(np.exp(np.log(length_N[chosen]).mean())) * shift for chosen in bins]
     mean, low, high = (np.array([getattr(one, part) for one in found]) for part in ("estimate", "low", "high"))
     axes.errorbar(
@@ -178,8 +171,8 @@ def _mean_line(
     )
 
 
-def _values(rows: Sequence[FoldScore | MapScore], metric: str) -> NDArray[np.float64]:
-    return np.array([value_of(score, metric) for score in rows], dtype=np.float64)
+def _values(rows: Sequence[Score], metric: str) -> NDArray[np.float64]:
+    return np.array([score[metric] for score in rows], dtype=np.float64)
 
 
 def _limits(values: NDArray[np.float64]) -> tuple[float, float]:

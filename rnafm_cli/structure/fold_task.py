@@ -23,8 +23,9 @@ from rnafm_cli.encoder.runtime import mixed_precision
 from rnafm_cli.encoder.workers import buckets
 from rnafm_cli.errors import InputError, Reject, UsageError, WeightsError
 from rnafm_cli.rna import thermo
+from rnafm_cli.rna.bootstrap import Resampling, summarise
 from rnafm_cli.rna.decode import DecodeOptions, decode
-from rnafm_cli.rna.metrics import FoldScore, score_fold, summarise
+from rnafm_cli.rna.metrics import Score, score_fold
 from rnafm_cli.rna.records import StructureRecord
 from rnafm_cli.structure.batches import collate, draw_batches
 from rnafm_cli.structure.fold_data import FoldData, FoldFiles, assemble, shipped_dev_families
@@ -194,7 +195,8 @@ class FoldTask(Task):
             options=[DecodeOptions(gamma=gamma) for gamma in _GAMMAS],
             bf16=self._recipe.run.bf16,
         )
-        return [summarise(one) for one in scores]
+        found = [summarise(one, _VALUES, Resampling(resamples=0)) for one in scores]
+        return [{name: interval.estimate for name, interval in one.items()} for one in found]
 
     def save(self) -> None:
         """Write down the pair probabilities that were computed on the way."""
@@ -234,7 +236,7 @@ def score_head(
     options: Sequence[DecodeOptions] = (DecodeOptions(),),
     pair_budget: int = 400_000,
     bf16: bool = True,
-) -> list[list[FoldScore]]:
+) -> list[list[Score]]:
     """Fold every record with the given inputs and score it.
 
     Args:
@@ -244,7 +246,7 @@ def score_head(
     Returns:
         for each way to decode, the scores in the order of the records.
     """
-    scores: list[dict[int, FoldScore]] = [{} for _ in options]
+    scores: list[dict[int, Score]] = [{} for _ in options]
     for group in buckets([len(record.sequence) ** 2 for record in records], pair_budget):
         part = [records[k] for k in group]
         sequences = [record.sequence for record in part]
@@ -266,7 +268,7 @@ def score_head(
     return [[way_scores[k] for k in range(len(records))] for way_scores in scores]
 
 
-def _score(record: StructureRecord, p_LL: np.ndarray, options: DecodeOptions) -> FoldScore:
+def _score(record: StructureRecord, p_LL: np.ndarray, options: DecodeOptions) -> Score:
     pairs = decode(p_LL, record.sequence, options)
     return score_fold(record.pairs, pairs, length=len(record.sequence), id=record.id, family=record.family)
 

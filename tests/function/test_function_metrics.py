@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rnafm_cli.function.metrics import Resampling, calibration_error, crossed_error, fit_platt, rank, regress
+from rnafm_cli.function.metrics import calibration_error, crossed_error, fit_platt, rank, regress
+from rnafm_cli.rna.bootstrap import Resampling
 
 ROWS = st.lists(st.tuples(st.booleans(), st.integers(0, 6)), min_size=2, max_size=40)
 

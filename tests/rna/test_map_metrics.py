@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rnafm_cli.errors import UsageError
+from rnafm_cli.rna.bootstrap import Resampling
 from rnafm_cli.rna.chains import Chain
 from rnafm_cli.rna.metrics import score_contacts, score_distances
 from rnafm_cli.structure.evaluation import ceiling_scores, report_scores
@@ -31,7 +32,7 @@ def test_long_range_precision_by_hand() -> None:
     score = score_contacts(known, probs_LL)
     assert score is not None
     # The best 3, 6, 15 and 30 of 21 pairs at separation 24 or more.
-    assert score.pairs == 21
+    assert score["pairs"] == 21
     assert score.values["top_l10"] == pytest.approx(2 / 3)
     assert score.values["top_l5"] == pytest.approx(2 / 6)
     assert score.values["top_l1"] == pytest.approx(3 / 21)
@@ -45,7 +46,7 @@ def test_unknown_pairs_are_not_scored() -> None:
     probs_LL[0, 24], probs_LL[5, 29] = 0.9, 0.5
     score = score_contacts(known, probs_LL)
     assert score is not None
-    assert score.pairs == 15
+    assert score["pairs"] == 15
     assert score.values["top_l10"] == pytest.approx(1 / 3)
 
 
@@ -54,7 +55,7 @@ def test_chains_without_long_range() -> None:
     score = score_contacts(chain(30, [(0, 5)]), np.zeros((30, 30)))
     assert score is not None
     assert set(score.values.values()) == {0.0}
-    assert score.positives == 0
+    assert score["contacts"] == 0
 
 
 def test_distances_by_hand() -> None:
@@ -93,13 +94,13 @@ def test_reports_hold_means_and_differences() -> None:
     rng = np.random.default_rng(0)
     scores = {name: [s for c in known if (s := score_contacts(c, rng.random((len(c), len(c)))))] for name in ("a", "b")}
     scores["ceiling"] = ceiling_scores(scores["a"])
-    report = report_scores(scores, ("top_l1",), compared=("a", "b"), resamples=100)
+    report = report_scores(scores, ("top_l1",), compared=("a", "b"), how=Resampling(resamples=100))
     every = {(g.scope, g.name): g for g in report.groups["a"]}
-    assert every["all", "all"].records == 12
-    assert every["contacts", "with contacts"].records == 11
+    assert every["all", "all"].counts["chains"] == 12
+    assert every["contacts", "with contacts"].counts["chains"] == 11
     mean = np.mean([s.values["top_l1"] for s in scores["a"]])
     assert every["all", "all"].intervals["top_l1"].estimate == pytest.approx(mean)
-    gain = report.differences["all", "all", "top_l1"]
+    gain = report.differences[0].intervals["top_l1"]
     assert gain.low <= gain.estimate <= gain.high
     assert report.groups["ceiling"][0].intervals["top_l1"].estimate >= mean
 

@@ -5,16 +5,15 @@ import math
 import numpy as np
 import pytest
 
-from rnafm_cli.rna.calibration import CalibrationCounts
+from rnafm_cli.rna.bootstrap import Resampling
+from rnafm_cli.rna.calibration import calibrate
 from rnafm_cli.rna.pairs import as_pairs, pairs_from_matrix
 
 
 def test_counts_pairs_into_bins() -> None:
     probs = np.zeros((6, 6))
     probs[0, 5], probs[1, 4], probs[0, 4], probs[2, 3] = 1.0, 0.75, 0.05, 0.001
-    counts = CalibrationCounts(bins=4)
-    counts.add(probs + probs.T, as_pairs([(0, 5), (2, 3)]))
-    found = counts.result(resamples=100)
+    found = calibrate([(probs + probs.T, as_pairs([(0, 5), (2, 3)]))], Resampling(resamples=100), bins=4)
     assert found.counts.tolist() == [1, 0, 0, 2]
     assert found.predicted[[0, 3]] == pytest.approx([0.05, 0.875])
     observed = [one.estimate for one in found.observed]
@@ -25,16 +24,12 @@ def test_counts_pairs_into_bins() -> None:
 
 def test_probabilities_that_hold_are_calibrated() -> None:
     rng = np.random.default_rng(0)
-    found, doubled = CalibrationCounts(), CalibrationCounts()
+    rnas = []
     for _ in range(20):
         probs = np.triu(rng.uniform(0, 0.5, (60, 60)), 1)
         true = pairs_from_matrix(rng.random((60, 60)) < probs)
-        found.add(probs, true)
-        doubled.add(2 * probs, true)
-    assert found.result(resamples=100).ece.estimate < 0.02
-    assert doubled.result(resamples=100).ece.estimate == pytest.approx(0.25, abs=0.02)
-
-
-def test_nothing_counted_has_no_curve() -> None:
-    with pytest.raises(ValueError, match="no records"):
-        CalibrationCounts().result()
+        rnas.append((probs, true))
+    how = Resampling(resamples=100)
+    assert calibrate(rnas, how).ece.estimate < 0.02
+    doubled = [(2 * probs, true) for probs, true in rnas]
+    assert calibrate(doubled, how).ece.estimate == pytest.approx(0.25, abs=0.02)

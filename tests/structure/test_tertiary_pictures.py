@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 from support.made_chains import made_chains
 
-from rnafm_cli.rna.metrics import MapScore
+from rnafm_cli.rna.metrics import Score
 from rnafm_cli.structure.figures import draw_by_length, draw_map, draw_scatter
 
 
-def scores(values: list[float], metric: str) -> list[MapScore]:
-    return [MapScore(f"c{k}", 40 + 5 * k, {metric: value}, 100, 5) for k, value in enumerate(values)]
+def scores(values: list[float], metric: str) -> list[Score]:
+    return [
+        Score(f"c{k}", 40 + 5 * k, {metric: value}, {"pairs": 100, "contacts": 5}) for k, value in enumerate(values)
+    ]
 
 
 @pytest.mark.parametrize("length", [9, 124, 620])

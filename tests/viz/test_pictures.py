@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from rnafm_cli.errors import UsageError
-from rnafm_cli.rna.calibration import CalibrationCounts
-from rnafm_cli.rna.metrics import FoldScore, score_fold
+from rnafm_cli.rna.bootstrap import Resampling
+from rnafm_cli.rna.calibration import calibrate
+from rnafm_cli.rna.metrics import Score, score_fold
 from rnafm_cli.rna.pairs import Pairs, as_pairs, from_dot_bracket
 from rnafm_cli.structure.figures import draw_by_length, draw_calibration, draw_scatter
 from rnafm_cli.viz.canvas import write_picture
@@ -69,7 +70,7 @@ def shifted(pairs: Pairs, keep: int) -> Pairs:
 
 
 @pytest.fixture
-def scores() -> dict[str, list[FoldScore]]:
+def scores() -> dict[str, list[Score]]:
     rng = np.random.default_rng(0)
     lengths = rng.integers(30, 600, 130)
     return {
@@ -78,19 +79,18 @@ def scores() -> dict[str, list[FoldScore]]:
     }
 
 
-def test_figures_of_scores_are_reproducible_svg(scores: dict[str, list[FoldScore]], tmp_path: Path) -> None:
-    calibration = CalibrationCounts()
-    for seed in range(3):
-        calibration.add(np.random.default_rng(seed).random((14, 14)), PAIRS)
+def test_figures_of_scores_are_reproducible_svg(scores: dict[str, list[Score]], tmp_path: Path) -> None:
+    rnas = [(np.random.default_rng(seed).random((14, 14)), PAIRS) for seed in range(3)]
+    calibration = calibrate(rnas, Resampling(resamples=100))
     for k in (1, 2):
         draw_scatter(scores, "f1", tmp_path / f"scatter{k}.svg")
         draw_by_length(scores, "f1", tmp_path / f"length{k}.svg")
-        draw_calibration(calibration.result(resamples=100), tmp_path / f"calibration{k}.svg")
+        draw_calibration(calibration, tmp_path / f"calibration{k}.svg")
     for name in ("scatter", "length", "calibration"):
         text = (tmp_path / f"{name}1.svg").read_text()
         assert text == (tmp_path / f"{name}2.svg").read_text()
         assert "<dc:date>" not in text
-    better = sum(a.f1 > b.f1 for a, b in zip(*scores.values(), strict=True))
+    better = sum(a["f1"] > b["f1"] for a, b in zip(*scores.values(), strict=True))
     assert f"ours better: {better}" in (tmp_path / "scatter1.svg").read_text()
     assert "theirs (mean" in (tmp_path / "length1.svg").read_text()
 
