@@ -40,7 +40,7 @@ def write_fasta(path: Path, records: int, *, seed: int = 0) -> None:
 def measure(fasta: Path, holdout: int) -> dict[str, float]:
     """Prepare a corpus and report time and memory of its two phases."""
     from rnafm_cli.pretrain.holdout import HoldoutRules
-    from rnafm_cli.pretrain.prepare import PrepareOptions, prepare_corpus
+    from rnafm_cli.pretrain.prepare import prepare_corpus
 
     started = time.perf_counter()
     marks: dict[str, float] = {}
@@ -52,7 +52,7 @@ def measure(fasta: Path, holdout: int) -> dict[str, float]:
 
     with tempfile.TemporaryDirectory(dir=fasta.parent) as folder:
         rules = HoldoutRules(sequences=holdout, groups=0, filter_near=holdout > 0)
-        manifest = prepare_corpus([fasta], Path(folder), PrepareOptions(holdout=rules), progress=note)
+        manifest = prepare_corpus([fasta], Path(folder), rules, progress=note)
     return {
         "records": manifest["records_read"],
         "kept": manifest["sequences"],

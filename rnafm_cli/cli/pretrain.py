@@ -52,12 +52,9 @@ def prepare(
     holdout_groups: Annotated[int, typer.Option(min=0, metavar="N", help="Whole groups (families) held out.")] = 60,
     group_key: Annotated[str, typer.Option(metavar="KEY", help="Header attribute that names the group.")] = "family",
     type_key: Annotated[str, typer.Option(metavar="KEY", help="Header attribute that names the RNA type.")] = "type",
-    min_length: Annotated[int, typer.Option(min=8, metavar="NT", help="Shorter sequences are dropped.")] = 16,
-    max_n: Annotated[float, typer.Option(min=0, max=1, help="Sequences with a larger share of N are dropped.")] = 0.2,
     keep_near: Annotated[
         bool, typer.Option("--keep-near", help="Train on sequences that are 8-mer-close to a held-out one too.")
     ] = False,
-    shard_tokens: Annotated[int, typer.Option(min=1, metavar="N", help="Nucleotides per shard.")] = 64_000_000,
     seed: Annotated[int, typer.Option(min=0, help="Of the hold-outs.")] = 0,
     force: Force = False,
     quiet: Quiet = False,
@@ -68,18 +65,13 @@ def prepare(
     An interrupted preparation goes on after its last finished shard when the same command is run again.
     """
     from rnafm_cli.pretrain.holdout import HoldoutRules
-    from rnafm_cli.pretrain.prepare import CleaningRules, PrepareOptions, prepare_corpus
+    from rnafm_cli.pretrain.prepare import prepare_corpus
 
-    chosen = PrepareOptions(
-        cleaning=CleaningRules(min_length=min_length, max_unknown_share=max_n),
-        holdout=HoldoutRules(sequences=holdout, groups=holdout_groups, filter_near=not keep_near, seed=seed),
-        shard_tokens=shard_tokens,
-        type_key=type_key,
-        group_key=group_key,
-        clusters=clusters,
-    )
+    rules = HoldoutRules(sequences=holdout, groups=holdout_groups, filter_near=not keep_near, seed=seed)
     with console.stages() as progress:
-        manifest = prepare_corpus(corpus, output, chosen, force=force, progress=progress)
+        manifest = prepare_corpus(
+            corpus, output, rules, clusters=clusters, keys=(type_key, group_key), force=force, progress=progress
+        )
     console.info(f"{manifest['records_read']:,} records read, {manifest['sequences']:,} kept")
     for reason, count in manifest["counts"].items():
         if count:

@@ -11,26 +11,29 @@ import hashlib
 import io
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 import numpy as np
 
 from rnafm_cli import __version__
 from rnafm_cli.errors import InputError, UsageError
-from rnafm_cli.io.streams import BlockReader, text_blocks, write_json
+from rnafm_cli.io.streams import BlockReader, open_text, text_blocks, write_json
 from rnafm_cli.pretrain.holdout import Holdout, HoldoutRules, Progress, choose_holdout
-from rnafm_cli.pretrain.shards import FORMAT_VERSION, Split, load_shard, write_array, write_shard
+from rnafm_cli.pretrain.shards import FORMAT_VERSION, Sequences, Split, write_array, write_shard
 from rnafm_cli.rna.alphabet import IUPAC_LETTERS, NUCLEOTIDE
 from rnafm_cli.weights.cards import file_sha256
 
+_SHORTEST = 16
+_LARGEST_N_SHARE = 0.2
 _LENGTH_BINS = (16, 30, 50, 100, 200, 500, 1024, 2048, 5000)
 _BATCH = 1 << 14
 _BATCH_BYTES = 1 << 23
 _BUFFER = 1 << 20
+_BLOCK_TOKENS = 1 << 24
 _MEGABYTE = 1_000_000
 
 _GAPS = b"-.~*_ \t\r\n\v\f"
@@ -42,90 +45,42 @@ for _letter in IUPAC_LETTERS:
 _TABLE[ord("T")] = _TABLE[ord("t")] = NUCLEOTIDE.tokens.index("U")
 
 
-@dataclass(frozen=True, kw_only=True)
-class CleaningRules:
-    """Which records stay out of a corpus."""
-
-    min_length: int = 16
-    max_unknown_share: float = 0.2
-    """Largest share of N."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class PrepareOptions:
-    """Everything that decides what a prepared corpus holds."""
-
-    cleaning: CleaningRules = field(default_factory=CleaningRules)
-    holdout: HoldoutRules = field(default_factory=HoldoutRules)
-    shard_tokens: int = 64_000_000
-    type_key: str = "type"
-    group_key: str = "family"
-    clusters: Path | None = None
-
-
-class CorpusReader:
-    """The records of FASTA files, compressed or not: headers without ``>``, and sequence lines as they stand there.
+def read_records(paths: list[Path]) -> Iterator[tuple[int, bytes, bytes]]:
+    """Bytes read so far, header without ``>``, and sequence lines as they stand there, of FASTA files of any packing.
 
     Raises:
-        InputError: when a file cannot be opened or decompressed, or does not start with ``>``.
+        InputError: when a file cannot be decompressed, or does not start with ``>``.
     """
-
-    def __init__(self, paths: list[Path]) -> None:
-        self._paths = paths
-        self._before = 0
-        self._raw: BinaryIO | None = None
-
-    def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
-        for path in self._paths:
-            with _opened(path) as raw, _lines(raw, path) as lines:
-                self._raw = raw
-                yield from _records(path, lines)
-                self._before, self._raw = self._before + raw.tell(), None
-
-    @property
-    def position(self) -> int:
-        """Bytes of the files that have been read."""
-        return self._before + (self._raw.tell() if self._raw else 0)
-
-
-def _opened(path: Path) -> BinaryIO:
-    try:
-        return cast(BinaryIO, open(path, "rb"))
-    except OSError as failure:
-        raise InputError(f"{path}: cannot be read ({failure.strerror or failure})") from failure
-
-
-def _lines(raw: BinaryIO, path: Path) -> io.BufferedReader:
-    return io.BufferedReader(BlockReader(text_blocks(raw, str(path))), _BUFFER)
-
-
-def _records(path: Path, handle: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
-    header: bytes | None = None
-    lines: list[bytes] = []
-    for line in handle:
-        if line.startswith(b">"):
+    before = 0
+    for path in paths:
+        with open(path, "rb") as raw, io.BufferedReader(BlockReader(text_blocks(raw, str(path))), _BUFFER) as lines:
+            header: bytes | None = None
+            parts: list[bytes] = []
+            for line in lines:
+                if line.startswith(b">"):
+                    if header is not None:
+                        yield before + raw.tell(), header, b"".join(parts)
+                    header, parts = line[1:].strip(), []
+                elif header is not None:
+                    parts.append(line)
+                elif line.strip():
+                    raise InputError(f"{path}: not a FASTA file, the first line does not start with '>'")
             if header is not None:
-                yield header, b"".join(lines)
-            header, lines = line[1:].strip(), []
-        elif header is not None:
-            lines.append(line)
-        elif line.strip():
-            raise InputError(f"{path}: not a FASTA file, the first line does not start with '>'")
-    if header is not None:
-        yield header, b"".join(lines)
+                yield before + raw.tell(), header, b"".join(parts)
+            before += raw.tell()
 
 
-def clean(sequence: bytes, rules: CleaningRules) -> bytes | str:
+def clean(sequence: bytes) -> bytes | str:
     """Token bytes of a sequence without specials, or the reason to drop the record.
 
     Gaps are removed, T becomes U, case does not matter.
     """
     tokens = sequence.translate(_TABLE, _GAPS)
-    if len(tokens) < rules.min_length:
+    if len(tokens) < _SHORTEST:
         return "too short"
     if _FOREIGN in tokens:
         return "foreign letters"
-    if tokens.count(_N) > rules.max_unknown_share * len(tokens):
+    if tokens.count(_N) > _LARGEST_N_SHARE * len(tokens):
         return "mostly N"
     return tokens
 
@@ -140,48 +95,45 @@ def attributes(header: bytes, keys: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(values[key] for key in keys)
 
 
-class ClusterTable:
-    """Looks up the cluster of a sequence id; 16 bytes a member, so 27 million take 0.4 GB.
+def clusters_of(corpus: Sequences, path: Path) -> tuple[np.ndarray, int]:
+    """(n,) uint64 cluster of each sequence, and how many a table lacks: each of them is a cluster of its own.
 
     Args:
-        path: TSV with representative (or cluster name) and member in the first two columns, compressed or not.
+        path: TSV with representative (or cluster name) and member in the first two columns, compressed or not. It
+            takes 16 bytes of memory a member, so 27 million take 0.4 GB.
 
     Raises:
         InputError: on a line without two columns.
     """
+    owners, members = bytearray(), bytearray()
+    with open_text(path) as lines:
+        for number, line in enumerate(lines, start=1):
+            words = line.split(None, 2)
+            if len(words) < 2:
+                raise InputError(
+                    f"{path}:{number}: a cluster line needs two columns, representative and member",
+                    hint="write it with 'mmseqs createtsv' or convert the .clstr file",
+                )
+            owners += _digest(words[0].encode())
+            members += _digest(words[1].encode())
+    known, owner = np.frombuffer(members, dtype=np.uint64), np.frombuffer(owners, dtype=np.uint64)
+    order = np.argsort(known, kind="stable")
+    known, owner = known[order], owner[order]
+    result = np.concatenate([_hashes(corpus.ids(stem)) for stem in corpus.stems])
+    place = np.searchsorted(known, result)
+    there = np.flatnonzero(place < len(known))
+    there = there[known[place[there]] == result[there]]
+    result[there] = owner[place[there]]
+    return result, len(result) - len(there)
 
-    def __init__(self, path: Path) -> None:
-        members, owners = [_hashes([])], [_hashes([])]
-        read = 0
-        with _opened(path) as raw, _lines(raw, path) as handle:
-            while lines := list(islice(handle, 1 << 16)):
-                columns = [line.split(None, 2)[:2] for line in lines]
-                if short := next((k for k, found in enumerate(columns, start=1) if len(found) < 2), None):
-                    raise InputError(
-                        f"{path}:{read + short}: a cluster line needs two columns, representative and member",
-                        hint="write it with 'mmseqs createtsv' or convert the .clstr file",
-                    )
-                owners.append(_hashes([owner for owner, _ in columns]))
-                members.append(_hashes([member for _, member in columns]))
-                read += len(lines)
-        keys = np.concatenate(members)
-        order = np.argsort(keys, kind="stable")
-        self._keys, self._clusters = keys[order], np.concatenate(owners)[order]
 
-    def lookup(self, ids: list[bytes]) -> tuple[np.ndarray, int]:
-        """(n,) uint64 cluster of each id, and how many ids the file lacks: each of them is a cluster of its own."""
-        hashes = _hashes(ids)
-        if not len(self._keys):
-            return hashes, len(ids)
-        place = np.minimum(np.searchsorted(self._keys, hashes), len(self._keys) - 1)
-        is_known = self._keys[place] == hashes
-        return np.where(is_known, self._clusters[place], hashes), int((~is_known).sum())
+def _digest(text: bytes) -> bytes:
+    return hashlib.blake2b(text, digest_size=8).digest()
 
 
 def _hashes(texts: list[bytes]) -> np.ndarray:
     """(n,) uint64 hash of each text."""
-    joined = b"".join(hashlib.blake2b(text, digest_size=8).digest() for text in texts)
-    return np.frombuffer(joined, dtype=np.uint64)
+    return np.frombuffer(bytearray().join(map(_digest, texts)), dtype=np.uint64)
 
 
 class DigestSet:
@@ -225,12 +177,19 @@ class _State:
     type_names: list[str] = field(default_factory=list)
     group_names: list[str] = field(default_factory=list)
 
+    @property
+    def stems(self) -> list[str]:
+        return [entry["stem"] for entry in self.shards]
+
 
 def prepare_corpus(
     sources: list[Path],
     folder: Path,
-    options: PrepareOptions,
+    rules: HoldoutRules,
     *,
+    clusters: Path | None = None,
+    keys: tuple[str, str] = ("type", "family"),
+    shard_tokens: int = 64_000_000,
     force: bool = False,
     progress: Progress = lambda what, done, total: None,
 ) -> dict[str, Any]:
@@ -239,6 +198,8 @@ def prepare_corpus(
     Args:
         sources: FASTA files, read in this order; of identical sequences the first is kept.
         folder: where to write; an interrupted preparation there with the same request goes on.
+        clusters: see :func:`clusters_of`.
+        keys: attributes of the headers that name the type and the group of an RNA.
         force: begin again even if the folder holds another corpus.
         progress: called with what is counted, how much of it is done, and of how much.
 
@@ -246,41 +207,42 @@ def prepare_corpus(
         InputError: when a source is unreadable or no sequence is left.
         UsageError: when the folder holds another corpus.
     """
-    request = _request(sources, options)
+    request = {
+        "files": [_described(path) for path in (*sources, *([clusters] if clusters else []))],
+        "clusters": clusters is not None,
+        "keys": list(keys),
+        "shard_tokens": shard_tokens,
+        "rules": {**asdict(rules), "group_size": list(rules.group_size)},
+    }
     folder.mkdir(parents=True, exist_ok=True)
     state = _previous(folder, request, force)
     if state is None:
         return dict(json.loads((folder / "manifest.json").read_text(encoding="utf-8")))
-    table = ClusterTable(options.clusters) if options.clusters else None
-    _write_shards(sources, folder, options, state, table, progress)
+    _write_shards(sources, folder, state, progress)
     if not state.shards:
         raise InputError(f"{sources[0]}: no usable sequence in the corpus", hint="see the counts of dropped records")
-    stems = [entry["stem"] for entry in state.shards]
-    clusters = np.concatenate([np.load(folder / f"{stem}.clusters.npy") for stem in stems]) if table else None
-    holdout = choose_holdout(folder, stems, options.holdout, clusters, progress)
+    corpus = Sequences(folder, state.stems)
+    owners = None
+    if clusters is not None:
+        owners, state.counts["without cluster"] = clusters_of(corpus, clusters)
+    holdout = choose_holdout(corpus, rules, owners, progress)
     if not (holdout.splits == Split.TRAIN).any():
         raise InputError(
-            f"{sources[0]}: nothing is left to train on, all {len(holdout.splits):,} sequences are held out or near",
+            f"{sources[0]}: nothing is left to train on, all {len(corpus):,} sequences are held out or near",
             hint="again with --force and --holdout 0 --holdout-groups 0, which hold nothing out, or --keep-near",
         )
     splits_sha256 = write_array(folder / "splits.npy", holdout.splits)
-    manifest = _manifest(folder, state, holdout, splits_sha256)
+    manifest = _manifest(corpus, state, holdout, splits_sha256)
     write_json(folder / "manifest.json", manifest)
-    for pattern in ("shard_*.digests.npy", "shard_*.clusters.npy", "progress.json"):
-        _remove(folder, pattern)
+    _remove(folder, "progress.json")
     return manifest
 
 
-def _request(sources: list[Path], options: PrepareOptions) -> dict[str, Any]:
-    files = []
-    for path in [*sources, *([options.clusters] if options.clusters else [])]:
-        try:
-            files.append({"name": path.name, "bytes": path.stat().st_size, "sha256": file_sha256(path)})
-        except OSError as failure:
-            raise InputError(f"{path}: {failure.strerror}") from failure
-    values = json.loads(json.dumps(asdict(options), default=str))
-    values["clusters"] = options.clusters.name if options.clusters else None
-    return {"files": files, "options": values}
+def _described(path: Path) -> dict[str, Any]:
+    try:
+        return {"name": path.name, "bytes": path.stat().st_size, "sha256": file_sha256(path)}
+    except OSError as failure:
+        raise InputError(f"{path}: {failure.strerror}") from failure
 
 
 def _previous(folder: Path, request: dict[str, Any], force: bool) -> _State | None:
@@ -312,109 +274,77 @@ def _remove(folder: Path, pattern: str) -> None:
         path.unlink(missing_ok=True)
 
 
-@dataclass
-class _Draft:
-    """The shard that is being filled."""
-
-    sequences: list[bytes] = field(default_factory=list)
-    ids: list[bytes] = field(default_factory=list)
-    types: list[int] = field(default_factory=list)
-    groups: list[int] = field(default_factory=list)
-    digests: list[np.ndarray] = field(default_factory=list)
-    tokens: int = 0
-
-
-def _write_shards(
-    sources: list[Path],
-    folder: Path,
-    options: PrepareOptions,
-    state: _State,
-    table: ClusterTable | None,
-    progress: Progress,
-) -> None:
+def _write_shards(sources: list[Path], folder: Path, state: _State, progress: Progress) -> None:
     seen = DigestSet()
-    for entry in state.shards:
-        seen.add(np.load(folder / f"{entry['stem']}.digests.npy"))
+    if state.shards:
+        done = Sequences(folder, state.stems)
+        for first, last in done.blocks(_BLOCK_TOKENS):
+            seen.add(_hashes([done.tokens(k).tobytes() for k in range(first, last)]))
     type_numbers = {name: k for k, name in enumerate(state.type_names)}
     group_numbers = {name: k for k, name in enumerate(state.group_names)}
-    keys = (options.type_key, options.group_key)
-    draft = _Draft()
+    keys, shard_tokens = tuple(state.request["keys"]), state.request["shard_tokens"]
+    size = sum(file["bytes"] for file in state.request["files"][: len(sources)]) // _MEGABYTE
+    draft: list[tuple[bytes, bytes, int, int]] = []
+    filled = 0
 
     def finish() -> None:
-        columns: dict[str, np.ndarray] = {
-            "types": np.asarray(draft.types, dtype=np.uint16),
-            "groups": np.asarray(draft.groups, dtype=np.int32),
-            "digests": np.concatenate(draft.digests),
-        }
-        if table is not None:
-            columns["clusters"], missing = table.lookup(draft.ids)
-            state.counts["without cluster"] += missing
-        state.shards.append(write_shard(folder, len(state.shards), draft.sequences, draft.ids, columns))
+        sequences, ids, types, groups = map(list, zip(*draft, strict=True))
+        state.shards.append(write_shard(folder, len(state.shards), sequences, ids, types, groups))
         state.type_names, state.group_names = list(type_numbers), list(group_numbers)
         write_json(folder / "progress.json", vars(state))
+        draft.clear()
 
-    def show(done: int) -> None:
-        progress(f"MB, {state.records_read:,} records, {len(state.shards)} shards", done, size)
+    def show(position: int) -> None:
+        progress(f"MB, {state.records_read:,} records, {len(state.shards)} shards", position, size)
 
-    reader = CorpusReader(sources)
-    size = sum(file["bytes"] for file in state.request["files"][: len(sources)]) // _MEGABYTE
-    records = islice(reader, state.records_read, None)
-    while batch := _batch(records, options.shard_tokens):
+    records = islice(read_records(sources), state.records_read, None)
+    while batch := _batch(records, shard_tokens):
         state.records_read += len(batch)
         kept: list[tuple[bytes, bytes]] = []
-        for header, sequence in batch:
-            tokens = clean(sequence, options.cleaning)
+        for _, header, sequence in batch:
+            tokens = clean(sequence)
             if isinstance(tokens, str):
                 state.counts[f"dropped: {tokens}"] += 1
                 continue
             state.counts["with T"] += b"T" in sequence or b"t" in sequence
             kept.append((header, tokens))
-        digests = _hashes([tokens for _, tokens in kept])
-        is_new = seen.add(digests)
+        is_new = seen.add(_hashes([tokens for _, tokens in kept]))
         state.counts["dropped: identical"] += len(kept) - int(is_new.sum())
-        draft.digests.append(digests[is_new])
         for header, tokens in (kept[k] for k in np.flatnonzero(is_new)):
             kind, group = attributes(header, keys)
-            draft.sequences.append(tokens)
-            draft.ids.append(header.split(None, 1)[0] if header else b"")
-            draft.types.append(type_numbers.setdefault(kind or "unknown", len(type_numbers)))
-            draft.groups.append(group_numbers.setdefault(group, len(group_numbers)) if group else -1)
-            draft.tokens += len(tokens)
-        if draft.tokens >= options.shard_tokens:
+            number = type_numbers.setdefault(kind or "unknown", len(type_numbers))
+            of_group = group_numbers.setdefault(group, len(group_numbers)) if group else -1
+            filled += len(tokens)
+            draft.append((tokens, header.split(None, 1)[0] if header else b"", number, of_group))
+        if filled >= shard_tokens:
             finish()
-            draft = _Draft()
-        show(reader.position // _MEGABYTE)
-    if draft.sequences:
+            filled = 0
+        show(batch[-1][0] // _MEGABYTE)
+    if draft:
         finish()
     show(size)
 
 
-def _batch(records: Iterator[tuple[bytes, bytes]], shard_tokens: int) -> list[tuple[bytes, bytes]]:
+def _batch(records: Iterator[tuple[int, bytes, bytes]], shard_tokens: int) -> list[tuple[int, bytes, bytes]]:
     """The next records, few enough that shards end near their size."""
-    batch: list[tuple[bytes, bytes]] = []
+    batch: list[tuple[int, bytes, bytes]] = []
     room = min(_BATCH_BYTES, shard_tokens)
     for record in islice(records, _BATCH):
         batch.append(record)
-        room -= len(record[1])
+        room -= len(record[2])
         if room <= 0:
             break
     return batch
 
 
-def _manifest(folder: Path, state: _State, holdout: Holdout, splits_sha256: str) -> dict[str, Any]:
+def _manifest(corpus: Sequences, state: _State, holdout: Holdout, splits_sha256: str) -> dict[str, Any]:
     every_hash = [splits_sha256, *(sha for entry in state.shards for sha in entry["sha256"].values())]
     letters = np.zeros(len(NUCLEOTIDE), dtype=np.int64)
-    lengths, types = [], []
-    for entry in state.shards:
-        shard = load_shard(folder, entry["stem"])
-        for start in range(0, len(shard.tokens), 1 << 24):
-            letters += np.bincount(shard.tokens[start : start + (1 << 24)], minlength=len(letters))
-        lengths.append(np.diff(shard.offsets))
-        types.append(shard.types)
-    length, kind = np.concatenate(lengths), np.concatenate(types)
+    for first, last in corpus.blocks(_BLOCK_TOKENS):
+        letters += np.bincount(corpus.tokens(first, last), minlength=len(letters))
 
     def by_split(chosen: np.ndarray) -> dict[str, dict[str, int]]:
-        parts = {split.name.lower(): length[chosen & (holdout.splits == split)] for split in Split}
+        parts = {split.name.lower(): corpus.lengths[chosen & (holdout.splits == split)] for split in Split}
         return {name: {"sequences": len(part), "tokens": int(part.sum())} for name, part in parts.items()}
 
     return {
@@ -423,16 +353,16 @@ def _manifest(folder: Path, state: _State, holdout: Holdout, splits_sha256: str)
         "rnafm_version": __version__,
         "fingerprint": hashlib.sha256("".join(every_hash).encode()).hexdigest(),
         "alphabet": list(NUCLEOTIDE.tokens),
-        "sequences": len(length),
-        "tokens": int(length.sum()),
+        "sequences": len(corpus),
+        "tokens": int(corpus.lengths.sum()),
         "records_read": state.records_read,
         "counts": dict(state.counts),
-        "splits": by_split(np.ones(len(length), dtype=bool)),
+        "splits": by_split(np.ones(len(corpus), dtype=bool)),
         "random_clusters": holdout.clusters,
-        "held_out_groups": [state.group_names[k] for k in holdout.group_numbers],
-        "types": {name: by_split(kind == k) for k, name in enumerate(state.type_names)},
+        "held_out_groups": [state.group_names[k] for k in holdout.groups],
+        "types": {name: by_split(corpus.types == k) for k, name in enumerate(state.type_names)},
         "letters": {NUCLEOTIDE.tokens[k]: int(n) for k, n in enumerate(letters) if n},
-        "lengths": _histogram(length),
+        "lengths": _histogram(corpus.lengths),
         "type_names": state.type_names,
         "group_names": state.group_names,
         "shards": state.shards,

@@ -21,7 +21,7 @@ from rnafm_cli.errors import InputError, UsageError
 from rnafm_cli.io.fasta import read_fasta
 from rnafm_cli.pretrain.config import BatchSection
 from rnafm_cli.pretrain.model import MaskedTokenModel
-from rnafm_cli.pretrain.shards import Corpus, Split
+from rnafm_cli.pretrain.shards import Corpus, Split, verify_corpus
 from rnafm_cli.pretrain.validation import HeldOutPart, MarkovChain, Score
 from rnafm_cli.rna.kmers import separate_folds
 from rnafm_cli.training.labelled_rows import read_classes
@@ -115,6 +115,7 @@ def held_out_figures(
         raise InputError("this model has no masked-token head", hint="leave out --corpus, or evaluate another model")
     if crop > encoder.config.max_tokens:
         raise UsageError(f"--crop {crop} is more than the model's {encoder.config.max_tokens} tokens")
+    verify_corpus(folder)
     corpus = Corpus(folder)
     report("counting letters and 6-mers of the training part")
     chain = MarkovChain(corpus)

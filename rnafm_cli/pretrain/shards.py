@@ -10,9 +10,10 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from enum import IntEnum
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,6 @@ from rnafm_cli.io.streams import atomic_path
 from rnafm_cli.weights.cards import file_sha256
 
 FORMAT_VERSION = 1
-_COLUMNS = ("offsets", "types", "groups")
 
 
 class Split(IntEnum):
@@ -39,28 +39,23 @@ class Split(IntEnum):
 
 
 def write_shard(
-    folder: Path, number: int, sequences: list[bytes], ids: list[bytes], columns: dict[str, np.ndarray]
+    folder: Path, number: int, sequences: Sequence[bytes], ids: Sequence[bytes], types: list[int], groups: list[int]
 ) -> dict[str, Any]:
-    """Write sequences (token bytes) as one shard, each of its files whole or not at all.
-
-    Args:
-        columns: (n,) values of each sequence by name: ``types`` and ``groups``, and others, of which the corpus does
-            not depend.
-
-    Returns:
-        The shard's entry for the manifest.
+    """Write sequences (token bytes) as one shard, each of its files whole or not at all; its entry for the manifest.
 
     Raises:
         RnafmError: when the disk is full.
     """
     stem = f"shard_{number:05d}"
     lengths = np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences))
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     hashes = {f"{stem}.tokens.bin": _write(folder / f"{stem}.tokens.bin", b"".join(sequences))}
-    for name, values in {"offsets": offsets, **columns}.items():
-        sha256 = write_array(folder / f"{stem}.{name}.npy", values)
-        if name in _COLUMNS:
-            hashes[f"{stem}.{name}.npy"] = sha256
+    columns: dict[str, np.ndarray] = {
+        "offsets": np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        "types": np.asarray(types, dtype=np.uint16),
+        "groups": np.asarray(groups, dtype=np.int32),
+    }
+    for name, values in columns.items():
+        hashes[f"{stem}.{name}.npy"] = write_array(folder / f"{stem}.{name}.npy", values)
     _write(folder / f"{stem}.ids.txt", b"\n".join(ids) + b"\n")
     return {"stem": stem, "sequences": len(sequences), "tokens": int(lengths.sum()), "sha256": hashes}
 
@@ -79,71 +74,60 @@ def _write(path: Path, content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-@dataclass(frozen=True)
-class Shard:
-    """One shard, memory-mapped."""
+class Sequences:
+    """The sequences of some shards, numbered through and memory-mapped, with their lengths, types and groups."""
 
-    stem: str
-    tokens: np.ndarray
-    offsets: np.ndarray
-    types: np.ndarray
-    groups: np.ndarray
+    def __init__(self, folder: Path, stems: Sequence[str]) -> None:
+        self.folder, self.stems = folder, stems
+        self._tokens = [np.memmap(folder / f"{stem}.tokens.bin", dtype=np.uint8, mode="r") for stem in stems]
+        lengths = [np.diff(np.load(folder / f"{stem}.offsets.npy")) for stem in stems]
+        self.lengths = np.concatenate(lengths)
+        self.types = np.concatenate([np.load(folder / f"{stem}.types.npy") for stem in stems])
+        self.groups = np.concatenate([np.load(folder / f"{stem}.groups.npy") for stem in stems])
+        self._ends = np.concatenate([[0], np.cumsum(self.lengths)])
+        self._firsts = np.cumsum([0, *map(len, lengths)]).tolist()
 
     def __len__(self) -> int:
-        return len(self.types)
+        return len(self.lengths)
 
-    def __getitem__(self, index: int) -> np.ndarray:
-        """(L,) uint8 tokens of one sequence, without specials."""
-        return self.tokens[self.offsets[index] : self.offsets[index + 1]]
+    def tokens(self, first: int, last: int | None = None) -> np.ndarray:
+        """(L,) uint8 tokens of sequence ``first``, or of all up to ``last`` of the same shard, without specials."""
+        shard = bisect_right(self._firsts, first) - 1
+        before = self._ends[self._firsts[shard]]
+        return self._tokens[shard][self._ends[first] - before : self._ends[last or first + 1] - before]
+
+    def blocks(self, size: int) -> Iterator[tuple[int, int]]:
+        """First and last (exclusive) of runs of sequences of one shard, of at most ``size`` tokens or one sequence."""
+        for first, end in pairwise(self._firsts):
+            while first < end:
+                last = int(np.searchsorted(self._ends, self._ends[first] + size, side="right")) - 1
+                last = min(max(last, first + 1), end)
+                yield first, last
+                first = last
+
+    def ids(self, stem: str) -> list[bytes]:
+        """The ids of one shard."""
+        return (self.folder / f"{stem}.ids.txt").read_bytes().split(b"\n")[:-1]
 
 
-class Corpus:
-    """A prepared corpus: sequences numbered through all shards, with lengths, types, groups and splits.
-
-    Args:
-        folder: what ``rnafm pretrain prepare`` wrote.
-        verify: compare the sha256 of every file with the manifest.
+class Corpus(Sequences):
+    """A prepared corpus, as ``rnafm pretrain prepare`` writes it: sequences with their splits.
 
     Raises:
-        InputError: when the folder is no finished corpus or a file was changed after it was prepared.
+        InputError: when the folder is no finished corpus.
     """
 
-    def __init__(self, folder: Path, *, verify: bool = True) -> None:
-        self.folder = Path(folder)
-        self.manifest = read_manifest(self.folder)
-        if verify:
-            verify_corpus(self.folder)
-        self.shards = [load_shard(self.folder, entry["stem"]) for entry in self.manifest["shards"]]
-        self._starts = np.cumsum([0] + [len(shard) for shard in self.shards])
-        self.lengths = np.concatenate([np.diff(shard.offsets) for shard in self.shards])
-        self.types = np.concatenate([shard.types for shard in self.shards])
-        self.groups = np.concatenate([shard.groups for shard in self.shards])
-        self.splits: np.ndarray = np.load(self.folder / "splits.npy")
+    def __init__(self, folder: Path) -> None:
+        self.manifest = read_manifest(folder)
+        super().__init__(folder, [entry["stem"] for entry in self.manifest["shards"]])
+        self.splits: np.ndarray = np.load(folder / "splits.npy")
         self.type_names: list[str] = self.manifest["type_names"]
-        self.group_names: list[str] = self.manifest["group_names"]
-
-    def __len__(self) -> int:
-        return int(self._starts[-1])
-
-    @property
-    def fingerprint(self) -> str:
-        """Hash of all file hashes: two corpora with equal fingerprints hold the same data and splits."""
-        return str(self.manifest["fingerprint"])
+        self.fingerprint: str = self.manifest["fingerprint"]
+        """Hash of all file hashes: two corpora with equal ones hold the same data and splits."""
 
     def members(self, split: Split) -> np.ndarray:
         """Ascending numbers of the sequences in one split."""
         return np.flatnonzero(self.splits == split)
-
-    def tokens(self, index: int) -> np.ndarray:
-        """(L,) uint8 tokens of sequence ``index``, without specials."""
-        shard = int(np.searchsorted(self._starts, index, side="right")) - 1
-        return self.shards[shard][index - int(self._starts[shard])]
-
-    def ids(self) -> Iterator[str]:
-        """The ids of all sequences in order."""
-        for shard in self.shards:
-            with open(self.folder / f"{shard.stem}.ids.txt", encoding="utf-8", errors="replace") as handle:
-                yield from (line.rstrip("\n") for line in handle)
 
 
 def verify_corpus(folder: Path) -> None:
@@ -167,14 +151,6 @@ def verify_corpus(folder: Path) -> None:
             )
 
 
-def load_shard(folder: Path, stem: str) -> Shard:
-    """Map one shard into memory."""
-    columns = {name: np.load(folder / f"{stem}.{name}.npy") for name in _COLUMNS}
-    path = folder / f"{stem}.tokens.bin"
-    tokens = np.memmap(path, dtype=np.uint8, mode="r") if path.stat().st_size else np.zeros(0, dtype=np.uint8)
-    return Shard(stem, tokens, **columns)
-
-
 def read_manifest(folder: Path) -> dict[str, Any]:
     """What a corpus holds.
 
@@ -191,6 +167,6 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         ) from failure
     except json.JSONDecodeError as failure:
         raise InputError(f"{path}: damaged: {failure}", hint="prepare the corpus again") from failure
-    if manifest.get("format") != "rnafm-corpus" or manifest.get("version") != FORMAT_VERSION:
+    if (manifest.get("format"), manifest.get("version")) != ("rnafm-corpus", FORMAT_VERSION):
         raise InputError(f"{path}: not a corpus of format version {FORMAT_VERSION}", hint="prepare the corpus again")
     return dict(manifest)

@@ -118,9 +118,8 @@ class Trainer:
         self._deadline = math.inf if max_minutes is None else time.monotonic() + 60 * max_minutes
         self._checkpoints = CheckpointFolder(folder / "checkpoints", keep=config.checkpoint.keep)
         start = self._processes.agree(lambda: resume_path(resume, self._checkpoints, self._report))
-        if config.data.verify:
-            self._processes.agree(lambda: verify_corpus(Path(config.data.corpus)))
-        corpus = Corpus(Path(config.data.corpus), verify=False)
+        self._processes.agree(lambda: verify_corpus(Path(config.data.corpus)))
+        corpus = Corpus(Path(config.data.corpus))
         if start is not None:
             self._processes.agree(lambda: check_same_run(start, config, corpus, self._report))
         if config.run.threads:
@@ -365,7 +364,8 @@ def dry_run(config: PretrainConfig, *, world: int) -> list[str]:
     Args:
         world: processes over all machines.
     """
-    feed = Feed(Corpus(Path(config.data.corpus), verify=config.data.verify), config, rank=0, world=world)
+    verify_corpus(Path(config.data.corpus))
+    feed = Feed(Corpus(Path(config.data.corpus)), config, rank=0, world=world)
     shape, batch = config.model.encoder(), config.batch
     parameters, steps = parameter_count(shape), feed.steps_per_epoch()
     # Float32: weight, gradient and two moments, which FSDP2 shares out.

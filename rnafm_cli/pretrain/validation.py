@@ -98,10 +98,8 @@ class MarkovChain:
             weight_of_type[kind] = share * sizes.sum() / sizes[kind]
         weights = np.where(is_trained, weight_of_type[corpus.types], 0.0)
         counts = [np.full((_BASES**k, _LETTERS), 0.01) for k in range(order + 1)]
-        start = 0
-        for shard in corpus.shards:
-            self._count(counts, shard.tokens, shard.offsets, weights[start : start + len(shard)])
-            start += len(shard)
+        for first, last in corpus.blocks(_CHUNK):
+            self._count(counts, corpus.tokens(first, last), corpus.lengths[first:last], weights[first:last])
         self._log = [np.log(table / table.sum(axis=1, keepdims=True)) for table in counts]
 
     def log_probabilities(self, tokens: np.ndarray, positions: np.ndarray, *, order: int) -> np.ndarray:
@@ -129,20 +127,13 @@ class MarkovChain:
             masked += len(truth)
         return _score(loss, right, masked)
 
-    def _count(self, counts: list[np.ndarray], tokens: np.ndarray, offsets: np.ndarray, weights: np.ndarray) -> None:
-        first = 0
-        while first < len(weights):
-            last = int(np.searchsorted(offsets, offsets[first] + _CHUNK, side="right")) - 1
-            last = min(max(last, first + 1), len(weights))
-            codes = tokens[offsets[first] : offsets[last]].astype(np.int64) - _FIRST
-            lengths = np.diff(offsets[first : last + 1])
-            weight = np.repeat(weights[first:last], lengths)
-            place = np.arange(len(codes)) - np.repeat(offsets[first:last] - offsets[first], lengths)
-            counts[0] += np.bincount(codes, weight, minlength=_LETTERS)[None]
-            for k, is_known, context in _contexts(codes, place, self.order):
-                keys = context[is_known] * _LETTERS + codes[is_known]
-                counts[k] += np.bincount(keys, weight[is_known], minlength=counts[k].size).reshape(counts[k].shape)
-            first = last
+    def _count(self, counts: list[np.ndarray], tokens: np.ndarray, lengths: np.ndarray, weights: np.ndarray) -> None:
+        codes, weight = tokens.astype(np.int64) - _FIRST, np.repeat(weights, lengths)
+        place = np.arange(len(codes)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        counts[0] += np.bincount(codes, weight, minlength=_LETTERS)[None]
+        for k, is_known, context in _contexts(codes, place, self.order):
+            keys = context[is_known] * _LETTERS + codes[is_known]
+            counts[k] += np.bincount(keys, weight[is_known], minlength=counts[k].size).reshape(counts[k].shape)
 
 
 def _contexts(codes: np.ndarray, place: np.ndarray, order: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:

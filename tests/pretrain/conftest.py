@@ -15,7 +15,7 @@ from corpora import family_fasta
 
 from rnafm_cli.pretrain.config import PretrainConfig
 from rnafm_cli.pretrain.holdout import HoldoutRules
-from rnafm_cli.pretrain.prepare import PrepareOptions, prepare_corpus
+from rnafm_cli.pretrain.prepare import prepare_corpus
 from rnafm_cli.training.recipes import recipe_from_dict, with_overrides
 
 torch.set_num_threads(1)
@@ -26,7 +26,7 @@ def corpus_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("corpus")
     fasta = family_fasta(folder / "in.fa")
     rules = HoldoutRules(sequences=12, groups=2, group_size=(5, 50), max_outside=50)
-    prepare_corpus([fasta], folder / "corpus", PrepareOptions(holdout=rules, shard_tokens=15_000))
+    prepare_corpus([fasta], folder / "corpus", rules, shard_tokens=15_000)
     return folder / "corpus"
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import sparse
+from support.closeness import kmer_set
 
 from rnafm_cli.encoder.config import ENCODER_PRESETS
 from rnafm_cli.encoder.network import Encoder
@@ -16,7 +17,7 @@ from rnafm_cli.pretrain.report import held_out_figures, linear_probe, mean_poole
 from rnafm_cli.pretrain.sampling import held_out_plan
 from rnafm_cli.pretrain.shards import Corpus, Split
 from rnafm_cli.pretrain.validation import MarkovChain
-from rnafm_cli.rna.kmers import kmer_set, separate_folds
+from rnafm_cli.rna.kmers import separate_folds
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,7 @@ def test_the_chain_counts_what_stands_left_of_a_letter(corpus_folder: Path) -> N
 
 def test_a_longer_context_helps_on_text_that_repeats(tmp_path: Path) -> None:
     from rnafm_cli.pretrain.holdout import HoldoutRules
-    from rnafm_cli.pretrain.prepare import PrepareOptions, prepare_corpus
+    from rnafm_cli.pretrain.prepare import prepare_corpus
 
     rng = np.random.default_rng(0)
     lines = []
@@ -60,7 +61,7 @@ def test_a_longer_context_helps_on_text_that_repeats(tmp_path: Path) -> None:
         lines.append(f">s{k}\n" + "".join("ACGU"[c] for c in letters))
     (tmp_path / "x.fa").write_text("\n".join(lines))
     rules = HoldoutRules(sequences=20, groups=0, filter_near=False)
-    prepare_corpus([tmp_path / "x.fa"], tmp_path / "c", PrepareOptions(holdout=rules))
+    prepare_corpus([tmp_path / "x.fa"], tmp_path / "c", rules)
     corpus = Corpus(tmp_path / "c")
     chain = MarkovChain(corpus)
     plan = held_out_plan(corpus, Split.RANDOM, sequences=0, window=62, seed=1)
@@ -106,7 +107,7 @@ def test_near_copies_stay_in_one_fold() -> None:
     fold = separate_folds(sequences, folds=4)
     assert all(len(set(fold[start : start + 4])) == 1 for start in range(0, 48, 4))
     assert np.bincount(fold).tolist() == [12] * 4
-    sets = [set(kmer_set(sequence).tolist()) for sequence in sequences]
+    sets = [kmer_set(sequence) for sequence in sequences]
     for a in range(48):
         for b in range(a):
             if len(sets[a] & sets[b]) > 0.5 * max(len(sets[a]), len(sets[b])):

@@ -3,21 +3,24 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from support.closeness import are_close, kmer_set
 
 from rnafm_cli.errors import InputError, UsageError
 from rnafm_cli.pretrain import prepare
 from rnafm_cli.pretrain.holdout import HoldoutRules
-from rnafm_cli.pretrain.prepare import PrepareOptions, prepare_corpus
-from rnafm_cli.pretrain.shards import Corpus, Split
+from rnafm_cli.pretrain.prepare import prepare_corpus
+from rnafm_cli.pretrain.shards import Corpus, Split, verify_corpus
 from rnafm_cli.rna.alphabet import NUCLEOTIDE
-from rnafm_cli.rna.kmers import are_close, kmer_set
 
-OPTIONS = PrepareOptions(
-    holdout=HoldoutRules(sequences=10, groups=2, group_size=(4, 20), max_outside=40), shard_tokens=5_000
-)
+RULES = HoldoutRules(sequences=10, groups=2, group_size=(4, 20), max_outside=40)
+
+
+def prepared(fasta: Path, folder: Path, rules: HoldoutRules = RULES, **options: Any) -> dict[str, Any]:
+    return prepare_corpus([fasta], folder, rules, shard_tokens=5_000, **options)
 
 
 def text(codes: np.ndarray) -> str:
@@ -47,12 +50,16 @@ def letters(corpus: Corpus, index: int) -> str:
     return NUCLEOTIDE.decode(corpus.tokens(index))
 
 
+def ids(corpus: Corpus) -> list[str]:
+    return [name.decode() for stem in corpus.stems for name in corpus.ids(stem)]
+
+
 def test_a_corpus_holds_every_sequence_once(tmp_path: Path, fasta: Path) -> None:
-    manifest = prepare_corpus([fasta], tmp_path / "c", OPTIONS)
+    manifest = prepared(fasta, tmp_path / "c")
     corpus = Corpus(tmp_path / "c")
     assert len(corpus) == manifest["sequences"] == 150
-    assert len(corpus.shards) > 1
-    names = list(corpus.ids())
+    assert len(corpus.stems) > 1
+    names = ids(corpus)
     sequence = fasta.read_text().split("\n")[1]
     assert letters(corpus, names.index("f0.0")) == sequence
     assert "copy" not in names
@@ -63,16 +70,16 @@ def test_a_corpus_holds_every_sequence_once(tmp_path: Path, fasta: Path) -> None
     assert sum(manifest["letters"].values()) == manifest["tokens"] == int(corpus.lengths.sum())
     assert sum(manifest["lengths"].values()) == 150
     left = [path.name for path in (tmp_path / "c").iterdir()]
-    assert not [name for name in left if name.endswith((".tmp", ".digests.npy", ".clusters.npy", "progress.json"))]
+    assert not [name for name in left if name.endswith((".tmp", "progress.json"))]
 
 
 def test_whole_families_are_held_out_with_what_is_close_to_them(tmp_path: Path, fasta: Path) -> None:
-    manifest = prepare_corpus([fasta], tmp_path / "c", OPTIONS)
+    manifest = prepared(fasta, tmp_path / "c")
     corpus = Corpus(tmp_path / "c")
     held = corpus.members(Split.GROUP)
     assert len(manifest["held_out_groups"]) == 2 and len(held) == 12
-    assert {corpus.group_names[g] for g in corpus.groups[held]} == set(manifest["held_out_groups"])
-    names = list(corpus.ids())
+    assert {manifest["group_names"][g] for g in corpus.groups[held]} == set(manifest["held_out_groups"])
+    names = ids(corpus)
     for family in manifest["held_out_groups"]:
         assert corpus.splits[names.index(f"near{family[2:]}")] == Split.NEAR
     # By the independent definition, nothing that is trained on is close to a held-out family.
@@ -81,13 +88,13 @@ def test_whole_families_are_held_out_with_what_is_close_to_them(tmp_path: Path, 
 
 
 def test_random_hold_out_has_no_near_copy_in_training(tmp_path: Path, fasta: Path) -> None:
-    prepare_corpus([fasta], tmp_path / "c", OPTIONS)
+    prepared(fasta, tmp_path / "c")
     corpus = Corpus(tmp_path / "c")
     held = corpus.members(Split.RANDOM)
     assert len(held) >= 10
-    train = [set(kmer_set(letters(corpus, i)).tolist()) for i in corpus.members(Split.TRAIN)]
+    train = [kmer_set(letters(corpus, i)) for i in corpus.members(Split.TRAIN)]
     for index in held:
-        own = set(kmer_set(letters(corpus, index)).tolist())
+        own = kmer_set(letters(corpus, index))
         for other in train:
             chance = len(own) * len(other) / 65536
             assert len(own & other) <= max(0.2 * min(len(own), len(other)), 11) + chance
@@ -98,43 +105,39 @@ def test_cluster_files_keep_clusters_whole(tmp_path: Path, fasta: Path) -> None:
     rows = [f"f{family}.0\tf{family}.{member}" for family in range(10) for member in range(6)]
     clusters.write_text("\n".join(rows) + "\n")
     rules = HoldoutRules(sequences=12, groups=0, filter_near=False)
-    options = dataclasses.replace(OPTIONS, clusters=clusters, holdout=rules)
-    manifest = prepare_corpus([fasta], tmp_path / "c", options)
+    manifest = prepared(fasta, tmp_path / "c", rules, clusters=clusters)
     corpus = Corpus(tmp_path / "c")
-    names = np.asarray(list(corpus.ids()))
+    names = np.asarray(ids(corpus))
     held = set(names[corpus.members(Split.RANDOM)])
     assert len(held) >= 12
     for family in range(10):
         members = {f"f{family}.{member}" for member in range(6)}
         assert members <= held or not members & held
     assert manifest["counts"]["without cluster"] == 90
-    none = dataclasses.replace(options, holdout=dataclasses.replace(rules, sequences=0))
-    assert prepare_corpus([fasta], tmp_path / "none", none)["splits"]["train"]["sequences"] == 150
+    none = dataclasses.replace(rules, sequences=0)
+    assert prepared(fasta, tmp_path / "none", none, clusters=clusters)["splits"]["train"]["sequences"] == 150
 
 
 @pytest.mark.parametrize("near", [True, False])
 def test_a_small_corpus_keeps_most_to_train_on(tmp_path: Path, fasta: Path, near: bool) -> None:
-    options = PrepareOptions(holdout=HoldoutRules(groups=0, filter_near=near))
-    splits = prepare_corpus([fasta], tmp_path / "c", options)["splits"]
+    splits = prepared(fasta, tmp_path / "c", HoldoutRules(groups=0, filter_near=near))["splits"]
     assert 15 <= splits["random"]["sequences"] <= 22
     assert splits["train"]["sequences"] >= 115
 
 
 def test_a_corpus_with_nothing_left_to_train_on_is_refused(tmp_path: Path, fasta: Path) -> None:
-    options = PrepareOptions(holdout=HoldoutRules(sequences=150, groups=0))
     with pytest.raises(InputError, match="nothing is left to train on, all 150 sequences"):
-        prepare_corpus([fasta], tmp_path / "c", options)
+        prepared(fasta, tmp_path / "c", HoldoutRules(sequences=150, groups=0))
 
 
 def test_the_same_request_gives_the_same_corpus(tmp_path: Path, fasta: Path) -> None:
-    first = prepare_corpus([fasta], tmp_path / "a", OPTIONS)
-    assert prepare_corpus([fasta], tmp_path / "b", OPTIONS)["fingerprint"] == first["fingerprint"]
-    other = dataclasses.replace(OPTIONS, holdout=dataclasses.replace(OPTIONS.holdout, seed=5))
-    assert prepare_corpus([fasta], tmp_path / "d", other)["fingerprint"] != first["fingerprint"]
+    first = prepared(fasta, tmp_path / "a")
+    assert prepared(fasta, tmp_path / "b")["fingerprint"] == first["fingerprint"]
+    assert prepared(fasta, tmp_path / "d", dataclasses.replace(RULES, seed=5))["fingerprint"] != first["fingerprint"]
 
 
 def test_an_interrupted_preparation_goes_on(tmp_path: Path, fasta: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = prepare_corpus([fasta], tmp_path / "whole", OPTIONS)
+    whole = prepared(fasta, tmp_path / "whole")
     monkeypatch.setattr(prepare, "_BATCH", 8)
     said: list[str] = []
 
@@ -146,60 +149,59 @@ def test_an_interrupted_preparation_goes_on(tmp_path: Path, fasta: Path, monkeyp
             raise Stop
 
     with pytest.raises(Stop):
-        prepare_corpus([fasta], tmp_path / "parts", OPTIONS, progress=stop_after_two)
+        prepared(fasta, tmp_path / "parts", progress=stop_after_two)
     assert (tmp_path / "parts" / "progress.json").exists()
     (tmp_path / "parts" / "shard_00002.tokens.bin.0000.tmp").write_text("of a process that was killed")
     with pytest.raises(InputError, match="also resumes"):
         Corpus(tmp_path / "parts")
-    resumed = prepare_corpus([fasta], tmp_path / "parts", OPTIONS, progress=lambda what, *_: said.append(what))
+    resumed = prepared(fasta, tmp_path / "parts", progress=lambda what, *_: said.append(what))
     assert "2 shards" in said[0], "it goes on after the shards that are there"
     assert not list((tmp_path / "parts").glob("*.tmp"))
     assert resumed["tokens"] == whole["tokens"] and resumed["counts"] == whole["counts"]
     a, b = Corpus(tmp_path / "whole"), Corpus(tmp_path / "parts")
-    assert list(a.ids()) == list(b.ids())
+    assert ids(a) == ids(b)
     assert all((a.tokens(i) == b.tokens(i)).all() for i in range(len(a)))
     assert (a.splits == b.splits).all()
 
 
 def test_a_folder_with_another_corpus_is_left_alone(tmp_path: Path, fasta: Path) -> None:
-    prepare_corpus([fasta], tmp_path / "c", OPTIONS)
+    prepared(fasta, tmp_path / "c")
     before = (tmp_path / "c" / "manifest.json").read_bytes()
-    other = dataclasses.replace(OPTIONS, type_key="kind")
     with pytest.raises(UsageError, match="--force"):
-        prepare_corpus([fasta], tmp_path / "c", other)
-    assert prepare_corpus([fasta], tmp_path / "c", OPTIONS)["sequences"] == 150
+        prepared(fasta, tmp_path / "c", keys=("kind", "family"))
+    assert prepared(fasta, tmp_path / "c")["sequences"] == 150
     assert (tmp_path / "c" / "manifest.json").read_bytes() == before
-    assert prepare_corpus([fasta], tmp_path / "c", other, force=True)["type_names"] == ["unknown"]
+    assert prepared(fasta, tmp_path / "c", keys=("kind", "family"), force=True)["type_names"] == ["unknown"]
     text = fasta.read_text()
     fasta.write_text(text.replace("A", "x", 1).replace("C", "A", 1).replace("x", "C", 1))
     assert fasta.stat().st_size == len(text)
     with pytest.raises(UsageError, match="from other files"):
-        prepare_corpus([fasta], tmp_path / "c", other)
+        prepared(fasta, tmp_path / "c", keys=("kind", "family"))
 
 
 def test_nothing_usable_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "x.fa"
     path.write_text(">a\nACG\n")
     with pytest.raises(InputError, match="no usable sequence"):
-        prepare_corpus([path], tmp_path / "c", OPTIONS)
+        prepared(path, tmp_path / "c")
 
 
 @pytest.mark.parametrize("name", ["shard_00000.tokens.bin", "shard_00000.types.npy", "splits.npy"])
 def test_a_changed_or_missing_file_is_refused(tmp_path: Path, fasta: Path, name: str) -> None:
-    prepare_corpus([fasta], tmp_path / "c", OPTIONS)
+    prepared(fasta, tmp_path / "c")
     path = tmp_path / "c" / name
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
     with pytest.raises(InputError, match=f"{name}: changed after"):
-        Corpus(tmp_path / "c")
+        verify_corpus(tmp_path / "c")
     path.unlink()
     with pytest.raises(InputError, match=f"{name}: missing"):
-        Corpus(tmp_path / "c")
+        verify_corpus(tmp_path / "c")
 
 
 def test_a_damaged_manifest_is_told(tmp_path: Path, fasta: Path) -> None:
-    prepare_corpus([fasta], tmp_path / "c", OPTIONS)
+    prepared(fasta, tmp_path / "c")
     path = tmp_path / "c" / "manifest.json"
     manifest = json.loads(path.read_text())
     path.write_text(path.read_text()[:100])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rnafm_cli.pretrain.batches import build_batch, plan_batches
 from rnafm_cli.pretrain.config import BatchSection, MaskRule, SamplingSection
 from rnafm_cli.pretrain.holdout import HoldoutRules
-from rnafm_cli.pretrain.prepare import PrepareOptions, prepare_corpus
+from rnafm_cli.pretrain.prepare import prepare_corpus
 from rnafm_cli.pretrain.sampling import TypeSampler, corrupt
 from rnafm_cli.pretrain.shards import Corpus
 from rnafm_cli.rna.alphabet import NUCLEOTIDE
@@ -29,8 +29,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
             letters = "".join("ACGU"[c] for c in rng.integers(0, 4, size=length + k % 5))
             lines.append(f">{kind}{k} type={kind}\n{letters}")
     (folder / "x.fa").write_text("\n".join(lines))
-    rules = HoldoutRules(sequences=0, groups=0)
-    prepare_corpus([folder / "x.fa"], folder / "c", PrepareOptions(holdout=rules))
+    prepare_corpus([folder / "x.fa"], folder / "c", HoldoutRules(sequences=0, groups=0))
     return Corpus(folder / "c")
 
 

@@ -289,9 +289,9 @@ def test_another_model_or_corpus_is_refused(tmp_path: Path, tiny: Tiny, corpus_f
     from corpora import family_fasta
 
     from rnafm_cli.pretrain.holdout import HoldoutRules
-    from rnafm_cli.pretrain.prepare import PrepareOptions, prepare_corpus
+    from rnafm_cli.pretrain.prepare import prepare_corpus
 
-    other = PrepareOptions(holdout=HoldoutRules(sequences=5, groups=0))
+    other = HoldoutRules(sequences=5, groups=0)
     prepare_corpus([family_fasta(tmp_path / "x.fa", seed=9)], tmp_path / "other", other)
     with pytest.raises(ConfigError, match="another corpus"):
         Trainer(tiny(f"data.corpus={tmp_path / 'other'}"), tmp_path / "run")

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.closeness import are_close
 
 from rnafm_cli.errors import InputError
-from rnafm_cli.rna.kmers import are_close
 from rnafm_cli.rna.records import StructureRecord
 from rnafm_cli.structure.fold_data import (
     cluster_dev_split,

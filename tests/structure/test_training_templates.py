@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.closeness import are_close
 from support.tertiary_models import tiny_section
 
 from rnafm_cli.errors import InputError
-from rnafm_cli.rna.kmers import are_close
 from rnafm_cli.rna.pairs import as_pairs
 from rnafm_cli.rna.records import StructureRecord
 from rnafm_cli.structure.batches import collate
