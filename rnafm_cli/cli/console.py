@@ -75,62 +75,45 @@ def error(message: str, *, hint: str | None = None, exit_code: int = 1) -> None:
     console.tell("error", message, hint, exit_code=exit_code)
 
 
-class Progress:
-    """Counts finished work: a plain line every :attr:`period` seconds, or nothing, when it is quiet."""
+class Bar:
+    """Counts finished work: moves on a terminal, tells a plain line every :attr:`period` seconds elsewhere."""
 
     period = 30.0
 
     def __init__(
-        self, total: int | Callable[[], int | None] | None, description: str, unit: str, done: int = 0
+        self, total: int | Callable[[], int | None] | None, description: str, unit: str, done: int, moving: Any = None
     ) -> None:
-        self._total, self._description, self._unit = total, description, unit
-        self._done = self._begun = done
+        self._total, self._description, self._unit, self._moving = total, description, unit, moving
+        self.done = self._begun = done
         self._started = self._shown = time.monotonic()
+        if moving is not None:
+            self._task = moving.add_task(description, total=total, completed=done, counted=unit)
 
     def advance(self, amount: int = 1, note: str = "") -> None:
         """So much more is done; the note stands beside the count."""
-        self._done += amount
+        self.done += amount
         now = time.monotonic()
-        if self._done > self._begun and now - self._shown >= self.period:
+        rate = (self.done - self._begun) / max(now - self._started, 1e-9)
+        pace = "" if rate <= 0 else f"{rate:.1f}/s" if rate >= 0.1 else f"{1 / rate:.0f} s each"
+        if self._moving is not None:
+            counted = (self._unit, note, "" if self._total else pace)
+            self._moving.update(self._task, advance=amount, counted=", ".join(filter(None, counted)))
+        elif pace and now - self._shown >= self.period:
             self._shown = now
-            self._tell(note)
-
-    def _tell(self, note: str) -> None:
-        if callable(self._total):
-            self._total = self._total()
-        share = left = ""
-        if self._total:
-            seconds = max(0, self._total - self._done) / self._rate
-            share, left = f" of {self._total}", f"{timedelta(seconds=round(seconds))} left"
-        counted = f"{self._description} {self._done}{share} {self._unit}".rstrip()
-        info(", ".join(filter(None, (counted, note, self._pace, left))))
-
-    @property
-    def _rate(self) -> float:
-        return (self._done - self._begun) / max(time.monotonic() - self._started, 1e-9)
-
-    @property
-    def _pace(self) -> str:
-        return f"{self._rate:.1f}/s" if self._rate >= 0.1 else f"{1 / self._rate:.0f} s each"
-
-
-class _Bar(Progress):
-    """Moves on the terminal."""
-
-    def __init__(self, bar: Any, total: int | None, description: str, unit: str, done: int) -> None:
-        super().__init__(total, description, unit, done)
-        self._bar, self._task = bar, bar.add_task(description, total=total, completed=done, counted=unit)
-
-    def advance(self, amount: int = 1, note: str = "") -> None:
-        self._done += amount
-        pace = self._pace if self._done > self._begun and not self._total else ""
-        self._bar.update(self._task, advance=amount, counted=", ".join(filter(None, (self._unit, note, pace))))
+            if callable(self._total):
+                self._total = self._total()
+            share = left = ""
+            if self._total:
+                seconds = max(0, self._total - self.done) / rate
+                share, left = f" of {self._total}", f"{timedelta(seconds=round(seconds))} left"
+            told = f"{self._description} {self.done}{share} {self._unit}".rstrip()
+            info(", ".join(filter(None, (told, note, pace, left))))
 
 
 @contextmanager
 def progress(
     total: int | Callable[[], int | None] | None = None, description: str = "", unit: str = "records", done: int = 0
-) -> Iterator[Progress]:
+) -> Iterator[Bar]:
     """A bar on a terminal; elsewhere, and where results appear on that terminal, one plain line every 30 seconds.
 
     Args:
@@ -140,18 +123,24 @@ def progress(
         done: by an earlier run; says nothing about the pace of this one.
     """
     if not console.animated:
-        yield Progress(total, description, unit, done)
+        yield Bar(total, description, unit, done)
         return
     from rich.console import Console as RichConsole
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-    from rich.progress import Progress as RichProgress
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     known = total() if callable(total) else total
     columns: list[Any] = [TextColumn("{task.description}"), MofNCompleteColumn(), TextColumn("{task.fields[counted]}")]
     columns += [BarColumn(), TimeRemainingColumn()] if known else [TimeElapsedColumn()]
     # What goes to stdout is data and stays where it was sent.
-    with RichProgress(*columns, console=RichConsole(stderr=True), transient=True, redirect_stdout=False) as bar:
-        yield _Bar(bar, known, description, unit, done)
+    with Progress(*columns, console=RichConsole(stderr=True), transient=True, redirect_stdout=False) as moving:
+        yield Bar(known, description, unit, done, moving)
 
 
 @contextmanager
@@ -162,7 +151,7 @@ def stages() -> Iterator[Callable[[str, int, int], None]]:
         What takes what is counted (with a note behind a comma, if any), how much is done, and of how much.
     """
     with ExitStack() as stack:
-        bar: Progress | None = None
+        bar: Bar | None = None
         stage, before = "", 0
 
         def show(what: str, done: int, total: int) -> None:

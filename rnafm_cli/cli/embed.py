@@ -86,9 +86,7 @@ def embed(
     intake.finish()
 
 
-def _todo(
-    records: Iterable[SequenceRecord], writer: EmbeddingWriter, bar: console.Progress
-) -> Iterator[SequenceRecord]:
+def _todo(records: Iterable[SequenceRecord], writer: EmbeddingWriter, bar: console.Bar) -> Iterator[SequenceRecord]:
     for record in records:
         if writer.done(record):
             bar.advance()

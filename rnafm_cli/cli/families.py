@@ -118,7 +118,7 @@ def _chains(paths: Iterable[Path], rejections: Rejections) -> list[Chain]:
 
 
 def _kept(
-    seeds: Iterable[Path], dropped: set[str], held_out: list[str], rejections: Rejections, bar: console.Progress
+    seeds: Iterable[Path], dropped: set[str], held_out: list[str], rejections: Rejections, bar: console.Bar
 ) -> Iterator[Alignment]:
     from rnafm_cli.families.library import far_rows
     from rnafm_cli.io.stockholm import read_stockholm

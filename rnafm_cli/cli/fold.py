@@ -330,7 +330,7 @@ def _write(
     pictures: Gallery | None,
     page: Callable[[Fold], None] | None,
     intake: Intake,
-    bar: console.Progress,
+    bar: console.Bar,
     *,
     scored: bool,
 ) -> None:

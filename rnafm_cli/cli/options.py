@@ -315,7 +315,7 @@ class Intake(Rejections):
             else:
                 yield record
 
-    def progress(self, description: str, unit: str = "records") -> AbstractContextManager[console.Progress]:
+    def progress(self, description: str, unit: str = "records") -> AbstractContextManager[console.Bar]:
         """Counts finished records of as many as there are; of an unknown number where the input is no file."""
         return console.progress(self._count, description, unit)
 

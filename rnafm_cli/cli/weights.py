@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -25,32 +26,37 @@ app = typer.Typer(
 )
 
 
-MaskRowChoice = Literal["upstream", "keep"]
-KindChoice = Literal["encoder", "fold-resnet"]
-LayoutChoice = Literal["upstream", "multimolecule", "onnx"]
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where the commands look."""
+
+    weights_dir: options.WeightsDir = None
+    quiet: options.Quiet = False
 
 
-MaskRow = Annotated[
-    MaskRowChoice,
-    typer.Option(
-        "--mask-row",
-        help="Embedding of <mask>: as upstream's loader leaves it (zero, mostly), or kept as it is in the file.",
-    ),
-]
+@dataclass(frozen=True, kw_only=True)
+class Storing(Place):
+    """Where and how the commands store a model."""
+
+    mask_row: Annotated[
+        Literal["upstream", "keep"],
+        typer.Option(help="Embedding of <mask>: as upstream's loader leaves it (zero, mostly), or as in the file."),
+    ] = "upstream"
+    force: options.Force = False
 
 
 @app.command("list")
-def list_models(weights_dir: options.WeightsDir = None, quiet: options.Quiet = False) -> None:
+def list_models(place: Place) -> None:
     """Print every known model and every model file found, a component a line.
 
     Columns: name, component, kind, state (shipped, installed, missing, damaged), size in bytes, path.
     'missing' models can be fetched with 'pull' or 'import'.
     """
-    from rnafm_cli.weights.store import entries
+    from rnafm_cli.weights.store import components
 
     _row("name", "component", "kind", "state", "size", "path")
-    for entry in entries(weights_dir):
-        _row(entry.name, entry.component, entry.kind, entry.state, _or_dash(entry.size), _or_dash(entry.path))
+    for one in components(place.weights_dir):
+        _row(one.name, one.component, one.kind, one.state, one.size, one.path)
 
 
 @app.command()
@@ -58,21 +64,21 @@ def where(
     name: Annotated[
         str | None, typer.Argument(metavar="[NAME|FILE]", help="A model; the folders if left out.", show_default=False)
     ] = None,
-    weights_dir: options.WeightsDir = None,
-    quiet: options.Quiet = False,
+    *,
+    place: Place,
 ) -> None:
     """Print the folders that are searched, in order, or the files of a model.
 
     New files go to the first folder.
     """
-    from rnafm_cli.weights.store import find, search_dirs
+    from rnafm_cli.weights.store import search_dirs
 
     if name is None:
-        for folder in search_dirs(weights_dir):
-            _row(str(folder), "there" if folder.is_dir() else "not there")
-        return
-    for path in _files_of(name, weights_dir) or [find(name, weights_dir=weights_dir)]:
-        _row(str(path))
+        for folder in search_dirs(place.weights_dir):
+            _row(folder, "there" if folder.is_dir() else "not there")
+    else:
+        for path in _files_of(name, place):
+            _row(path)
 
 
 @app.command()
@@ -80,32 +86,27 @@ def verify(
     names: Annotated[
         list[str] | None, typer.Argument(metavar="[NAME|FILE]...", help="Models; all if left out.", show_default=False)
     ] = None,
-    weights_dir: options.WeightsDir = None,
-    quiet: options.Quiet = False,
+    *,
+    place: Place,
 ) -> None:
     """Compare the SHA-256 of model files with their cards; exit 4 if one differs.
 
     Columns: path, state (ok or damaged), SHA-256 by the card.
     """
     from rnafm_cli.weights.cards import verify_model_file
-    from rnafm_cli.weights.store import entries, find
 
-    if names:
-        paths = [
-            path for name in names for path in _files_of(name, weights_dir) or [find(name, weights_dir=weights_dir)]
-        ]
-    else:
-        paths = [entry.path for entry in entries(weights_dir) if entry.path is not None]
+    asked: list[str | None] = [*names] if names else [None]
+    paths = dict.fromkeys(path for name in asked for path in _files_of(name, place))
     damaged = 0
-    for path in dict.fromkeys(paths):
+    for path in paths:
         try:
-            _row(str(path), "ok", verify_model_file(path).weights_sha256)
+            _row(path, "ok", verify_model_file(path).weights_sha256)
         except WeightsError as error:
             damaged += 1
-            _row(str(path), "damaged", "-")
+            _row(path, "damaged", None)
             console.warn(str(error))
     if damaged:
-        raise WeightsError(f"{damaged} of {len(dict.fromkeys(paths))} model files cannot be used")
+        raise WeightsError(f"{damaged} of {len(paths)} model files cannot be used")
 
 
 @app.command()
@@ -114,10 +115,8 @@ def pull(
     url: Annotated[
         list[str] | None, typer.Option(metavar="URL", help="A mirror of one's own, tried first; may be repeated.")
     ] = None,
-    mask_row: MaskRow = "upstream",
-    force: options.Force = False,
-    weights_dir: options.WeightsDir = None,
-    quiet: options.Quiet = False,
+    *,
+    store: Storing,
 ) -> None:
     """Fetch a published model, check it and convert it; a broken transfer goes on where it stopped.
 
@@ -131,26 +130,19 @@ def pull(
         if not mirror.startswith(("http://", "https://", "file://")):
             raise UsageError(f"--url {mirror}: is no address", hint="begin it with https://")
 
-    from rnafm_cli.encoder.official import pull as pull_model
+    from rnafm_cli.encoder.official import pull_model
     from rnafm_cli.weights.registry import MODELS
 
     download = MODELS[name].download if name in MODELS else None
     total = round(download.size / _MEGABYTE) if download is not None and download.size else None
     with console.progress(total, f"fetching {name}", unit="MB") as bar:
-        shown = 0
-
-        def show(done: int, _total: int | None) -> None:
-            nonlocal shown
-            bar.advance(done // _MEGABYTE - shown)
-            shown = done // _MEGABYTE
-
         path, card = pull_model(
             name,
-            weights_dir=weights_dir,
+            weights_dir=store.weights_dir,
             urls=url or (),
-            mask_row=mask_row,
-            force=force,
-            on_bytes=show,
+            mask_row=store.mask_row,
+            force=store.force,
+            on_bytes=lambda done, _: bar.advance(done // _MEGABYTE - bar.done),
             report=console.warn,
         )
     _tell(path, card)
@@ -169,19 +161,15 @@ def import_model(
             show_default=False,
         ),
     ] = None,
-    mask_row: MaskRow = "upstream",
     kind: Annotated[
-        KindChoice | None,
-        typer.Option(
-            help="What FILE has to be; 'encoder' takes the encoder alone out of a file with heads.", show_default=False
-        ),
+        Literal["encoder"] | None,
+        typer.Option(help="Take the encoder alone out of a file with heads.", show_default=False),
     ] = None,
     heads: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Attention heads, if FILE does not tell.", show_default=False)
     ] = None,
-    force: options.Force = False,
-    weights_dir: options.WeightsDir = None,
-    quiet: options.Quiet = False,
+    *,
+    store: Storing,
 ) -> None:
     """Convert a weight file into the store; nothing is run that it may contain.
 
@@ -207,11 +195,11 @@ def import_model(
     path, card = import_file(
         file,
         name=name,
-        weights_dir=weights_dir,
-        kind=kind,
-        mask_row=mask_row,
+        weights_dir=store.weights_dir,
+        encoder_alone=kind == "encoder",
+        mask_row=store.mask_row,
         heads=heads,
-        force=force,
+        force=store.force,
     )
     _tell(path, card)
 
@@ -223,14 +211,14 @@ def export_model(
         Path, typer.Option("-o", "--output", metavar="FILE|DIR", help="File to write; a folder for multimolecule.")
     ],
     layout: Annotated[
-        LayoutChoice,
+        Literal["upstream", "multimolecule", "onnx"],
         typer.Option(
             help="Upstream's .pth, a folder for multimolecule's RnaFmModel, or an ONNX graph of the last layer."
         ),
     ],
     force: options.Force = False,
-    weights_dir: options.WeightsDir = None,
-    quiet: options.Quiet = False,
+    *,
+    place: Place,
 ) -> None:
     """Write an encoder in the form that another program reads, in float32. Heads have no other form than ours.
 
@@ -246,18 +234,13 @@ def export_model(
     if output.exists() and not force:
         raise UsageError(f"{output}: exists", hint="--force overwrites it")
 
-    from rnafm_cli.encoder import export
+    from rnafm_cli.encoder.export import EXPORTS
     from rnafm_cli.encoder.model import load_encoder
 
-    encoder, card = load_encoder(name, weights_dir=weights_dir)
-    write = {
-        "upstream": export.export_upstream,
-        "multimolecule": export.export_multimolecule,
-        "onnx": export.export_onnx,
-    }[layout]
-    write(encoder, output)
+    encoder, card = load_encoder(name, weights_dir=place.weights_dir)
+    EXPORTS[layout](encoder, output)
     console.info(f"{card.name}: encoder written in the layout {layout}")
-    _row(str(output))
+    _row(output)
 
 
 @app.command()
@@ -284,29 +267,26 @@ def average(
         raise UsageError("one file is its own mean", hint="give two or more")
     card = average_models(files, output, name=name or output.stem)
     console.info(f"{card.name} ({card.kind}): mean of {len(files)} files, sha256 {card.weights_sha256}")
-    _row(str(output))
+    _row(output)
 
 
-def _files_of(name: str, weights_dir: Path | None) -> list[Path]:
-    from rnafm_cli.weights.store import entries
+def _files_of(name: str | None, place: Place) -> list[Path]:
+    """The files of a model by name or file; without a name all there are."""
+    from rnafm_cli.weights.store import components, find
 
-    found = [entry.path for entry in entries(weights_dir) if entry.name == name and entry.path is not None]
-    return list(dict.fromkeys(found))
+    listed = components(place.weights_dir)
+    found = [one.path for one in listed if name in (None, one.name) and one.path is not None]
+    return list(dict.fromkeys(found)) if found or name is None else [find(name, weights_dir=place.weights_dir)]
 
 
 def _tell(path: Path, card: Card) -> None:
-    dropped = card.source.get("dropped", [])
-    if dropped:
+    if dropped := card.source.get("dropped"):
         console.info(f"left out: {', '.join(dropped)}")
     if card.mask_row is not None:
         console.info(f"row of <mask>: {card.source['mask_row']} (--mask-row {card.mask_row})")
     console.info(f"{card.name} ({card.kind}) is ready: --model {card.name}")
-    _row(str(path))
+    _row(path)
 
 
-def _or_dash(value: object) -> str:
-    return "-" if value is None else str(value)
-
-
-def _row(*cells: str) -> None:
-    sys.stdout.write("\t".join(cells) + "\n")
+def _row(*cells: object) -> None:
+    sys.stdout.write("\t".join("-" if cell is None else str(cell) for cell in cells) + "\n")

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rnafm_cli.encoder.layouts import MULTIMOLECULE, UPSTREAM, Layout
+from rnafm_cli.encoder.layouts import MORE_POSITIONS, MULTIMOLECULE, SETTINGS, UPSTREAM, Layout
 from rnafm_cli.encoder.network import Encoder
 from rnafm_cli.errors import UsageError, WeightsError
 from rnafm_cli.io.streams import atomic_path
@@ -30,22 +30,13 @@ def export_upstream(encoder: Encoder, output: Path) -> None:
         UsageError: for an encoder that upstream's network cannot hold.
         WeightsError: when the masked-token head, which upstream's loader asks for, is missing.
     """
-    config = encoder.config
-    arguments = argparse.Namespace(
-        arch="roberta_large",
-        encoder_layers=config.layers,
-        encoder_embed_dim=config.width,
-        encoder_ffn_embed_dim=config.ffn,
-        encoder_attention_heads=config.heads,
-        max_positions=config.max_tokens,
-        token_dropout=config.token_dropout,
-    )
-    tensors = _renamed(encoder, UPSTREAM)
-    heads = {name: tensor for name, tensor in tensors.items() if name.startswith("lm_head.")}
-    body = {f"encoder.sentence_encoder.{name}": tensors[name] for name in tensors.keys() - heads.keys()}
-    model = body | {f"encoder.{name}": tensor for name, tensor in heads.items()}
+    tensors, settings = _renamed(encoder, UPSTREAM)
+    model = {
+        f"encoder.{name}" if name.startswith("lm_head.") else f"encoder.sentence_encoder.{name}": tensor
+        for name, tensor in tensors.items()
+    }
     with atomic_path(output) as part:
-        torch.save({"args": arguments, "model": model}, part)
+        torch.save({"args": argparse.Namespace(arch="roberta_large", **settings), "model": model}, part)
 
 
 def export_multimolecule(encoder: Encoder, folder: Path) -> None:
@@ -59,22 +50,16 @@ def export_multimolecule(encoder: Encoder, folder: Path) -> None:
     """
     from safetensors.torch import save_file
 
-    config = encoder.config
-    tensors = _renamed(encoder, MULTIMOLECULE)
+    tensors, settings = _renamed(encoder, MULTIMOLECULE)
     tensors["lm_head.decoder.bias"] = tensors["lm_head.bias"].clone()
     named = {name if name.startswith("lm_head.") else f"model.{name}": value for name, value in tensors.items()}
-    settings: dict[str, Any] = {
+    settings["max_position_embeddings"] += MORE_POSITIONS
+    settings |= {
         "model_type": "rnafm",
         "architectures": ["RnaFmForMaskedLM"],
-        "codon": config.tokens == "codon",
-        "vocab_size": len(MULTIMOLECULE.vocabularies(config.alphabet)[0]),
-        "hidden_size": config.width,
-        "num_hidden_layers": config.layers,
-        "num_attention_heads": config.heads,
-        "intermediate_size": config.ffn,
-        "max_position_embeddings": config.max_tokens + 2,
-        "embed_norm": config.norm_before,
-        "token_dropout": config.token_dropout,
+        "codon": encoder.config.tokens == "codon",
+        "vocab_size": len(tensors[MULTIMOLECULE.table]),
+        "embed_norm": encoder.config.norm_before,
         "position_embedding_type": "absolute",
         "tie_word_embeddings": True,
     }
@@ -119,6 +104,9 @@ def export_onnx(encoder: Encoder, output: Path) -> None:
         ) from error
 
 
+EXPORTS = {"upstream": export_upstream, "multimolecule": export_multimolecule, "onnx": export_onnx}
+
+
 class _LastHidden(nn.Module):
     """The encoder as a function of tensors alone."""
 
@@ -130,8 +118,8 @@ class _LastHidden(nn.Module):
         return self.encoder(tokens).hidden[self.encoder.config.layers]
 
 
-def _renamed(encoder: Encoder, layout: Layout) -> dict[str, Tensor]:
-    """The encoder's tensors under a layout's names, rows of the vocabulary in its order."""
+def _renamed(encoder: Encoder, layout: Layout) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The encoder's tensors, rows of the vocabulary in a layout's order, and its settings, under the layout's names."""
     config = encoder.config
     if config.positions != "learned":
         raise UsageError(
@@ -149,4 +137,4 @@ def _renamed(encoder: Encoder, layout: Layout) -> dict[str, Tensor]:
     for name in (layout.table, "lm_head.bias"):
         tensors[name] = tensors[name][rows]
     tensors[layout.second_table] = tensors[layout.table].clone()
-    return tensors
+    return tensors, {theirs[layout.column]: getattr(config, ours) for ours, theirs in SETTINGS.items()}

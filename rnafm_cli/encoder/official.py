@@ -13,31 +13,30 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from rnafm_cli.encoder.config import ENCODER_PRESETS
-from rnafm_cli.encoder.layouts import MULTIMOLECULE, Layout, Parts, encoder_shape, structure_head_shape
+from rnafm_cli.encoder.layouts import MULTIMOLECULE, Layout, Parts
 from rnafm_cli.encoder.model import encoder_config
 from rnafm_cli.encoder.network import Encoder
 from rnafm_cli.encoder.resnet import PairResNet
 from rnafm_cli.errors import UsageError, WeightsError
 from rnafm_cli.rna.alphabet import Alphabet
 from rnafm_cli.weights.cards import WEIGHTS_SUFFIX, Card, file_sha256, is_model_file, read_card
-from rnafm_cli.weights.checkpoints import Checkpoint, read_checkpoint
-from rnafm_cli.weights.download import OnBytes, Patience, Report, fetch
+from rnafm_cli.weights.download import OnBytes, fetch
 from rnafm_cli.weights.files import NoInitialValues, copy_model_file, load_model_file, save_model_file
-from rnafm_cli.weights.registry import ENCODER, MODELS, Download, ModelSpec, nearest_name
+from rnafm_cli.weights.foreign import ForeignFile, read_foreign
+from rnafm_cli.weights.registry import ENCODER, MODELS, ModelSpec, nearest_name
 from rnafm_cli.weights.store import EMBEDDED, FOREIGN_SUFFIXES, target_dir
 
 MaskRow = Literal["upstream", "keep"]
-STRUCTURE_KIND = "fold-resnet"
+_STRUCTURE = "fold-resnet"
 _SHOWN = 4
 
 
@@ -45,7 +44,7 @@ def convert(
     path: Path,
     *,
     name: str,
-    kind: str | None = None,
+    encoder_alone: bool = False,
     mask_row: MaskRow = "upstream",
     heads: int | None = None,
 ) -> tuple[dict[str, Tensor], Card]:
@@ -58,7 +57,7 @@ def convert(
     Args:
         path: upstream ``.pth`` or multimolecule-layout weights.
         name: name for the card.
-        kind: what the file has to be; ``encoder`` takes the encoder alone out of a file with heads.
+        encoder_alone: leave out heads and whatever else there is.
         mask_row: see the module's docstring.
         heads: attention heads, for files that do not tell.
 
@@ -66,30 +65,34 @@ def convert(
         WeightsError: when the file is damaged or does not fit; missing, unexpected and misshapen tensors are named.
         UsageError: when the number of heads is needed and not given, or contradicts the file.
     """
-    checkpoint = read_checkpoint(path)
-    parts = Parts.split(checkpoint)
-    found = STRUCTURE_KIND if parts.head else ENCODER
-    if kind not in (None, found, ENCODER):
-        raise WeightsError(f"{path}: is of kind {found}, not {kind}")
-    shape = encoder_shape(parts, checkpoint, heads)
-    row_effect = _settle_table(parts, checkpoint, mask_row, shape.alphabet)
-    misfits = _Misfits()
+    file = read_foreign(path)
+    parts = Parts.split(file)
+    shape = parts.encoder_shape(file, heads)
+    row_effect = _settle_table(parts, file, mask_row, shape.alphabet)
+    misfits: dict[str, list[str]] = {"missing ": [], "unexpected ": [], "": []}
     with NoInitialValues():
         tensors = _gather(Encoder(shape), parts.encoder, parts.layout, misfits)
-    config: dict[str, Any] = dataclasses.asdict(shape)
-    if (kind or found) == STRUCTURE_KIND:
-        head_shape = structure_head_shape(parts, shape.width, path)
+    kind, config = ENCODER, dataclasses.asdict(shape)
+    if parts.head and not encoder_alone:
+        head_shape = parts.head_shape(file, shape.width)
         with NoInitialValues():
             head = _gather(PairResNet(head_shape), parts.head, parts.layout, misfits)
         tensors = {f"{EMBEDDED}{key}": value for key, value in tensors.items()}
         tensors |= {f"head.{key}": value for key, value in head.items()}
-        config = {"encoder": config, "head": dataclasses.asdict(head_shape)}
-        misfits.unexpected += parts.head
+        kind, config = _STRUCTURE, {"encoder": config, "head": dataclasses.asdict(head_shape)}
+        misfits["unexpected "] += parts.head
     elif parts.head:
         parts.dropped.append(f"structure head ({len(parts.head)} tensors)")
-    # Who asks for the encoder alone does not mind what else there is.
-    (parts.dropped if kind == ENCODER else misfits.unexpected).extend(parts.encoder)
-    misfits.raise_any(path)
+    (parts.dropped if encoder_alone else misfits["unexpected "]).extend(parts.encoder)
+    if any(misfits.values()):
+        told = [
+            what + ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+            for what, names in misfits.items()
+            if names
+        ]
+        only_more = not misfits["missing "] and not misfits[""]
+        hint = "--kind encoder takes the encoder alone" if only_more else None
+        raise WeightsError(f"{path}: its tensors do not fit: {'; '.join(told)}", hint=hint)
     for key, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
             raise WeightsError(f"{path}: {key} holds values that are not finite", hint="fetch the file again")
@@ -99,32 +102,14 @@ def convert(
         "bytes": path.stat().st_size,
         "layout": parts.layout.name,
         "mask_row": row_effect,
-        "dropped": [*parts.dropped, *checkpoint.extras],
+        "dropped": [*parts.dropped, *file.extras],
     }
-    return tensors, Card(name=name, kind=kind or found, config=config, mask_row=mask_row, source=source)
+    return tensors, Card(name=name, kind=kind, config=config, mask_row=mask_row, source=source)
 
 
-@dataclass
-class _Misfits:
-    """Everything about a file that does not fit, told at once."""
-
-    missing: list[str] = field(default_factory=list)
-    unexpected: list[str] = field(default_factory=list)
-    shapes: list[str] = field(default_factory=list)
-
-    def raise_any(self, path: Path) -> None:
-        told = [
-            what + ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
-            for what, names in (("missing ", self.missing), ("unexpected ", self.unexpected), ("", self.shapes))
-            if names
-        ]
-        if told:
-            only_more = not self.missing and not self.shapes
-            hint = "--kind encoder takes the encoder alone" if only_more else None
-            raise WeightsError(f"{path}: its tensors do not fit: {'; '.join(told)}", hint=hint)
-
-
-def _gather(network: nn.Module, theirs: dict[str, Tensor], layout: Layout, misfits: _Misfits) -> dict[str, Tensor]:
+def _gather(
+    network: nn.Module, theirs: dict[str, Tensor], layout: Layout, misfits: dict[str, list[str]]
+) -> dict[str, Tensor]:
     """The tensors of our network from theirs, which are taken out of the dictionary."""
     ours: dict[str, Tensor] = {}
     for name, own in network.state_dict().items():
@@ -134,24 +119,23 @@ def _gather(network: nn.Module, theirs: dict[str, Tensor], layout: Layout, misfi
         share = (own.shape[0] // len(sources), *own.shape[1:])
         pieces = {source: theirs.pop(source) for source in sources if source in theirs}
         wrong = {source: list(piece.shape) for source, piece in pieces.items() if piece.shape != share}
-        misfits.missing += [source for source in sources if source not in pieces]
-        misfits.shapes += [f"{source} is {shape} instead of {list(share)}" for source, shape in wrong.items()]
+        misfits["missing "] += [source for source in sources if source not in pieces]
+        misfits[""] += [f"{source} is {shape} instead of {list(share)}" for source, shape in wrong.items()]
         if len(pieces) == len(sources) and not wrong:
             # A tensor that is whole stays in the file's memory: joining one piece would copy it.
             ours[name] = torch.cat(list(pieces.values())) if len(pieces) > 1 else pieces[sources[0]]
     return ours
 
 
-def _settle_table(parts: Parts, checkpoint: Checkpoint, mask_row: MaskRow, alphabet: Alphabet) -> str:
+def _settle_table(parts: Parts, file: ForeignFile, mask_row: MaskRow, alphabet: Alphabet) -> str:
     """Bring the embedding table into our token order, one table for input and output; what became of <mask>."""
     layout = parts.layout
     table, second = parts.encoder[layout.table], parts.encoder.pop(layout.second_table, None)
-    zeroed, effect = layout is MULTIMOLECULE or checkpoint.wrapped, "as in the file"
+    zeroed, effect = layout is MULTIMOLECULE or file.wrapped, "as in the file"
     if layout is MULTIMOLECULE:
         vocabulary = next(one for one in layout.vocabularies(alphabet) if len(one) == len(table))
-        place = {token: row for row, token in enumerate(vocabulary)}
         # Our unused tokens share a row there.
-        rows = [place["<null>" if token.startswith("<null") else token] for token in alphabet.tokens]
+        rows = [vocabulary.index("<null>" if token.startswith("<null") else token) for token in alphabet.tokens]
         table = table[rows]
         if "lm_head.bias" in parts.encoder:
             parts.encoder["lm_head.bias"] = parts.encoder["lm_head.bias"][rows]
@@ -169,7 +153,7 @@ def import_file(
     *,
     name: str,
     weights_dir: Path | None = None,
-    kind: str | None = None,
+    encoder_alone: bool = False,
     mask_row: MaskRow = "upstream",
     heads: int | None = None,
     force: bool = False,
@@ -180,9 +164,7 @@ def import_file(
     Args:
         path: upstream or multimolecule weights, or a model file with its card.
         name: the name it gets; that of a registered model if it is this model.
-        kind: what the file has to be; ``encoder`` takes the encoder alone out of a file with heads.
-        mask_row: see :mod:`rnafm_cli.encoder.official`.
-        heads: attention heads, for files that do not tell.
+        encoder_alone, mask_row, heads: see :func:`convert`.
         force: replace a model of this name.
         origin: address that the file was fetched from, for the card.
 
@@ -200,16 +182,16 @@ def import_file(
         raise UsageError(f"{target}: exists already", hint="replace it with --force, or choose another name")
     if is_model_file(path):
         card = read_card(path)
-        if kind == ENCODER and "encoder" in card.config:
+        if encoder_alone and "encoder" in card.config:
             tensors, card = load_model_file(path, prefix=EMBEDDED)
             source = {**card.source, "taken_from": card.weights_sha256}
             card = Card(name=name, kind=ENCODER, config=card.config["encoder"], mask_row=card.mask_row, source=source)
             return target, save_model_file(target, tensors, card)
-        if kind not in (None, card.kind):
-            raise WeightsError(f"{path}: is of kind {card.kind}, not {kind}")
+        if encoder_alone and card.kind != ENCODER:
+            raise WeightsError(f"{path}: is of kind {card.kind}, and holds no encoder")
         _check_registered(name, spec, card, path)
         return target, copy_model_file(path, target, name=name)
-    tensors, card = convert(path, name=name, kind=kind, mask_row=mask_row, heads=heads)
+    tensors, card = convert(path, name=name, encoder_alone=encoder_alone, mask_row=mask_row, heads=heads)
     _check_registered(name, spec, card, path)
     card.source.update({"url": origin} if origin else {})
     card.source.update({"licence": spec.licence} if spec else {})
@@ -222,26 +204,25 @@ def _check_registered(name: str, spec: ModelSpec | None, card: Card, path: Path)
         return
     config, preset = encoder_config(card, path), ENCODER_PRESETS[spec.preset]
     found, wanted = ((c.tokens, c.layers, c.width, c.heads, c.ffn) for c in (config, preset))
-    kinds = {ENCODER} if set(spec.components) == {ENCODER} else {STRUCTURE_KIND}
-    if found != wanted or card.kind not in kinds:
+    kind = ENCODER if set(spec.components) == {ENCODER} else _STRUCTURE
+    if found != wanted or card.kind != kind:
         raise WeightsError(
             f"{path}: is not {name}: {card.kind} with {config.tokens} tokens, {config.layers} layers of "
-            f"{config.width} channels, where {name} is {' or '.join(kinds)} with {preset.tokens} tokens, "
+            f"{config.width} channels, where {name} is {kind} with {preset.tokens} tokens, "
             f"{preset.layers} layers of {preset.width}",
             hint="choose another name",
         )
 
 
-def pull(
+def pull_model(
     name: str,
     *,
     weights_dir: Path | None = None,
     urls: Sequence[str] = (),
     mask_row: MaskRow = "upstream",
     force: bool = False,
-    on_bytes: OnBytes | None = None,
-    report: Report | None = None,
-    patience: Patience | None = None,
+    on_bytes: OnBytes = lambda done, total: None,
+    report: Callable[[str], None] = lambda message: None,
 ) -> tuple[Path, Card]:
     """Fetch a registered model and convert it into the store.
 
@@ -249,11 +230,9 @@ def pull(
         name: a registered name.
         weights_dir: folder to put it into; else as :func:`~rnafm_cli.weights.store.target_dir` says.
         urls: mirrors of one's own, tried before the registered ones.
-        mask_row: see :mod:`rnafm_cli.encoder.official`.
+        mask_row: see the module's docstring.
         force: replace the model if it is there.
-        on_bytes: told about progress.
-        report: told about every mirror that fails and every lost connection.
-        patience: how long to insist.
+        on_bytes, report: see :func:`~rnafm_cli.weights.download.fetch`.
 
     Raises:
         UsageError: when the model cannot be pulled, or is there already.
@@ -269,30 +248,25 @@ def pull(
     if spec.download is None:
         raise UsageError(f"'{name}' ships with rnafm: there is nothing to pull")
     folder = target_dir(weights_dir)
-    if (folder / f"{name}.safetensors").exists() and not force:
+    if (folder / f"{name}{WEIGHTS_SUFFIX}").exists() and not force:
         raise UsageError(f"'{name}' is in {folder} already", hint="fetch it again with --force")
-    downloads = folder / "downloads"
+    downloads, file_name = folder / "downloads", spec.download.file_name
     try:
-        fetched, url = fetch(
-            spec.download, downloads, urls=urls, on_bytes=on_bytes, report=report, patience=patience or Patience()
-        )
+        fetched, url = fetch(spec.download, downloads, urls=urls, on_bytes=on_bytes, report=report)
     except WeightsError as error:
-        raise WeightsError(error.message, hint=_by_hand(name, spec.download)) from error
+        size = f" ({spec.download.size:,} bytes)" if spec.download.size else ""
+        places = "\n".join(f"  {url}" for url in spec.download.urls)
+        by_hand = (
+            f"where there is a network, fetch {file_name}{size} from one of\n{places}\n"
+            f"copy it here and run: rnafm weights import {file_name} --name {name}"
+        )
+        raise WeightsError(error.message, hint=by_hand) from error
     try:
         result = import_file(fetched, name=name, weights_dir=weights_dir, mask_row=mask_row, force=force, origin=url)
     except WeightsError:
-        fetched.unlink(missing_ok=True)
+        fetched.unlink()
         raise
     fetched.unlink()
     with suppress(OSError):
         downloads.rmdir()
     return result
-
-
-def _by_hand(name: str, download: Download) -> str:
-    size = f" ({download.size:,} bytes)" if download.size else ""
-    places = "\n".join(f"  {url}" for url in download.urls)
-    return (
-        f"where there is a network, fetch {download.file_name}{size} from one of\n{places}\n"
-        f"copy it here and run: rnafm weights import {download.file_name} --name {name}"
-    )

@@ -6,10 +6,10 @@ Where a process cannot be copied, or only one CPU may be used, the work is done 
 
 from __future__ import annotations
 
+import itertools
 import math
 import multiprocessing
 import os
-import queue
 import signal
 import sys
 import threading
@@ -17,52 +17,51 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 from rnafm_cli.errors import RnafmError, RnafmWarning
 
-T = TypeVar("T")
+_Item = TypeVar("_Item")
+_Job = TypeVar("_Job")
+_Made = TypeVar("_Made")
 
-MOST_PADDING = 0.05
-SMALL_BATCH = 256
+_MOST_PADDING = 0.05
+_SMALL_BATCH = 256
 """Up to this padded size, filling a batch gains more than its padding costs."""
 
 
-def read_ahead(items: Iterable[T], size_of: Callable[[T], int], budget: int, *, cap: int = 16) -> Iterator[list[T]]:
+def read_ahead(
+    items: Iterable[_Item], size_of: Callable[[_Item], int], budget: int, *, cap: int = 16
+) -> Iterator[list[_Item]]:
     """Cut a stream into chunks of about ``budget``, 2x, 4x ... ``cap``x ``budget`` summed size.
 
     Small first chunks bring the first results early; large later ones give similar lengths to batch.
     When the stream raises, what was read before it is yielded first, so nothing complete is lost.
     """
-    chunk: list[T] = []
+    chunk: list[_Item] = []
     size, scale = 0, 1
-    failure: Exception | None = None
-    source = iter(items)
-    while True:
-        try:
-            item = next(source)
-        except StopIteration:
-            break
-        except Exception as error:
-            failure = error
-            break
-        chunk.append(item)
-        size += size_of(item)
-        if size >= budget * scale:
+    try:
+        for item in items:
+            chunk.append(item)
+            size += size_of(item)
+            if size >= budget * scale:
+                yield chunk
+                chunk, size, scale = [], 0, min(2 * scale, cap)
+    except Exception:
+        if chunk:
             yield chunk
-            chunk, size, scale = [], 0, min(2 * scale, cap)
+        raise
     if chunk:
         yield chunk
-    if failure is not None:
-        raise failure
 
 
-def buckets(sizes: Sequence[int], budget: int, *, small: int = SMALL_BATCH) -> list[list[int]]:
+def buckets(sizes: Sequence[int], budget: int, *, small: int = _SMALL_BATCH) -> list[list[int]]:
     """Group items of similar size so that count x largest size stays within the budget.
 
     Padding costs as much as content, so no more than a twentieth of a batch is padding, unless the batch is ``small``.
@@ -75,7 +74,7 @@ def buckets(sizes: Sequence[int], budget: int, *, small: int = SMALL_BATCH) -> l
     for index in sorted(range(len(sizes)), key=lambda k: sizes[k]):
         size = sizes[index]
         padded = (len(groups[-1]) + 1) * size if groups else 0
-        snug = padded <= small or padded - content - size <= MOST_PADDING * padded
+        snug = padded <= small or padded - content - size <= _MOST_PADDING * padded
         if groups and padded <= budget and snug:
             groups[-1].append(index)
             content += size
@@ -110,18 +109,12 @@ def blend_weights(start: int, size: int, length: int, overlap: int) -> np.ndarra
     return weights
 
 
-Task = TypeVar("Task")
-Result = TypeVar("Result")
-
 _BESIDE = 4
 """Threads that lead the processes."""
 _AHEAD = 2
 """Batches in hand for each process: one being worked on, one waiting."""
 _PATIENCE = 0.02
 """Seconds after which a task counts as the only one to be seen."""
-
-_work: Callable[[Any], Any] | None = None
-"""What the copies do; set before they are made."""
 
 
 def usable_cpus() -> int:
@@ -130,12 +123,16 @@ def usable_cpus() -> int:
     return max(1, math.ceil(min(count, cpu_quota())))
 
 
-GROUPS, OWN_GROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+_GROUPS, _OWN = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 """Where the control groups are mounted, and what names those of this process: lines ``number:controllers:path``."""
 
 
-def control_groups(controller: str, groups: Path = GROUPS, own: Path = OWN_GROUPS) -> Iterator[tuple[Path, bool]]:
-    """The control groups that limit this process, those above its own too, and whether each is of version 1."""
+def _in_groups(controller: str, groups: Path, own: Path, first: str, second: str) -> Iterator[list[str]]:
+    """Words in the files of the control groups that limit this process, those above its own too.
+
+    Args:
+        first, second: names of the files of a group of version 1 and 2.
+    """
     try:
         lines = own.read_text().splitlines()
     except OSError:
@@ -145,44 +142,33 @@ def control_groups(controller: str, groups: Path = GROUPS, own: Path = OWN_GROUP
         if controllers and controller not in controllers.split(","):
             continue
         # Inside a container its own group may be mounted as the root, and not be found by its path.
-        root, inner = groups / controllers, Path(path.lstrip("/"))
-        yield from ((root / group, bool(controllers)) for group in (inner, *inner.parents))
+        inner = Path(path.lstrip("/"))
+        for group in (inner, *inner.parents):
+            with suppress(OSError):
+                folder = groups / controllers / group
+                names = (first if controllers else second).split()
+                yield " ".join((folder / name).read_text() for name in names).split()
 
 
-def cpu_quota(groups: Path = GROUPS, own: Path = OWN_GROUPS) -> float:
+def cpu_quota(groups: Path = _GROUPS, own: Path = _OWN) -> float:
     """CPUs that the control groups of this process leave it, as a share of time; infinite without a quota."""
-    least = math.inf
-    for group, is_first in control_groups("cpu", groups, own):
-        try:
-            if is_first:
-                quota, period = ((group / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
-            else:
-                quota, period = (group / "cpu.max").read_text().split()
-            if int(quota) > 0:
-                least = min(least, int(quota) / int(period))
-        except (OSError, ValueError):
-            continue
-    return least
+    found = _in_groups("cpu", groups, own, "cpu.cfs_quota_us cpu.cfs_period_us", "cpu.max")
+    return min((int(quota) / int(period) for quota, period in found if quota not in ("max", "-1")), default=math.inf)
 
 
-def free_memory(groups: Path = GROUPS, own: Path = OWN_GROUPS, machine: Path = Path("/proc/meminfo")) -> float:
+def free_memory(groups: Path = _GROUPS, own: Path = _OWN, machine: Path = Path("/proc/meminfo")) -> float:
     """Bytes that this process could still get, by the machine and its control groups; infinite where neither says."""
     free = math.inf
-    try:
-        lines = machine.read_text().splitlines()
-        free = next(int(line.split()[1]) * 1024.0 for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, ValueError, StopIteration):
-        pass
-    for group, is_first in control_groups("memory", groups, own):
-        names = ("memory.limit_in_bytes", "memory.usage_in_bytes") if is_first else ("memory.max", "memory.current")
-        cached = "total_inactive_file" if is_first else "inactive_file"
-        try:
-            limit, used = (int((group / name).read_text()) for name in names)
-            told = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
-            # Files that are kept in memory give way.
-            free = min(free, limit - used + int(told.get(cached, 0)))
-        except (OSError, ValueError):
-            continue
+    with suppress(OSError):
+        told = machine.read_text().split()
+        free = int(told[told.index("MemAvailable:") + 1]) * 1024.0 if "MemAvailable:" in told else free
+    first = "memory.limit_in_bytes memory.usage_in_bytes memory.stat"
+    for limit, used, *stat in _in_groups("memory", groups, own, first, "memory.max memory.current memory.stat"):
+        if limit != "max":
+            # Files that are kept in memory give way. Version 1 counts those of the groups below apart.
+            kept = dict(zip(stat[::2], stat[1::2], strict=True))
+            cached = kept.get("total_inactive_file", kept.get("inactive_file", 0))
+            free = min(free, int(limit) - int(used) + int(cached))
     return max(free, 0.0)
 
 
@@ -218,54 +204,52 @@ def _can_start(threads: int) -> bool:
 
 
 def worked(
-    work: Callable[[Task], Result],
-    tasks: Iterable[Task],
+    work: Callable[[_Job], _Made],
+    jobs: Iterable[_Job],
     *,
     processes: int,
-    alone: Callable[[Task], bool] = lambda task: False,
-) -> Iterator[Result]:
-    """Yield ``work(task)`` for every task, in their order, each as soon as it and those before it are done.
+    alone: Callable[[_Job], bool] = lambda job: False,
+) -> Iterator[_Made]:
+    """Yield ``work(job)`` for every job, in their order, each as soon as it and those before it are done.
 
-    Tasks are read ahead by a thread, so that a slow source does not hold results back. A task that comes when there is
+    Jobs are read ahead by a thread, so that a slow source does not hold results back. A job that comes when there is
     no other to be seen is done here: a few RNAs need no copies of this process.
 
     Args:
         work: must not depend on what it did before.
         processes: how many work at a time.
-        alone: tasks that need all the memory there is: done here while the others rest.
+        alone: jobs that need all the memory there is: done here while the others rest.
 
     Raises:
-        RnafmError: when a process is lost, and whatever ``work`` and the source of the tasks raise.
+        RnafmError: when a process is lost, and whatever ``work`` and the source of the jobs raise.
     """
     if processes < 2 or "fork" not in multiprocessing.get_all_start_methods():
-        yield from map(work, tasks)
+        yield from map(work, jobs)
         return
-    feed: _Feed[Task] = _Feed(tasks, _AHEAD * processes)
-    waiting: deque[Future[Result]] = deque()
+    source = iter(jobs)
+    coming, is_first = _next(source), True
+    waiting: deque[Future[_Made]] = deque()
     pool: ProcessPoolExecutor | None = None
     try:
-        while feed.open or waiting:
-            if waiting and (waiting[0].done() or not feed.open):
+        while True:
+            awaited: list[Future[Any]] = [coming] if len(waiting) < _AHEAD * processes else []
+            wait([*awaited, *itertools.islice(waiting, 1)], return_when=FIRST_COMPLETED)
+            must_rest = coming.done() and (not _is_there(coming) or alone(coming.result()[0]))
+            if waiting and (must_rest or waiting[0].done()):
                 yield waiting.popleft().result()
-                feed.taken()
                 continue
-            task = feed.next(None if waiting or feed.seen == 0 else _PATIENCE)
-            if task is None:
-                continue
-            if pool is None and (feed.is_last or alone(task) or (pool := _pool(work, processes)) is None):
-                yield work(task)
-                feed.taken()
-            elif alone(task):
-                while waiting:
-                    yield waiting.popleft().result()
-                    feed.taken()
-                yield work(task)
-                feed.taken()
+            if not (found := coming.result()):  # it raises what the source raised
+                break
+            (job,), coming = found, _next(source)
+            if is_first:
+                wait([coming], timeout=_PATIENCE)
+            if pool is None and not alone(job) and (not is_first or _is_there(coming)):
+                pool = _pool(work, processes)
+            is_first = False
+            if pool is None or alone(job):
+                yield work(job)
             else:
-                assert pool is not None
-                future = pool.submit(_do, task)
-                future.add_done_callback(feed.wake)
-                waiting.append(future)
+                waiting.append(pool.submit(_do, job))
         if pool is not None:
             # Its processes hold the files that were open when they began, and HDF5's locks on them.
             pool.shutdown()
@@ -275,99 +259,52 @@ def worked(
             hint="lower --max-memory, or use -j 1",
         ) from error
     finally:
-        feed.close()
         if pool is not None:
             pool.shutdown(wait=False, cancel_futures=True)
-    if feed.failure is not None:
-        raise feed.failure
 
 
-_READER = "reads tasks ahead"
+_READER = "reads jobs ahead"
+
+
+def _next(source: Iterator[_Job]) -> Future[list[_Job]]:
+    """The next job, read by a thread; no job where the source has ended."""
+    coming: Future[list[_Job]] = Future()
+
+    def read() -> None:
+        try:
+            coming.set_result(list(itertools.islice(source, 1)))
+        except BaseException as error:
+            coming.set_exception(error)
+
+    # A thread of an executor would be waited for when the program ends, perhaps forever.
+    threading.Thread(target=read, name=_READER, daemon=True).start()
+    return coming
+
+
+def _is_there(coming: Future[list[_Job]]) -> bool:
+    """Whether a job has come: the source is not slow and has neither ended nor failed."""
+    return coming.done() and coming.exception() is None and bool(coming.result())
 
 
 def is_reading() -> bool:
-    """Whether a thread still waits for tasks, which may come from a stream that has not ended."""
+    """Whether a thread still waits for a job, which may come from a stream that has not ended."""
     return any(thread.name == _READER for thread in threading.enumerate())
 
 
-class _Feed(Generic[Task]):
-    """Tasks read ahead by a thread, and a place to wait for one of them or for a result."""
-
-    def __init__(self, tasks: Iterable[Task], ahead: int) -> None:
-        self.failure: BaseException | None = None
-        self.seen = 0
-        self._events: queue.SimpleQueue[tuple[Task] | None] = queue.SimpleQueue()
-        self._room = threading.Semaphore(ahead)
-        self._ended = self._closed = False
-        self._unseen = 0
-        threading.Thread(target=self._read, args=(tasks,), name=_READER, daemon=True).start()
-
-    @property
-    def open(self) -> bool:
-        """Whether tasks may still come."""
-        return not self._ended or self._unseen > 0
-
-    @property
-    def is_last(self) -> bool:
-        """Whether the task just taken is the only one there is so far, after a moment's patience."""
-        if self.seen > 1:
-            return False
-        until = time.monotonic() + _PATIENCE
-        while not self._ended and not self._unseen and time.monotonic() < until:
-            time.sleep(0.001)
-        return not self._unseen
-
-    def next(self, patience: float | None) -> Task | None:
-        """The next task; None when a result is there instead, the tasks have ended, or the patience has."""
-        try:
-            event = self._events.get(timeout=patience)
-        except queue.Empty:
-            return None
-        if event is None:
-            return None
-        self._unseen -= 1
-        self.seen += 1
-        return event[0]
-
-    def wake(self, future: object = None) -> None:
-        """End a wait: something else has happened."""
-        self._events.put(None)
-
-    def taken(self) -> None:
-        """A result went out: one more task may be read."""
-        self._room.release()
-
-    def close(self) -> None:
-        """Read no more."""
-        self._closed = True
-        self._room.release()
-
-    def _read(self, tasks: Iterable[Task]) -> None:
-        try:
-            for task in tasks:
-                self._unseen += 1
-                self._events.put((task,))
-                self._room.acquire()
-                if self._closed:
-                    return
-        except BaseException as error:
-            self.failure = error
-        finally:
-            self._ended = True
-            self.wake()
+_work: Callable[[Any], Any] | None = None
+"""What a copy of this process does."""
 
 
 def _pool(work: Callable[[Any], Any], processes: int) -> ProcessPoolExecutor | None:
     """Copies of this process; None where the system does not allow them."""
-    global _work
-    _work = work
+    # What is given to the copies as they begin is copied with them, and need not be picklable.
     pool = ProcessPoolExecutor(
-        processes, mp_context=multiprocessing.get_context("fork"), initializer=_begin, initargs=(os.getpid(),)
+        processes, mp_context=multiprocessing.get_context("fork"), initializer=_begin, initargs=(work, os.getpid())
     )
     # A copy closes its stdin, for which it would wait forever while a thread here reads.
     stdin, sys.stdin = sys.stdin, None
     try:
-        pool.submit(_ready).result()
+        pool.submit(os.getpid).result()
     except (OSError, BrokenProcessPool, RuntimeError):
         pool.shutdown(wait=False)
         return None
@@ -376,7 +313,9 @@ def _pool(work: Callable[[Any], Any], processes: int) -> ProcessPoolExecutor | N
     return pool
 
 
-def _begin(parent: int) -> None:
+def _begin(work: Callable[[Any], Any], parent: int) -> None:
+    global _work
+    _work = work
     # Ctrl-C goes to every process of the terminal; these end when the one that asks does.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -393,10 +332,6 @@ def _end_with(parent: int) -> None:
     os._exit(1)
 
 
-def _ready() -> None:
-    pass
-
-
-def _do(task: Any) -> Any:
+def _do(job: Any) -> Any:
     assert _work is not None
-    return _work(task)
+    return _work(job)

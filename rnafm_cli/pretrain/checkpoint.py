@@ -23,7 +23,7 @@ from rnafm_cli.pretrain.config import TERMS, PretrainConfig
 from rnafm_cli.pretrain.processes import Processes
 from rnafm_cli.pretrain.shards import Corpus
 from rnafm_cli.training.optimizers import keeping_settings
-from rnafm_cli.weights.checkpoints import check_checkpoint
+from rnafm_cli.weights.foreign import check_checkpoint
 
 _NAMES = "step-????????.pt"
 

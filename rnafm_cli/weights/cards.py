@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 
 from rnafm_cli.errors import WeightsError
 
-FORMAT = "rnafm-model"
+MODEL_FORMAT = "rnafm-model"
 _FORMAT_VERSION = 1
 WEIGHTS_SUFFIX = ".safetensors"
 CARD_SUFFIX = ".json"
@@ -51,6 +51,11 @@ class Card:
     seed: int | None = None
     metrics: dict[str, Any] = field(default_factory=dict)
     notes: str = ""
+
+    @property
+    def task(self) -> str:
+        """The component that the file is, by its kind: ``fold-resnet`` is a kind of ``fold``."""
+        return self.kind.split("-")[0]
 
 
 def card_path(path: Path) -> Path:
@@ -99,7 +104,7 @@ def read_card(path: Path) -> Card:
         raise WeightsError(f"{path}: has no card {where.name} beside it", hint=hint) from error
     except (OSError, ValueError) as error:
         raise WeightsError(f"{where}: cannot be read as a model card ({error})", hint=_RENEW) from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+    if not isinstance(content, dict) or content.get("format") != MODEL_FORMAT:
         raise WeightsError(f"{where}: is not a card of an rnafm model")
     if content.get("format_version") != _FORMAT_VERSION:
         raise WeightsError(
@@ -122,18 +127,7 @@ def is_model_file(path: Path) -> bool:
     if not path.name.endswith(WEIGHTS_SUFFIX):
         return False
     with opened(path) as file:
-        return (file.metadata() or {}).get("format") == FORMAT
-
-
-def task_of(card: Card) -> str:
-    """The component that a file is, by its kind: ``fold-resnet`` is a kind of ``fold``."""
-    return card.kind.split("-")[0]
-
-
-def tensor_names(path: Path) -> list[str]:
-    """Names of the tensors of a safetensors file, from its header alone."""
-    with opened(path) as file:
-        return list(file.keys())
+        return (file.metadata() or {}).get("format") == MODEL_FORMAT
 
 
 def file_sha256(path: Path) -> str:
@@ -144,7 +138,7 @@ def file_sha256(path: Path) -> str:
 
 def write_card(path: Path, card: Card) -> None:
     """Write a card to a path of its own."""
-    content = {"format": FORMAT, "format_version": _FORMAT_VERSION, **dataclasses.asdict(card)}
+    content = {"format": MODEL_FORMAT, "format_version": _FORMAT_VERSION, **dataclasses.asdict(card)}
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 

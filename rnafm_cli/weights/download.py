@@ -16,7 +16,6 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,25 +23,31 @@ from urllib.parse import urlsplit
 from rnafm_cli import __version__
 from rnafm_cli.errors import RnafmError, WeightsError
 from rnafm_cli.weights.cards import file_sha256
-from rnafm_cli.weights.checkpoints import check_checkpoint
+from rnafm_cli.weights.foreign import check_checkpoint
 from rnafm_cli.weights.registry import Download
 
 OnBytes = Callable[[int, int | None], None]
 """Told (bytes so far, bytes in all if known)."""
 
+ATTEMPTS = 4
+"""Tries in a row that bring no new bytes before the next mirror is taken."""
+PAUSE = 0.5
+"""Seconds before the second try, doubled for each further one."""
+TIMEOUT = 30.0
+"""Seconds without any data before a connection counts as lost."""
 _CHUNK = 1 << 20
 _WORTH_A_RETRY = {408, 425, 429, 500, 502, 503, 504}
 
 
-class MirrorFailed(Exception):
+class _MirrorFailed(Exception):
     """This mirror cannot give the file."""
 
 
-class Lost(Exception):
+class _Lost(Exception):
     """The transfer broke; another try may bring more."""
 
 
-class PartFile:
+class _PartFile:
     """The unfinished file and, beside it, which version of which address its bytes belong to."""
 
     def __init__(self, path: Path, download: Download) -> None:
@@ -73,126 +78,20 @@ class PartFile:
 
     def check(self) -> None:
         """Compare with what is published; a file that differs is of no use and goes."""
-        wanted, size = self.download, self.size
-        if wanted.size is not None and size != wanted.size:
-            self.forget()
-            raise MirrorFailed(f"gave {size} bytes instead of {wanted.size}")
-        if wanted.sha256 is not None and (found := file_sha256(self.path)) != wanted.sha256:
-            self.forget()
-            raise MirrorFailed(f"gave a file with sha256 {found[:12]}... instead of {wanted.sha256[:12]}...")
-        if wanted.sha256 is None:
+        wanted, problem = self.download, ""
+        found = file_sha256(self.path) if wanted.sha256 else None
+        if wanted.size not in (None, self.size):
+            problem = f"{self.size} bytes instead of {wanted.size}"
+        elif found and wanted.sha256 and found != wanted.sha256:
+            problem = f"a file with sha256 {found[:12]}... instead of {wanted.sha256[:12]}..."
+        elif not found:
             try:
                 check_checkpoint(self.path)
             except WeightsError as error:
-                self.forget()
-                raise MirrorFailed(f"gave a file that {error.message.removeprefix(f'{self.path}: ')}") from error
-
-
-def transfer(url: str, part: PartFile, timeout: float, on_bytes: OnBytes) -> None:
-    """One request: the bytes that are missing, or all if the server does not do parts."""
-    offset, etag = part.resumable_from(url)
-    if offset and offset == part.download.size:
-        return
-    headers = {"User-Agent": f"rnafm/{__version__}", "Accept-Encoding": "identity"}
-    if offset:
-        headers["Range"] = f"bytes={offset}-"
-        if etag:
-            headers["If-Range"] = etag
-    response = _opened(urllib.request.Request(url, headers=headers), timeout, part)
-    if response is None:
-        return
-    with response:
-        continues = response.status == 206
-        if continues and _range_start(response) != offset:
-            part.forget()
-            raise Lost("the server sent another part than asked for")
-        offset = offset if continues else 0
-        total = _total(response, offset)
-        if part.download.size is not None and total not in (None, part.download.size):
-            raise MirrorFailed(f"offers {total} bytes instead of {part.download.size}")
-        etag = response.headers.get("ETag")
-        part.starts(url, etag if etag and not etag.startswith("W/") else None)
-        done = offset
-        with part.path.open("ab" if continues else "wb") as handle:
-            on_bytes(done, total)
-            while chunk := _read(response):
-                _write(handle, chunk, part.path)
-                done += len(chunk)
-                on_bytes(done, total)
-    if total is not None and done < total:
-        raise Lost(f"the connection closed after {done} of {total} bytes")
-
-
-def _opened(request: urllib.request.Request, timeout: float, part: PartFile) -> Any:
-    """The server's answer; None if it has no bytes beyond those that are here."""
-    try:
-        response = urllib.request.urlopen(request, timeout=timeout)
-    except urllib.error.HTTPError as error:
-        error.close()
-        reason = f"HTTP {error.code} {error.reason}".rstrip()
-        if error.code == 416:
-            if error.headers.get("Content-Range") == f"bytes */{part.size}":
-                return None
-            # What is here does not belong to what is there.
-            part.forget()
-            raise Lost(reason) from error
-        raise (Lost if error.code in _WORTH_A_RETRY else MirrorFailed)(reason) from error
-    except urllib.error.URLError as error:
-        if request.type == "file":
-            raise MirrorFailed("no such file, or not readable") from error
-        if isinstance(error.reason, socket.gaierror):
-            raise MirrorFailed("no network, or no such host") from error
-        if isinstance(error.reason, ssl.SSLCertVerificationError):
-            raise MirrorFailed(f"its certificate is not trusted ({error.reason.verify_message})") from error
-        raise Lost(f"no connection ({error.reason})") from error
-    except (OSError, http.client.HTTPException) as error:
-        raise Lost(f"no connection ({error or type(error).__name__})") from error
-    if response.headers.get_content_type() in {"text/html", "application/json"}:
-        response.close()
-        raise MirrorFailed("answers with a web page instead of the file")
-    return response
-
-
-def _read(response: Any) -> bytes:
-    try:
-        return response.read(_CHUNK)
-    except (OSError, http.client.HTTPException) as error:
-        raise Lost(f"the connection broke ({type(error).__name__})") from error
-
-
-def _write(handle: Any, chunk: bytes, path: Path) -> None:
-    try:
-        handle.write(chunk)
-    except OSError as error:
-        raise RnafmError(
-            f"{path}: cannot be written ({error.strerror or error})", hint="what is there is continued by the next try"
-        ) from error
-
-
-def _range_start(response: Any) -> int | None:
-    unit, _, span = str(response.headers.get("Content-Range", "")).partition(" ")
-    start = span.split("-")[0]
-    return int(start) if unit == "bytes" and start.isdigit() else None
-
-
-def _total(response: Any, offset: int) -> int | None:
-    length = str(response.headers.get("Content-Length", ""))
-    return offset + int(length) if length.isdigit() else None
-
-
-Report = Callable[[str], None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Patience:
-    """How long to insist on a mirror."""
-
-    attempts: int = 4
-    """Tries in a row that bring no new bytes before the next mirror is taken."""
-    backoff: float = 0.5
-    """Seconds before the second try, doubled for each further one."""
-    timeout: float = 30.0
-    """Seconds without any data before a connection counts as lost."""
+                problem = f"a file that {error.message.removeprefix(f'{self.path}: ')}"
+        if problem:
+            self.forget()
+            raise _MirrorFailed(f"gave {problem}")
 
 
 def fetch(
@@ -200,11 +99,15 @@ def fetch(
     folder: Path,
     *,
     urls: Sequence[str] = (),
-    on_bytes: OnBytes | None = None,
-    report: Report | None = None,
-    patience: Patience | None = None,
+    on_bytes: OnBytes = lambda done, total: None,
+    report: Callable[[str], None] = lambda message: None,
 ) -> tuple[Path, str | None]:
     """Fetch a file into a folder. What an interrupted call leaves (``NAME.part``) is continued by the next.
+
+    Args:
+        urls: mirrors of one's own, tried before the published ones.
+        on_bytes: told about progress.
+        report: told about every mirror that fails and every lost connection.
 
     Returns:
         the complete file and the address that it came from, None if it lay there already.
@@ -213,11 +116,11 @@ def fetch(
         WeightsError: when no mirror gives it; each one's reason is told.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    part = PartFile(folder / f"{download.file_name}.part", download)
+    part = _PartFile(folder / f"{download.file_name}.part", download)
     target = folder / download.file_name
     if target.exists():
-        with suppress(MirrorFailed):
-            PartFile(target, download).check()
+        with suppress(_MirrorFailed):
+            _PartFile(target, download).check()
             return target, None
     free = shutil.disk_usage(folder).free
     if download.size is not None and free < download.size - part.size:
@@ -225,12 +128,11 @@ def fetch(
     reasons = []
     for url in [*urls, *download.urls]:
         try:
-            _from_mirror(url, part, patience or Patience(), on_bytes or _silent, report or _silent)
+            _from_mirror(url, part, on_bytes, report)
             part.check()
-        except MirrorFailed as failure:
+        except _MirrorFailed as failure:
             reasons.append(f"{urlsplit(url).hostname or url}: {failure}")
-            if report is not None:
-                report(f"{url}: {failure}")
+            report(f"{url}: {failure}")
             continue
         os.replace(part.path, target)
         part.forget()
@@ -238,22 +140,85 @@ def fetch(
     raise WeightsError(f"{download.file_name} could not be fetched ({'; '.join(reasons)})")
 
 
-def _from_mirror(url: str, part: PartFile, patience: Patience, on_bytes: OnBytes, report: Report) -> None:
+def _from_mirror(url: str, part: _PartFile, on_bytes: OnBytes, report: Callable[[str], None]) -> None:
     """Get all bytes that the mirror has, in as many transfers as it takes."""
     fruitless, most = 0, part.resumable_from(url)[0]
     while True:
         try:
-            transfer(url, part, patience.timeout, on_bytes)
-            return
-        except Lost as lost:
+            return _transfer(url, part, on_bytes)
+        except _Lost as lost:
             if part.size > most:
                 fruitless, most = 0, part.size
             fruitless += 1
-            if fruitless >= patience.attempts:
-                raise MirrorFailed(f"{lost}, {fruitless} times in a row") from lost
+            if fruitless >= ATTEMPTS:
+                raise _MirrorFailed(f"{lost}, {fruitless} times in a row") from lost
             report(f"{url}: {lost}; trying again")
-            time.sleep(min(patience.backoff * 2 ** (fruitless - 1), 10.0))
+            time.sleep(min(PAUSE * 2 ** (fruitless - 1), 10.0))
 
 
-def _silent(*_arguments: object) -> None:
-    pass
+def _transfer(url: str, part: _PartFile, on_bytes: OnBytes) -> None:
+    """One request: the bytes that are missing, or all if the server does not do parts."""
+    offset, etag = part.resumable_from(url)
+    if offset and offset == part.download.size:
+        return
+    headers = {"User-Agent": f"rnafm/{__version__}", "Accept-Encoding": "identity"}
+    if offset:
+        headers |= {"Range": f"bytes={offset}-"} | ({"If-Range": etag} if etag else {})
+    response = _opened(urllib.request.Request(url, headers=headers), part)
+    if response is None:
+        return
+    with response:
+        continues = response.status == 206
+        if continues and not response.headers.get("Content-Range", "").startswith(f"bytes {offset}-"):
+            part.forget()
+            raise _Lost("the server sent another part than asked for")
+        done = offset if continues else 0
+        length = response.headers.get("Content-Length", "")
+        total = done + int(length) if length.isdigit() else None
+        if part.download.size is not None and total not in (None, part.download.size):
+            raise _MirrorFailed(f"offers {total} bytes instead of {part.download.size}")
+        etag = response.headers.get("ETag")
+        part.starts(url, etag if etag and not etag.startswith("W/") else None)
+        with part.path.open("ab" if continues else "wb") as handle:
+            on_bytes(done, total)
+            while chunk := _read(response):
+                handle.write(chunk)
+                done += len(chunk)
+                on_bytes(done, total)
+    if total is not None and done < total:
+        raise _Lost(f"the connection closed after {done} of {total} bytes")
+
+
+def _opened(request: urllib.request.Request, part: _PartFile) -> Any:
+    """The server's answer; None if it has no bytes beyond those that are here."""
+    try:
+        response = urllib.request.urlopen(request, timeout=TIMEOUT)
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code == 416:
+            if error.headers.get("Content-Range") == f"bytes */{part.size}":
+                return None
+            # What is here does not belong to what is there.
+            part.forget()
+        kind = _Lost if error.code in {416, *_WORTH_A_RETRY} else _MirrorFailed
+        raise kind(f"HTTP {error.code} {error.reason}".rstrip()) from error
+    except (OSError, http.client.HTTPException) as error:
+        reason = getattr(error, "reason", error)
+        if request.type == "file":
+            raise _MirrorFailed("no such file, or not readable") from error
+        if isinstance(reason, socket.gaierror):
+            raise _MirrorFailed("no network, or no such host") from error
+        if isinstance(reason, ssl.SSLCertVerificationError):
+            raise _MirrorFailed(f"its certificate is not trusted ({reason.verify_message})") from error
+        raise _Lost(f"no connection ({reason or type(error).__name__})") from error
+    if response.headers.get_content_type() in {"text/html", "application/json"}:
+        response.close()
+        raise _MirrorFailed("answers with a web page instead of the file")
+    return response
+
+
+def _read(response: Any) -> bytes:
+    try:
+        return response.read(_CHUNK)
+    except (OSError, http.client.HTTPException) as error:
+        raise _Lost(f"the connection broke ({type(error).__name__})") from error

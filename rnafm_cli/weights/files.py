@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 from rnafm_cli.errors import WeightsError
 from rnafm_cli.io.streams import atomic_path
 from rnafm_cli.weights.cards import (
-    FORMAT,
+    MODEL_FORMAT,
     WEIGHTS_SUFFIX,
     Card,
     card_path,
@@ -85,7 +85,7 @@ def save_model_file(path: Path, tensors: Mapping[str, Tensor], card: Card) -> Ca
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(card_path(path)) as written_card, atomic_path(path) as written:
         mode = written.stat().st_mode
-        save_file(stored, written, metadata={"format": FORMAT})
+        save_file(stored, written, metadata={"format": MODEL_FORMAT})
         # safetensors makes it readable by its owner alone; a folder of weights may be shared.
         written.chmod(mode)
         card = dataclasses.replace(card, weights_sha256=file_sha256(written), weights_bytes=written.stat().st_size)

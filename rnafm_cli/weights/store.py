@@ -10,14 +10,15 @@ that ships with the program.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rnafm_cli.errors import WeightsError
-from rnafm_cli.weights.cards import CARD_SUFFIX, WEIGHTS_SUFFIX, Card, read_card, task_of, tensor_names
-from rnafm_cli.weights.registry import ENCODER, MODELS, ModelSpec, nearest_name
+from rnafm_cli.weights.cards import CARD_SUFFIX, WEIGHTS_SUFFIX, Card, read_card
+from rnafm_cli.weights.registry import ENCODER, MODELS, nearest_name
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,53 +53,56 @@ def in_folders(stem: str, folders: Iterable[Path]) -> Path | None:
     return next((path for folder in folders if (path := folder / f"{stem}{WEIGHTS_SUFFIX}").is_file()), None)
 
 
-def cards_in(folders: Iterable[Path]) -> list[tuple[Path, Card]]:
-    """All model files with readable cards, in the order of the search."""
-    found: dict[Path, Card] = {}
+def _files_in(folders: Iterable[Path]) -> Iterator[Path]:
+    """All model files, in the order of the search."""
     for folder in folders:
-        for path in sorted(folder.glob(f"*{WEIGHTS_SUFFIX}")):
-            try:
-                found.setdefault(path.resolve(), read_card(path))
-            except WeightsError:
-                continue
-    return list(found.items())
+        yield from sorted(folder.glob(f"*{WEIGHTS_SUFFIX}"))
+
+
+def _models_in(folders: Iterable[Path]) -> Iterator[tuple[Path, Card]]:
+    """All model files with readable cards, in the order of the search; each once."""
+    for path in {path.resolve(): path for path in _files_in(folders)}:
+        with suppress(WeightsError):
+            yield path, read_card(path)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
-    """A component of a model, present or not."""
+class Component:
+    """A part of a model, its encoder or a head, present or not."""
 
     name: str
     component: str
-    kind: str
-    state: str
+    kind: str = "-"
+    state: str = "missing"
     """``shipped``, ``installed``, ``damaged`` (by its size or card; bytes are not read) or ``missing``."""
-    size: int | None
-    path: Path | None
+    size: int | None = None
+    path: Path | None = None
 
 
-def entries(weights_dir: Path | None = None) -> list[Entry]:
+def components(weights_dir: Path | None = None) -> list[Component]:
     """All registered models and all model files found, registered ones first."""
     folders = search_dirs(weights_dir)
-    listed: list[Entry] = []
-    for name, spec in MODELS.items():
-        for component, stem in spec.components.items():
-            path = in_folders(stem, folders)
-            if path is None:
-                listed.append(Entry(name=name, component=component, kind="-", state="missing", size=None, path=None))
-            else:
-                listed.append(_entry(name, component, path))
+    listed = [
+        _component(name, component, in_folders(stem, folders))
+        for name, spec in MODELS.items()
+        for component, stem in spec.components.items()
+    ]
     known = {stem for spec in MODELS.values() for stem in spec.components.values()}
-    for folder in folders:
-        for path in sorted(folder.glob(f"*{WEIGHTS_SUFFIX}")):
-            stem = path.name.removesuffix(WEIGHTS_SUFFIX)
-            if stem not in known:
-                known.add(stem)
-                listed += [_entry(stem, component, path) for component in _components(path)]
+    for path in _files_in(folders):
+        stem = path.name.removesuffix(WEIGHTS_SUFFIX)
+        if stem not in known:
+            known.add(stem)
+            parts = ["-"]
+            with suppress(WeightsError):
+                card = read_card(path)
+                parts = [ENCODER, card.task] if "encoder" in card.config else [card.task]
+            listed += [_component(stem, part, path) for part in parts]
     return listed
 
 
-def _entry(name: str, component: str, path: Path) -> Entry:
+def _component(name: str, component: str, path: Path | None) -> Component:
+    if path is None:
+        return Component(name=name, component=component)
     size = path.stat().st_size
     try:
         card = read_card(path)
@@ -106,20 +110,12 @@ def _entry(name: str, component: str, path: Path) -> Entry:
     except WeightsError:
         kind, whole = "-", False
     state = "damaged" if not whole else "shipped" if path.parent == shipped_dir() else "installed"
-    return Entry(name=name, component=component, kind=kind, state=state, size=size, path=path)
-
-
-def _components(path: Path) -> list[str]:
-    try:
-        task = task_of(read_card(path))
-        embedded = any(name.startswith("encoder.") for name in tensor_names(path))
-    except WeightsError:
-        return ["-"]
-    return [ENCODER, task] if embedded else [task]
+    return Component(name=name, component=component, kind=kind, state=state, size=size, path=path)
 
 
 FOREIGN_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt")
 EMBEDDED = "encoder."
+"""What the names of an encoder's tensors begin with in the file of a head that carries it along."""
 
 
 def find(name_or_file: str | Path, *, component: str = ENCODER, weights_dir: Path | None = None) -> Path:
@@ -138,15 +134,12 @@ def find(name_or_file: str | Path, *, component: str = ENCODER, weights_dir: Pat
     if _is_file(name_or_file):
         return _component_beside(_checked_file(Path(name_or_file)), component, folders)
     name = str(name_or_file)
-    spec = MODELS.get(name)
-    if spec is not None:
-        return _registered(name, spec, component, folders)
+    if name in MODELS:
+        return _registered(name, component, folders)
     for stem in (name,) if component == ENCODER else (f"{name}-{component}", name):
-        path = in_folders(stem, folders)
-        if path is not None:
+        if path := in_folders(stem, folders):
             return _component_beside(path, component, folders)
-    names = [*MODELS, *(entry.name for entry in entries(weights_dir))]
-    close = nearest_name(name, names)
+    close = nearest_name(name, [*MODELS, *(each.name for each in components(weights_dir))])
     raise WeightsError(
         f"there is no model '{name}'",
         hint=f"did you mean {close}?" if close else "see 'rnafm weights list'; a file needs its suffix",
@@ -160,7 +153,7 @@ def encoder_path(name_or_file: str | Path, component: str, *, weights_dir: Path 
         WeightsError: when the model has no such head or encoder.
     """
     path = find(name_or_file, component=component, weights_dir=weights_dir)
-    return path if _embeds_encoder(path) else find(name_or_file, weights_dir=weights_dir)
+    return path if "encoder" in read_card(path).config else find(name_or_file, weights_dir=weights_dir)
 
 
 def load_component(
@@ -178,37 +171,38 @@ def load_component(
     from rnafm_cli.weights.files import load_model_file
 
     path = find(name_or_file, component=component, weights_dir=weights_dir)
-    if not any_encoder and not _embeds_encoder(path) and not _needs_none(path):
-        _check_encoder(path, find(name_or_file, weights_dir=weights_dir))
-    prefix = "head." if any(name.startswith("head.") for name in tensor_names(path)) else ""
-    tensors, card = load_model_file(path, prefix=prefix)
-    return {name: tensor for name, tensor in tensors.items() if not name.startswith(EMBEDDED)}, card
+    card = read_card(path)
+    if not any_encoder and card.encoder_sha256 and "encoder" not in card.config:
+        encoder = find(name_or_file, weights_dir=weights_dir)
+        if (found := read_card(encoder).weights_sha256) != card.encoder_sha256:
+            wanted = card.encoder_sha256[:12]
+            raise WeightsError(
+                f"{path}: was trained on the encoder with sha256 {wanted}..., but {encoder} has {found[:12]}...",
+                hint="give the head's own file as the model, with its encoder in the same folder",
+            )
+    return load_model_file(path, prefix="head." if "encoder" in card.config else "")
 
 
 def _is_file(name_or_file: str | Path) -> bool:
     text = str(name_or_file)
-    return (
-        isinstance(name_or_file, Path)
-        or os.sep in text
-        or text.endswith((WEIGHTS_SUFFIX, CARD_SUFFIX, *FOREIGN_SUFFIXES))
-    )
+    suffixes = (WEIGHTS_SUFFIX, CARD_SUFFIX, *FOREIGN_SUFFIXES)
+    return isinstance(name_or_file, Path) or os.sep in text or text.endswith(suffixes)
 
 
 def _checked_file(path: Path) -> Path:
     if not path.is_file():
         raise WeightsError(f"{path}: no such file" if not path.exists() else f"{path}: is not a file")
-    if path.suffix == CARD_SUFFIX:
-        return path.with_name(path.name.removesuffix(CARD_SUFFIX) + WEIGHTS_SUFFIX)
-    if path.suffix not in (WEIGHTS_SUFFIX, *FOREIGN_SUFFIXES):
-        raise WeightsError(f"{path}: is not named as model files are", hint=f"they end in {WEIGHTS_SUFFIX}")
-    if path.suffix != WEIGHTS_SUFFIX:
+    if path.suffix in FOREIGN_SUFFIXES:
         raise WeightsError(
             f"{path}: is a checkpoint of another program", hint=f"convert it: rnafm weights import {path} --name NAME"
         )
-    return path
+    if path.suffix not in (WEIGHTS_SUFFIX, CARD_SUFFIX):
+        raise WeightsError(f"{path}: is not named as model files are", hint=f"they end in {WEIGHTS_SUFFIX}")
+    return path.with_suffix(WEIGHTS_SUFFIX)
 
 
-def _registered(name: str, spec: ModelSpec, component: str, folders: list[Path]) -> Path:
+def _registered(name: str, component: str, folders: list[Path]) -> Path:
+    spec = MODELS[name]
     stem = spec.components.get(component)
     if stem is None:
         able = [other for other, has in MODELS.items() if component in has.components]
@@ -228,69 +222,33 @@ def _registered(name: str, spec: ModelSpec, component: str, folders: list[Path])
 def _component_beside(path: Path, component: str, folders: list[Path]) -> Path:
     """The file of a component of the model that one of its files stands for."""
     card = read_card(path)
-    if component == task_of(card):
+    if component == card.task or (component == ENCODER and "encoder" in card.config):
         return path
     if component == ENCODER:
-        if _embeds_encoder(path):
-            return path
         return _encoder_of(card, path, [path.parent, *folders])
     if card.kind != ENCODER:
         raise WeightsError(f"{path}: is of kind {card.kind}, not {component}")
-    stem = path.name.removesuffix(WEIGHTS_SUFFIX)
-    sibling = path.with_name(f"{stem}-{component}{WEIGHTS_SUFFIX}")
+    sibling = path.with_name(f"{path.name.removesuffix(WEIGHTS_SUFFIX)}-{component}{WEIGHTS_SUFFIX}")
     if sibling.is_file():
         return sibling
     trained = [
         other
-        for other, its in cards_in([path.parent, *folders])
-        if task_of(its) == component and its.encoder_sha256 == card.weights_sha256
+        for other, its in _models_in([path.parent, *folders])
+        if its.task == component and its.encoder_sha256 == card.weights_sha256
     ]
-    if len(trained) == 1:
-        return trained[0]
-    if trained:
+    if len(trained) > 1:
         raise WeightsError(
             f"{path}: several {component} heads were trained on it ({', '.join(map(str, trained))})",
             hint="give one of them as the model",
         )
-    raise WeightsError(f"{path}: is an encoder, and there is no {component} head trained on it")
-
-
-def _embeds_encoder(path: Path) -> bool:
-    return any(name.startswith(EMBEDDED) for name in tensor_names(path))
-
-
-def encoder_read_by(card: Card) -> str | None:
-    """SHA-256 of the file whose encoder a head reads: its own, where that holds one; None for a head without."""
-    return card.weights_sha256 if "encoder" in card.config else card.encoder_sha256
-
-
-def _needs_none(path: Path) -> bool:
-    """Whether a head was trained without an encoder."""
-    card = read_card(path)
-    return card.encoder_sha256 is None and card.config.get("pair", card.config).get("embedding") == 0
-
-
-def _check_encoder(head: Path, encoder: Path) -> None:
-    wanted, found = read_card(head).encoder_sha256, read_card(encoder).weights_sha256
-    if found != wanted:
-        raise WeightsError(
-            f"{head}: was trained on the encoder with sha256 {str(wanted)[:12]}..., but {encoder} has {found[:12]}...",
-            hint="give the head's own file as the model, with its encoder in the same folder",
-        )
-
-
-def encoder_source(name_or_file: str | Path | None) -> str | None:
-    """How a head's card tells where its encoder is: a model's name, or where the file lies."""
-    if name_or_file is None:
-        return None
-    return str(Path(name_or_file).resolve()) if _is_file(name_or_file) else str(name_or_file)
+    if not trained:
+        raise WeightsError(f"{path}: is an encoder, and there is no {component} head trained on it")
+    return trained[0]
 
 
 def _encoder_of(card: Card, path: Path, folders: list[Path]) -> Path:
     noted = Path(card.source.get("encoder") or "")
-    if noted.is_absolute():
-        folders = [*folders, noted.parent]
-    for other, its in cards_in(folders):
+    for other, its in _models_in([*folders, noted.parent] if noted.is_absolute() else folders):
         if its.weights_sha256 == card.encoder_sha256 and (its.kind == ENCODER or "encoder" in its.config):
             return other
     what = f"{noted.name} and its card" if noted.name else "the encoder's files"
@@ -298,3 +256,15 @@ def _encoder_of(card: Card, path: Path, folders: list[Path]) -> Path:
         f"{path}: its encoder (sha256 {str(card.encoder_sha256)[:12]}...) is not on this machine",
         hint=f"copy {what} into the same folder",
     )
+
+
+def encoder_read_by(card: Card) -> str | None:
+    """SHA-256 of the file whose encoder a head reads: its own, where that holds one; None for a head without."""
+    return card.weights_sha256 if "encoder" in card.config else card.encoder_sha256
+
+
+def encoder_source(name_or_file: str | Path | None) -> str | None:
+    """How a head's card tells where its encoder is: a model's name, or where the file lies."""
+    if name_or_file is None:
+        return None
+    return str(Path(name_or_file).resolve()) if _is_file(name_or_file) else str(name_or_file)

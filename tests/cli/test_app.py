@@ -104,7 +104,7 @@ def test_what_the_user_can_mend_is_no_bug(monkeypatch: pytest.MonkeyPatch, failu
     def fail(*arguments: object, **more: object) -> None:
         raise failure
 
-    monkeypatch.setattr("rnafm_cli.weights.store.entries", fail)
+    monkeypatch.setattr("rnafm_cli.weights.store.components", fail)
     result = CliRunner().invoke(app, ["weights", "list"])
     assert result.exit_code == 1 and told in result.stderr
     assert "bug" not in result.stderr and result.stderr.count("\n") == 1

@@ -38,7 +38,7 @@ def on_a_terminal(*arguments: str | Path, stdout: Path | None = None) -> str:
 def test_progress_off_a_terminal_tells_the_time_left(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(console.Progress, "period", 0.0)
+    monkeypatch.setattr(console.Bar, "period", 0.0)
     with console.progress(lambda: 400, "embedding") as bar:
         bar.advance(100)
     assert re.search(r"embedding 100 of 400 records, [\d.]+/s, 0:00:\d\d left\n$", capsys.readouterr().err)
@@ -50,7 +50,7 @@ def test_progress_off_a_terminal_tells_the_time_left(
 def test_stages_are_counted_one_after_the_other(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(console.Progress, "period", 0.0)
+    monkeypatch.setattr(console.Bar, "period", 0.0)
     with console.stages() as show:
         for done in (200, 400):
             show("pair probabilities", done, 400)

@@ -19,7 +19,7 @@ from rnafm_cli.encoder.config import EncoderConfig
 from rnafm_cli.encoder.network import Encoder
 from rnafm_cli.encoder.official import convert
 from rnafm_cli.rna.alphabet import NUCLEOTIDE
-from rnafm_cli.weights.checkpoints import read_checkpoint
+from rnafm_cli.weights.foreign import read_foreign
 
 PARITY = Path(__file__).parents[1] / "data" / "parity"
 TOLERANCE = 1e-4
@@ -64,7 +64,7 @@ def multimolecule_copy(folder: Path) -> Path:
     order = "<pad> <cls> <eos> <unk> <mask> <null_1> A C G U N R Y S W K M B D H V I X | . * - ?".split()
     rows = [NUCLEOTIDE.tokens.index(token) if token in NUCLEOTIDE.tokens else PAD for token in order]
     renamed: dict[str, Tensor] = {}
-    for full_name, tensor in read_checkpoint(PARITY / "rnafm_random_small.pth").tensors.items():
+    for full_name, tensor in read_foreign(PARITY / "rnafm_random_small.pth").tensors.items():
         name = full_name.replace("encoder.sentence_encoder.", "").replace("encoder.lm_head", "lm_head")
         if name == "lm_head.weight":
             continue

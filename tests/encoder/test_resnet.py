@@ -22,7 +22,7 @@ SMALL = PairResNetConfig(width=12, reduced=6, channels=8, blocks=4)
 
 @pytest.fixture(scope="module")
 def published() -> tuple[Encoder, PairResNet, Any]:
-    tensors, card = convert(PARITY / "rnafm_resnet_random_small.pth", name="fixture", kind="fold-resnet", heads=4)
+    tensors, card = convert(PARITY / "rnafm_resnet_random_small.pth", name="fixture", heads=4)
     encoder = Encoder(EncoderConfig(**card.config["encoder"])).eval()
     head = PairResNet(PairResNetConfig(**card.config["head"])).eval()
     for module, prefix in ((encoder, "encoder."), (head, "head.")):

@@ -21,7 +21,7 @@ from rnafm_cli.encoder.network import Encoder
 from rnafm_cli.encoder.official import convert
 from rnafm_cli.encoder.resnet import PairResNet, PairResNetConfig
 from rnafm_cli.errors import UsageError, WeightsError
-from rnafm_cli.weights.checkpoints import read_checkpoint
+from rnafm_cli.weights.foreign import read_foreign
 
 PARITY = Path(__file__).parents[1] / "data" / "parity"
 SMALL = PARITY / "rnafm_random_small.pth"
@@ -38,7 +38,7 @@ OPTIONS = argparse.Namespace(
 
 def small() -> dict[str, Tensor]:
     """Tensors of the small encoder under upstream's names; its two tables are one tensor."""
-    return read_checkpoint(SMALL).tensors
+    return read_foreign(SMALL).tensors
 
 
 def saved(path: Path, tensors: dict[str, Tensor], **beside: Any) -> Path:
@@ -187,7 +187,7 @@ def test_mask_row_of_multimolecule() -> None:
     assert not zero.any()
     assert effect == "zeroed"
     kept, _ = row(path, mask_row="keep")
-    assert torch.equal(kept, read_checkpoint(path).tensors["embeddings.word_embeddings.weight"][4])
+    assert torch.equal(kept, read_foreign(path).tensors["embeddings.word_embeddings.weight"][4])
 
 
 def as_multimolecule(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -228,8 +228,8 @@ def test_structure_file_with_its_encoder() -> None:
 
 def test_structure_head_under_multimolecules_names(tmp_path: Path) -> None:
     checkpoint = PARITY / "mm_rnafm_random_small" / "model.safetensors"
-    encoder = {f"model.{name}": t for name, t in read_checkpoint(checkpoint).tensors.items() if "pooler" not in name}
-    head = as_multimolecule(read_checkpoint(RESNET).tensors)
+    encoder = {f"model.{name}": t for name, t in read_foreign(checkpoint).tensors.items() if "pooler" not in name}
+    head = as_multimolecule(read_foreign(RESNET).tensors)
     head["ss_head.reduction.weight"] = torch.arange(128 * 64.0).reshape(128, 64)
     save_file({**encoder, **head}, tmp_path / "ss.safetensors")
     found, card = convert(tmp_path / "ss.safetensors", name="x", heads=4)
@@ -246,7 +246,7 @@ def test_structure_head_under_multimolecules_names(tmp_path: Path) -> None:
 
 
 def test_encoder_alone_out_of_a_structure_file() -> None:
-    found, card = convert(RESNET, name="x", kind="encoder")
+    found, card = convert(RESNET, name="x", encoder_alone=True)
     whole, _ = convert(RESNET, name="x")
     assert card.kind == "encoder"
     assert card.config["layers"] == 12
@@ -255,7 +255,7 @@ def test_encoder_alone_out_of_a_structure_file() -> None:
 
 
 def test_two_class_head_is_refused(tmp_path: Path) -> None:
-    tensors = read_checkpoint(RESNET).tensors
+    tensors = read_foreign(RESNET).tensors
     last = next(name for name in tensors if name.endswith("proj.final.weight"))
     torch.save(tensors | {last: torch.zeros(2, 64, 3, 3)}, tmp_path / "old.pth")
     with pytest.raises(WeightsError, match="two-class structure head of 2022"):
@@ -282,7 +282,7 @@ def test_everything_that_does_not_fit_is_named(tmp_path: Path) -> None:
     [
         ({"encoder_layers": 12}, "says that it has 12 layers, but its tensors have 3"),
         ({"encoder_ffn_embed_dim": 5120}, "says that it has 5120 feed-forward channels"),
-        ({"max_positions": 512}, "says that it has 514 position rows"),
+        ({"max_positions": 512}, "says that it has 512 positions"),
         ({"arch": "protein_bert_base"}, "architecture protein_bert_base"),
         ({"encoder_attention_heads": 7}, "width 64 is not a multiple of heads 7"),
     ],
@@ -299,8 +299,6 @@ def test_another_vocabulary_and_another_model(tmp_path: Path) -> None:
         convert(saved(tmp_path / "esm.pth", tensors | {TABLE: torch.zeros(33, 64)}), name="x")
     with pytest.raises(WeightsError, match="holds no RNA-FM encoder"):
         convert(saved(tmp_path / "cnn.pth", {"conv.weight": torch.zeros(3, 3)}), name="x")
-    with pytest.raises(WeightsError, match="is of kind encoder, not fold-resnet"):
-        convert(SMALL, name="x", kind="fold-resnet")
 
 
 def test_values_that_are_not_finite(tmp_path: Path) -> None:

@@ -15,23 +15,24 @@ from file_server import Behaviour, FileServer, Handler, running
 from rnafm_cli.encoder import config
 from rnafm_cli.encoder.config import EncoderConfig
 from rnafm_cli.encoder.model import load_encoder
-from rnafm_cli.encoder.official import pull
+from rnafm_cli.encoder.official import pull_model
 from rnafm_cli.errors import RnafmError, UsageError, WeightsError
-from rnafm_cli.weights import registry
+from rnafm_cli.weights import download, registry
 from rnafm_cli.weights.cards import file_sha256
-from rnafm_cli.weights.download import Patience, fetch
+from rnafm_cli.weights.download import fetch
 from rnafm_cli.weights.registry import Download, ModelSpec
 
 PARITY = Path(__file__).parents[1] / "data" / "parity"
 CONTENT = (PARITY / "rnafm_random_small.pth").read_bytes()
 SIZE = len(CONTENT)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
-QUICK = Patience(attempts=3, backoff=0.01, timeout=2.0)
 
 
 @pytest.fixture(autouse=True)
-def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", "*")
+    for name, value in (("ATTEMPTS", 3), ("PAUSE", 0.01), ("TIMEOUT", 2.0)):
+        monkeypatch.setattr(download, name, value)
 
 
 @pytest.fixture
@@ -83,7 +84,7 @@ def test_whole_file_with_progress(serve, tmp_path: Path) -> None:
 def test_dropped_connections_are_resumed(serve, tmp_path: Path) -> None:
     server = serve(drops_after(200_000))
     messages: list[str] = []
-    fetch(wanted(server), tmp_path, patience=QUICK, report=messages.append)
+    fetch(wanted(server), tmp_path, report=messages.append)
     assert only_file(tmp_path) == CONTENT
     assert server.asked == [None, 200_000, 400_000, 600_000]
     assert "the connection closed after 200000 of" in messages[0]
@@ -106,10 +107,11 @@ def test_a_later_call_goes_on_where_the_first_was_stopped(serve, tmp_path: Path)
     assert server.asked == [None, 300_000]
 
 
-def test_server_without_parts_starts_again(serve, tmp_path: Path) -> None:
+def test_server_without_parts_starts_again(serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "ATTEMPTS", 1)
     server = serve(drops_after(300_000))
     with pytest.raises(WeightsError):
-        fetch(wanted(server), tmp_path, patience=Patience(attempts=1))
+        fetch(wanted(server), tmp_path)
     server.behaviour = ignores_range
     fetch(wanted(server), tmp_path)
     assert server.asked == [None, 300_000]
@@ -119,16 +121,17 @@ def test_server_without_parts_starts_again(serve, tmp_path: Path) -> None:
 def test_server_that_never_gets_further_is_given_up(serve, tmp_path: Path) -> None:
     stuck = serve(lambda handler, start: handler.give(handler.server.content, None, stop=300_000))
     other = serve(good)
-    fetch(wanted(stuck, other), tmp_path, patience=QUICK)
+    fetch(wanted(stuck, other), tmp_path)
     assert stuck.asked == [None, 300_000, 300_000]
     assert other.asked == [300_000]
     assert only_file(tmp_path) == CONTENT
 
 
-def test_changed_file_is_not_patched_together(serve, tmp_path: Path) -> None:
+def test_changed_file_is_not_patched_together(serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "ATTEMPTS", 1)
     server = serve(lambda handler, start: handler.give(handler.server.content, start, stop=300_000, etag='"one"'))
     with pytest.raises(WeightsError):
-        fetch(wanted(server), tmp_path, patience=Patience(attempts=1))
+        fetch(wanted(server), tmp_path)
 
     def changed(handler: Handler, start: int | None) -> None:
         fits = handler.headers.get("If-Range") == '"two"'
@@ -164,7 +167,7 @@ def test_busy_server_is_asked_again(serve, tmp_path: Path) -> None:
     server = serve(
         lambda handler, start: handler.refuse(503) if len(handler.server.asked) < 3 else good(handler, start)
     )
-    fetch(wanted(server), tmp_path, patience=QUICK)
+    fetch(wanted(server), tmp_path)
     assert server.asked == [None, None, None]
 
 
@@ -209,10 +212,10 @@ def test_useless_mirror_is_named_and_leaves_nothing_final(
 ) -> None:
     bad = serve(behaviour)
     with pytest.raises(WeightsError, match=words) as caught:
-        fetch(wanted(bad, size=size, sha256=sha256), tmp_path, patience=QUICK)
+        fetch(wanted(bad, size=size, sha256=sha256), tmp_path)
     assert "127.0.0.1" in caught.value.message
     assert not (tmp_path / "weights.pth").exists()
-    fetch(wanted(bad, serve(good), size=size, sha256=sha256), tmp_path, patience=QUICK)
+    fetch(wanted(bad, serve(good), size=size, sha256=sha256), tmp_path)
     assert only_file(tmp_path) == CONTENT
 
 
@@ -221,10 +224,10 @@ def test_bytes_of_another_mirror_are_kept_only_under_a_known_hash(serve, tmp_pat
     broken.behaviour = lambda handler, start: (
         drops_after(300_000)(handler, start) if start is None else handler.refuse(404)
     )
-    fetch(wanted(broken, other, sha256=None), tmp_path, patience=QUICK)
+    fetch(wanted(broken, other, sha256=None), tmp_path)
     assert other.asked == [None]
     (tmp_path / "weights.pth").unlink()
-    fetch(wanted(broken, other), tmp_path, patience=QUICK)
+    fetch(wanted(broken, other), tmp_path)
     assert other.asked == [None, 300_000]
 
 
@@ -240,7 +243,7 @@ def test_part_of_something_longer_is_thrown_away(serve, tmp_path: Path) -> None:
     server = serve(
         lambda handler, start: handler.refuse(416, Content_Range=f"bytes */{SIZE}") if start else good(handler, start)
     )
-    fetch(wanted(server, size=None), tmp_path, patience=QUICK)
+    fetch(wanted(server, size=None), tmp_path)
     assert only_file(tmp_path) == CONTENT
 
 
@@ -269,7 +272,7 @@ def registered(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
 def test_pull_converts_and_records_where_from(serve, tmp_path: Path, registered) -> None:
     server = serve(good)
     registered(server.url)
-    path, card = pull("small-fm")
+    path, card = pull_model("small-fm")
     assert path == tmp_path / "home" / "small-fm.safetensors"
     assert card.source["url"] == server.url
     assert card.source["sha256"] == SHA256
@@ -277,8 +280,8 @@ def test_pull_converts_and_records_where_from(serve, tmp_path: Path, registered)
     assert load_encoder("small-fm")[0].config.layers == 3
     assert sorted(p.name for p in path.parent.iterdir()) == ["small-fm.json", "small-fm.safetensors"]
     with pytest.raises(UsageError, match="--force"):
-        pull("small-fm")
-    assert pull("small-fm", force=True, mask_row="keep")[1].mask_row == "keep"
+        pull_model("small-fm")
+    assert pull_model("small-fm", force=True, mask_row="keep")[1].mask_row == "keep"
 
 
 def test_pull_without_network_says_exactly_what_to_do(tmp_path: Path, registered) -> None:
@@ -287,7 +290,7 @@ def test_pull_without_network_says_exactly_what_to_do(tmp_path: Path, registered
         address = f"http://127.0.0.1:{unused.getsockname()[1]}/weights.pth"
         registered(address, "http://no-such-host.invalid/weights.pth")
         with pytest.raises(WeightsError) as caught:
-            pull("small-fm", patience=QUICK)
+            pull_model("small-fm")
     assert caught.value.exit_code == 4
     message = str(caught.value)
     assert "no connection" in message
@@ -302,12 +305,12 @@ def test_pull_of_a_wrong_model_leaves_nothing(serve, tmp_path: Path, registered,
     spec = dataclasses.replace(registry.MODELS["small-fm"], preset="rna-fm")
     monkeypatch.setitem(registry.MODELS, "small-fm", spec)
     with pytest.raises(WeightsError, match="is not small-fm"):
-        pull("small-fm")
+        pull_model("small-fm")
     assert [p for p in (tmp_path / "home").rglob("*") if p.is_file()] == []
 
 
 def test_pull_of_unknown_and_shipped_models() -> None:
     with pytest.raises(WeightsError, match="did you mean rna-fm"):
-        pull("rna-fmm")
+        pull_model("rna-fmm")
     with pytest.raises(UsageError, match="ships with rnafm"):
-        pull("rnafm-mini")
+        pull_model("rnafm-mini")
