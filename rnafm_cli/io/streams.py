@@ -27,18 +27,20 @@ _BOM = b"\xef\xbb\xbf"
 _CONTROL_Z = b"\x1a"
 _HEAD = 6
 _FOREIGN = {
-    b"PK\x03\x04": ("a zip archive", "unpack it first"),
-    b"\x89HDF": ("an HDF5 file", None),
-    b"%PDF": ("a PDF document", None),
-    b"\xff\xfe": ("UTF-16 text", "save it as UTF-8"),
-    b"\xfe\xff": ("UTF-16 text", "save it as UTF-8"),
-    b"7z\xbc\xaf": ("a 7z archive", "unpack it first"),
-    b"Rar!": ("a RAR archive", "unpack it first"),
-    b"\x1f\x9d": ("packed by compress (.Z)", "uncompress it first"),
-    b"BAM\1": ("a BAM file", "take its sequences out first, e.g. with samtools fasta"),
-    b"{\\rtf": ("an RTF document", "save it as plain text"),
+    rb"PK\x03\x04.{0,60}\[Content_Types\]\.xml": ("an Office document", "save it as text, a table as CSV"),
+    rb"PK\x03\x04": ("a zip archive", "unpack it first"),
+    rb"\x89HDF": ("an HDF5 file", None),
+    rb"%PDF": ("a PDF document", None),
+    rb"\xff\xfe|\xfe\xff": ("UTF-16 text", "save it as UTF-8"),
+    rb"7z\xbc\xaf": ("a 7z archive", "unpack it first"),
+    rb"Rar!": ("a RAR archive", "unpack it first"),
+    rb".{257}ustar": ("a tar archive", "unpack it first"),
+    rb"\x1f\x9d": ("packed by compress (.Z)", "uncompress it first"),
+    rb"BAM\x01": ("a BAM file", "take its sequences out first, e.g. with samtools fasta"),
+    rb"{\\rtf": ("an RTF document", "save it as plain text"),
+    rb"\s*<(?i:!doctype html|html)": ("a page of HTML", "its address was not that of the file; get it again"),
 }
-_HTML = re.compile(rb"\s*<(!doctype html|html)", re.IGNORECASE)
+"""What beginnings of files say that they are, and what to do."""
 
 
 class BlockReader(io.RawIOBase):
@@ -76,13 +78,7 @@ def text_blocks(raw: BinaryIO, name: str) -> Iterator[bytes]:
         packed = io.BufferedReader(BlockReader(itertools.chain([head], blocks)), BLOCK)
         blocks = _guarded(decoder(name, packed), name, f"{kind} data")
         head = _take(blocks)
-    foreign = next((_FOREIGN[magic] for magic in _FOREIGN if head.startswith(magic)), None)
-    if head[257:262] == b"ustar":
-        foreign = ("a tar archive", "unpack it first")
-    elif b"[Content_Types].xml" in head[:64]:
-        foreign = ("an Office document", "save it as text, a table as CSV")
-    elif _HTML.match(head):
-        foreign = ("a page of HTML", "its address was not that of the file; get it again")
+    foreign = next((told for start, told in _FOREIGN.items() if re.match(start, head, re.DOTALL)), None)
     if foreign is not None:
         raise InputError(f"{name}: is {foreign[0]}, not plain text", hint=foreign[1])
     held = b""
@@ -176,19 +172,16 @@ def open_text(source: str | Path) -> TextIO:
         try:
             raw = cast(BinaryIO, Path(source).open("rb"))
         except OSError as error:
-            raise _unreadable(name, error) from error
+            known: dict[type, tuple[str, str | None]] = {
+                IsADirectoryError: ("is a directory", "name the files in it"),
+                FileNotFoundError: ("no such file", None),
+            }
+            problem, hint = known.get(type(error), (f"cannot be read ({error.strerror or error})", None))
+            raise InputError(f"{name}: {problem}", hint=hint) from error
     # sys.stdin stays usable for its owner; only files opened here are closed with the reader.
     owned = None if raw is getattr(sys.stdin, "buffer", None) else raw
     reader = BlockReader(text_blocks(raw, name), owned)
     return io.TextIOWrapper(io.BufferedReader(reader, BLOCK), encoding="utf-8", errors="replace")
-
-
-def _unreadable(name: str, error: OSError) -> InputError:
-    if isinstance(error, IsADirectoryError):
-        return InputError(f"{name}: is a directory", hint="name the files in it")
-    if isinstance(error, FileNotFoundError):
-        return InputError(f"{name}: no such file")
-    return InputError(f"{name}: cannot be read ({error.strerror or error})")
 
 
 class TextSink:
@@ -254,23 +247,22 @@ def open_output(target: str | Path, *, force: bool = True) -> Iterator[TextSink]
     special = os.path.exists(target) and not os.path.isdir(target) and not stat.S_ISREG(os.stat(target).st_mode)
     scratch = None if special or descriptor is not None else _scratch(check_target(target, force=force))
     with writing(name):
-        if descriptor is not None:
-            handle = open(os.dup(descriptor), "w", encoding="utf-8", newline="\n")
-        elif path.suffix == ".gz":
-            packed = cast(BinaryIO, _GzipOutput(scratch or path))
-            handle = io.TextIOWrapper(packed, encoding="utf-8", newline="\n")
-        else:
-            handle = (scratch or path).open("w", encoding="utf-8", newline="\n")
+        raw = out = cast(BinaryIO, open(scratch or path if descriptor is None else os.dup(descriptor), "wb"))
+        if descriptor is None and path.suffix == ".gz":
+            # Without name and time stamp: the same records give the same bytes.
+            out = cast(BinaryIO, gzip.GzipFile(filename="", mode="wb", fileobj=raw, compresslevel=6, mtime=0))
+        handle = io.TextIOWrapper(out, encoding="utf-8", newline="\n")
     sink = TextSink(handle, name)
     try:
         yield sink
-        with writing(name):
+        with writing(name), raw:
             handle.close()
         if scratch is not None:
             _publish(scratch, path, force=force)
     except BaseException as error:
-        with contextlib.suppress(OSError):
-            handle.close()
+        for opened in (handle, raw):
+            with contextlib.suppress(OSError):
+                opened.close()
         if scratch is not None and (sink.empty or not scratch.stat().st_size):
             scratch.unlink()
         elif scratch is not None and isinstance(error, RnafmError):
@@ -283,21 +275,6 @@ def _open_descriptor(target: str | Path) -> int | None:
     """The number of the open file that a path stands for: what it resolves to is no file to be replaced."""
     named = _DESCRIPTOR.fullmatch(os.fspath(target))
     return None if named is None else _STANDARD[named[1]] if named[1] else int(named[2])
-
-
-class _GzipOutput(gzip.GzipFile):
-    """A gzip writer without name and time stamp: the same records give the same bytes."""
-
-    def __init__(self, path: Path) -> None:
-        self._under = path.open("wb")
-        super().__init__(filename="", mode="wb", fileobj=self._under, compresslevel=6, mtime=0)
-
-    def close(self) -> None:
-        """Close the file under it as well, so that a full disk shows."""
-        try:
-            super().close()
-        finally:
-            self._under.close()
 
 
 def _scratch(path: Path) -> Path:

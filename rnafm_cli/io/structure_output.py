@@ -19,8 +19,7 @@ from rnafm_cli.errors import InputError, RnafmError, UsageError
 from rnafm_cli.io.columns import TABLES
 from rnafm_cli.io.names import file_stem
 from rnafm_cli.io.record_output import TextFormat
-from rnafm_cli.io.structure_readers import OWN_MARK
-from rnafm_cli.io.structures import STRUCTURE_FORMATS
+from rnafm_cli.io.structures import OWN_MARK, STRUCTURE_FORMATS
 from rnafm_cli.rna.pairs import are_canonical, pairs_to_partners, to_dot_bracket
 from rnafm_cli.rna.records import SequenceRecord, StructureRecord
 

@@ -9,13 +9,13 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, TextIO, TypeAlias
 
 import numpy as np
 
 from rnafm_cli.errors import InputError, Reject, UsageError, raise_rejected
 from rnafm_cli.io.names import HDF5_SUFFIXES, refuse_suffix
-from rnafm_cli.io.streams import STDIO, open_output
+from rnafm_cli.io.streams import STDIO, TextSink, open_output
 
 if TYPE_CHECKING:
     from rnafm_cli.io.hdf5 import Hdf5Output, Provenance
@@ -88,14 +88,8 @@ def table_rows(
         yield number, dict(zip(columns, cells, strict=True))
 
 
-TableFormat = Literal["tsv", "jsonl"]
 _TSV_ESCAPES = str.maketrans({"\t": " ", "\n": " ", "\r": " "})
-
-
-class _Sink(Protocol):
-    def write(self, text: str, /) -> object: ...
-
-    def flush(self) -> object: ...
+Row = Mapping[str, Any] | Sequence[Any]
 
 
 class TableWriter:
@@ -105,26 +99,27 @@ class TableWriter:
     JSON, where numbers that JSON lacks (NaN, infinities) are null as well.
     """
 
-    def __init__(self, out: _Sink, columns: Sequence[str], *, format: TableFormat = "tsv", digits: int = 6) -> None:
-        self._out = out
-        self._columns = tuple(columns)
-        self._json = format == "jsonl"
-        self._digits = digits
-        self._started = self._json
+    def __init__(
+        self,
+        out: TextSink | TextIO,
+        columns: Sequence[str],
+        *,
+        format: Literal["tsv", "jsonl"] = "tsv",
+        digits: int = 6,
+    ) -> None:
+        self._out, self._columns, self._digits = out, columns, digits
+        self._line = self._json_line if format == "jsonl" else self._tsv_line
+        self._above = [] if format == "jsonl" else ["\t".join(columns)]
 
-    def write(self, row: Mapping[str, Any] | Sequence[Any]) -> None:
-        """Write one row, by column name or in column order.
-
-        Raises:
-            ValueError: for a row whose columns are not the table's.
-        """
+    def write(self, row: Row) -> None:
+        """Write one row, by column name or in column order."""
         self.write_all([row])
 
-    def write_all(self, rows: Iterable[Mapping[str, Any] | Sequence[Any]]) -> None:
+    def write_all(self, rows: Iterable[Row]) -> None:
         """Write rows as one block of text."""
-        lines = [] if self._started else ["\t".join(self._columns)]
-        self._started = True
-        lines += [self._line(self._values(row)) for row in rows]
+        lines, self._above = self._above, []
+        for row in rows:
+            lines.append(self._line([row.get(name) for name in self._columns] if isinstance(row, Mapping) else row))
         if lines:
             self._out.write("\n".join(lines) + "\n")
 
@@ -133,20 +128,12 @@ class TableWriter:
         self.write_all([])
         self._out.flush()
 
-    def _values(self, row: Mapping[str, Any] | Sequence[Any]) -> list[Any]:
-        if isinstance(row, Mapping):
-            if unknown := row.keys() - set(self._columns):
-                raise ValueError(f"no column {sorted(unknown)} among {list(self._columns)}")
-            return [row.get(column) for column in self._columns]
-        if len(row) != len(self._columns):
-            raise ValueError(f"{len(row)} values for the columns {list(self._columns)}")
-        return list(row)
-
-    def _line(self, values: list[Any]) -> str:
-        if self._json:
-            pairs = zip(self._columns, map(self._plain, values), strict=True)
-            return json.dumps(dict(pairs), ensure_ascii=False, allow_nan=False)
+    def _tsv_line(self, values: Sequence[Any]) -> str:
         return "\t".join(map(self._cell, values))
+
+    def _json_line(self, values: Sequence[Any]) -> str:
+        pairs = zip(self._columns, map(self._plain, values), strict=True)
+        return json.dumps(dict(pairs), ensure_ascii=False, allow_nan=False)
 
     def _cell(self, value: Any) -> str:
         if value is None:
@@ -183,31 +170,21 @@ class Tabular:
 
 
 OutputFormat = Literal["tsv", "jsonl", "h5"]
-_SUFFIXES: dict[str, OutputFormat] = {".h5": "h5", ".hdf5": "h5", ".hdf": "h5", ".jsonl": "jsonl", ".json": "jsonl"}
-_BLOCK = 4096
+_SUFFIXES: dict[OutputFormat, tuple[str, ...]] = {"h5": HDF5_SUFFIXES, "jsonl": (".jsonl", ".json"), "tsv": (".tsv",)}
 
 
-class RowSink(Protocol):
-    """Takes the rows of a table, in the order of its columns."""
-
-    def write(self, row: Sequence[Any]) -> None: ...
-
-    def flush(self) -> None: ...
-
-
-def output_format(path: Path, chosen: str | None) -> OutputFormat:
+def output_format(path: Path, chosen: OutputFormat | None) -> OutputFormat:
     """The format of an output: the one chosen, else what its name tells, else TSV.
 
     Raises:
-        UsageError: for HDF5 on standard output.
+        UsageError: for HDF5 on standard output, and a name that tells another format.
     """
-    name = path.name.removesuffix(".gz")
-    found: Any = chosen or _SUFFIXES.get(Path(name).suffix, "tsv")
+    suffix = Path(path.name.removesuffix(".gz")).suffix
+    found: Any = chosen or next((name for name, suffixes in _SUFFIXES.items() if suffix in suffixes), "tsv")
     if found == "h5" and str(path) == STDIO:
         raise UsageError("HDF5 cannot be written to stdout", hint="name a file with -o FILE.h5")
-    fitting = {"h5": HDF5_SUFFIXES, "jsonl": (".jsonl", ".json"), "tsv": (".tsv",)}[found]
     kinds = "name it .tsv, .jsonl or .h5, or choose with --format"
-    refuse_suffix(path, fitting, f"a table of the format {found}", kinds)
+    refuse_suffix(path, _SUFFIXES[found], f"a table of the format {found}", kinds)
     return found
 
 
@@ -249,17 +226,16 @@ def table_output(
 
 
 class _Hdf5Table:
+    """Takes rows in column order and stores them in blocks; None is an empty text."""
+
     def __init__(self, file: Hdf5Output, columns: Mapping[str, type]) -> None:
         import h5py
 
-        self._file = file
+        self._file, self._columns = file, columns
         self._rows: list[Sequence[Any]] = []
-        types = {str: h5py.string_dtype(), list: h5py.string_dtype(), int: np.dtype("i8"), float: np.dtype("f8")}
-        self._kinds = list(columns.values())
-        self._sets = [
-            file.create_dataset(name, (0,), types[kind], maxshape=(None,), chunks=(_BLOCK,))
-            for name, kind in columns.items()
-        ]
+        for name, kind in columns.items():
+            dtype = np.dtype(kind) if kind in (int, float) else h5py.string_dtype()
+            file.create_dataset(name, (0,), dtype, maxshape=(None,), chunks=(_BLOCK,))
 
     def write(self, row: Sequence[Any]) -> None:
         self._rows.append(row)
@@ -267,22 +243,21 @@ class _Hdf5Table:
             self.store()
 
     def flush(self) -> None:
-        """Rows are stored in blocks; there is nobody to hand them to earlier."""
+        """There is nobody to hand rows to before the file is complete."""
 
     def store(self) -> None:
-        """Write the rows that wait.
-
-        Raises:
-            RnafmError: when the disk is full.
-        """
-        if not self._rows:
-            return
-        for data, kind, values in zip(self._sets, self._kinds, zip(*self._rows, strict=True), strict=True):
-            known = len(data)
-            data.resize(known + len(values), axis=0)
-            data[known:] = [_joined(v) if kind is list else "" if v is None else v for v in values]
+        """Write the rows that wait."""
+        for (name, kind), values in zip(self._columns.items(), zip(*self._rows, strict=True), strict=False):
+            known = len(self._file[name])
+            self._file[name].resize(known + len(values), axis=0)
+            self._file[name][known:] = [_joined(v) if kind is list else "" if v is None else v for v in values]
         self._rows.clear()
         self._file.check()
+
+
+_BLOCK = 4096
+RowSink: TypeAlias = TableWriter | _Hdf5Table
+"""Takes the rows of a table, in the order of its columns."""
 
 
 def _joined(values: Sequence[Any]) -> str:

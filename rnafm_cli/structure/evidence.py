@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rnafm_cli.errors import InputError
 from rnafm_cli.io.names import file_stem, source_stem
 from rnafm_cli.io.streams import STDIO, input_name, open_text
-from rnafm_cli.io.structure_readers import rna_letters
+from rnafm_cli.io.structures import rna_letters
 from rnafm_cli.rna.decode import Constraints, DecodeOptions, parse_constraints
 from rnafm_cli.rna.pairs import are_canonical
 from rnafm_cli.rna.records import SequenceRecord

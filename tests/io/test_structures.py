@@ -16,8 +16,7 @@ from support.vienna import vienna_records
 
 from rnafm_cli.errors import InputError, RnafmWarning
 from rnafm_cli.io.structure_output import OUTPUT_FORMATS, format_ct, format_dotbracket
-from rnafm_cli.io.structure_readers import read_bpseq, read_ct, read_dotbracket
-from rnafm_cli.io.structures import STRUCTURE_FORMATS, read_structures
+from rnafm_cli.io.structures import STRUCTURE_FORMATS, read_bpseq, read_ct, read_dotbracket, read_structures
 from rnafm_cli.rna.pairs import from_dot_bracket, to_dot_bracket
 from rnafm_cli.rna.records import StructureRecord
 
