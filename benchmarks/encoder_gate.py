@@ -158,8 +158,7 @@ def rbp(options: argparse.Namespace) -> None:
 
     def score(way: Way, seed: int) -> list[float]:
         return [
-            rank(dev.values, read(way, train, dev, binary=True, seed=seed, epochs=8)).auprc.estimate
-            for train, dev in sets
+            rank(dev.values, read(way, train, dev, binary=True, seed=seed, epochs=8))["auprc"] for train, dev in sets
         ]
 
     table("rbp, AUPRC", list(RBP_SETS), ways(options, everything), score, options.seeds)
@@ -169,7 +168,7 @@ def mrl(options: argparse.Namespace) -> None:
     train, dev = halves(read_labelled(options.data / "mrl/egfp_unmod_1.tsv.gz", "mrl"), 4000, 1500)
 
     def score(way: Way, seed: int) -> list[float]:
-        return [regress(dev.values, read(way, train, dev, binary=False, seed=seed, epochs=8)).r2.estimate]
+        return [regress(dev.values, read(way, train, dev, binary=False, seed=seed, epochs=8))["r2"]]
 
     table("mrl, r2", ["egfp_unmod_1"], ways(options, train.sequences + dev.sequences), score, options.seeds)
 

@@ -91,7 +91,7 @@ def rbp(
 
     def scorer(loaded: Model, measured: list[LabelledRows]) -> Scorer:
         predictor, source = BindingPredictor(loaded, batch_tokens=run.batch_tokens), None
-        if structure and predictor.takes_structure:
+        if structure and predictor.head.config.structure:
             source = structure_source(structure, loaded, warn=console.warn)
             for record in (record for rows in measured for record in records_of(rows)):
                 source.check(record)
@@ -117,9 +117,6 @@ def mrl(
     assay: Annotated[
         str | None, typer.Option(metavar="NAME", help="Predict this assay for all tables.", show_default="the table's")
     ] = None,
-    plot: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Draw measured against predicted load of each assay.")
-    ] = None,
     run: Running,
 ) -> None:
     """Measure an MRL head: R2 (squared Pearson), coefficient of determination, MAE and MSE of unscaled ribosome load.
@@ -132,16 +129,11 @@ def mrl(
     def scorer(loaded: Model, measured: list[LabelledRows]) -> Scorer:
         return lambda rows: ribosome_loads(loaded, rows, assay=assay, batch_tokens=run.batch_tokens)
 
-    _evaluate("mrl", scorer, given, run, baseline, plot)
+    _evaluate("mrl", scorer, given, run, baseline)
 
 
 def _evaluate(
-    task: str,
-    scorer: Callable[[Model, list[LabelledRows]], Scorer],
-    given: Measuring,
-    run: Running,
-    baseline: bool,
-    plot: Path | None = None,
+    task: str, scorer: Callable[[Model, list[LabelledRows]], Scorer], given: Measuring, run: Running, baseline: bool
 ) -> None:
     """Measure what is given: predictions or a model, further heads, a baseline.
 
@@ -187,8 +179,6 @@ def _evaluate(
         table = measuring.binding_table(scores, measured, resampling, probabilities=calibrated)
     else:
         table = measuring.ribosome_load_table(scores, measured, resampling)
-        if plot is not None:
-            _draw(plot, scores, measured)
     columns, kind = tuple(TABLES[f"evaluate {task}"]), given.report_format
     with open_output(given.output) as sink:
         measuring.write_figures(sink, table, columns, format=kind, split=given.split, **asdict(resampling))
@@ -201,24 +191,23 @@ def _rows(column: str, given: Measuring, model: str, baseline: bool) -> tuple[li
     from rnafm_cli.function.rows import KEPT_ROWS
     from rnafm_cli.training.labelled_rows import read_sets, without_leaks
 
-    hint, kept = "those that a run of finetune held out are in its folder 'rows'", Path(model).parent / KEPT_ROWS
-    if Path(model).is_file() and kept.is_dir():
-        hint = f"{kept} has those that the run held out"
+    if baseline and given.split in ("all", "train"):
+        raise UsageError("--baseline is fitted on the training rows", hint="measure on another split")
     sets = read_sets(given.tables, column, binary=column == "label")
     measured = []
     for rows in sets:
         part = rows if given.split == "all" else rows.part(given.split)
         if not len(part):
+            kept = Path(model).parent / KEPT_ROWS
+            hint = "those that a run of finetune held out are in its folder 'rows'"
+            if Path(model).is_file() and kept.is_dir():
+                hint = f"{kept} has those that the run held out"
             message = f"{rows.name}: has no rows of the split '{given.split}'"
             raise InputError(message, hint=f"--split all takes all rows; {hint}")
         if given.limit and len(part) > given.limit:
             part = part.take(np.sort(np.random.default_rng(given.seed).permutation(len(part))[: given.limit]))
         measured.append(part)
-    if not baseline:
-        return measured, []
-    if given.split in ("all", "train"):
-        raise UsageError("--baseline is fitted on the training rows", hint="measure on another split")
-    trained = without_leaks([rows.part("train") for rows in sets], measured)
+    trained = without_leaks([rows.part("train") for rows in sets], measured) if baseline else []
     for rows in trained:
         if not len(rows):
             raise InputError(f"{rows.name}: has no training rows for the baseline")
@@ -237,25 +226,10 @@ def _warn_of_training_rows(loaded: Model, task: str, measured: list[LabelledRows
     kept = read_sets([folder], column, binary=task == "rbp") if folder.is_dir() else []
     learnt = {sequence for rows in kept for sequence in rows.part("train").sequences}
     own = read_card(head).config.get("proteins" if task == "rbp" else "assays", ())
+    held = f"{folder} has those held out, which --split dev measures on"
     for rows in measured:
-        if kept:
-            count = sum(sequence in learnt for sequence in rows.sequences)
-            held = f"{folder} has those held out, which --split dev measures on"
-        else:
-            count = int((rows.splits == "train").sum()) if rows.name in own else 0
-            held = "those of the split dev were held out"
+        count = sum(sequence in learnt for sequence in rows.sequences)
+        if not kept and rows.name in own:
+            count, held = int((rows.splits == "train").sum()), "those of the split dev were held out"
         if count:
             console.warn(f"{rows.name}: {loaded.name} was trained on {count} of these {len(rows)} rows; {held}")
-
-
-def _draw(folder: Path, scores: dict[str, dict[str, np.ndarray]], measured: list[LabelledRows]) -> None:
-    from rnafm_cli.function.figures import draw_mrl
-    from rnafm_cli.rna.upstream_starts import start_context
-
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder}: is not a folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    name, by_set = next(iter(scores.items()))
-    for rows in measured:
-        contexts = [start_context(sequence) for sequence in rows.sequences]
-        draw_mrl(rows.values, by_set[rows.name], contexts, folder / f"{rows.name}.svg", title=f"{rows.name}, {name}")

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 
 TableChoice = Literal["tsv", "jsonl", "h5"]
-
-
 OutputFormat = Annotated[
     TableChoice | None,
     typer.Option(
@@ -112,8 +110,8 @@ def rbp(
     """
     intake = None if list_proteins else Intake(inputs, on_error, long)
 
-    from rnafm_cli.function.figures import SaliencyGallery
-    from rnafm_cli.function.rbp import BindingPredictor, bind
+    from rnafm_cli.function.figures import saliency_gallery
+    from rnafm_cli.function.rbp import BindingPredictor, bind, chosen_outputs
     from rnafm_cli.io.columns import TABLES
     from rnafm_cli.io.tables import output_format as format_of
     from rnafm_cli.io.tables import table_output
@@ -121,34 +119,36 @@ def rbp(
     chosen_format = format_of(output, output_format)
     loaded = run.load()
     predictor = BindingPredictor(loaded, embeddings=not letters, threshold=threshold, batch_tokens=run.batch_tokens)
-    chosen = _chosen(predictor, protein)
+    chosen = chosen_outputs(predictor.proteins, protein or ())
     if intake is None:
-        _list(predictor, chosen, output, chosen_format)
+        with table_output(output, TABLES["rbp --list"], format=chosen_format, force=True) as sink:
+            for number in chosen:
+                sink.write(_listed(predictor, number))
         return
     source = _structure(structure, predictor, loaded, max_memory)
     columns = TABLES["rbp --windows" if windows else "rbp"]
     provenance = predictor.provenance(step=step, command=options.command_line())
     short = unclear = 0
     with ExitStack() as stack:
-        gallery = stack.enter_context(SaliencyGallery(saliency, force=run.force)) if saliency is not None else None
+        draw = stack.enter_context(saliency_gallery(saliency, force=run.force)) if saliency is not None else None
         sink = stack.enter_context(
             table_output(output, columns, format=chosen_format, provenance=provenance, force=run.force)
         )
         bar = stack.enter_context(intake.progress("scoring"))
         reject = intake.reject_predicted
         records = intake.records() if source is None else source.checked(intake.records(), reject)
-        explain = gallery is not None
+        explain = draw is not None
         for result in bind(
             records, predictor, step=step, structure_of=source, explain=explain, long=long, reject=reject
         ):
             for row in result.rows(chosen, windows=windows):
                 sink.write([*row.values()])
             sink.flush()
-            if gallery is not None:
+            if draw is not None:
                 # Pictures of all that were named, else of those called, or of the likeliest.
                 calls = [row["call"] for row in result.rows(chosen)]
                 drawn = chosen if protein else [k for k, call in zip(chosen, calls, strict=True) if call == "bound"]
-                gallery.add(result, chosen, drawn or [max(chosen, key=lambda k: result.probabilities_P[k])])
+                draw(result, chosen, drawn or [max(chosen, key=lambda k: result.probabilities_P[k])])
             short += len(result.record.sequence) < predictor.window
             if masked := int(result.unclear_W.sum()):
                 unclear += 1
@@ -164,43 +164,19 @@ def rbp(
             "the model knows, and less certain"
         )
     if source is not None:
-        _report(source)
+        _tell("no structure of", source, sorted(source.without))
+        _tell("structures of RNAs that are not in the input:", source, source.unused())
     intake.finish()
 
 
-def _chosen(predictor: BindingPredictor, wanted: list[str] | None) -> list[int]:
-    """Numbers of the outputs to report, in the model's order."""
-    from rnafm_cli.function.rbp import matching, protein_of
-    from rnafm_cli.weights.registry import nearest_name
-
-    names = predictor.proteins
-    if not wanted:
-        return list(range(len(names)))
-    found: set[str] = set()
-    for name in wanted:
-        matched = matching(names, name)
-        if not matched:
-            bare = sorted({protein_of(known) for known in names})
-            close = nearest_name(name.upper(), bare) or nearest_name(name, names)
-            raise UsageError(
-                f"there is no protein '{name}'",
-                hint=f"did you mean {close}? 'rnafm rbp --list' prints all" if close else "see 'rnafm rbp --list'",
-            )
-        found.update(matched)
-    return [number for number, name in enumerate(names) if name in found]
-
-
-def _list(predictor: BindingPredictor, chosen: list[int], output: Path, chosen_format: Any) -> None:
+def _listed(predictor: BindingPredictor, number: int) -> list[Any]:
+    """The row of a protein in ``--list``."""
     from rnafm_cli.function.rbp import REPORTED, REPORTED_BY
-    from rnafm_cli.io.columns import TABLES
-    from rnafm_cli.io.tables import table_output
 
-    with table_output(output, TABLES["rbp --list"], format=chosen_format, force=True) as sink:
-        for number in chosen:
-            name, curve = predictor.proteins[number], predictor.curves[number]
-            mine, told = predictor.card.metrics.get(name, {}), REPORTED.get(name, "")
-            measured = [mine.get(key) for key in ("auprc", "auroc", "calibration_error")]
-            sink.write([name, *measured, curve.prevalence, curve.threshold, told, REPORTED_BY if told else ""])
+    name, curve = predictor.proteins[number], predictor.curves[number]
+    mine, told = predictor.card.metrics.get(name, {}), REPORTED.get(name, "")
+    measured = [mine.get(key) for key in ("auprc", "auroc", "calibration_error")]
+    return [name, *measured, curve.prevalence, curve.threshold, told, REPORTED_BY if told else ""]
 
 
 def _structure(
@@ -210,7 +186,7 @@ def _structure(
         return None
     from rnafm_cli.structure.unpaired import structure_source
 
-    if not predictor.takes_structure:
+    if not predictor.head.config.structure:
         raise UsageError(
             f"the head '{predictor.card.name}' was trained without structure",
             hint="leave --structure out, or train a head with data.structured above 0",
@@ -218,12 +194,7 @@ def _structure(
     return structure_source(structure, loaded, max_bytes=options.bytes_of(max_memory), warn=console.warn)
 
 
-def _report(source: StructureSource) -> None:
-    """Name records without structure, and structures without record."""
-    for what, names in (
-        ("no structure of", sorted(source.without)),
-        ("structures of RNAs that are not in the input:", source.unused()),
-    ):
-        if names:
-            shown = ", ".join(names[:5]) + (f" and {len(names) - 5:,} more" if len(names) > 5 else "")
-            console.warn(f"{source.name}: {what} {shown}")
+def _tell(what: str, source: StructureSource, names: list[str]) -> None:
+    if names:
+        shown = ", ".join(names[:5]) + (f" and {len(names) - 5:,} more" if len(names) > 5 else "")
+        console.warn(f"{source.name}: {what} {shown}")

@@ -12,31 +12,46 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 
 from rnafm_cli.encoder.model import NamedModel
 from rnafm_cli.errors import InputError, UsageError
 from rnafm_cli.function.metrics import calibration_error, rank, regress
-from rnafm_cli.function.mrl import MrlPredictor, ribosome_load
+from rnafm_cli.function.mrl import CONTEXTS, STOPS, MrlPredictor, ribosome_load, start_context, upstream_starts
 from rnafm_cli.function.rbp import BindingPredictor, StructureOf, bind
 from rnafm_cli.io.streams import TextSink, input_name, open_text
 from rnafm_cli.io.tables import TableWriter, table_rows
-from rnafm_cli.rna.bootstrap import Interval, Resampling
+from rnafm_cli.rna.bootstrap import Resampling
 from rnafm_cli.rna.kmers import words_of
 from rnafm_cli.rna.records import SequenceRecord
-from rnafm_cli.rna.upstream_starts import CONTEXTS, start_context, upstream_starts
 from rnafm_cli.training.labelled_rows import LabelledRows
 
-_KMER = 5
-_LOGISTIC_STRENGTH = 1e-3
-"""Weight of the data against the penalty, as scikit-learn's C, on standardised counts: better on development rows than
-1e-2, and than counts as they are with 1."""
-_RIDGE_PENALTY = 10.0
 _NEAR_START = 12
-_STOPS = ("UAA", "UAG", "UGA")
+_FEWEST_IN_CONTEXT = 10
+
+Row = dict[str, Any]
+Scores = dict[str, dict[str, NDArray[np.float64]]]
+"""By predictor and set, a score for each row of the set."""
 
 
-def kmer_counts(sequences: Sequence[str], length: int = _KMER) -> NDArray[np.float32]:
+def kmer_logistic(train: Sequence[str], labels_N: NDArray[np.floating], scored: Sequence[str]) -> NDArray[np.floating]:
+    """Log odds of the scored sequences by logistic regression on standardised 5-mer counts of the training ones."""
+    from sklearn.linear_model import LogisticRegression
+
+    x_NK, z_NK = _standardised(_kmer_counts(train, 5), _kmer_counts(scored, 5))
+    # This strength is better on development rows than 1e-2, and than counts as they are with 1.
+    fitted = LogisticRegression(C=1e-3, tol=1e-6, max_iter=1000).fit(x_NK, labels_N)
+    return fitted.decision_function(z_NK)
+
+
+def utr_ridge(train: Sequence[str], values_N: NDArray[np.floating], scored: Sequence[str]) -> NDArray[np.floating]:
+    """Ribosome load of the scored UTRs by ridge regression on features of the training ones."""
+    from sklearn.linear_model import Ridge
+
+    x_NK, z_NK = _standardised(_utr_features(train), _utr_features(scored))
+    return Ridge(alpha=10.0).fit(x_NK, values_N).predict(z_NK)
+
+
+def _kmer_counts(sequences: Sequence[str], length: int) -> NDArray[np.float32]:
     """(N, 4 ** length) how often each word occurs in each sequence."""
     words, rows = words_of(sequences, length)
     size = 4**length
@@ -44,36 +59,15 @@ def kmer_counts(sequences: Sequence[str], length: int = _KMER) -> NDArray[np.flo
     return flat.reshape(len(sequences), size).astype(np.float32)
 
 
-def kmer_logistic(
-    train: Sequence[str], labels_N: NDArray[np.floating], scored: Sequence[str], *, iterations: int = 100
-) -> NDArray[np.float64]:
-    """Log odds of the scored sequences by logistic regression on standardised 5-mer counts of the training ones."""
-    # scikit-learn finds the same weights in ten times the time.
-    x_NK, z_NK = _standardised(kmer_counts(train), kmer_counts(scored))
-    labels = labels_N.astype(np.float32)
-
-    def objective(theta: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        weights_K, intercept = theta[:-1], theta[-1]
-        logits = x_NK @ weights_K.astype(np.float32) + np.float32(intercept)
-        loss = np.logaddexp(0.0, logits).sum() - (logits * labels).sum()
-        error = 1 / (1 + np.exp(-logits)) - labels
-        gradient = np.append(_LOGISTIC_STRENGTH * (x_NK.T @ error) + weights_K, _LOGISTIC_STRENGTH * error.sum())
-        return float(_LOGISTIC_STRENGTH * loss + 0.5 * weights_K @ weights_K), gradient.astype(np.float64)
-
-    start = np.zeros(x_NK.shape[1] + 1)
-    theta = minimize(objective, start, jac=True, method="L-BFGS-B", options={"maxiter": iterations}).x
-    return z_NK @ theta[:-1] + theta[-1]
-
-
-def utr_features(sequences: Sequence[str]) -> NDArray[np.float64]:
+def _utr_features(sequences: Sequence[str]) -> NDArray[np.float64]:
     """(N, K) upstream AUGs, open or stopped, and stop codons by frame; 1- to 4-mers; the last 12 bases; length."""
-    words = np.concatenate([kmer_counts(sequences, length) for length in (1, 2, 3, 4)], axis=1)
+    words = np.concatenate([_kmer_counts(sequences, length) for length in (1, 2, 3, 4)], axis=1)
     own = np.zeros((len(sequences), 9 + 4 * _NEAR_START + 1))
     for row, sequence in zip(own, sequences, strict=True):
         for start in upstream_starts(sequence):
             row[start.frame + (3 if start.stop is not None else 0)] += 1
         for k in range(len(sequence) - 2):
-            if sequence[k : k + 3] in _STOPS:
+            if sequence[k : k + 3] in STOPS:
                 row[6 + (len(sequence) - k) % 3] += 1
         for place, letter in enumerate(reversed(sequence[-_NEAR_START:])):
             if letter in "ACGU":
@@ -82,98 +76,10 @@ def utr_features(sequences: Sequence[str]) -> NDArray[np.float64]:
     return np.concatenate([words, own], axis=1)
 
 
-def utr_ridge(train: Sequence[str], values_N: NDArray[np.floating], scored: Sequence[str]) -> NDArray[np.float64]:
-    """Ribosome load of the scored UTRs by ridge regression on :func:`utr_features` of the training ones."""
-    from sklearn.linear_model import Ridge
-
-    x_NK, z_NK = _standardised(utr_features(train), utr_features(scored))
-    return Ridge(alpha=_RIDGE_PENALTY).fit(x_NK, values_N).predict(z_NK)
-
-
 def _standardised(train_NK: NDArray[np.floating], scored_NK: NDArray[np.floating]) -> tuple[NDArray, NDArray]:
     """Both in standard deviations from the mean of the training rows."""
     mean_K, spread_K = train_NK.mean(0), np.maximum(train_NK.std(0), 1e-6)
     return (train_NK - mean_K) / spread_K, (scored_NK - mean_K) / spread_K
-
-
-def read_predictions(
-    path: Path, column: str, sets: Sequence[LabelledRows], *, by: str | None = None
-) -> dict[str, NDArray[np.float64]]:
-    """Predicted values of each set's rows, matched by their ids.
-
-    Args:
-        column: of the values, beside ``id``.
-        by: column that names the set, if the table is of several.
-
-    Raises:
-        InputError: for a missing column, a value that is no number, an id that appears twice, a row without prediction,
-            and a set without ids.
-    """
-    where = input_name(path)
-    values: dict[str, dict[str, float]] = {}
-    with open_text(path) as lines:
-        for number, row in table_rows(lines, where, ["id", column, *([by] if by else [])]):
-            of_set = values.setdefault(row[by] if by else "", {})
-            if row["id"] in of_set:
-                raise InputError(f"{where}:{number}: a second prediction for '{row['id']}'")
-            try:
-                of_set[row["id"]] = float(row[column])
-            except ValueError as error:
-                raise InputError(f"{where}:{number}: {column} '{row[column]}' is not a number") from error
-    found = {}
-    for rows in sets:
-        if not all(rows.ids):
-            raise InputError(
-                f"{rows.name}: its rows have no ids to match predictions by",
-                hint="add a column 'id' with the FASTA ids",
-            )
-        known = values.get(rows.name if by else "", {})
-        missing = [name for name in rows.ids if name not in known]
-        if missing:
-            raise InputError(
-                f"{where}: {len(missing)} records have no prediction for '{rows.name}', '{missing[0]}' for one"
-            )
-        found[rows.name] = np.array([known[name] for name in rows.ids])
-    return found
-
-
-def write_figures(
-    sink: TextSink, table: Sequence[Mapping[str, Any]], columns: Sequence[str], *, format: str, **facts: Any
-) -> None:
-    """Write a table of figures.
-
-    Args:
-        columns: keys of the rows, in order; a row may lack some.
-        format: ``tsv``, ``json`` (a document with ``facts`` and the rows) or ``table``.
-        facts: what holds of the whole table, such as seed and resamples.
-    """
-    # What is undefined (NaN, which equals nothing) is shown as what is missing.
-    rows = [{key: row[key] if key in row and row[key] == row[key] else None for key in columns} for row in table]
-    if format == "tsv":
-        writer = TableWriter(sink, columns)
-        writer.write_all(rows)
-        writer.flush()
-    elif format == "json":
-        plain = [{key: round(v, 6) if isinstance(v, float) else v for key, v in row.items()} for row in rows]
-        sink.write(json.dumps({**facts, "figures": plain}, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-    else:
-        shown = [key for key in columns if any(row[key] is not None for row in rows)]
-        lines = [shown, *([_text(row[key]) for key in shown] for row in rows)]
-        widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
-        named = [any(isinstance(row[key], str) for row in rows) for key in shown]
-        for line in lines:
-            cells = zip(line, widths, named, strict=True)
-            padded = [cell.ljust(width) if left else cell.rjust(width) for cell, width, left in cells]
-            sink.write("  ".join(padded).rstrip() + "\n")
-
-
-def _text(value: Any) -> str:
-    return "-" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
-
-
-_FEWEST_IN_CONTEXT = 10
-
-Row = dict[str, Any]
 
 
 def binding_probabilities(
@@ -212,17 +118,58 @@ def ribosome_loads(
     return np.array([found.mrl for found in ribosome_load(records_of(rows), predictor)])
 
 
+def records_of(rows: LabelledRows) -> Iterator[SequenceRecord]:
+    """The rows as records."""
+    for number, sequence in enumerate(rows.sequences, start=1):
+        yield SequenceRecord(f"{rows.name}:{number}", sequence)
+
+
+def read_predictions(
+    path: Path, column: str, sets: Sequence[LabelledRows], *, by: str | None = None
+) -> dict[str, NDArray[np.float64]]:
+    """Predicted values of each set's rows, matched by their ids.
+
+    Args:
+        column: of the values, beside ``id``.
+        by: column that names the set, if the table is of several.
+
+    Raises:
+        InputError: for a missing column, a value that is no number, an id that appears twice, a row without prediction,
+            and a set without ids.
+    """
+    where = input_name(path)
+    values: dict[tuple[str, str], float] = {}
+    with open_text(path) as lines:
+        for number, row in table_rows(lines, where, ["id", column, *([by] if by else [])]):
+            key = (row[by] if by else "", row["id"])
+            if key in values:
+                raise InputError(f"{where}:{number}: a second prediction for '{row['id']}'")
+            try:
+                values[key] = float(row[column])
+            except ValueError as error:
+                raise InputError(f"{where}:{number}: {column} '{row[column]}' is not a number") from error
+    found = {}
+    for rows in sets:
+        if not all(rows.ids):
+            raise InputError(
+                f"{rows.name}: its rows have no ids to match predictions by",
+                hint="add a column 'id' with the FASTA ids",
+            )
+        keys = [(rows.name if by else "", name) for name in rows.ids]
+        if missing := [name for of_set, name in keys if (of_set, name) not in values]:
+            raise InputError(
+                f"{where}: {len(missing)} records have no prediction for '{rows.name}', '{missing[0]}' for one"
+            )
+        found[rows.name] = np.array([values[key] for key in keys])
+    return found
+
+
 def binding_table(
-    predictors: dict[str, dict[str, NDArray[np.float64]]],
-    sets: Sequence[LabelledRows],
-    resampling: Resampling,
-    *,
-    probabilities: Sequence[str] = (),
+    predictors: Scores, sets: Sequence[LabelledRows], resampling: Resampling, *, probabilities: Sequence[str] = ()
 ) -> list[Row]:
     """Rows of figures: every set, then means over the sets whose names begin alike and over all.
 
     Args:
-        predictors: by predictor and set, a score for each row of the set.
         probabilities: predictors whose scores are probabilities, so that their calibration can be told.
     """
     table: list[Row] = []
@@ -230,43 +177,11 @@ def binding_table(
         mine: list[Row] = []
         for rows in sets:
             scores = by_set[rows.name]
-            found = rank(rows.values, scores, resampling)
-            row: Row = {"predictor": predictor, "set": rows.name, "rows": found.rows, "positives": found.positives}
-            row |= _interval("auprc", found.auprc) | _interval("auroc", found.auroc)
+            row = {"predictor": predictor, "set": rows.name} | rank(rows.values, scores, resampling)
             row["calibration_error"] = calibration_error(rows.values, scores) if predictor in probabilities else None
             mine.append(row)
         table += mine + _means(predictor, mine)
     return table
-
-
-def ribosome_load_table(
-    predictors: dict[str, dict[str, NDArray[np.float64]]], sets: Sequence[LabelledRows], resampling: Resampling
-) -> list[Row]:
-    """Rows of figures: every assay as a whole and by the context of its upstream starts."""
-    table: list[Row] = []
-    contexts = {rows.name: np.array([start_context(s) for s in rows.sequences]) for rows in sets}
-    for predictor, by_set in predictors.items():
-        for rows in sets:
-            predicted = by_set[rows.name]
-            for context in ("all", *CONTEXTS):
-                chosen = np.ones(len(rows), dtype=np.bool_) if context == "all" else contexts[rows.name] == context
-                if chosen.sum() < (1 if context == "all" else _FEWEST_IN_CONTEXT):
-                    continue
-                found = regress(rows.values[chosen], predicted[chosen], resampling)
-                row: Row = {"predictor": predictor, "assay": rows.name, "context": context, "rows": found.rows}
-                row |= _interval("r2", found.r2)
-                table.append(row | {"determination": found.determination, "mae": found.mae, "mse": found.mse})
-    return table
-
-
-def records_of(rows: LabelledRows) -> Iterator[SequenceRecord]:
-    """The rows as records."""
-    for number, sequence in enumerate(rows.sequences, start=1):
-        yield SequenceRecord(f"{rows.name}:{number}", sequence)
-
-
-def _interval(name: str, interval: Interval) -> Row:
-    return {name: interval.estimate, f"{name}_low": interval.low, f"{name}_high": interval.high}
 
 
 def _means(predictor: str, table: Sequence[Row]) -> list[Row]:
@@ -278,10 +193,55 @@ def _means(predictor: str, table: Sequence[Row]) -> list[Row]:
     if len(groups) > 1 or (len(table) > 1 and not named):
         named[f"mean of all {len(table)} sets"] = list(table)
     return [
-        {
-            **{"predictor": predictor, "set": name},
-            **{key: sum(row[key] for row in rows) for key in ("rows", "positives")},
-            **{key: float(np.mean([row[key] for row in rows])) for key in ("auprc", "auroc")},
-        }
+        {"predictor": predictor, "set": name}
+        | {key: sum(row[key] for row in rows) for key in ("rows", "positives")}
+        | {key: float(np.mean([row[key] for row in rows])) for key in ("auprc", "auroc")}
         for name, rows in named.items()
     ]
+
+
+def ribosome_load_table(predictors: Scores, sets: Sequence[LabelledRows], resampling: Resampling) -> list[Row]:
+    """Rows of figures: every assay as a whole and by the context of its upstream starts."""
+    contexts = {rows.name: np.array([start_context(s) for s in rows.sequences]) for rows in sets}
+    table: list[Row] = []
+    for predictor, by_set in predictors.items():
+        for rows in sets:
+            for context in ("all", *CONTEXTS):
+                chosen = np.flatnonzero((contexts[rows.name] == context) | (context == "all"))
+                if context == "all" or len(chosen) >= _FEWEST_IN_CONTEXT:
+                    found = regress(rows.values[chosen], by_set[rows.name][chosen], resampling)
+                    table.append({"predictor": predictor, "assay": rows.name, "context": context} | found)
+    return table
+
+
+def write_figures(
+    sink: TextSink, table: Sequence[Mapping[str, Any]], columns: Sequence[str], *, format: str, **facts: Any
+) -> None:
+    """Write a table of figures.
+
+    Args:
+        columns: keys of the rows, in order; a row may lack some.
+        format: ``tsv``, ``json`` (a document with ``facts`` and the rows) or ``table``.
+        facts: what holds of the whole table, such as seed and resamples.
+    """
+    # What is undefined (NaN, which equals nothing) is shown as what is missing.
+    rows = [{key: row[key] if key in row and row[key] == row[key] else None for key in columns} for row in table]
+    if format == "tsv":
+        writer = TableWriter(sink, columns)
+        writer.write_all(rows)
+        writer.flush()
+    elif format == "json":
+        plain = [{key: round(v, 6) if isinstance(v, float) else v for key, v in row.items()} for row in rows]
+        sink.write(json.dumps({**facts, "figures": plain}, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    else:
+        shown = [key for key in columns if any(row[key] is not None for row in rows)]
+        lines = [shown, *([_text(row[key]) for key in shown] for row in rows)]
+        widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
+        sides = ["<" if any(isinstance(row[key], str) for row in rows) else ">" for key in shown]
+        for line in lines:
+            cells = [f"{cell:{side}{width}}" for cell, side, width in zip(line, sides, widths, strict=True)]
+            sink.write("  ".join(cells).rstrip() + "\n")
+
+
+def _text(value: Any) -> str:
+    return "-" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)

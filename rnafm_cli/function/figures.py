@@ -1,60 +1,25 @@
-"""Figures of function: measured against predicted ribosome load, and saliency as logos and a table.
+"""What substitutions do to binding, as logos and a table.
 
-Shape suffixes: N UTRs, L letters.
+Shape suffixes: L letters.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Container, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rnafm_cli.function.metrics import regress
 from rnafm_cli.function.rbp import Binding
 from rnafm_cli.io.columns import TABLES
-from rnafm_cli.io.tables import RowSink, table_output
-from rnafm_cli.rna.upstream_starts import CONTEXTS
-from rnafm_cli.viz.axes import figure_and_axes, points
+from rnafm_cli.io.tables import table_output
 from rnafm_cli.viz.canvas import save_figure
 from rnafm_cli.viz.palette import INK, MUTED, OTHER_BASE
 from rnafm_cli.viz.structure import Gallery
-
-_COLOURS = {"none": "#0072b2", "in-frame": "#009e73", "out-of-frame": "#d55e00", "uORF": "#cc79a7"}
-_LABELS = {"none": "no uAUG", "in-frame": "in-frame uAUG", "out-of-frame": "out-of-frame uAUG", "uORF": "uORF"}
-
-
-def draw_mrl(
-    truth_N: NDArray[np.floating],
-    predicted_N: NDArray[np.floating],
-    contexts: Sequence[str],
-    path: Path,
-    *,
-    title: str,
-) -> None:
-    """Write a scatter plot whose diagonal is a perfect prediction."""
-    figure, axes = figure_and_axes(4.6, 4.75)
-    of_row = np.asarray(contexts)
-    low = float(min(truth_N.min(), predicted_N.min())) - 0.2
-    high = float(max(truth_N.max(), predicted_N.max())) + 0.2
-    axes.plot([low, high], [low, high], color=MUTED, linewidth=0.8, zorder=1)
-    for context in CONTEXTS:
-        chosen = of_row == context
-        if not chosen.any():
-            continue
-        label = f"{_LABELS[context]} ({int(chosen.sum())})"
-        points(axes, predicted_N[chosen], truth_N[chosen], _COLOURS[context], label=label)
-    found = regress(truth_N, predicted_N)
-    axes.set_title(f"{title}\nR2 {found.r2.estimate:.3f}, MAE {found.mae:.2f}", fontsize=8, color=INK)
-    axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")
-    axes.set(xlabel="predicted ribosome load", ylabel="measured ribosome load")
-    axes.legend(fontsize=7, frameon=False, loc="upper left", handletextpad=0.2)
-    save_figure(figure, path)
-
 
 LETTER_COLOURS = {"A": "#009e73", "C": "#0072b2", "G": "#e69f00", "U": "#d55e00"}
 _PER_ROW = 101
@@ -113,8 +78,13 @@ def _letter(axes: Any, letter: str, place: int, height: float) -> None:
     axes.add_patch(patch)
 
 
-class SaliencyGallery(ExitStack):
-    """Writes ``saliency.tsv`` and ``ID.PROTEIN.svg`` files, for the time of a ``with`` block.
+@contextmanager
+def saliency_gallery(
+    folder: Path, *, force: bool = False
+) -> Iterator[Callable[[Binding, Sequence[int], Container[int]], None]]:
+    """What adds RNAs to ``saliency.tsv`` and the ``ID.PROTEIN.svg`` files of a folder, in a ``with`` block.
+
+    It takes a binding with what substitutions do, the numbers of the proteins to tell of, and of those to draw.
 
     Args:
         folder: made if it does not exist.
@@ -123,30 +93,21 @@ class SaliencyGallery(ExitStack):
     Raises:
         UsageError: when the folder is a file, or holds a table.
     """
+    pictures = Gallery(folder)
+    with table_output(folder / "saliency.tsv", TABLES["rbp --saliency"], format="tsv", force=force) as table:
 
-    def __init__(self, folder: Path, *, force: bool = False) -> None:
-        super().__init__()
-        self._pictures, columns = Gallery(folder), TABLES["rbp --saliency"]
-        table = table_output(folder / "saliency.tsv", columns, format="tsv", force=force)
-        self._table: RowSink = self.enter_context(table)
+        def add(found: Binding, chosen: Sequence[int], drawn: Container[int]) -> None:
+            name, sequence = found.record.id, found.record.sequence
+            assert found.effects_PL4 is not None
+            for k in chosen:
+                protein, importance_L = found.proteins[k], found.importance_PL[k]
+                rows = zip(sequence, importance_L, found.effects_PL4[k].tolist(), strict=True)
+                for place, (base, importance, effects) in enumerate(rows, start=1):
+                    known = [None if math.isnan(effect) else effect for effect in effects]
+                    table.write([name, protein, place, base, float(importance), *known])
+                if k in drawn:
+                    title = f"{name}: {protein}, probability {found.probabilities_P[k]:.2f}"
+                    draw_logo(sequence, importance_L, pictures.place(f"{name}.{protein}"), title=title)
+            table.flush()
 
-    def add(self, found: Binding, chosen: Sequence[int], drawn: Container[int]) -> None:
-        """Add the nucleotides of one RNA for some of the proteins, and a logo for those that are to be drawn.
-
-        Args:
-            found: with what substitutions do.
-            chosen, drawn: numbers of proteins.
-        """
-        name, sequence = found.record.id, found.record.sequence
-        assert found.effects_PL4 is not None
-        for k in chosen:
-            protein, importance_L = found.proteins[k], found.importance_PL[k]
-            rows = zip(sequence, importance_L, found.effects_PL4[k].tolist(), strict=True)
-            for place, (base, importance, effects) in enumerate(rows, start=1):
-                known = [None if math.isnan(effect) else effect for effect in effects]
-                self._table.write([name, protein, place, base, float(importance), *known])
-            if k in drawn:
-                path = self._pictures.place(f"{name}.{protein}")
-                title = f"{name}: {protein}, probability {found.probabilities_P[k]:.2f}"
-                draw_logo(sequence, importance_L, path, title=title)
-        self._table.flush()
+        yield add

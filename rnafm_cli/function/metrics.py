@@ -1,16 +1,17 @@
 """How well scores rank bound before unbound and become probabilities, and how well a measured number is predicted.
 
-Shape suffixes: N rows, R resamples.
+Shape suffixes: N rows, R resamples, S distinct scores.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rnafm_cli.rna.bootstrap import Interval, Resampling, bootstrap
+from rnafm_cli.rna.bootstrap import Resampling, bootstrap
 
 _RIDGE = 1e-3
 _BINS = 10
@@ -51,6 +52,15 @@ def fit_platt(labels_N: NDArray[np.floating], logits_N: NDArray[np.floating]) ->
     return replace(curve, threshold=threshold, prevalence=float(labels.mean()))
 
 
+def _best_threshold(labels_N: NDArray[np.float64], probabilities_N: NDArray[np.float64]) -> float:
+    order = np.argsort(-probabilities_N, kind="stable")
+    true = np.cumsum(labels_N[order])
+    best = int(np.argmax(2 * true / (np.arange(1, len(order) + 1) + labels_N.sum())))
+    # Between the last call and the next row, so that rounding changes neither.
+    last, after = np.append(probabilities_N[order], 0.0)[best : best + 2]
+    return float((last + after) / 2)
+
+
 def calibration_error(labels_N: NDArray[np.floating], probabilities_N: NDArray[np.floating]) -> float:
     """Mean gap between predicted probability and share of bound rows over ten bins of equal width."""
     bins = np.minimum((np.asarray(probabilities_N) * _BINS).astype(np.int64), _BINS - 1)
@@ -67,102 +77,79 @@ def crossed_error(labels_N: NDArray[np.floating], logits_N: NDArray[np.floating]
     return calibration_error(labels_N, probabilities)
 
 
-def _best_threshold(labels_N: NDArray[np.float64], probabilities_N: NDArray[np.float64]) -> float:
-    order = np.argsort(-probabilities_N, kind="stable")
-    true = np.cumsum(labels_N[order])
-    f1 = 2 * true / (np.arange(1, len(order) + 1) + labels_N.sum())
-    best = int(np.argmax(f1))
-    last = probabilities_N[order[best]]
-    # Between the last call and the next row, so that rounding changes neither.
-    after = probabilities_N[order[best + 1]] if best + 1 < len(order) else 0.0
-    return float((last + after) / 2)
+_NO_INTERVALS = Resampling(resamples=0)
 
 
-@dataclass(frozen=True, slots=True)
-class Ranking:
-    """Figures of one set of scored rows, with percentile intervals over resampled rows."""
-
-    rows: int
-    positives: int
-    auprc: Interval
-    auroc: Interval
-
-
-def rank(labels_N: ArrayLike, scores_N: ArrayLike, resampling: Resampling | None = None) -> Ranking:
+def rank(labels_N: ArrayLike, scores_N: ArrayLike, resampling: Resampling = _NO_INTERVALS) -> dict[str, Any]:
     """Score a ranking; equal scores count as one step of the curves.
 
     Args:
         labels_N: 1 for bound, 0 for not.
-        resampling: for intervals; without resamples they are NaN.
 
     Returns:
-        AUPRC is average precision: the mean precision at each bound row. Both are NaN with labels of one kind only.
+        ``rows``, ``positives``, ``auprc`` (average precision: the mean precision at each bound row) and ``auroc``, both
+        NaN with labels of one kind only; ``auprc_low``, ``auprc_high`` and so on, NaN without resamples.
     """
     labels, scores = np.asarray(labels_N, dtype=np.float64), np.asarray(scores_N, dtype=np.float64)
     order = np.argsort(-scores, kind="stable")
     steps = np.flatnonzero(np.diff(scores[order], append=np.nan) != 0)
     whole = _areas(labels[order], np.ones((1, len(labels))), steps)[:, 0]
-    found = [Interval(float(value), np.nan, np.nan) for value in whole]
-    if resampling is not None and resampling.resamples and not np.isnan(whole).any():
+    bounds = np.full((2, 2), np.nan)
+    if resampling.resamples and not np.isnan(whole).any():
         rng, even = np.random.default_rng(resampling.seed), np.full(len(labels), 1 / len(labels))
         times_RN = rng.multinomial(len(labels), even, size=resampling.resamples)
         drawn = _areas(labels[order], times_RN[:, order].astype(np.float64), steps)
         # A resample may hold labels of one kind only.
         drawn, tail = drawn[:, ~np.isnan(drawn[0])], (1 - resampling.confidence) / 2
         if drawn.size:
-            bounds = np.quantile(drawn, [tail, 1 - tail], axis=1).T.tolist()
-            found = [Interval(float(value), *ends) for value, ends in zip(whole, bounds, strict=True)]
-    return Ranking(len(labels), int(labels.sum()), *found)
+            bounds = np.quantile(drawn, [tail, 1 - tail], axis=1).T
+    found: dict[str, Any] = {"rows": len(labels), "positives": int(labels.sum())}
+    for name, area, (low, high) in zip(("auprc", "auroc"), whole.tolist(), bounds.tolist(), strict=True):
+        found |= {name: area, f"{name}_low": low, f"{name}_high": high}
+    return found
 
 
 def _areas(
-    labels_N: NDArray[np.float64], times_RN: NDArray[np.float64], steps: NDArray[np.intp]
+    labels_N: NDArray[np.float64], times_RN: NDArray[np.float64], steps_S: NDArray[np.intp]
 ) -> NDArray[np.float64]:
     """(2, R) average precision and ROC area, rows in descending order of score, each counted ``times``."""
-    true_RS = np.cumsum(times_RN * labels_N, axis=1)[:, steps]
-    all_RS = np.cumsum(times_RN, axis=1)[:, steps]
+    true_RS = np.cumsum(times_RN * labels_N, axis=1)[:, steps_S]
+    all_RS = np.cumsum(times_RN, axis=1)[:, steps_S]
     false_RS = all_RS - true_RS
-    positives_R1, negatives_R1 = true_RS[:, -1:], false_RS[:, -1:]
     with np.errstate(invalid="ignore", divide="ignore"):
-        recall_RS = true_RS / positives_R1
+        recall_RS, passed_RS = true_RS / true_RS[:, -1:], false_RS / false_RS[:, -1:]
         precision_RS = true_RS / np.maximum(all_RS, 1e-12)
-        gained_RS = np.diff(recall_RS, axis=1, prepend=0.0)
-        auprc_R = (gained_RS * precision_RS).sum(axis=1)
-        passed_RS = np.diff(false_RS / negatives_R1, axis=1, prepend=0.0)
-        before_RS = np.concatenate([np.zeros_like(positives_R1), recall_RS[:, :-1]], axis=1)
-        auroc_R = (passed_RS * (recall_RS + before_RS) / 2).sum(axis=1)
-    both = ((positives_R1 > 0) & (negatives_R1 > 0))[:, 0]
-    return np.where(both, [auprc_R, auroc_R], np.nan)
+        auprc_R = (np.diff(recall_RS, axis=1, prepend=0.0) * precision_RS).sum(axis=1)
+        before_RS = np.pad(recall_RS[:, :-1], ((0, 0), (1, 0)))
+        auroc_R = (np.diff(passed_RS, axis=1, prepend=0.0) * (recall_RS + before_RS) / 2).sum(axis=1)
+    both_R = (true_RS[:, -1] > 0) & (false_RS[:, -1] > 0)
+    return np.where(both_R, [auprc_R, auroc_R], np.nan)
 
 
-@dataclass(frozen=True, slots=True)
-class Regression:
-    """Figures of one set of predictions, in the label's own units."""
+def regress(truth_N: ArrayLike, predicted_N: ArrayLike, resampling: Resampling = _NO_INTERVALS) -> dict[str, Any]:
+    """Score predictions, in the label's own units.
 
-    rows: int
-    r2: Interval
-    """Squared Pearson correlation, as the data's authors report, with a percentile interval over resampled rows."""
-    determination: float
-    """1 - squared error / variance of the truth: falls with a wrong scale, and below 0."""
-    mae: float
-    mse: float
-
-
-def regress(truth_N: ArrayLike, predicted_N: ArrayLike, resampling: Resampling | None = None) -> Regression:
-    """Score predictions; ``r2`` and ``determination`` are NaN where the truth does not vary.
-
-    Args:
-        resampling: for the interval; without resamples it is NaN.
+    Returns:
+        ``rows``; ``r2``, the squared Pearson correlation, as the data's authors report, with ``r2_low`` and ``r2_high``
+        (NaN without resamples); ``determination``, 1 - squared error / variance of the truth, which falls with a wrong
+        scale, and below 0; ``mae`` and ``mse``. The first two are NaN where the truth does not vary.
     """
     truth, predicted = np.asarray(truth_N, dtype=np.float64), np.asarray(predicted_N, dtype=np.float64)
     error = predicted - truth
     # Centred first: the moments below would lose digits otherwise.
     x, y = truth - truth.mean(), predicted - predicted.mean()
     moments_N5 = np.stack([x, y, x * x, y * y, x * y], axis=1)
-    r2 = bootstrap(moments_N5, _squared_correlation, resampling or Resampling(resamples=0))
-    variance = float((x * x).mean())
-    determination = 1 - float((error**2).mean()) / variance if variance > 0 else float("nan")
-    return Regression(len(truth), r2, determination, float(np.abs(error).mean()), float((error**2).mean()))
+    r2 = bootstrap(moments_N5, _squared_correlation, resampling)
+    variance, mse = float((x * x).mean()), float((error**2).mean())
+    return {
+        "rows": len(truth),
+        "r2": r2.estimate,
+        "r2_low": r2.low,
+        "r2_high": r2.high,
+        "determination": 1 - mse / variance if variance > 0 else float("nan"),
+        "mae": float(np.abs(error).mean()),
+        "mse": mse,
+    }
 
 
 def _squared_correlation(means_R5: NDArray[np.float64]) -> NDArray[np.float64]:

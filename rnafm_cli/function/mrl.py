@@ -6,6 +6,7 @@ Shape suffixes: B batch, M members of the ensemble.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,17 +19,55 @@ from rnafm_cli.encoder.embed import DEFAULT_BATCH_TOKENS, shared_out
 from rnafm_cli.encoder.model import NamedModel
 from rnafm_cli.encoder.workers import buckets
 from rnafm_cli.errors import Reject, UsageError, WeightsError, raise_rejected
-from rnafm_cli.function.heads import HeadPredictor
-from rnafm_cli.function.networks import MrlHead, mixture
+from rnafm_cli.function.heads import HeadPredictor, MrlHead, mixture
+from rnafm_cli.io.columns import TABLES
 from rnafm_cli.io.tables import Tabular
 from rnafm_cli.rna.records import SequenceRecord
-from rnafm_cli.rna.upstream_starts import UpstreamStart, upstream_starts
 from rnafm_cli.weights.registry import nearest_name
 
 DEFAULT_ASSAY = "random_25to100"
 SHORTEST = 25
 """Bases of the shortest UTRs that heads are trained on."""
+CONTEXTS = ("none", "in-frame", "out-of-frame", "uORF")
+"""No upstream AUG; only AUGs in the frame of the start codon; one out of frame that runs into the coding sequence; one
+out of frame, each with a stop codon before it."""
+STOPS = ("UAA", "UAG", "UGA")
+_LETTERS = "ACGU"
 _LETTERS_PER_BATCH = 16_384
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamStart:
+    """An AUG in a UTR, where a ribosome may begin too early.
+
+    Args:
+        position: of its A, 0-based.
+        frame: 0 in the frame of the start codon; 1 or 2: so many bases ahead of it.
+        stop: position of the first stop codon in its own frame within the UTR, or None.
+    """
+
+    position: int
+    frame: int
+    stop: int | None
+
+
+def upstream_starts(utr: str) -> list[UpstreamStart]:
+    """All AUGs of a UTR, from the 5' end; the start codon follows the UTR's last base."""
+    found = []
+    for match in re.finditer("AUG", utr):
+        begin = match.start()
+        stop = next((k for k in range(begin + 3, len(utr) - 2, 3) if utr[k : k + 3] in STOPS), None)
+        found.append(UpstreamStart(begin, (len(utr) - begin) % 3, stop))
+    return found
+
+
+def start_context(utr: str) -> str:
+    """The one of ``CONTEXTS`` that a UTR belongs to; an overlapping out-of-frame AUG outweighs the others."""
+    starts = upstream_starts(utr)
+    shifted = [start for start in starts if start.frame]
+    if not shifted:
+        return "in-frame" if starts else "none"
+    return "out-of-frame" if any(start.stop is None for start in shifted) else "uORF"
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,10 +87,33 @@ class RibosomeLoad(Tabular):
     starts: list[UpstreamStart]
 
     def rows(self) -> list[dict[str, Any]]:
-        """One row for :func:`rnafm_cli.to_frame`."""
+        """One row, as ``rnafm mrl`` writes it."""
         frames = [start.frame for start in self.starts]
         load = {"id": self.record.id, "mrl": self.mrl, "mrl_sd": self.sd}
         return [{**load, "uaug": len(frames), "uaug_frame": frames}]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class VariantEffect(RibosomeLoad):
+    """The ribosome load of a variant, which is its ``record``.
+
+    Args:
+        position: 0-based in the whole UTR.
+        change: its ribosome load less that of the UTR as given.
+        change_sd: standard deviation of the change over the members of the ensemble.
+    """
+
+    position: int
+    ref: str
+    alt: str
+    change: float
+    change_sd: float
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row, as ``rnafm mrl --scan`` writes it."""
+        cells = super().rows()[0] | {name: getattr(self, name) for name in ("ref", "alt", "change", "change_sd")}
+        cells["position"] = self.position + 1
+        return [{name: cells[name] for name in TABLES["mrl --scan"]}]
 
 
 class MrlPredictor(HeadPredictor[MrlHead]):
@@ -91,8 +153,8 @@ class MrlPredictor(HeadPredictor[MrlHead]):
         mean, scale = config.means[self._number], config.deviations[self._number]
         found: dict[int, RibosomeLoad] = {}
         for group in buckets([len(part.sequence) for part in parts], _LETTERS_PER_BATCH):
-            inputs = self.head.inputs([parts[k].sequence for k in group], [reduced[k] for k in group])
-            members_MB, sd_B = mixture(self.head(inputs), self._number)
+            x_BKL = self.head.inputs([parts[k].sequence for k in group], [reduced[k] for k in group])
+            members_MB, sd_B = mixture(self.head(x_BKL), self._number)
             for k, members_M, sd in zip(group, (members_MB * scale + mean).T, self._factor * scale * sd_B, strict=True):
                 record = records[k]
                 if not (np.isfinite(members_M).all() and np.isfinite(sd)):
@@ -115,33 +177,6 @@ def ribosome_load(
     """
     runtime, tokens = predictor.runtime, predictor.batch_tokens
     return shared_out(records, predictor.ribosome_loads, runtime, batch_tokens=tokens, reject=reject)
-
-
-_LETTERS = "ACGU"
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class VariantEffect(RibosomeLoad):
-    """The ribosome load of a variant, which is its ``record``.
-
-    Args:
-        position: 0-based in the whole UTR.
-        change: its ribosome load less that of the UTR as given.
-        change_sd: standard deviation of the change over the members of the ensemble.
-    """
-
-    position: int
-    ref: str
-    alt: str
-    change: float
-    change_sd: float
-
-    def rows(self) -> list[dict[str, Any]]:
-        """One row for :func:`rnafm_cli.to_frame`."""
-        (load,) = super().rows()
-        variant = {"id": self.record.id, "position": self.position + 1, "ref": self.ref, "alt": self.alt}
-        change = {"mrl": self.mrl, "mrl_sd": self.sd, "change": self.change, "change_sd": self.change_sd}
-        return [{**variant, **change, "uaug": load["uaug"], "uaug_frame": load["uaug_frame"]}]
 
 
 def scan(records: Iterable[SequenceRecord], predictor: MrlPredictor) -> Iterator[list[VariantEffect]]:

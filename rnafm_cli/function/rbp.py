@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
@@ -18,12 +19,12 @@ from torch import Tensor
 from rnafm_cli.encoder.embed import DEFAULT_BATCH_TOKENS, shared_out
 from rnafm_cli.encoder.model import NamedModel
 from rnafm_cli.encoder.workers import window_starts
-from rnafm_cli.errors import InputError, Reject, WeightsError, raise_rejected
-from rnafm_cli.function.heads import HeadPredictor
+from rnafm_cli.errors import InputError, Reject, UsageError, WeightsError, raise_rejected
+from rnafm_cli.function.heads import BindingHead, HeadPredictor
 from rnafm_cli.function.metrics import Platt
-from rnafm_cli.function.networks import BindingHead
 from rnafm_cli.io.tables import Tabular
 from rnafm_cli.rna.records import SequenceRecord
+from rnafm_cli.weights.registry import nearest_name
 
 REPORTED = {
     "PrismNet_TIA1_Hela": "AUROC 0.959",
@@ -62,6 +63,25 @@ def matching(names: Sequence[str], wanted: str) -> list[str]:
     return exact or [name for name in names if protein_of(name).lower() == wanted.lower()]
 
 
+def chosen_outputs(names: Sequence[str], wanted: Sequence[str]) -> list[int]:
+    """Numbers of the outputs that some names stand for, in the head's order; of all of them without names.
+
+    Raises:
+        UsageError: for a name that stands for none.
+    """
+    found: set[str] = set()
+    for name in wanted:
+        matched = matching(names, name)
+        if not matched:
+            close = nearest_name(name.upper(), sorted(map(protein_of, names))) or nearest_name(name, names)
+            raise UsageError(
+                f"there is no protein '{name}'",
+                hint=f"did you mean {close}? 'rnafm rbp --list' prints all" if close else "see 'rnafm rbp --list'",
+            )
+        found.update(matched)
+    return [number for number, name in enumerate(names) if name in found or not wanted]
+
+
 @dataclass(frozen=True, eq=False)
 class Binding(Tabular):
     """One RNA's binding probabilities.
@@ -73,7 +93,7 @@ class Binding(Tabular):
         thresholds_P: probabilities from which a window is called bound.
         unclear_W: windows of which too little is known to call anything.
         effects_PL4: what substitutions do, where it was asked: change of the calibrated log odds when a nucleotide
-            becomes A, C, G or U; 0 for the one it is, and NaN everywhere at a letter other than these.
+            becomes A, C, G or U; 0 for the one it is, NaN at any other letter.
     """
 
     record: SequenceRecord
@@ -149,11 +169,6 @@ class BindingPredictor(HeadPredictor[BindingHead]):
         self.curves = [Platt(**curves[name]) if name in curves else Platt() for name in self.proteins]
         self.thresholds_P = np.array([curve.threshold if threshold is None else threshold for curve in self.curves])
 
-    @property
-    def takes_structure(self) -> bool:
-        """Whether the head was trained to see structure."""
-        return bool(self.head.config.structure)
-
     @torch.inference_mode()
     def log_odds(
         self,
@@ -167,35 +182,37 @@ class BindingPredictor(HeadPredictor[BindingHead]):
         return logits_BP * slopes + intercepts
 
     def bindings(
-        self, records: Sequence[SequenceRecord], unpaired: Sequence[Unpaired], *, step: int = DEFAULT_STEP
+        self,
+        records: Sequence[SequenceRecord],
+        unpaired: Sequence[Unpaired],
+        *,
+        step: int = DEFAULT_STEP,
+        explain: bool = False,
     ) -> list[Binding]:
         """The binding of each record; see :func:`bind`."""
-
-        def cut(values: Any, start: int) -> Any:
-            return None if values is None else values[start : start + self.window]
-
         starts, reduced = [self._starts(record, step) for record in records], self.reduced(records)
         windows = [
-            (cut(record.sequence, start), cut(reduced_LK, start), cut(unpaired_L, start))
-            for record, reduced_LK, unpaired_L, mine in zip(records, reduced, unpaired, starts, strict=True)
+            [None if values is None else values[start : start + self.window] for values in known]
+            for *known, mine in zip([record.sequence for record in records], reduced, unpaired, starts, strict=True)
             for start in mine
         ]
         parts = [windows[k : k + _WINDOWS_PER_BATCH] for k in range(0, len(windows), _WINDOWS_PER_BATCH)]
-        odds = np.concatenate([self.log_odds(*zip(*part, strict=True)) for part in parts])
-        ends = np.cumsum([len(mine) for mine in starts])[:-1]
-        return [self._binding(*found) for found in zip(records, starts, np.split(odds, ends), strict=True)]
+        odds = iter([odds_P for part in parts for odds_P in self.log_odds(*zip(*part, strict=True))])
+        found = []
+        for record, unpaired_L, starts_W in zip(records, unpaired, starts, strict=True):
+            probabilities_WP = 1 / (1 + np.exp(-np.array(list(islice(odds, len(starts_W))))))
+            if not np.isfinite(probabilities_WP).all():
+                raise WeightsError(f"{record.where}: the head '{self.card.name}' gives no finite probabilities")
+            ends_W = np.minimum(starts_W + self.window, len(record.sequence))
+            unknown = np.cumsum([0, *(letter not in LETTERS for letter in record.sequence)])
+            unclear_W = unknown[ends_W] - unknown[starts_W] > _MOST_UNKNOWN * (ends_W - starts_W)
+            effects_PL4 = self.effects(record, unpaired_L, step=step) if explain else None
+            whole = (self.proteins, starts_W, ends_W, probabilities_WP, self.thresholds_P, unclear_W, effects_PL4)
+            found.append(Binding(record, *whole))
+        return found
 
     def _starts(self, record: SequenceRecord, step: int) -> NDArray[np.int64]:
         return np.asarray(window_starts(len(record.sequence), self.window, self.window - min(step, self.window)))
-
-    def _binding(self, record: SequenceRecord, starts_W: NDArray[np.int64], odds_WP: NDArray[np.float64]) -> Binding:
-        probabilities_WP = 1 / (1 + np.exp(-odds_WP))
-        if not np.isfinite(probabilities_WP).all():
-            raise WeightsError(f"{record.where}: the head '{self.card.name}' gives no finite probabilities")
-        ends_W = np.minimum(starts_W + self.window, len(record.sequence))
-        unknown = np.cumsum([0, *(letter not in LETTERS for letter in record.sequence)])
-        unclear_W = unknown[ends_W] - unknown[starts_W] > _MOST_UNKNOWN * (ends_W - starts_W)
-        return Binding(record, self.proteins, starts_W, ends_W, probabilities_WP, self.thresholds_P, unclear_W)
 
     def effects(self, record: SequenceRecord, unpaired_L: Unpaired, *, step: int = DEFAULT_STEP) -> NDArray[np.float64]:
         """(P, L, 4) what every substitution does to the binding of a record, as :class:`Binding` has it.
@@ -258,13 +275,9 @@ def bind(
     def work(batch: Sequence[SequenceRecord]) -> list[Binding | InputError]:
         known = [structure(record) for record in batch]
         usable = [(record, one) for record, one in zip(batch, known, strict=True) if not isinstance(one, InputError)]
-        found = iter(predictor.bindings(*zip(*usable, strict=True), step=step) if usable else ())
-        return [one if isinstance(one, InputError) else explained(next(found), one) for one in known]
-
-    def explained(one: Binding, unpaired_L: Unpaired) -> Binding:
-        if not explain:
-            return one
-        return dataclasses.replace(one, effects_PL4=predictor.effects(one.record, unpaired_L, step=step))
+        records, unpaired = [record for record, _ in usable], [one for _, one in usable]
+        found = iter(predictor.bindings(records, unpaired, step=step, explain=explain))
+        return [one if isinstance(one, InputError) else next(found) for one in known]
 
     def folds_long(batch: Sequence[SequenceRecord]) -> bool:
         return structure_of is not None and any(len(record.sequence) > _FOLDED_ALONE for record in batch)

@@ -1,6 +1,4 @@
-"""Training and development rows of RBP and MRL heads: sets and assays joined, leaks taken out, smaller sets shown
-more often.
-"""
+"""Training and development rows of RBP and MRL heads: sets and assays joined, leaks taken out."""
 
 from __future__ import annotations
 
@@ -12,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnafm_cli.errors import InputError
-from rnafm_cli.function.networks import BindingConfig, MrlConfig
+from rnafm_cli.function.heads import BindingConfig, MrlConfig
 from rnafm_cli.training.labelled_rows import LabelledRows, read_sets, split_sets, write_labelled
 from rnafm_cli.training.recipes import BindingRecipe, RowRecipe
 
@@ -26,9 +24,9 @@ class TrainingRows:
 
     Args:
         names: of the sets.
-        sequences: n training rows, none longer than the head reads.
+        sequences: of the n training rows, then of the development rows; none is longer than the head reads.
         values: (n,) float32: labels 0 or 1, or measurements standardised within their set.
-        sets: (n,) number of the set of each.
+        sets: (n,) number of the set of each training row.
         means, deviations: of the values of each set's training rows, before they were standardised.
         dev: development rows, one part for each set; their values are as they were read.
         counts: rows read and left out, by reason.
@@ -43,24 +41,17 @@ class TrainingRows:
     dev: list[LabelledRows]
     counts: dict[str, int]
 
-    def repeats(self, power: float) -> NDArray[np.float64]:
-        """(n,) how often each row is shown in a round on average: (largest set / its set) to ``power``."""
-        sizes = np.bincount(self.sets).astype(np.float64)
-        return ((sizes.max() / np.maximum(sizes, 1)) ** power)[self.sets]
+    def __len__(self) -> int:
+        """Training rows."""
+        return len(self.values)
 
     def drawn(self, share: float, *, seed: int) -> NDArray[np.int64]:
         """Numbers of a share of the training rows, ascending, drawn without regard to labels.
 
         What is computed for these alone says nothing about a row's label by being there.
         """
-        count = round(min(1.0, share) * len(self.sequences))
-        return np.sort(np.random.default_rng([seed, 1]).permutation(len(self.sequences))[:count])
-
-
-def shown_rows(repeats_N: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:
-    """Row numbers of one round in random order; a row shown 1.4 times comes once or twice."""
-    times = np.floor(repeats_N + rng.random(len(repeats_N))).astype(np.int64)
-    return rng.permutation(np.repeat(np.arange(len(repeats_N)), times))
+        count = round(min(1.0, share) * len(self))
+        return np.sort(np.random.default_rng([seed, 1]).permutation(len(self))[:count])
 
 
 def read_training_rows(
@@ -83,8 +74,7 @@ def read_training_rows(
     (run / KEPT_ROWS).mkdir(parents=True, exist_ok=True)
     for parts in zip(train, dev, strict=True):
         write_labelled(run / KEPT_ROWS / f"{parts[0].name}.tsv.gz", parts, column)
-    for part, name in ((train, "training"), (dev, "development")):
-        for rows in part:
+        for rows, name in zip(parts, ("training", "development"), strict=True):
             if len(set(rows.values.tolist())) < 2:
                 same = "are all of one label" if binding else "all have the same ribosome load"
                 raise InputError(
@@ -106,7 +96,7 @@ def read_training_rows(
         dev = [rows.take(np.sort(np.random.default_rng(0).permutation(len(rows))[:most])) for rows in dev]
     return TrainingRows(
         names=tuple(rows.name for rows in train),
-        sequences=[sequence for rows in train for sequence in rows.sequences],
+        sequences=[sequence for rows in (*train, *dev) for sequence in rows.sequences],
         values=np.concatenate(values).astype(np.float32),
         sets=np.repeat(np.arange(len(train)), [len(rows) for rows in train]),
         means=tuple(means),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,7 @@ from rnafm_cli.encoder.model import load_encoder
 from rnafm_cli.encoder.network import Encoder
 from rnafm_cli.errors import UsageError
 from rnafm_cli.function.cache import Compute, NucleotideCache, embed_reduced, fit_reduction, unpaired_probabilities
-from rnafm_cli.function.heads import begin_from, built_head
-from rnafm_cli.function.networks import CLIP, FunctionHead, Reduction
+from rnafm_cli.function.heads import CLIP, FunctionHead, Reduction, begin_from, built_head
 from rnafm_cli.function.rows import TrainingRows, read_training_rows
 from rnafm_cli.function.task import BindingTask, MrlTask, RowTask
 from rnafm_cli.rna import thermo
@@ -59,7 +58,7 @@ def run_function(
         InputError: when the tables cannot be used.
         WeightsError: when the encoder, or the head to begin from, cannot be used.
     """
-    started = time.monotonic()
+    started, run = time.monotonic(), files.output
     kind: type[RowTask] = BindingTask if isinstance(recipe, BindingRecipe) else MrlTask
     if isinstance(recipe, BindingRecipe) and recipe.data.structured and not thermo.available():
         raise UsageError(
@@ -67,9 +66,14 @@ def run_function(
         )
     if files.threads is not None:
         torch.set_num_threads(files.threads)
-    files.output.mkdir(parents=True, exist_ok=True)
-    encoder, sha256 = _encoder(files)
-    rows = read_training_rows(files.sets, recipe, report=report, run=files.output)
+    run.mkdir(parents=True, exist_ok=True)
+    encoder, sha256, width = None, None, 0
+    if files.model is not None:
+        encoder, encoder_card = load_encoder(files.model, weights_dir=files.weights_dir)
+        encoder.config.check_nucleotides(files.model)
+        encoder.requires_grad_(False).eval()
+        sha256, width = encoder_card.weights_sha256, encoder.config.width
+    rows = read_training_rows(files.sets, recipe, report=report, run=run)
     start, same, reduction = None, False, None
     if files.init_from is not None:
         tensors, card = load_component(files.init_from, kind.kind, weights_dir=files.weights_dir, any_encoder=True)
@@ -78,8 +82,7 @@ def run_function(
         same = sha256 is not None and encoder_read_by(card) == sha256
         same = same and start.config.reduced == recipe.head.reduced
     if encoder is not None:
-        given = start.reduction if start is not None and same else None
-        reduction = _reduction(files.output, recipe, encoder, rows.sequences, given)
+        reduction = _reduction(run, recipe, encoder, rows, start.reduction if start is not None and same else None)
     frozen = recipe.run.encoder == "frozen"
 
     def begin(head: FunctionHead) -> None:
@@ -95,18 +98,16 @@ def run_function(
 
     caches: dict[str, NucleotideCache] = {}
     with StopSignals() as signals:
-        for name, cache, compute in _caches(files.output, recipe, rows, encoder if frozen else None, sha256, reduction):
+        for name, cache, compute in _caches(run, recipe, rows, encoder if frozen else None, sha256, reduction):
             caches[name] = cache
-            if not cache.fill(
-                compute, progress=progress, stop=lambda: signals.received is not None or minutes_left() == 0
-            ):
-                return Outcome(0, False, float("-inf"), files.output / "best.safetensors", signals.received)
-    task = kind(recipe, rows, encoder.config.width if encoder is not None else 0, begin=begin, **caches)
+            if not cache.fill(compute, progress, stop=lambda: signals.received is not None or minutes_left() == 0):
+                return Outcome(0, False, float("-inf"), run / "best.safetensors", signals.received)
+    task = kind(recipe, rows, width, begin=begin, **caches)
     source = {"rows": rows.counts, "sets": [path.name for path in files.sets], "encoder": encoder_source(files.model)}
     trainer = Trainer(
         _timed(recipe, len(task.batches(np.random.default_rng([recipe.optim.seed, 0])))),
         task,
-        files.output,
+        run,
         encoder=None if frozen else encoder,
         card=Card(name=files.name, kind=task.kind, config={}, encoder_sha256=sha256, source=source),
         report=report,
@@ -115,19 +116,10 @@ def run_function(
     return trainer.train(max_minutes=minutes_left())
 
 
-def _encoder(files: FunctionFiles) -> tuple[Encoder | None, str | None]:
-    """The encoder of a run and the hash of its file."""
-    if files.model is None:
-        return None, None
-    encoder, card = load_encoder(files.model, weights_dir=files.weights_dir)
-    encoder.config.check_nucleotides(files.model)
-    return encoder.requires_grad_(False).eval(), card.weights_sha256
-
-
 def _reduction(
-    run: Path, recipe: RowRecipe, encoder: Encoder, sequences: Sequence[str], given: Reduction | None
+    run: Path, recipe: RowRecipe, encoder: Encoder, rows: TrainingRows, given: Reduction | None
 ) -> Reduction:
-    """The reduction of a run: the one given, else found on its rows; kept in its folder."""
+    """The reduction of a run: the one given, else found on its training rows; kept in its folder."""
     channels = recipe.head.reduced
     found, path = Reduction(encoder.config.width, channels), run / f"reduction-{channels}.safetensors"
     if path.exists():
@@ -136,6 +128,7 @@ def _reduction(
     if given is not None:
         found.load_state_dict(given.state_dict())
     else:
+        sequences = rows.sequences[: len(rows)]
         fit_reduction(found, encoder, sequences, seed=recipe.data.seed, bf16=recipe.run.bf16)
     save_file(found.state_dict(), path)
     return found
@@ -150,18 +143,17 @@ def _caches(
     reduction: Reduction | None,
 ) -> Iterator[tuple[str, NucleotideCache, Compute]]:
     """What is known of rows before they are trained on, and how what is missing is computed."""
-    sequences = rows.sequences + [sequence for part in rows.dev for sequence in part.sequences]
     data = recipe.data
     if encoder is not None and reduction is not None:
         drawn = rows.drawn(data.embedded if isinstance(data, BindingData) else 1.0, seed=data.seed)
-        chosen, channels = np.append(drawn, np.arange(len(rows.sequences), len(sequences))), recipe.head.reduced
-        path, identity = run / "embeddings", f"encoder {sha256}"
-        cache = NucleotideCache(path, sequences, chosen, channels=channels, limit=CLIP, identity=identity)
+        chosen, channels = np.append(drawn, np.arange(len(rows), len(rows.sequences))), recipe.head.reduced
+        path, identity = run / "embeddings.i8", f"encoder {sha256}"
+        cache = NucleotideCache(path, rows.sequences, chosen, channels=channels, limit=CLIP, identity=identity)
         yield "embeddings", cache, embed_reduced(encoder, reduction, bf16=recipe.run.bf16)
     if isinstance(data, BindingData) and data.structured:
-        chosen = rows.drawn(data.structured / len(rows.sequences), seed=data.seed)
-        path, identity = run / "structures", f"ViennaRNA {thermo.version()}"
-        cache = NucleotideCache(path, sequences, chosen, channels=1, limit=1.0, identity=identity)
+        chosen = rows.drawn(data.structured / len(rows), seed=data.seed)
+        path, identity = run / "structures.i8", f"ViennaRNA {thermo.version()}"
+        cache = NucleotideCache(path, rows.sequences, chosen, channels=1, limit=1.0, identity=identity)
         yield "structures", cache, unpaired_probabilities
 
 

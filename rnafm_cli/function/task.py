@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -22,17 +23,9 @@ from rnafm_cli.encoder.network import Encoder
 from rnafm_cli.encoder.runtime import mixed_precision
 from rnafm_cli.encoder.workers import buckets
 from rnafm_cli.function.cache import NucleotideCache
+from rnafm_cli.function.heads import BindingConfig, BindingHead, FunctionHead, MrlConfig, MrlHead, mixture
 from rnafm_cli.function.metrics import crossed_error, fit_platt, rank, regress
-from rnafm_cli.function.networks import (
-    BindingConfig,
-    BindingHead,
-    FunctionHead,
-    HeadInputs,
-    MrlConfig,
-    MrlHead,
-    mixture,
-)
-from rnafm_cli.function.rows import TrainingRows, shown_rows
+from rnafm_cli.function.rows import TrainingRows
 from rnafm_cli.training.recipes import BindingRecipe, MrlRecipe
 from rnafm_cli.training.trainer import Scored, Task, rows_sha256, seed_torch
 
@@ -43,8 +36,6 @@ _SPREAD_WEIGHT = 0.1
 
 class RowTask(Task):
     """What the two have in common: rows of tables, and embeddings from a cache or from an encoder that learns along.
-
-    Rows are counted through: the training rows, then the development rows set by set.
 
     Args:
         width: of the encoder's representations; 0 for a head without them.
@@ -67,11 +58,8 @@ class RowTask(Task):
     ) -> None:
         self._recipe, self._rows, self._begin = recipe, rows, begin
         self._embeddings, self._structures = embeddings, structures
-        self._sequences = rows.sequences + [sequence for part in rows.dev for sequence in part.sequences]
-        self._repeats = rows.repeats(recipe.data.set_power)
-        self._sets = torch.from_numpy(rows.sets)
-        self._values = torch.from_numpy(rows.values)
-        self.rows_sha256 = rows_sha256(rows.sequences, rows.values, rows.sets)
+        self._sets, self._values = torch.from_numpy(rows.sets), torch.from_numpy(rows.values)
+        self.rows_sha256 = rows_sha256(rows.sequences[: len(rows)], rows.values, rows.sets)
         self.config = self.head_config(width)
 
     @abstractmethod
@@ -84,41 +72,49 @@ class RowTask(Task):
         self._begin(head)
         return head
 
+    def _shown_rows(self, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Row numbers of one round in random order, (largest set / its set) to a power times each on average.
+
+        A row shown 1.4 times comes once or twice.
+        """
+        sizes = np.bincount(self._rows.sets).astype(np.float64)
+        repeats_N = ((sizes.max() / np.maximum(sizes, 1)) ** self._recipe.data.set_power)[self._rows.sets]
+        times = np.floor(repeats_N + rng.random(len(repeats_N))).astype(np.int64)
+        return rng.permutation(np.repeat(np.arange(len(repeats_N)), times))
+
     def _run(
         self,
         head: nn.Module,
         encoder: Encoder | None,
         rows: np.ndarray,
-        *,
-        embedded_B: np.ndarray | None = None,
-        structured_B: np.ndarray | None = None,
+        embedded_B: NDArray[np.bool_],
+        structured_B: NDArray[np.bool_] | None = None,
     ) -> Any:
         """What a head says of some rows; the masks tell which are shown with embeddings and with structure."""
         assert isinstance(head, FunctionHead)
-        sequences = [self._sequences[k] for k in rows]
-        bf16, unpaired = self._recipe.run.bf16, None
-        embedded_B = np.ones(len(rows), dtype=np.bool_) if embedded_B is None else embedded_B
+        sequences, bf16 = [self._rows.sequences[k] for k in rows], self._recipe.run.bf16
         reduced: list[Any] = [None] * len(rows)
         if encoder is not None and head.reduction is not None and embedded_B.any():
             live = embed_batch(encoder, sequences, bf16=bf16)
             reduced = [head.reduction(one) if shown else None for one, shown in zip(live, embedded_B, strict=True)]
         elif self._embeddings is not None:
             reduced = [self._embeddings[k] if shown else None for k, shown in zip(rows, embedded_B, strict=True)]
+        unpaired = None
         if self._structures is not None and structured_B is not None:
             unpaired = [self._structures[k] if shown else None for k, shown in zip(rows, structured_B, strict=True)]
-        inputs: HeadInputs = head.inputs(sequences, reduced, unpaired)
+        x_BKL = head.inputs(sequences, reduced, unpaired)
         with mixed_precision("cpu", bf16=bf16):
-            return head(inputs)
+            return head(x_BKL)
 
     def _measured(
         self, head: nn.Module, encoder: Encoder | None, number: int, embedded: bool = True
     ) -> Iterator[tuple[np.ndarray, Any]]:
         """What a head says of the development rows of a set, in parts, with the numbers of these rows in the set."""
         dev = self._rows.dev
-        first = len(self._rows.sequences) + sum(len(rows) for rows in dev[:number])
+        first = len(self._rows) + sum(len(rows) for rows in dev[:number])
         for group in buckets([len(sequence) for sequence in dev[number].sequences], _SCORE_LETTERS):
-            shown_B = None if embedded else np.zeros(len(group), dtype=np.bool_)
-            yield np.asarray(group), self._run(head, encoder, first + np.asarray(group), embedded_B=shown_B)
+            rows = np.asarray(group)
+            yield rows, self._run(head, encoder, first + rows, np.full(len(rows), embedded))
 
 
 class BindingTask(RowTask):
@@ -131,22 +127,16 @@ class BindingTask(RowTask):
 
     def head_config(self, width: int) -> BindingConfig:
         """The head that the recipe describes."""
-        shape = self._recipe.head
+        shape = dataclasses.asdict(self._recipe.head)
+        dilations = tuple((1, 2, 4)[k % 3] for k in range(shape.pop("blocks")))
+        structure = self._recipe.data.structured > 0
         return BindingConfig(
-            proteins=self._rows.names,
-            embedding=width,
-            reduced=shape.reduced,
-            structure=self._recipe.data.structured > 0,
-            channels=shape.channels,
-            kernel=shape.kernel,
-            block_kernel=shape.block_kernel,
-            dilations=tuple((1, 2, 4)[k % 3] for k in range(shape.blocks)),
-            dropout=shape.dropout,
+            proteins=self._rows.names, embedding=width, structure=structure, dilations=dilations, **shape
         )
 
     def batches(self, rng: np.random.Generator) -> list[np.ndarray]:
         """Batches of one round; rows that do not fill a batch wait for another round."""
-        order, size = shown_rows(self._repeats, rng), min(self._recipe.optim.batch, len(self._rows.sequences))
+        order, size = self._shown_rows(rng), min(self._recipe.optim.batch, len(self._rows))
         return [order[k : k + size] for k in range(0, len(order) - size + 1, size)]
 
     def loss(
@@ -154,11 +144,9 @@ class BindingTask(RowTask):
     ) -> tuple[Tensor, dict[str, float]]:
         """Cross-entropy (nats) of each row's own protein."""
         seed_torch(rng)
-        data = self._recipe.data
-        embedded_B, structured_B = rng.random((2, len(rows))) >= [[data.drop_embedding], [data.drop_structure]]
-        logits_BP = self._run(head, encoder, rows, embedded_B=embedded_B, structured_B=structured_B)
-        own = self._sets[rows]
-        logits_B = logits_BP.gather(1, own[:, None])[:, 0].float()
+        data, own = self._recipe.data, self._sets[rows]
+        shown = rng.random((2, len(rows))) >= [[data.drop_embedding], [data.drop_structure]]
+        logits_B = self._run(head, encoder, rows, *shown).gather(1, own[:, None])[:, 0].float()
         weights_B = self._bound_weights_P[own]
         return F.binary_cross_entropy_with_logits(logits_B, self._values[rows], pos_weight=weights_B), {}
 
@@ -174,28 +162,26 @@ class BindingTask(RowTask):
         metrics: dict[str, Any] = {}
         table: list[dict[str, Any]] = []
         calibration: dict[str, dict[str, float]] = {}
-        whole = "embeddings+letters" if self.config.embedding else "letters"
-        means: dict[str, list[float]] = {name: [] for name in dict.fromkeys((whole, "letters"))}
+        shown = ("embeddings+letters", "letters") if self.config.embedding else ("letters",)
         for number, rows in enumerate(self._rows.dev):
-            for inputs, values in means.items():
+            for inputs in shown:
                 logits = np.empty(len(rows), dtype=np.float32)
                 for group, logits_BP in self._measured(head, encoder, number, embedded=inputs != "letters"):
                     logits[group] = logits_BP[:, number].float().numpy()
                 found = rank(rows.values, logits)
-                figures = {"auprc": found.auprc.estimate, "auroc": found.auroc.estimate}
-                table.append({"set": rows.name, "inputs": inputs, "rows": found.rows, **figures})
-                values.append(found.auprc.estimate)
-                if inputs == whole:
+                table.append({"set": rows.name, "inputs": inputs} | {key: found[key] for key in self.score_columns[2:]})
+                if inputs == shown[0]:
                     calibration[rows.name] = dataclasses.asdict(fit_platt(rows.values, logits))
                     metrics[rows.name] = {
-                        **{name: round(value, 4) for name, value in figures.items()},
+                        "auprc": round(found["auprc"], 4),
+                        "auroc": round(found["auroc"], 4),
                         "calibration_error": round(crossed_error(rows.values, logits), 4),
-                        "rows": found.rows,
-                        "positives": found.positives,
+                        "rows": found["rows"],
+                        "positives": found["positives"],
                     }
-        for inputs, values in means.items():
-            metrics[f"mean auprc, {inputs}"] = round(float(np.mean(values)), 4)
-        return Scored(float(np.mean(means[whole])), metrics, {"calibration": calibration}, table)
+        means = {inputs: float(np.mean([row["auprc"] for row in table if row["inputs"] == inputs])) for inputs in shown}
+        metrics |= {f"mean auprc, {inputs}": round(value, 4) for inputs, value in means.items()}
+        return Scored(means[shown[0]], metrics, {"calibration": calibration}, table)
 
 
 class MrlTask(RowTask):
@@ -208,19 +194,13 @@ class MrlTask(RowTask):
 
     def head_config(self, width: int) -> MrlConfig:
         """The head that the recipe describes."""
-        rows, shape = self._rows, self._recipe.head
-        return MrlConfig(
-            assays=rows.names,
-            means=rows.means,
-            deviations=rows.deviations,
-            embedding=width,
-            **dataclasses.asdict(shape),
-        )
+        rows, shape = self._rows, dataclasses.asdict(self._recipe.head)
+        return MrlConfig(assays=rows.names, means=rows.means, deviations=rows.deviations, embedding=width, **shape)
 
     def batches(self, rng: np.random.Generator) -> list[np.ndarray]:
         """Batches of one round, of similar length each, in random order."""
-        order, size = shown_rows(self._repeats, rng), self._recipe.optim.batch
-        lengths = np.array([len(self._sequences[k]) for k in order])
+        order, size = self._shown_rows(rng), self._recipe.optim.batch
+        lengths = np.array([len(self._rows.sequences[k]) for k in order])
         order = order[np.argsort(lengths, kind="stable")]
         # A batch of one has no statistics to normalise by.
         batches = [part for k in range(0, len(order), size) if len(part := order[k : k + size]) > 1]
@@ -232,7 +212,7 @@ class MrlTask(RowTask):
         """Squared error of each row's own assay, and the likelihood of the spread around it, means over members."""
         seed_torch(rng)
         embedded_B = rng.random(len(rows)) >= self._recipe.data.drop_embedding
-        mean_MBA, log_variance_MBA = self._run(head, encoder, rows, embedded_B=embedded_B)
+        mean_MBA, log_variance_MBA = self._run(head, encoder, rows, embedded_B)
         own = self._sets[rows][None, :, None].expand(len(mean_MBA), -1, 1)
         square_MB = (mean_MBA.gather(2, own)[..., 0] - self._values[rows]) ** 2
         log_variance_MB = log_variance_MBA.gather(2, own)[..., 0]
@@ -256,14 +236,9 @@ class MrlTask(RowTask):
             scored = regress(rows.values, predicted)
             error = (predicted - rows.values) / (deviation * scale)
             factors[rows.name] = float(np.sqrt((error**2).mean()))
-            figures = {
-                "r2": round(scored.r2.estimate, 4),
-                "determination": round(scored.determination, 4),
-                "mae": round(scored.mae, 4),
-                "mse": round(scored.mse, 4),
-            }
+            figures = {key: round(scored[key], 4) for key in self.score_columns[2:]}
             within = round(float((np.abs(error) < factors[rows.name]).mean()), 3)
-            metrics[rows.name] = {**figures, "within one sd": within, "rows": scored.rows}
-            table.append({"assay": rows.name, "rows": scored.rows, **figures})
-        score = float(np.mean([metrics[rows.name]["r2"] for rows in self._rows.dev]))
+            metrics[rows.name] = {**figures, "within one sd": within, "rows": scored["rows"]}
+            table.append({"assay": rows.name, "rows": scored["rows"], **figures})
+        score = float(np.mean([row["r2"] for row in table]))
         return Scored(score, metrics | {"mean r2": round(score, 4)}, {"sd_factors": factors}, table)

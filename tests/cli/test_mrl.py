@@ -97,8 +97,6 @@ def test_training_then_measuring(rnafm: Command, models: Path, tmp_path: Path) -
         "--baseline",
         "--resamples",
         "50",
-        "--plot",
-        tmp_path / "f",
     )
     assert measured.returncode == 0, measured.stderr
     header, *figures = rows(measured.stdout)
@@ -107,7 +105,6 @@ def test_training_then_measuring(rnafm: Command, models: Path, tmp_path: Path) -
     assert {row[2] for row in figures} >= {"all", "none"} and figures[0][3] == "30"
     ridge = next(row for row in figures if row[0] == "ridge regression" and row[2] == "all")
     assert float(ridge[header.index("r2")]) > 0.5
-    assert (tmp_path / "f" / "random_25to100.svg").exists()
     predicted = tmp_path / "p.tsv"
     fasta = "".join(f">u{k}\n{line.split(chr(9))[0]}\n" for k, line in enumerate(table.read_text().splitlines()[1:]))
     assert rnafm("mrl", *model, "-o", predicted, stdin=fasta).returncode == 0

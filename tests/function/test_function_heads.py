@@ -9,18 +9,7 @@ import pytest
 import torch
 
 from rnafm_cli.errors import WeightsError
-from rnafm_cli.function.heads import built_head
-from rnafm_cli.function.networks import (
-    CLIP,
-    BindingConfig,
-    BindingHead,
-    HeadInputs,
-    MrlConfig,
-    MrlHead,
-    Reduction,
-    aligned_letters,
-    aligned_rows,
-)
+from rnafm_cli.function.heads import CLIP, BindingConfig, BindingHead, MrlConfig, MrlHead, Reduction, built_head
 from rnafm_cli.function.rbp import matching, protein_of
 from rnafm_cli.weights.cards import Card
 
@@ -41,63 +30,67 @@ def loads(**changes: object) -> MrlHead:
     return MrlHead(dataclasses.replace(config, **changes)).eval()
 
 
+def reduced(seed: int = 0) -> list[np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return [rng.normal(size=(len(sequence), 4)).astype(np.float32) for sequence in SEQUENCES]
+
+
 def test_absent_inputs_are_the_same_as_none() -> None:
     head = binding(embedding=16)
-    letters = aligned_letters(SEQUENCES, 101, "middle")
-    rows = torch.randn(3, 101, 4)
-    off = torch.zeros(3, dtype=torch.bool)
-    alone = head(HeadInputs(letters))
+    alone = head(head.inputs(SEQUENCES))
     assert alone.shape == (3, 3)
-    assert torch.allclose(head(HeadInputs(letters, rows, off, torch.full((3, 101), torch.nan))), alone, atol=1e-6)
-    assert not torch.allclose(head(HeadInputs(letters, rows)), alone)
-    assert not torch.allclose(head(HeadInputs(letters, unpaired_BL=torch.rand(3, 101))), alone)
+    unknown = [np.full(len(sequence), np.nan) for sequence in SEQUENCES]
+    assert torch.allclose(head(head.inputs(SEQUENCES, [None] * 3, unknown)), alone, atol=1e-6)
+    assert not torch.allclose(head(head.inputs(SEQUENCES, reduced())), alone)
+    known = [np.full(len(sequence), 0.9) for sequence in SEQUENCES]
+    assert not torch.allclose(head(head.inputs(SEQUENCES, None, known)), alone)
 
 
-def test_what_lies_outside_a_short_sequence_does_not_matter() -> None:
+def test_a_row_holds_its_sequence_and_nothing_beside_it() -> None:
     head = binding(embedding=16)
-    letters = aligned_letters(SEQUENCES, 101, "middle")
-    rows = torch.randn(3, 101, 4)
-    other = torch.where((letters > 0)[..., None], rows, 7.0)
-    assert torch.allclose(head(HeadInputs(letters, rows)), head(HeadInputs(letters, other)), atol=1e-5)
-    assert torch.isfinite(head(HeadInputs(torch.zeros(1, 101, dtype=torch.long)))).all()
+    x_BKL = head.inputs(SEQUENCES, reduced(), [np.ones(len(sequence)) for sequence in SEQUENCES])
+    assert x_BKL.shape == (3, 12, 101)
+    for x_KL, sequence in zip(x_BKL, SEQUENCES, strict=True):
+        inside = torch.zeros(101, dtype=torch.bool)
+        start = (101 - len(sequence)) // 2
+        inside[start : start + len(sequence)] = True
+        assert not x_KL[:, ~inside].any() and (x_KL[[4, 9, 11]][:, inside] == 1).all()
+    letters = x_BKL[0, :4, 5 : 5 + len(SEQUENCES[0])]
+    assert letters[:, 4].sum() == 0 and letters.argmax(dim=0)[:4].tolist() == [0, 1, 2, 3]
+    assert torch.isfinite(head(torch.zeros(1, 12, 101))).all()
 
 
 def test_a_batch_is_its_rows() -> None:
     head = binding()
-    letters = aligned_letters(SEQUENCES, 101, "middle")
-    whole = head(HeadInputs(letters))
-    assert torch.allclose(torch.cat([head(HeadInputs(row[None])) for row in letters]), whole, atol=1e-5)
+    whole = head(head.inputs(SEQUENCES))
+    assert torch.allclose(torch.cat([head(head.inputs([sequence])) for sequence in SEQUENCES]), whole, atol=1e-5)
 
 
 def test_loads_do_not_depend_on_padding() -> None:
     head = loads(embedding=16)
-    sequences = ["ACGUAUGCCAUUGCAGGCUUAACGGCAUG", "GGAUCCAUGGGACAACGGUUAACGGCA"]
+    sequences = ["ACGUAUGCCAUUGCAGGCUUAACGGCAUG", "GGAUCCAUGGGACAACGGUUAACGGCA", "A" * 100, "C" * 44]
     values = [np.random.default_rng(k).normal(size=(len(s), 4)) for k, s in enumerate(sequences)]
 
-    def run(width: int) -> torch.Tensor:
-        rows = aligned_rows(values, width, "end", channels=4)
-        mean_MBA, log_variance_MBA = head(HeadInputs(aligned_letters(sequences, width, "end"), rows))
-        assert mean_MBA.shape == log_variance_MBA.shape == (2, 2, 2)
-        return torch.stack([mean_MBA, log_variance_MBA])
+    def run(count: int) -> torch.Tensor:
+        mean_MBA, log_variance_MBA = head(head.inputs(sequences[:count], values[:count]))
+        assert mean_MBA.shape == log_variance_MBA.shape == (2, count, 2)
+        return torch.stack([mean_MBA, log_variance_MBA])[:, :, :2]
 
-    assert torch.allclose(run(29), run(100), atol=1e-4)
-    assert torch.allclose(run(29), run(44), atol=1e-4)
+    assert torch.allclose(run(2), run(3), atol=1e-4)
+    assert torch.allclose(run(2), run(4), atol=1e-4)
 
 
 def test_frames_are_counted_from_the_start_codon() -> None:
     head = loads()
-    one, two = "C" * 20 + "AUG" + "C" * 12, "C" * 20 + "AUG" + "C" * 13
-    mean_MBA, _ = head(HeadInputs(aligned_letters([one, two], 36, "end")))
+    mean_MBA, _ = head(head.inputs(["C" * 20 + "AUG" + "C" * 12, "C" * 20 + "AUG" + "C" * 13]))
     assert not torch.allclose(mean_MBA[:, 0], mean_MBA[:, 1])
 
 
 def test_letters_can_be_hidden() -> None:
     head = loads(embedding=16, letters=False)
-    rows = torch.randn(2, 30, 4)
-    first, second = (aligned_letters([letter * 30] * 2, 30, "end") for letter in "AG")
-    assert torch.equal(head(HeadInputs(first, rows))[0], head(HeadInputs(second, rows))[0])
-    with pytest.raises(ValueError, match="needs embeddings"):
-        head(HeadInputs(first))
+    rows = [np.ones((30, 4))] * 2
+    first, second = (head(head.inputs([letter * 30] * 2, rows))[0] for letter in "AG")
+    assert torch.equal(first, second)
 
 
 def test_a_head_of_a_kind_that_is_gone_is_refused() -> None:

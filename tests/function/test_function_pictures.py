@@ -1,4 +1,4 @@
-"""Logos and scatter plots are written whole, the same each time, and show what they should."""
+"""Logos are written whole, the same each time, and show what they should."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rnafm_cli.errors import UsageError
-from rnafm_cli.function.figures import LETTER_COLOURS, SaliencyGallery, draw_logo, draw_mrl
+from rnafm_cli.function.figures import LETTER_COLOURS, draw_logo, saliency_gallery
 from rnafm_cli.function.rbp import Binding
 from rnafm_cli.rna.records import SequenceRecord
 
@@ -36,21 +36,13 @@ def test_a_gallery_keeps_names_apart(tmp_path: Path) -> None:
         record = SequenceRecord(name, sequence)
         return Binding(record, ("P",), 0 * one, one, p, p[0], one == 0, effects_PL4)
 
-    with SaliencyGallery(tmp_path / "why") as gallery:
+    with saliency_gallery(tmp_path / "why") as add:
         for name in ("a/1", "a?1"):
-            gallery.add(found(name, "AC", np.array([[[0.0, -1, -2, 0], [0, 1, 2, 3]]])), [0], [0])
-        gallery.add(found("b", "N", np.full((1, 1, 4), np.nan)), [0], [])
+            add(found(name, "AC", np.array([[[0.0, -1, -2, 0], [0, 1, 2, 3]]])), [0], [0])
+        add(found("b", "N", np.full((1, 1, 4), np.nan)), [0], [])
     assert {path.name for path in (tmp_path / "why").iterdir()} == {"a_1.P.svg", "a_1.P_2.svg", "saliency.tsv"}
     lines = (tmp_path / "why" / "saliency.tsv").read_text().splitlines()
     assert len(lines) == 6 and lines[1] == "a/1\tP\t1\tA\t1\t0\t-1\t-2\t0"
     assert lines[5] == "b\tP\t1\tN\t0\t\t\t\t"
-    with pytest.raises(UsageError, match="exists"):
-        SaliencyGallery(tmp_path / "why")
-
-
-def test_loads_are_drawn_by_context(tmp_path: Path) -> None:
-    truth = np.array([7.0, 3.0, 6.0, 4.0])
-    draw_mrl(truth, truth + 0.1, ["none", "out-of-frame", "in-frame", "none"], tmp_path / "l.svg", title="assay")
-    text = (tmp_path / "l.svg").read_text()
-    assert "no uAUG (2)" in text and "out-of-frame uAUG (1)" in text and "uORF" not in text
-    assert "R2 1.000, MAE 0.10" in text
+    with pytest.raises(UsageError, match="exists"), saliency_gallery(tmp_path / "why"):
+        pass

@@ -284,7 +284,7 @@ def test_cache_goes_on_where_it_stopped(tmp_path: Path) -> None:
 
     def cache(identity: str = "one") -> NucleotideCache:
         chosen = np.array([0, 2, 3])
-        return NucleotideCache(tmp_path / "c", sequences, chosen, channels=2, limit=1.0, identity=identity)
+        return NucleotideCache(tmp_path / "c.i8", sequences, chosen, channels=2, limit=1.0, identity=identity)
 
     def fill(one: NucleotideCache, stop: bool = False) -> bool:
         return one.fill(compute, lambda what, done, total: None, stop=lambda: stop)
@@ -292,6 +292,9 @@ def test_cache_goes_on_where_it_stopped(tmp_path: Path) -> None:
     assert not fill(cache(), stop=True) and not asked
     assert fill(cache()) and sorted(asked) == ["ACGU", "ACGUACGU", "GG"]
     assert fill(cache()) and len(asked) == 3
+    whole = (tmp_path / "c.i8").read_bytes()
+    (tmp_path / "c.i8").write_bytes(whole[:-3])
+    assert fill(cache()) and len(asked) == 6 and (tmp_path / "c.i8").read_bytes() == whole
     values = cache()[3]
     assert values is not None and values.shape == (8, 2) and values == pytest.approx(0.5, abs=0.005)
     assert cache()[1] is None

@@ -9,7 +9,7 @@ import torch
 
 from rnafm_cli.encoder.config import ENCODER_PRESETS
 from rnafm_cli.encoder.network import Encoder
-from rnafm_cli.function.networks import BindingConfig, BindingHead, MrlConfig, MrlHead
+from rnafm_cli.function.heads import BindingConfig, BindingHead, MrlConfig, MrlHead
 from rnafm_cli.weights.cards import Card
 from rnafm_cli.weights.files import save_model_file
 

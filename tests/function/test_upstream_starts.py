@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rnafm_cli.rna.upstream_starts import UpstreamStart, start_context, upstream_starts
+from rnafm_cli.function.mrl import UpstreamStart, start_context, upstream_starts
 
 
 @pytest.mark.parametrize(
