@@ -29,8 +29,8 @@ def vectors(count: int, width: int, *, seed: int = 0) -> tuple[np.ndarray, list[
 def measure(count: int, width: int, method: str) -> None:
     """Print the seconds of each step and the peak memory."""
     from rnafm_cli.atlas.figures import draw_groups
-    from rnafm_cli.atlas.layout import LayoutOptions, lay_out
-    from rnafm_cli.atlas.page import PagePoints, write_page
+    from rnafm_cli.atlas.layout import lay_out
+    from rnafm_cli.atlas.page import write_page
 
     points, labels = vectors(count, width)
     marks: list[tuple[str, float]] = []
@@ -38,14 +38,14 @@ def measure(count: int, width: int, method: str) -> None:
     def tell(step: str) -> None:
         marks.append((step.split(" of ")[0], time.process_time()))
 
-    layout = lay_out(points, LayoutOptions(method=method), tell=tell)  # type: ignore[arg-type]
+    layout = lay_out(points, method=method, tell=tell)  # type: ignore[arg-type]
     tell("figure")
     with tempfile.TemporaryDirectory() as folder:
         draw_groups(layout.place_N2, labels, Path(folder) / "atlas")
         tell("page")
         ids, lengths = [f"r{k}" for k in range(count)], np.full(count, 100)
-        page = PagePoints(ids=ids, place_N2=layout.place_N2, lengths_N=lengths, starts=["ACGU" * 12] * count)
-        write_page(Path(folder) / "atlas.html", page, {"type": labels})
+        starts = ["ACGU" * 12] * count
+        write_page(Path(folder) / "atlas.html", ids, layout.place_N2, lengths, starts, {"type": labels})
     tell("end")
     steps = ", ".join(f"{name} {b - a:.1f} s" for (name, a), (_, b) in zip(marks, marks[1:], strict=False))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

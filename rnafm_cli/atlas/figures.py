@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import textwrap
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,20 @@ SCALE = "cividis"
 _CELLS = 64
 _FAR = 3.0
 """Widths of the middle half beyond it from which a value is an outlier."""
+_LETTER = 0.56
+"""Mean width of a letter, as a share of the font size."""
+_RING = 3.0
+_TURNS = 24
+"""Places tried for a name: so many directions at distances that grow by so many points."""
+_LETTERS_PER_INCH = 20
+"""Of a caption."""
+_VECTOR_POINTS = 4000
+"""Up to this many points are shapes of their own in an SVG; more are one picture."""
+_MOST_NAMES = 60
+_MOST_PANEL_NAMES = 14
+_FEW = 6
+_WASH = 0.62
+"""How much of an atlas point's colour gives way to white where new RNAs are shown."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,8 +69,7 @@ class Groups:
 
     def colour_of_points(self) -> np.ndarray:
         """(N, 3) red, green, blue from 0 to 1."""
-        table = np.asarray([to_rgb(colour) for colour in (*self.colours, NO_GROUP)])
-        return table[self.index_N]
+        return np.asarray([to_rgb(colour) for colour in (*self.colours, NO_GROUP)])[self.index_N]
 
 
 def group_points(place_N2: np.ndarray, labels: Sequence[str], known: Mapping[str, int] | None = None) -> Groups:
@@ -86,13 +100,10 @@ def _densest(member_M2: np.ndarray, all_N2: np.ndarray) -> np.ndarray:
 
 def _colours(anchors_L2: np.ndarray) -> list[str]:
     """A colour for each group in turn: an unused one, else the one whose bearers are farthest away."""
-    chosen: list[int] = []
-    for k, anchor in enumerate(anchors_L2):
-        if k < len(GROUP_COLOURS):
-            chosen.append(k)
-            continue
-        far = np.linalg.norm(anchors_L2[:k] - anchor, axis=1)
-        closest = [far[np.asarray(chosen) == c].min() for c in range(len(GROUP_COLOURS))]
+    chosen = list(range(min(len(anchors_L2), len(GROUP_COLOURS))))
+    for k in range(len(chosen), len(anchors_L2)):
+        far = np.linalg.norm(anchors_L2[:k] - anchors_L2[k], axis=1)
+        closest = [far[np.asarray(chosen) == colour].min() for colour in range(len(GROUP_COLOURS))]
         chosen.append(int(np.argmax(closest)))
     return [GROUP_COLOURS[k] for k in chosen]
 
@@ -113,9 +124,12 @@ def scale_limits(value_N: np.ndarray, *, logarithmic: bool = False) -> tuple[flo
 def scale_colours(value_N: np.ndarray) -> tuple[np.ndarray, ScalarMappable]:
     """(N, 3) colours of a quantity, grey where it is unknown (NaN), and the mappable for its colour bar."""
     mappable = ScalarMappable(norm=Normalize(*scale_limits(value_N), clip=True), cmap=SCALE)
-    colour_N3 = mappable.to_rgba(np.nan_to_num(value_N))[:, :3]
-    colour_N3[~np.isfinite(value_N)] = to_rgb(NO_GROUP)
-    return colour_N3, mappable
+    return coloured(mappable, value_N), mappable
+
+
+def coloured(mappable: ScalarMappable, value_N: np.ndarray) -> np.ndarray:
+    """(N, 3) colours of values on a scale, grey for those that are unknown (NaN)."""
+    return np.where(np.isfinite(value_N)[:, None], mappable.to_rgba(np.nan_to_num(value_N))[:, :3], to_rgb(NO_GROUP))
 
 
 def closed_up(place_N2: np.ndarray, also_M2: np.ndarray | None = None) -> np.ndarray:
@@ -138,79 +152,55 @@ def closed_up(place_N2: np.ndarray, also_M2: np.ndarray | None = None) -> np.nda
     return shown
 
 
-def map_box(place_N2: np.ndarray) -> tuple[float, float, float, float]:
-    """Left, right, bottom and top of a map with a margin; no side is shorter than a third of the other."""
+def map_box(place_N2: np.ndarray, *, least: float = 1 / 3) -> tuple[float, float, float, float]:
+    """Left, right, bottom and top of a map with a margin; no side is shorter than a share of the other."""
     low, high = place_N2.min(axis=0).astype(float), place_N2.max(axis=0).astype(float)
     middle, span = (low + high) / 2, np.maximum(high - low, 1e-6)
-    span = np.maximum(span, span.max() / 3) * 1.08
+    span = np.maximum(span, span.max() * least) * 1.08
     (left, bottom), (right, top) = middle - span / 2, middle + span / 2
     return float(left), float(right), float(bottom), float(top)
 
 
-_LETTER = 0.56
-"""Mean width of a letter, as a share of the font size."""
-_RING = 3.0
-_TURNS = 24
-"""Places tried for a name: so many directions at distances that grow by so many points."""
-
-
-def name_boxes(names: Sequence[str], size: float) -> np.ndarray:
-    """(L, 2) width and height of names in a font of this size, with a little room around."""
-    return np.asarray([(max(1, len(name)) * _LETTER * size + 4, 1.25 * size + 1) for name in names]).reshape(-1, 2)
-
-
-def spread_names(anchors_L2: np.ndarray, boxes_L2: np.ndarray, frame: tuple[float, float]) -> np.ndarray:
-    """(L, 2) middles of the names: each in turn at the free place nearest to its anchor, inside the frame.
+@contextmanager
+def picture(
+    stem: Path, width: float, height: float, *, title: str = "", caption: str = "", grid: tuple[int, int] = (1, 1)
+) -> Iterator[Any]:
+    """The axes of a figure of so many inches, an array where there are several; saved at the end of the ``with`` block.
 
     Args:
-        frame: width and height of the map; where it is full, names lie on each other.
+        stem: ``stem.png`` and ``stem.svg`` are written.
+        caption: small words below, in as many lines as the width asks for.
+        grid: rows and columns of axes.
     """
-    radius_R, turn_A = np.arange(0.0, max(frame), _RING), np.linspace(0, 2 * np.pi, _TURNS, endpoint=False)
-    ways_K2 = (radius_R[:, None, None] * np.stack([np.cos(turn_A), np.sin(turn_A)], axis=1)).reshape(-1, 2)
-    found = np.zeros((0, 2))
-    for anchor, box in zip(anchors_L2, boxes_L2, strict=True):
-        candidates_K2 = np.clip(anchor + ways_K2, box / 2, np.maximum(np.asarray(frame) - box / 2, box / 2))
-        gap = np.abs(candidates_K2[:, None] - found[None]) - (box + boxes_L2[: len(found)]) / 2
-        is_free = ~(gap < 0).all(axis=2).any(axis=1)
-        away = np.linalg.norm(candidates_K2 - anchor, axis=1) + np.where(is_free, 0.0, 1e6)
-        found = np.vstack([found, candidates_K2[away.argmin()]])
-    return found
-
-
-_LETTERS_PER_INCH = 20
-"""Of a caption."""
-_VECTOR_POINTS = 4000
-"""Up to this many points are shapes of their own in an SVG; more are one picture."""
-
-
-def plain_map(place_N2: np.ndarray, *, title: str, caption: str) -> tuple[Figure, Any]:
-    """A figure whose axes are the map, without ticks: directions on such a map mean nothing."""
-    left, right, bottom, top = map_box(place_N2)
-    height = float(np.clip(6.6 * (top - bottom) / (right - left) + 0.7, 3.4, 7.6))
-    figure = Figure(figsize=(6.8, height), facecolor="white", layout="constrained")
-    axes = figure.subplots()
-    dress_map(axes, place_N2)
+    figure = Figure(figsize=(width, height), facecolor="white", layout="constrained")
+    axes: Any = figure.subplots(*grid)
     if title:
         axes.set_title(title, fontsize=10, color=INK, loc="left")
-    write_caption(figure, caption)
-    return figure, axes
-
-
-def write_caption(figure: Any, caption: str) -> None:
-    """Small words below a figure, in as many lines as its width asks for."""
     if caption:
-        words = textwrap.fill(caption, width=round(_LETTERS_PER_INCH * figure.get_figwidth()))
+        words = textwrap.fill(caption, width=round(_LETTERS_PER_INCH * width))
         figure.supxlabel(words, fontsize=6.5, color=MUTED, x=0.01, ha="left")
+    yield axes
+    for suffix in (".png", ".svg"):
+        save_figure(figure, stem.with_name(stem.name + suffix))
 
 
-def dress_map(axes: Any, place_N2: np.ndarray, *, square: bool = False) -> None:
-    """Set the limits of a map, with units of one length in both directions, and take its frame away."""
+@contextmanager
+def map_picture(place_N2: np.ndarray, stem: Path, **words: str) -> Iterator[Any]:
+    """A picture whose axes are the map.
+
+    Args:
+        words: ``title`` and ``caption`` of :func:`picture`.
+    """
     left, right, bottom, top = map_box(place_N2)
-    if square:
-        half = max(right - left, top - bottom) / 2
-        left, right = (left + right) / 2 - half, (left + right) / 2 + half
-        bottom, top = (bottom + top) / 2 - half, (bottom + top) / 2 + half
-    axes.set(xlim=(left, right), ylim=(bottom, top), aspect="equal", xticks=[], yticks=[])
+    height = float(np.clip(6.6 * (top - bottom) / (right - left) + 0.7, 3.4, 7.6))
+    with picture(stem, 6.8, height, **words) as axes:  # type: ignore[arg-type]
+        _set_limits(axes, map_box(place_N2))
+        yield axes
+
+
+def _set_limits(axes: Any, box: tuple[float, float, float, float]) -> None:
+    """Units of one length in both directions, and neither frame nor ticks: directions on a map mean nothing."""
+    axes.set(xlim=box[:2], ylim=box[2:], aspect="equal", xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
 
 
@@ -228,22 +218,15 @@ def draw_points(axes: Any, place_N2: np.ndarray, colour_N3: np.ndarray, *, seed:
 
 
 def write_with_halo(
-    axes: Any,
-    place: np.ndarray | tuple[float, float],
-    words: str,
-    *,
-    size: float,
-    colour: Any,
-    bold: bool = True,
-    above: float = 0.0,
+    axes: Any, place_2: np.ndarray, words: str, *, size: float, colour: Any, bold: bool = True, above: float = 0.0
 ) -> None:
     """Write words at a place of the plot, or so many points above it."""
     style: dict[str, Any] = {"xytext": (0.0, above), "textcoords": "offset points", "annotation_clip": False}
     style |= {"fontsize": size, "fontweight": "bold" if bold else "normal", "ha": "center", "va": "center"}
     # Words with path effects become outlines in an SVG, so the edge is drawn on its own, below plain text.
     edge = [Stroke(linewidth=2.2, foreground="white")]
-    axes.annotate(words, place, color="white", path_effects=edge, zorder=7, **style)
-    axes.annotate(words, place, color=colour, zorder=7.1, **style)
+    axes.annotate(words, place_2, color="white", path_effects=edge, zorder=7, **style)
+    axes.annotate(words, place_2, color=colour, zorder=7.1, **style)
 
 
 def write_names(
@@ -278,23 +261,54 @@ def write_names(
         write_with_halo(axes, shown[k], name, size=size, colour=colours[k], bold=k < bold)
 
 
+def name_boxes(names: Sequence[str], size: float) -> np.ndarray:
+    """(L, 2) width and height of names in a font of this size, with a little room around."""
+    return np.asarray([(max(1, len(name)) * _LETTER * size + 4, 1.25 * size + 1) for name in names])
+
+
+def spread_names(anchors_L2: np.ndarray, boxes_L2: np.ndarray, frame: tuple[float, float]) -> np.ndarray:
+    """(L, 2) middles of the names: each in turn at the free place nearest to its anchor, inside the frame.
+
+    Args:
+        frame: width and height of the map; where it is full, names lie on each other.
+    """
+    radius_R, turn_A = np.arange(0.0, max(frame), _RING), np.linspace(0, 2 * np.pi, _TURNS, endpoint=False)
+    ways_K2 = (radius_R[:, None, None] * np.stack([np.cos(turn_A), np.sin(turn_A)], axis=1)).reshape(-1, 2)
+    found = np.zeros((0, 2))
+    for anchor, box in zip(anchors_L2, boxes_L2, strict=True):
+        candidates_K2 = np.clip(anchor + ways_K2, box / 2, np.maximum(np.asarray(frame) - box / 2, box / 2))
+        gap = np.abs(candidates_K2[:, None] - found[None]) - (box + boxes_L2[: len(found)]) / 2
+        is_free = ~(gap < 0).all(axis=2).any(axis=1)
+        away = np.linalg.norm(candidates_K2 - anchor, axis=1) + np.where(is_free, 0.0, 1e6)
+        found = np.vstack([found, candidates_K2[away.argmin()]])
+    return found
+
+
+def _name_groups(
+    axes: Any,
+    groups: Groups,
+    *,
+    size: float,
+    most: int = _MOST_NAMES,
+    new_M2: np.ndarray | None = None,
+    ids: Sequence[str] = (),
+) -> None:
+    """Write the names of the largest groups beside their densest parts, and ids beside new points."""
+    names = plain_words(groups.names[:most])
+    colours = [*map(_darker, groups.colours[:most]), *["black"] * len(ids)]
+    anchors = np.concatenate([groups.anchors_L2[:most], *([] if new_M2 is None else [new_M2[: len(ids)]])])
+    # Ids begin up and right of their rings.
+    shift = np.concatenate([np.zeros((len(names), 2)), np.tile((12, 7), (len(ids), 1))])
+    write_names(axes, [*names, *ids], anchors, colours, size=size, shift=shift, bold=len(names))
+
+
+def plain_words(names: Sequence[str]) -> list[str]:
+    """Names with spaces as people write them."""
+    return [name.replace("_", " ") for name in names]
+
+
 def _darker(colour: str) -> tuple[float, ...]:
     return tuple(0.72 * part for part in to_rgb(colour))
-
-
-_MOST_NAMES = 60
-_MOST_PANEL_NAMES = 14
-_FEW = 6
-
-
-def name_groups(axes: Any, groups: Groups, *, size: float, most: int = _MOST_NAMES) -> None:
-    """Write the names of the largest groups beside their densest parts."""
-    names, colours = [_shown(name) for name in groups.names[:most]], [_darker(c) for c in groups.colours[:most]]
-    write_names(axes, names, groups.anchors_L2[:most], colours, size=size, bold=len(names))
-
-
-def _shown(name: str) -> str:
-    return name.replace("_", " ")
 
 
 def draw_groups(
@@ -302,26 +316,25 @@ def draw_groups(
     labels: Sequence[str],
     stem: Path,
     *,
-    title: str = "",
-    caption: str = "",
     seed: int = 0,
     counts: Mapping[str, int] | None = None,
-) -> list[Path]:
-    """A map coloured and named by label, as ``stem.png`` and ``stem.svg``; points without label are grey.
+    **words: str,
+) -> None:
+    """A map coloured and named by label; points without label are grey.
 
     Args:
-        counts: see ``group_points``.
+        counts: see :func:`group_points`.
+        words: ``title`` and ``caption``.
     """
     place_N2 = closed_up(place_N2)
     groups = group_points(place_N2, labels, counts)
-    figure, axes = plain_map(place_N2, title=title, caption=caption)
-    draw_points(axes, place_N2, groups.colour_of_points(), seed=seed)
-    name_groups(axes, groups, size=7.0)
-    if 0 < len(groups.names) <= _FEW:
-        for k, (name, count, colour) in enumerate(zip(groups.names, groups.sizes, groups.colours, strict=True)):
+    with map_picture(place_N2, stem, **words) as axes:
+        draw_points(axes, place_N2, groups.colour_of_points(), seed=seed)
+        _name_groups(axes, groups, size=7.0)
+        few = zip(plain_words(groups.names), groups.sizes, groups.colours, strict=True)
+        for k, (name, count, colour) in enumerate(few if len(groups.names) <= _FEW else ()):
             style = {"transform": axes.transAxes, "fontsize": 7, "color": _darker(colour), "va": "top"}
-            axes.text(0.0, 1.0 - 0.028 * k, f"{_shown(name)}  {count:,}", **style)
-    return save_both(figure, stem)
+            axes.text(0.0, 1.0 - 0.028 * k, f"{name}  {count:,}", **style)
 
 
 def draw_panels(
@@ -332,75 +345,51 @@ def draw_panels(
     caption: str = "",
     seed: int = 0,
     counts: Mapping[str, int] | None = None,
-) -> list[Path]:
-    """Panels in rows of two, as ``stem.png`` and ``stem.svg``; a label has the same colour in all of them.
+) -> None:
+    """Maps of several vectors in rows of two; a label has the colour of the first map in all of them.
 
     Args:
-        counts: see ``group_points``.
+        counts: see :func:`group_points`.
     """
     columns = min(2, len(panels))
     rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(3.7 * columns, 4.1 * rows), facecolor="white", layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False)
     places = [closed_up(panel.layout.place_N2) for panel in panels]
     first = group_points(places[0], labels, counts)
-    colour_N3 = first.colour_of_points()
-    for k, axes in enumerate(grid.flat):
-        if k >= len(panels):
+    with picture(stem, 3.7 * columns, 4.1 * rows, caption=caption, grid=(rows, columns)) as grid:
+        every = np.atleast_1d(grid).ravel()
+        for axes in every[len(panels) :]:
             axes.set_axis_off()
-            continue
-        panel = panels[k]
-        dress_map(axes, places[k], square=True)
-        axes.set_title(panel.name, fontsize=9, color=INK, loc="left")
-        draw_points(axes, places[k], colour_N3, seed=seed, size=0.35)
-        axes.set_xlabel("\n".join(map(str, panel.separations)), fontsize=6.5, color=INK)
-    write_caption(figure, caption)
-    figure.draw_without_rendering()
-    for place_N2, axes in zip(places, grid.flat, strict=False):
-        # The first map's colours, so that a label can be followed from panel to panel.
-        groups = replace(group_points(place_N2, labels, counts), colours=first.colours)
-        name_groups(axes, groups, size=5.0, most=_MOST_PANEL_NAMES)
-    return save_both(figure, stem)
-
-
-_NAMED = 60
-"""Up to this many new RNAs bear their ids; the page tells those of any number."""
-_WASH = 0.62
-"""How much of an atlas point's colour gives way to white."""
+        for axes, panel, place_N2 in zip(every, panels, places, strict=False):
+            _set_limits(axes, map_box(place_N2, least=1.0))
+            axes.set_title(panel.name, fontsize=9, color=INK, loc="left")
+            draw_points(axes, place_N2, first.colour_of_points(), seed=seed, size=0.35)
+            axes.set_xlabel("\n".join(map(str, panel.separations)), fontsize=6.5, color=INK)
+        for axes, place_N2 in zip(every, places, strict=False):
+            groups = replace(group_points(place_N2, labels, counts), colours=first.colours)
+            _name_groups(axes, groups, size=5.0, most=_MOST_PANEL_NAMES)
 
 
 def draw_mapped(
     place_N2: np.ndarray,
     labels: Sequence[str],
     new_M2: np.ndarray,
-    names: Sequence[str],
+    ids: Sequence[str],
     stem: Path,
     *,
-    title: str = "",
-    caption: str = "",
     seed: int = 0,
-) -> list[Path]:
-    """The atlas in pale colours with its labels, the new RNAs as rings on top, as ``stem.png`` and ``stem.svg``."""
+    **words: str,
+) -> None:
+    """The atlas in pale colours with its labels, the new RNAs as rings on top.
+
+    Args:
+        ids: of the new RNAs; more than 60 are not written, as the page tells them.
+        words: ``title`` and ``caption``.
+    """
     every = closed_up(np.concatenate([place_N2, new_M2]))
     place_N2, new_M2 = every[: len(place_N2)], every[len(place_N2) :]
     groups = group_points(place_N2, labels)
-    figure, axes = plain_map(every, title=title, caption=caption)
-    draw_points(axes, place_N2, 1 - (1 - groups.colour_of_points()) * (1 - _WASH), seed=seed)
-    area = float(np.clip(4000 / max(1, len(new_M2)), 8, 42))
-    axes.scatter(*new_M2.T, s=area, facecolors="none", edgecolors=INK, linewidths=1.1, zorder=5)
-    ids = list(names) if len(names) <= _NAMED else []
-    labels = [_shown(name) for name in groups.names[:_MOST_NAMES]]
-    colours: list[Any] = [_darker(colour) for colour in groups.colours[:_MOST_NAMES]] + ["#000000"] * len(ids)
-    # Ids begin up and right of their rings.
-    shift = np.concatenate([np.zeros((len(labels), 2)), np.tile((12, 7), (len(ids), 1))])
-    anchors = np.concatenate([groups.anchors_L2[:_MOST_NAMES], new_M2[: len(ids)]])
-    write_names(axes, [*labels, *ids], anchors, colours, size=6.0, shift=shift, bold=len(labels))
-    return save_both(figure, stem)
-
-
-def save_both(figure: Any, stem: Path) -> list[Path]:
-    """Write ``stem.png`` and ``stem.svg``."""
-    paths = [stem.with_name(stem.name + suffix) for suffix in (".png", ".svg")]
-    for path in paths:
-        save_figure(figure, path)
-    return paths
+    with map_picture(every, stem, **words) as axes:
+        draw_points(axes, place_N2, 1 - (1 - groups.colour_of_points()) * (1 - _WASH), seed=seed)
+        area = float(np.clip(4000 / max(1, len(new_M2)), 8, 42))
+        axes.scatter(*new_M2.T, s=area, facecolors="none", edgecolors=INK, linewidths=1.1, zorder=5)
+        _name_groups(axes, groups, size=6.0, new_M2=new_M2, ids=ids if len(ids) <= _MOST_NAMES else ())

@@ -40,10 +40,9 @@ def nearest(
     among_MD: np.ndarray | None = None,
     report: Callable[[int], None] | None = None,
 ) -> Neighbours:
-    """The nearest points by Euclidean distance.
+    """The ``count`` nearest points by Euclidean distance, or as many as there are.
 
     Args:
-        count: K; at most as many as there are other points.
         among_MD: where neighbours are sought; the points themselves (each but itself) if None.
         report: called with the number of points that were done since the last call.
     """

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -20,53 +19,48 @@ from rnafm_cli.rna.pairs import from_dot_bracket
 from rnafm_cli.viz.page import html_page, json_text, packed
 from rnafm_cli.viz.structure import draw_structure
 
-STARTS = 48
-"""First bases that the page holds of each RNA."""
-
 _TEMPLATE = Path(__file__).with_name("html") / "atlas.html"
 _RAMP_STEPS = 32
 _MOST_GROUPS = 65_000
 
-View: TypeAlias = Sequence[str] | np.ndarray
-"""Ways to colour points: the group of each, ``""`` for none; or a quantity, NaN where unknown."""
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class PagePoints:
-    """The RNAs of a page; with structures, ``starts`` holds whole sequences."""
-
-    ids: Sequence[str]
-    place_N2: np.ndarray
-    lengths_N: np.ndarray
-    starts: Sequence[str]
-    structures: Sequence[str] | None = None
-    """Dot-bracket strings; ``""`` for none."""
+Colouring: TypeAlias = Sequence[str] | np.ndarray
+"""The group of each point, ``""`` for none; or a quantity, NaN where unknown."""
 
 
 def write_page(
-    path: Path, points: PagePoints, views: Mapping[str, View], *, title: str = "RNA atlas", caption: str = ""
+    path: Path,
+    ids: Sequence[str],
+    place_N2: np.ndarray,
+    lengths_N: np.ndarray,
+    starts: Sequence[str],
+    views: Mapping[str, Colouring],
+    *,
+    structures: Sequence[str] | None = None,
+    title: str = "RNA atlas",
+    caption: str = "",
 ) -> None:
     """Write the page; equal input gives equal bytes.
 
     Args:
+        starts: first bases; with structures, whole sequences.
         views: ways to colour the points by name; the first is shown at the start.
+        structures: dot-bracket strings; ``""`` for none.
     """
-    place_N2 = closed_up(points.place_N2)
+    place_N2 = closed_up(place_N2)
     content: dict[str, Any] = {
-        "count": len(points.ids),
+        "count": len(ids),
         "x": _numbers(place_N2[:, 0], "<f4"),
         "y": _numbers(place_N2[:, 1], "<f4"),
-        "lengths": _numbers(points.lengths_N, "<u4"),
-        "ids": _lines(points.ids),
-        "starts": _lines(points.starts),
+        "lengths": _numbers(lengths_N, "<u4"),
+        "ids": _lines(ids),
+        "starts": _lines(starts),
         "views": [
             _scale(name, view) if isinstance(view, np.ndarray) else _groups(name, view, place_N2)
             for name, view in views.items()
         ],
     }
-    if points.structures is not None:
-        every = zip(points.ids, points.starts, points.structures, strict=True)
-        content["structures"] = [_drawn(*one) if one[2] else "" for one in every]
+    if structures is not None:
+        content["structures"] = [_drawn(*one) if one[2] else "" for one in zip(ids, starts, structures, strict=True)]
     with html_page(path, _TEMPLATE, title=title, caption=caption) as write:
         write(json_text(content))
 
@@ -85,13 +79,12 @@ def _lines(words: Sequence[str]) -> str:
 
 
 def _groups(name: str, labels: Sequence[str], place_N2: np.ndarray) -> dict[str, Any]:
-    groups = group_points(place_N2, labels)
+    found = group_points(place_N2, labels)
     # Unsigned 16 bit: -1 becomes 65535, which the page takes for no group.
-    index = np.where(groups.index_N >= _MOST_GROUPS, -1, groups.index_N).astype(np.int64) & 0xFFFF
-    described = zip(groups.names, groups.sizes, groups.colours, groups.anchors_L2.round(4).tolist(), strict=True)
-    keys = ("name", "size", "colour", "place")
-    listed = [dict(zip(keys, one, strict=True)) for one in described]
-    return {"key": "groups", "name": name, "index": _numbers(index, "<u2"), "groups": listed[:_MOST_GROUPS]}
+    index = np.where(found.index_N >= _MOST_GROUPS, -1, found.index_N).astype(np.int64) & 0xFFFF
+    every = zip(found.names, found.sizes, found.colours, found.anchors_L2.round(4).tolist(), strict=True)
+    groups = [{"name": name, "size": size, "colour": colour, "place": place} for name, size, colour, place in every]
+    return {"key": "groups", "name": name, "index": _numbers(index, "<u2"), "groups": groups[:_MOST_GROUPS]}
 
 
 def _scale(name: str, value_N: np.ndarray) -> dict[str, Any]:

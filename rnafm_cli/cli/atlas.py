@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property, partial
+from itertools import islice, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -23,12 +24,12 @@ if TYPE_CHECKING:
     import numpy as np
 
     from rnafm_cli.atlas.comparison import Panel
-    from rnafm_cli.atlas.layout import LayoutOptions
-    from rnafm_cli.atlas.placement import AtlasFile
+    from rnafm_cli.atlas.layout import AtlasLayout
+    from rnafm_cli.atlas.placement import AtlasFile, TypeCall
     from rnafm_cli.atlas.points import AtlasPoints
     from rnafm_cli.atlas.results import AtlasFolder
+    from rnafm_cli.encoder.network import Encoder
     from rnafm_cli.model import Model
-    from rnafm_cli.rna.records import SequenceRecord
 
 _BASELINES = {"random": "random weights", "onehot": "one-hot", "kmer": "4-mer counts"}
 _MAPPED_AT_ONCE = 256
@@ -77,10 +78,6 @@ class Drawing:
     root: Annotated[
         str | None, typer.Option(metavar="LABEL|ID", help="Where time is zero: a label or one id.", show_default=False)
     ] = None
-    pseudotime: Annotated[
-        Literal["diffusion", "walk"],
-        typer.Option(help="Distance in diffusion space, or hitting times of a random walk."),
-    ] = "diffusion"
     times: Annotated[
         Path | None,
         typer.Option(metavar="TSV", help="A time for each label (divergence from the root, say) to compare with."),
@@ -102,13 +99,11 @@ class Drawing:
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """How points get their places: :class:`~rnafm_cli.atlas.layout.LayoutOptions` as options."""
+    """How points get their places: arguments of :func:`~rnafm_cli.atlas.layout.lay_out`."""
 
     method: Annotated[Literal["umap", "pca", "tsne"], typer.Option(help="How points get their places, after PCA.")] = (
         "umap"
     )
-    neighbours: Annotated[int, typer.Option(min=2, metavar="K", help="Nearest neighbours of each sequence.")] = 15
-    min_dist: Annotated[float, typer.Option(min=0.0, max=1.0, metavar="D", help="UMAP: how close points lie.")] = 0.1
     components: Annotated[
         int, typer.Option(min=1, metavar="K", help="Principal axes kept before neighbours are sought.")
     ] = 50
@@ -118,6 +113,8 @@ class Layout:
             help="Bring the principal axes to equal variance and vectors to unit length: nearer neighbours of one type."
         ),
     ] = False
+    neighbours: Annotated[int, typer.Option(min=2, metavar="K", help="Nearest neighbours of each sequence.")] = 15
+    min_dist: Annotated[float, typer.Option(min=0.0, max=1.0, metavar="D", help="UMAP: how close points lie.")] = 0.1
     resolution: Annotated[
         float, typer.Option(min=0.001, metavar="R", help="Of the Leiden clusters; more gives more.")
     ] = 1.0
@@ -199,30 +196,23 @@ def atlas(
 
     intake = Intake(inputs, on_error, long)
 
-    from rnafm_cli.atlas.layout import LayoutOptions
     from rnafm_cli.atlas.placement import find_atlas
 
     target = None if map_onto is None else find_atlas(map_onto, weights_dir=run.weights_dir)
-    source = _Source(
-        inputs=inputs or [],
-        intake=intake,
-        model_name=run.model or _model_of(target),
-        run=run,
-        layer=layer,
-        long=long,
-        rename_duplicates=rename_duplicates,
-    )
+    source = _Source(inputs or [], intake, run, run.model or _model_of(target), layer, long)
     if source.embedded and (baselines or asked.fold):
         raise UsageError(
             f"{'--compare' if baselines else '--fold'} needs the sequences",
             hint="give the FASTA, and the embeddings with --h5 to reuse them",
         )
+    if output is not None:
+        results = ("atlas.tsv",) if target is None else (f"calls.{output_format}", "mapped.svg")
+        _make_folder(output, results, force=run.force)
     if target is not None:
         figures = {"title": asked.title, "seed": layout.seed, "page": asked.page}
-        _map(source, target, output, output_format, figures, force=run.force)
+        _map(source, target, output, output_format, figures)
     elif output is not None:
-        settings = LayoutOptions(**dataclasses.asdict(layout))
-        _Making(source, output, asked, settings, baselines, run.force).run()
+        _Making(source, output, asked, layout, baselines, rename_duplicates).run()
     intake.finish()
 
 
@@ -245,69 +235,7 @@ def _model_of(target: AtlasFile | None) -> str:
     return made_by if made_by in MODELS or Path(made_by).is_file() else "rnafm-mini"
 
 
-@dataclass(kw_only=True, eq=False)
-class _Source:
-    """Sequences or embeddings, and what embeds the sequences."""
-
-    inputs: list[Path]
-    intake: Intake
-    model_name: str
-    run: Running
-    layer: int
-    long: LongChoice
-    rename_duplicates: bool
-
-    @cached_property
-    def embedded(self) -> bool:
-        """Whether the inputs are embeddings.
-
-        Raises:
-            UsageError: when some are and some are not.
-        """
-        from rnafm_cli.atlas.points import is_embeddings
-
-        kinds = {str(path) != "-" and is_embeddings(path) for path in self.inputs}
-        if len(kinds) > 1:
-            raise UsageError("FASTA and embeddings cannot be mixed", hint="embed the FASTA first: rnafm embed")
-        return kinds == {True}
-
-    @cached_property
-    def model(self) -> Model:
-        """The model, read from disk when first used.
-
-        Raises:
-            UsageError: for a codon model.
-        """
-        model = self.run.load(self.model_name)
-        model.check_nucleotides()
-        return model
-
-    @property
-    def provenance(self) -> dict[str, Any]:
-        """What files of this run's embeddings say about themselves."""
-        from rnafm_cli.encoder.embed import embedding_provenance
-
-        command = options.command_line()
-        return embedding_provenance(self.model, layer=self.layer, pool="mean", command=command)
-
-    def records(self) -> list[SequenceRecord]:
-        """All sequences, with ids that stay apart."""
-        from rnafm_cli.io.names import DistinctNames
-
-        return list(self.intake.claimed([DistinctNames(str, kind="id")], rename=self.rename_duplicates))
-
-    @property
-    def embedding(self) -> dict[str, Any]:
-        """How sequences are embedded."""
-        return {
-            "layer": self.layer,
-            "batch_tokens": self.run.batch_tokens,
-            "long": self.long,
-            "reject": self.intake.reject_predicted,
-        }
-
-
-def _results_folder(folder: Path, *results: str, force: bool) -> None:
+def _make_folder(folder: Path, results: Sequence[str], *, force: bool) -> None:
     """Make the folder of results, and keep the results that are there unless told otherwise."""
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder}: is not a folder")
@@ -319,38 +247,75 @@ def _results_folder(folder: Path, *results: str, force: bool) -> None:
 
 
 @dataclass(eq=False)
+class _Source:
+    """Sequences or embeddings, and what embeds the sequences."""
+
+    inputs: list[Path]
+    intake: Intake
+    run: Running
+    model_name: str
+    layer: int
+    long: LongChoice
+
+    @cached_property
+    def embedded(self) -> bool:
+        """Whether the inputs are embeddings, all of them."""
+        from rnafm_cli.atlas.points import is_embeddings
+
+        kinds = {str(path) != "-" and is_embeddings(path) for path in self.inputs}
+        if len(kinds) > 1:
+            raise UsageError("FASTA and embeddings cannot be mixed", hint="embed the FASTA first: rnafm embed")
+        return kinds == {True}
+
+    @cached_property
+    def model(self) -> Model:
+        """The model, read from disk when first used; no codon model."""
+        model = self.run.load(self.model_name)
+        model.check_nucleotides()
+        return model
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What files of this run's embeddings say about themselves."""
+        from rnafm_cli.encoder.embed import embedding_provenance
+
+        return embedding_provenance(self.model, layer=self.layer, pool="mean", command=options.command_line())
+
+    @property
+    def embedding(self) -> dict[str, Any]:
+        """How sequences are embedded."""
+        how = {"layer": self.layer, "batch_tokens": self.run.batch_tokens, "long": self.long}
+        return {**how, "reject": self.intake.reject_predicted}
+
+
+@dataclass(eq=False)
 class _Making:
     """A new map: what the user asked for, and the steps that make it."""
 
     source: _Source
     folder: Path
     asked: Drawing
-    layout: LayoutOptions
-    baselines: list[Any]
-    force: bool
-
-    @property
-    def views(self) -> list[Any]:
-        """What the map is also drawn by."""
-        return [chosen.value for chosen in self.asked.view or ()]
+    layout: Layout
+    baselines: list[str]
+    rename_duplicates: bool
 
     def run(self) -> None:
         """Read, embed, lay out, measure, write."""
         from rnafm_cli.atlas.comparison import folds_of
         from rnafm_cli.atlas.layout import lay_out
         from rnafm_cli.atlas.placement import atlas_file_of, write_atlas_file
-        from rnafm_cli.atlas.points import clusters_as_labels, read_times, view_labels
+        from rnafm_cli.atlas.points import IDENTITY, clusters_as_labels, read_times, view_labels
         from rnafm_cli.atlas.results import AtlasFolder
         from rnafm_cli.atlas.trajectory import find_trajectory, roots_named
         from rnafm_cli.io.streams import open_output
 
-        folder = self.folder
-        _results_folder(folder, "atlas.tsv", force=self.force)
-        times = read_times(self.asked.times) if self.asked.times else None
+        asked, folder, seed = self.asked, self.folder, self.layout.seed
+        views = [chosen.value for chosen in asked.view or ()]
+        times = read_times(asked.times) if asked.times else None
         points, labels, counts = self._gather(times)
-        seed = self.layout.seed
+        settings = dataclasses.asdict(self.layout)
         with console.progress(len(points), "neighbours") as bar:
-            layout = lay_out(points.vectors_ND, self.layout, tell=console.info, advance=bar.advance)
+            layout = lay_out(points.vectors_ND, **settings, tell=console.info, advance=bar.advance)
         if labels is None:
             console.info("the sequences have no labels: clusters are the labels")
         made = AtlasFolder(
@@ -359,35 +324,36 @@ class _Making:
             layout=layout,
             labels=labels or clusters_as_labels(layout.cluster_N),
             label_counts=counts,
-            title=self.asked.title,
+            title=asked.title,
             seed=seed,
+            tell=console.info,
         )
         summary: dict[str, Any] = {
             "sequences": len(points),
             "labels": len(set(labels or ()) - {""}),
-            "clusters": int(layout.cluster_N.max()) + 1,
+            "clusters": layout.clusters,
             "variance_kept": round(float(layout.pca.share_K.sum()), 4),
-            **{key: points.provenance.get(key) for key in ("model", "weights_sha256", "layer", "pooling")},
-            "layout": dataclasses.asdict(self.layout) | {"method": layout.method},
+            **{key: points.provenance.get(key) for key in IDENTITY},
+            "layout": settings | {"method": layout.method},
         }
         folds = folds_of(points, made.labels, seed=seed, every=bool(self.baselines), tell=console.info)
-        panels = self._compare(made, folds) if self.baselines else []
+        panels = self._compare(made, views, folds) if self.baselines else []
         trajectory = None
-        if self.asked.root is not None:
-            console.info(f"pseudotime from {self.asked.root}")
-            roots = roots_named(self.asked.root, points.ids, made.labels)
-            trajectory = find_trajectory(layout, self.asked.root, roots, measure=self.asked.pseudotime, seed=seed)
-        structures = self._structures(points, folder / "structures.dbn") if self.asked.fold else None
-        made.write_points(None if trajectory is None else trajectory.time_N)
+        if asked.root is not None:
+            console.info(f"pseudotime from {asked.root}")
+            trajectory = find_trajectory(layout, asked.root, roots_named(asked.root, points.ids, made.labels))
+        time_N = None if trajectory is None else trajectory.time_N
+        structures = self._structures(points) if asked.fold else None
+        made.write_points(time_N)
         roles = view_labels("role", points, made.labels)
         write_atlas_file(folder / "atlas.h5", atlas_file_of(points, layout, made.labels, roles, fold_N=folds))
-        made.draw_maps(self.views)
+        made.draw_maps(views)
         if panels:
-            summary["comparison"] = made.write_comparison(panels, tell=console.info)
+            summary["comparison"] = made.write_comparison(panels)
         if trajectory is not None:
-            summary["trajectory"] = made.write_trajectory(trajectory, times, tell=console.info)
-        if self.asked.page:
-            made.write_page(self.asked.label_by or "type", trajectory, structures, by_role="role" in self.views)
+            summary["trajectory"] = made.write_trajectory(trajectory, times)
+        if asked.page:
+            made.write_page(asked.label_by or "type", time_N, structures, by_role="role" in views)
         with open_output(folder / "atlas.json") as sink:
             sink.write(json.dumps(summary, indent=1, default=str) + "\n")
         console.info(f"wrote the atlas of {len(points):,} sequences to {folder}")
@@ -395,45 +361,39 @@ class _Making:
     def _gather(self, times: Mapping[str, float] | None) -> tuple[AtlasPoints, list[str] | None, Counter[str]]:
         """The points, at most ``--per-label`` of each label, with their labels (None when no point has one).
 
-        Also how many sequences had each label before the choice.
+        Also how many sequences had each label before the choice. What these sequences cannot give is refused before
+        anything is embedded.
         """
         from rnafm_cli.atlas.points import chosen_per_label, embedded_points, labels_of, points_of, read_label_table
+        from rnafm_cli.atlas.trajectory import labels_with_times, roots_named
+        from rnafm_cli.io.names import DistinctNames
 
-        known = read_label_table(self.asked.labels, key=self.asked.label_by or "label") if self.asked.labels else None
-        records: list[SequenceRecord] = []
-        if self.source.embedded:
-            points = embedded_points(self.source.inputs, reject=self.source.intake.reject)
+        asked, source = self.asked, self.source
+        known = read_label_table(asked.labels, key=asked.label_by or "label") if asked.labels else None
+        if source.embedded:
+            points = embedded_points(source.inputs, reject=source.intake.reject)
         else:
-            records = self.source.records()
-            points = points_of(records, self.source.provenance)
-        labels = labels_of(points, self.asked.label_by, table=known, tell=console.info)
+            distinct = DistinctNames(str, kind="id")
+            records = source.intake.claimed([distinct], rename=self.rename_duplicates)
+            points = points_of(list(records), source.provenance)
+        labels = labels_of(points, asked.label_by, table=known, tell=console.info)
         counts = Counter(labels or ())
-        if self.asked.per_label is not None:
-            if labels is None:
-                raise UsageError("--per-label needs labels, and no sequence has one", hint="give --labels TSV")
-            rows = chosen_per_label(labels, self.asked.per_label, seed=self.layout.seed)
+        # Clusters will be the labels of points without, and their names are not known yet.
+        if labels is None and (asked.per_label or self.baselines):
+            wanted = "--per-label needs labels" if asked.per_label else "--compare measures labels"
+            raise UsageError(f"{wanted}, and the sequences have none", hint="give --labels TSV")
+        if labels is not None and asked.per_label:
+            rows = chosen_per_label(labels, asked.per_label, seed=self.layout.seed)
             points, labels = points.chosen(rows), [labels[k] for k in rows]
-            records = [records[k] for k in rows] if records else records
-        self._check(points.ids, labels, times)
-        if records:
-            kept, vectors = self._embed(records, self._kept, self.source.provenance)
+        if labels is not None and asked.root is not None:
+            roots_named(asked.root, points.ids, labels)
+        if labels is not None and times is not None:
+            labels_with_times(labels, times)
+        if not source.embedded:
+            kept, vectors = self._embed(points, self._kept, source.provenance)
             points = dataclasses.replace(points.chosen(kept), vectors_ND=vectors)
             labels = [labels[k] for k in kept] if labels is not None else None
         return points, labels, counts
-
-    def _check(self, ids: list[str], labels: list[str] | None, times: Mapping[str, float] | None) -> None:
-        """Refuse, before anything is embedded, what these sequences cannot give."""
-        from rnafm_cli.atlas.trajectory import labels_with_times, roots_named
-
-        if labels is None:
-            # Clusters will be the labels, and their names are not known yet.
-            if self.baselines:
-                raise UsageError("--compare measures labels, and the sequences have none", hint="give --labels TSV")
-            return
-        if self.asked.root is not None:
-            roots_named(self.asked.root, ids, labels)
-        if times is not None:
-            labels_with_times(labels, times)
 
     @property
     def _kept(self) -> Path:
@@ -442,72 +402,82 @@ class _Making:
 
     def _embed(
         self,
-        records: list[SequenceRecord],
+        points: AtlasPoints,
         cache: Path,
         provenance: dict[str, Any],
-        encoder: Any = None,
+        encoder: Encoder | None = None,
         description: str = "embedding",
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Numbers of the records that have vectors, and the vectors, by way of the file that keeps them."""
+        """Numbers of the points that have vectors, and the vectors, by way of the file that keeps them."""
         from rnafm_cli.atlas.points import pooled_vectors
 
         try:
-            with console.progress(len(records), description) as bar:
+            with console.progress(len(points), description) as bar:
                 return pooled_vectors(
-                    records,
+                    points.records,
                     encoder or self.source.model.encoder,
                     self.source.model.runtime,
                     cache=cache,
                     provenance=provenance,
-                    **self.source.embedding,
                     # Embeddings of a run may be replaced where they do not fit, a file of the user's own never.
-                    replace=self.force and self.asked.h5 is None,
+                    replace=self.source.run.force and self.asked.h5 is None,
                     advance=bar.advance,
+                    **self.source.embedding,
                 )
         except KeyboardInterrupt:
             console.warn("interrupted; what is embedded is kept, run the command again to go on from there")
             raise
 
-    def _compare(self, made: AtlasFolder, folds: np.ndarray | None) -> list[Panel]:
-        """The same sequences by other vectors."""
-        from rnafm_cli.atlas.comparison import baseline_vectors, compare_layouts
+    def _compare(self, made: AtlasFolder, views: Sequence[Any], folds: np.ndarray | None) -> list[Panel]:
+        """The map and others of the same sequences by other vectors."""
+        from rnafm_cli.atlas.comparison import measured
+        from rnafm_cli.atlas.layout import lay_out
         from rnafm_cli.atlas.points import view_labels
         from rnafm_cli.atlas.results import model_name
+        from rnafm_cli.encoder.vectors import kmer_frequencies, one_hot
 
         points = made.points
         if len(set(made.labels) - {""}) < 2:
             console.warn("one label only: the maps are drawn without figures")
-        name = model_name(points.provenance)
-        kinds: dict[str, Any] = {name: lambda: points.vectors_ND}
+        divisions = {view: view_labels(view, points, made.labels) for view in ["type", *views]}
+        vectors_of: dict[str, Callable[[], Any]] = {
+            "random": partial(self._random_vectors, points),
+            "onehot": partial(one_hot, points.sequences or []),
+            "kmer": partial(kmer_frequencies, points.sequences or []),
+        }
+        found: list[Panel] = []
+
+        def measure(name: str, vectors: Any, layout: AtlasLayout) -> None:
+            console.info(f"{name}: figures")
+            found.append(measured(name, vectors, layout, divisions, fold_N=folds, seed=self.layout.seed))
+
+        measure(model_name(points.provenance), points.vectors_ND, made.layout)
         for kind in self.baselines:
-            sequences = partial(baseline_vectors, kind, points.sequences or [])
-            kinds[_BASELINES[kind]] = partial(self._random_vectors, points) if kind == "random" else sequences
-        views = {view: view_labels(view, points, made.labels) for view in dict.fromkeys(["type", *self.views])}
-        return compare_layouts(kinds, views, self.layout, fold_N=folds, ready={name: made.layout}, tell=console.info)
+            name, vectors = _BASELINES[kind], vectors_of[kind]()
+            say = partial(lambda name, message: console.info(f"{name}: {message}"), name)
+            measure(name, vectors, lay_out(vectors, **dataclasses.asdict(self.layout), tell=say))
+        return found
 
     def _random_vectors(self, points: AtlasPoints) -> np.ndarray:
         """The same sequences through the same network with random weights, kept beside the embeddings."""
         from rnafm_cli.encoder.network import untrained
-        from rnafm_cli.rna.records import SequenceRecord
 
-        seed, by = self.layout.seed, self.source.provenance
+        seed, by, model = self.layout.seed, self.source.provenance, self.source.model
         by |= {"model": f"{by['model']} with random weights, seed {seed}", "weights_sha256": f"random {seed}"}
-        records = [SequenceRecord(*one) for one in zip(points.ids, points.sequences or [], strict=True)]
-        encoder = untrained(self.source.model.encoder, seed=seed).to(self.source.model.runtime.dtype)
+        encoder = untrained(model.encoder, seed=seed).to(model.runtime.dtype)
         beside = self._kept.with_name(f"{self._kept.stem}.random.h5")
-        return self._embed(records, beside, by, encoder, "embedding, random weights")[1]
+        return self._embed(points, beside, by, encoder, "embedding, random weights")[1]
 
-    def _structures(self, points: AtlasPoints, path: Path) -> list[str]:
-        """The dot-bracket string of each RNA, ``""`` where it cannot be folded; kept in a file."""
+    def _structures(self, points: AtlasPoints) -> list[str]:
+        """The dot-bracket string of each RNA, ``""`` where it cannot be folded; kept in ``structures.dbn``."""
         from rnafm_cli.io.streams import open_output
-        from rnafm_cli.rna.records import SequenceRecord
 
         refused: list[InputError] = []
         structures = dict.fromkeys(points.ids, "")
         records = [
-            SequenceRecord(name, "".join(letter if letter in "ACGU" else "N" for letter in sequence))
-            for name, sequence in zip(points.ids, points.sequences or [], strict=True)
+            dataclasses.replace(record, sequence=re.sub("[^ACGU]", "N", record.sequence)) for record in points.records
         ]
+        path = self.folder / "structures.dbn"
         with console.progress(len(records), "folding") as bar, open_output(path) as sink:
             for result in self.source.model.fold(
                 records, batch_tokens=self.source.run.batch_tokens, reject=refused.append, warn=console.warn
@@ -521,30 +491,33 @@ class _Making:
         return list(structures.values())
 
 
-def _map(
-    source: _Source, atlas: AtlasFile, folder: Path | None, table_format: Any, figures: dict[str, Any], *, force: bool
-) -> None:
+def _map(source: _Source, atlas: AtlasFile, folder: Path | None, table_format: Any, figures: dict[str, Any]) -> None:
     """Write where each sequence lies on the atlas and what it is, to stdout or into a folder with figures."""
-    from rnafm_cli.atlas.placement import CALL_COLUMNS, Newcomer, call_row, map_onto
+    from rnafm_cli.atlas.placement import call_row, map_onto
+    from rnafm_cli.io.columns import TABLES
     from rnafm_cli.io.streams import open_output
     from rnafm_cli.io.tables import TableWriter
 
-    if folder:
-        _results_folder(folder, f"calls.{table_format}", "mapped.svg", force=force)
-    placed: list[Newcomer] = []
+    placed: list[tuple[str, int, str]] = []
+    calls: list[TypeCall] = []
     far = 0
-    with ExitStack() as stack:
-        sink = stack.enter_context(open_output(folder / f"calls.{table_format}" if folder else "-"))
-        table = TableWriter(sink, CALL_COLUMNS, format=table_format)
-        bar = stack.enter_context(console.progress(description="mapping"))
+    with (
+        open_output(folder / f"calls.{table_format}" if folder else "-") as sink,
+        console.progress(description="mapping") as bar,
+    ):
+        table = TableWriter(sink, list(TABLES["atlas --map-onto"]), format=table_format)
         for names, vectors in _vectors(source, atlas):
-            calls = map_onto(atlas, vectors, seed=figures["seed"])
-            some = [Newcomer(*name, call) for name, call in zip(names, calls, strict=True)]
-            table.write_all(call_row(one, format=table_format) for one in some)
+            found = map_onto(atlas, vectors, seed=figures["seed"])
+            table.write_all(
+                call_row(name, length, call, format=table_format)
+                for (name, length, _), call in zip(names, found, strict=True)
+            )
             table.flush()
-            bar.advance(len(some))
-            far += sum(one.call.far for one in some)
-            placed += some if folder else []
+            bar.advance(len(found))
+            far += sum(call.far for call in found)
+            if folder:
+                placed += names
+                calls += found
         table.flush()
     if not len(atlas.share_P):
         console.warn("the atlas was made without sequences or with one label: its calls have no confidence")
@@ -553,14 +526,12 @@ def _map(
     if folder:
         from rnafm_cli.atlas.results import write_mapped
 
-        write_mapped(folder, atlas, placed, **figures)
+        write_mapped(folder, atlas, placed, calls, **figures)
         console.info(f"wrote the calls of {len(placed):,} sequences to {folder}")
 
 
 def _vectors(source: _Source, atlas: AtlasFile) -> Iterator[tuple[list[tuple[str, int, str]], np.ndarray]]:
     """(Id, length, first bases) and vectors, some at a time, once they are known to be of the atlas's model."""
-    from itertools import islice
-
     import numpy as np
 
     from rnafm_cli.atlas.placement import STARTS, check_vectors
@@ -570,8 +541,9 @@ def _vectors(source: _Source, atlas: AtlasFile) -> Iterator[tuple[list[tuple[str
     if source.embedded:
         points = embedded_points(source.inputs, reject=source.intake.reject)
         check_vectors(atlas, points.provenance, points.vectors_ND.shape[1])
-        named = [(name, int(length), "") for name, length in zip(points.ids, points.lengths_N, strict=True)]
-        every = zip(named, points.vectors_ND, strict=True)
+        every = zip(
+            zip(points.ids, points.lengths_N.tolist(), repeat(""), strict=False), points.vectors_ND, strict=True
+        )
     else:
         check_vectors(atlas, source.provenance, source.model.encoder.config.width)
         found = source.model.embed(source.intake.records(), pool="mean", **source.embedding)

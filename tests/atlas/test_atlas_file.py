@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pytest
 
-from rnafm_cli.atlas.placement import AtlasFile, read_atlas_file, write_atlas_file
+from rnafm_cli.atlas.placement import AtlasFile, find_atlas, write_atlas_file
 from rnafm_cli.atlas.results import write_rows
 from rnafm_cli.errors import InputError
 
@@ -34,7 +34,7 @@ def atlas(count: int = 100) -> AtlasFile:
 def test_an_atlas_comes_back(tmp_path: Path) -> None:
     path = tmp_path / "atlas.h5"
     write_atlas_file(path, atlas())
-    found, made = read_atlas_file(path), atlas()
+    found, made = find_atlas(str(path)), atlas()
     for field in dataclasses.fields(AtlasFile):
         ours, theirs = getattr(made, field.name), getattr(found, field.name)
         if field.name == "settings":
@@ -58,11 +58,11 @@ def test_what_is_no_atlas_is_refused(tmp_path: Path) -> None:
     write_atlas_file(broken, atlas())
     with h5py.File(broken, "r+") as file:
         del file["vectors"]
-    for path, words in ((other, "is not an atlas"), (text, "not a readable"), (broken, "not a readable")):
+    for path, words in ((other, "is not an atlas"), (text, "no readable HDF5"), (broken, "is damaged")):
         with pytest.raises(InputError, match=words):
-            read_atlas_file(path)
+            find_atlas(str(path))
     with pytest.raises(InputError, match="no such file"):
-        read_atlas_file(tmp_path / "missing.h5")
+        find_atlas(str(tmp_path / "missing.h5"))
 
 
 def test_unknown_values_are_empty_cells(tmp_path: Path) -> None:

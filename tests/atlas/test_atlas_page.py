@@ -6,12 +6,13 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from support.chromium import Browser, browser, chromium_path
 
-from rnafm_cli.atlas.page import PagePoints, write_page
+from rnafm_cli.atlas.page import write_page
 from rnafm_cli.rna.pairs import from_dot_bracket
 from rnafm_cli.viz.structure import draw_structure
 
@@ -20,7 +21,7 @@ SECONDS = 3.0
 HAIRPIN, BRACKETS = "GGGGCAAAAGCCCCAGGUUUUCC", "((((.[[..))))..((..]]))"
 
 
-def points(count: int = COUNT) -> tuple[PagePoints, list[str], np.ndarray]:
+def points(count: int = COUNT) -> tuple[dict[str, Any], list[str], np.ndarray]:
     rng = np.random.default_rng(0)
     group = rng.integers(0, 36, size=count)
     centre = rng.uniform(-20, 20, size=(36, 2))
@@ -28,32 +29,22 @@ def points(count: int = COUNT) -> tuple[PagePoints, list[str], np.ndarray]:
     starts = ["".join(row) for row in rng.choice(list("ACGU"), size=(count, 40))]
     # One point alone at the edge, to be found and pointed at.
     place[7] = (40, 0)
-    made = PagePoints(
-        ids=[f"URS{k:010d}_{k % 9606}" for k in range(count)],
-        place_N2=place,
-        lengths_N=rng.integers(20, 3000, size=count),
-        starts=starts,
-    )
+    ids, lengths = [f"URS{k:010d}_{k % 9606}" for k in range(count)], rng.integers(20, 3000, size=count)
+    made = {"ids": ids, "place_N2": place, "lengths_N": lengths, "starts": starts}
     return made, [f"type_{k}" if k else "" for k in group], rng.random(count)
 
 
-def write(path: Path, count: int = COUNT) -> PagePoints:
+def write(path: Path, count: int = COUNT) -> None:
     made, labels, time = points(count)
-    views = {"type": labels, "length": made.lengths_N.astype(float), "pseudotime": time}
-    write_page(path, made, views, title="A map of <all> RNA", caption="caption")
-    return made
+    views = {"type": labels, "length": made["lengths_N"].astype(float), "pseudotime": time}
+    write_page(path, **made, views=views, title="A map of <all> RNA", caption="caption")
 
 
 def test_the_page_is_whole_and_reproducible(tmp_path: Path) -> None:
     made, labels, _ = points(50)
-    wild = PagePoints(
-        ids=["</script><b>", "a&b", *made.ids[2:]],
-        place_N2=made.place_N2,
-        lengths_N=made.lengths_N,
-        starts=made.starts,
-    )
+    made["ids"][:2] = ["</script><b>", "a&b"]
     for name in ("a.html", "b.html"):
-        write_page(tmp_path / name, wild, {"type": labels}, title="<x>")
+        write_page(tmp_path / name, **made, views={"type": labels}, title="<x>")
     text = (tmp_path / "a.html").read_text()
     assert text == (tmp_path / "b.html").read_text()
     assert not re.search(r"@[A-Z_]+@", text)
@@ -131,8 +122,8 @@ def test_search_hover_and_details(page: tuple[Browser, Path]) -> None:
     opened.wait("!document.getElementById('tip').hidden")
     tip = opened.js("document.getElementById('tip').textContent")
     made, labels, _ = points()
-    assert tip.startswith("URS0000000007_7") and made.starts[7] in tip
-    assert f"{made.lengths_N[7]:,} nt" in tip and f"type: {labels[7]}" in tip
+    assert tip.startswith("URS0000000007_7") and made["starts"][7] in tip
+    assert f"{made['lengths_N'][7]:,} nt" in tip and f"type: {labels[7]}" in tip
     opened.mouse("Moved", 30, 30)
     search(opened, "zzz")
     assert "none found" in opened.js("document.getElementById('hits').textContent")
@@ -198,7 +189,7 @@ def test_legend_views_and_lasso(page: tuple[Browser, Path], tmp_path: Path) -> N
             break
         opened.js("new Promise((go) => setTimeout(go, 50))")
     ids = target.read_text().splitlines()
-    assert len(ids) == chosen and set(ids) <= set(points()[0].ids)
+    assert len(ids) == chosen and set(ids) <= set(points()[0]["ids"])
     opened.js("document.getElementById('clear').click()")
     opened.js("document.getElementById('lasso').click()")
 
@@ -206,14 +197,8 @@ def test_legend_views_and_lasso(page: tuple[Browser, Path], tmp_path: Path) -> N
 @needs_browser
 def test_the_clicked_structure_is_drawn(tmp_path: Path) -> None:
     made, labels, _ = points(30)
-    whole = PagePoints(
-        ids=made.ids,
-        place_N2=made.place_N2,
-        lengths_N=np.full(30, len(HAIRPIN)),
-        starts=[HAIRPIN] * 30,
-        structures=[BRACKETS] * 7 + [BRACKETS] + [""] * 22,
-    )
-    write_page(tmp_path / "s.html", whole, {"type": labels})
+    made |= {"lengths_N": np.full(30, len(HAIRPIN)), "starts": [HAIRPIN] * 30}
+    write_page(tmp_path / "s.html", **made, views={"type": labels}, structures=[BRACKETS] * 8 + [""] * 22)
     with browser(tmp_path) as opened:
         opened.open(tmp_path / "s.html")
         search(opened, "0007_")
@@ -222,7 +207,7 @@ def test_the_clicked_structure_is_drawn(tmp_path: Path) -> None:
         opened.click(x, y)
         opened.wait("document.querySelector('#details svg')")
         assert opened.js("document.querySelectorAll('#details svg circle').length") > len(HAIRPIN)
-        drawn = draw_structure(made.ids[7], HAIRPIN, from_dot_bracket(BRACKETS), style="radial")
+        drawn = draw_structure(made["ids"][7], HAIRPIN, from_dot_bracket(BRACKETS), style="radial")
         titles = re.findall(r"<title>([ACGU][0-9]+-[ACGU][0-9]+)</title>", drawn)
         assert len(titles) == 8
         assert all(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -14,14 +14,13 @@ from scipy.stats import spearmanr
 from sklearn.metrics import adjusted_rand_score
 from support.points import blobs, branching
 
-from rnafm_cli.atlas.comparison import baseline_vectors, compare_layouts
-from rnafm_cli.atlas.layout import LayoutOptions, lay_out
+from rnafm_cli.atlas.comparison import measured
+from rnafm_cli.atlas.layout import lay_out
 from rnafm_cli.atlas.placement import (
     atlas_file_of,
     check_vectors,
     find_atlas,
     map_onto,
-    read_atlas_file,
     write_atlas_file,
 )
 from rnafm_cli.atlas.points import (
@@ -33,7 +32,7 @@ from rnafm_cli.atlas.points import (
     pooled_vectors,
     view_labels,
 )
-from rnafm_cli.atlas.trajectory import compare_times, find_trajectory, mean_times, roots_named
+from rnafm_cli.atlas.trajectory import associate, find_trajectory, labels_with_times, mean_times, roots_named
 from rnafm_cli.encoder.config import ENCODER_PRESETS
 from rnafm_cli.encoder.embed import embed
 from rnafm_cli.encoder.network import Encoder
@@ -42,18 +41,17 @@ from rnafm_cli.errors import InputError, RnafmWarning, UsageError, WeightsError
 from rnafm_cli.io.embeddings import EmbeddingWriter
 from rnafm_cli.rna.records import SequenceRecord
 
-PLAIN = LayoutOptions(method="pca", components=10, neighbours=10)
+PLAIN: dict[str, Any] = {"method": "pca", "components": 10, "neighbours": 10}
 TYPES = [name for name in ("tRNA", "snRNA", "miRNA", "lncRNA") for _ in range(30)]
 
 
 def points_from(vectors: np.ndarray, labels: list[str] | None = None) -> AtlasPoints:
     names = labels or [""] * len(vectors)
     return AtlasPoints(
-        [f"r{k}" for k in range(len(vectors))],
+        [SequenceRecord(f"r{k}", "") for k in range(len(vectors))],
         vectors,
         np.full(len(vectors), 100),
         [{"type": name} if name else {} for name in names],
-        None,
         {"model": "made up", "weights_sha256": "0" * 64, "layer": 2, "pooling": "mean"},
     )
 
@@ -220,7 +218,7 @@ def test_views_of_the_same_points() -> None:
 
 def test_a_layout_is_reproducible_and_shows_groups() -> None:
     vectors = blobs(apart=9.0)
-    one, two = lay_out(vectors, PLAIN), lay_out(vectors, PLAIN)
+    one, two = lay_out(vectors, **PLAIN), lay_out(vectors, **PLAIN)
     assert np.array_equal(one.place_N2, two.place_N2)
     assert np.array_equal(one.cluster_N, two.cluster_N)
     assert adjusted_rand_score(one.cluster_N, np.repeat(np.arange(4), 30)) > 0.9
@@ -230,8 +228,8 @@ def test_a_layout_is_reproducible_and_shows_groups() -> None:
 def test_whitened_layouts_see_groups_in_weak_directions(recwarn: pytest.WarningsRecorder) -> None:
     loud = np.random.default_rng(1).normal(size=(120, 2)).astype(np.float32) * 100
     vectors = np.concatenate([blobs(apart=9.0), loud], axis=1)
-    eight = replace(PLAIN, components=8)
-    plain, white = (lay_out(vectors, replace(eight, whiten=whiten)) for whiten in (False, True))
+    eight = {**PLAIN, "components": 8}
+    plain, white = (lay_out(vectors, **eight, whiten=whiten) for whiten in (False, True))
     truth = np.repeat(np.arange(4), 30)
     assert adjusted_rand_score(white.cluster_N, truth) > 0.9 > 0.2 > adjusted_rand_score(plain.cluster_N, truth)
     assert not told(recwarn)
@@ -239,20 +237,20 @@ def test_whitened_layouts_see_groups_in_weak_directions(recwarn: pytest.Warnings
 
 
 def test_few_points_are_whitened_along_few_axes(recwarn: pytest.WarningsRecorder) -> None:
-    found = lay_out(blobs(groups=2, members=20), replace(PLAIN, whiten=True))
+    found = lay_out(blobs(groups=2, members=20), **PLAIN, whiten=True)
     assert found.reduced_NK.shape == (40, 4) and told(recwarn) == [
         "40 sequences are too few to whiten 10 axes: 4 are kept"
     ]
 
 
 def test_few_sequences_get_what_is_possible(recwarn: pytest.WarningsRecorder) -> None:
-    found = lay_out(blobs(groups=1, members=5), LayoutOptions())
+    found = lay_out(blobs(groups=1, members=5))
     assert found.method == "pca" and found.neighbours.index_NK.shape == (5, 4)
     few, used = told(recwarn)
     assert "too few for a umap map" in few and "4 are used" in used
     with pytest.raises(InputError, match="2 sequences make no map"):
-        lay_out(blobs(groups=1, members=2), LayoutOptions())
-    same = lay_out(np.ones((10, 4), dtype=np.float32), PLAIN)
+        lay_out(blobs(groups=1, members=2))
+    same = lay_out(np.ones((10, 4), dtype=np.float32), **PLAIN)
     assert np.isfinite(same.place_N2).all()
 
 
@@ -260,8 +258,7 @@ def test_few_sequences_get_what_is_possible(recwarn: pytest.WarningsRecorder) ->
 def test_umap_and_tsne_keep_groups_together() -> None:
     vectors, truth = blobs(apart=9.0), np.repeat(np.arange(4), 30)
     for method in ("umap", "tsne"):
-        options = LayoutOptions(method=method, components=10, neighbours=10, seed=3)  # type: ignore[arg-type]
-        one, two = lay_out(vectors, options), lay_out(vectors, options)
+        one, two = (lay_out(vectors, **{**PLAIN, "method": method}, seed=3) for _ in range(2))
         assert np.array_equal(one.place_N2, two.place_N2)
         centre = np.stack([np.median(one.place_N2[truth == k], axis=0) for k in range(4)])
         nearest = np.linalg.norm(one.place_N2[:, None] - centre, axis=2).argmin(axis=1)
@@ -274,44 +271,36 @@ def test_better_vectors_have_better_figures() -> None:
     good, noise = blobs(apart=9.0), rng.normal(size=(120, 12)).astype(np.float32)
     folds = rng.integers(0, 5, size=120)
     views = {"type": TYPES, "length": ["short"] * 120}
-    ready = lay_out(good, PLAIN)
-    panels = compare_layouts(
-        {"good": lambda: good, "noise": lambda: noise}, views, PLAIN, fold_N=folds, ready={"good": ready}
+    best, worst = (
+        measured("x", vectors, lay_out(vectors, **PLAIN), views, fold_N=folds).separations for vectors in (good, noise)
     )
-    assert panels[0].layout is ready
-    best, worst = panels[0].separations, panels[1].separations
     assert [found.view for found in best] == ["type"], "a single label has no figures"
     for name in ("accuracy", "purity", "silhouette", "adjusted_rand"):
         assert getattr(best[0], name) > getattr(worst[0], name) + 0.2
-    half = compare_layouts({"good": lambda: good}, {"type": TYPES[:60] + [""] * 60}, PLAIN)[0].separations[0]
+    half = measured("x", good, lay_out(good, **PLAIN), {"type": TYPES[:60] + [""] * 60}).separations[0]
     assert half.points == 60 and half.labels == 2 and np.isnan(half.accuracy)
-
-
-def test_vectors_without_a_model() -> None:
-    assert baseline_vectors("kmer", ["ACGUACGU"] * 2).shape == (2, 256)
-    assert baseline_vectors("onehot", ["ACGU", "GG"]).sum() == 6
 
 
 # Trajectory
 
 
-@pytest.mark.parametrize("measure", ["diffusion", "walk"])
-def test_a_path_from_a_label_or_an_id(measure: str) -> None:
+def test_a_path_from_a_label_or_an_id() -> None:
     tree = branching(count=400)
-    layout = lay_out(tree.points, LayoutOptions(method="pca", components=10))
+    layout = lay_out(tree.points, method="pca", components=10)
     stage = [f"stage {int(t // 4)}" for t in tree.time]
     ids = [f"r{k}" for k in range(400)]
     for root in ("stage 0", ids[int(tree.time.argmin())]):
-        found = find_trajectory(layout, root, roots_named(root, ids, stage), measure=measure)  # type: ignore[arg-type]
+        found = find_trajectory(layout, root, roots_named(root, ids, stage))
         assert spearmanr(found.time_N, tree.time).statistic >= 0.9
-        ends = {int(np.bincount(tree.branch[layout.cluster_N == k]).argmax()) for k in found.lineages.terminal_T}
+        ends = {int(np.bincount(tree.branch[layout.cluster_N == k]).argmax()) for k in found.terminal_T}
         assert ends == {1, 2, 3}
     means = mean_times(found.time_N, stage)
     assert list(means) == [f"stage {k}" for k in range(5)]
-    link = compare_times(means, {f"stage {k}": k for k in range(5)} | {"other": 9})
+    link = associate(np.asarray([mean for mean, _ in means.values()]), np.arange(5))
     assert link.spearman == pytest.approx(1) and link.p_value == pytest.approx(2 / 120)
+    assert labels_with_times(means, {f"stage {k}": k for k in range(5)} | {"other": 9}) == list(means)
     with pytest.raises(InputError, match="2 labels"):
-        compare_times(means, {"stage 0": 1, "stage 1": 2})
+        labels_with_times(means, {"stage 0": 1, "stage 1": 2})
 
 
 def test_roots_that_do_not_exist_or_lead_nowhere(recwarn: pytest.WarningsRecorder) -> None:
@@ -319,7 +308,7 @@ def test_roots_that_do_not_exist_or_lead_nowhere(recwarn: pytest.WarningsRecorde
         roots_named("x", ["a", "b"], ["tRNA", ""])
     assert "tRNA" in str(refused.value)
     points = np.concatenate([blobs(groups=1, members=4), blobs(groups=1, members=40) + 500])
-    layout = lay_out(points, LayoutOptions(method="pca", neighbours=3))
+    layout = lay_out(points, method="pca", neighbours=3)
     with pytest.raises(InputError, match="can be reached from the root r0"):
         find_trajectory(layout, "r0", np.asarray([0]))
     found = find_trajectory(layout, "r9", np.asarray([9]))
@@ -334,7 +323,7 @@ FOLDS = np.arange(120) % 5
 @pytest.mark.parametrize("whiten", [False, True])
 def test_new_sequences_find_their_type(tmp_path: Path, whiten: bool) -> None:
     vectors = blobs(apart=8.0)
-    points, layout = points_from(vectors, TYPES), lay_out(vectors, replace(PLAIN, whiten=whiten))
+    points, layout = points_from(vectors, TYPES), lay_out(vectors, **PLAIN, whiten=whiten)
     made = atlas_file_of(points, layout, TYPES, view_labels("role", points, TYPES), fold_N=FOLDS)
     write_atlas_file(tmp_path / "atlas.h5", made)
     atlas = find_atlas(str(tmp_path))
@@ -359,14 +348,14 @@ def test_confidence_is_low_where_labels_say_nothing() -> None:
     rng = np.random.default_rng(0)
     vectors = blobs(apart=8.0)
     shuffled = [str(name) for name in rng.permutation(TYPES)]
-    points, layout = points_from(vectors, shuffled), lay_out(vectors, PLAIN)
+    points, layout = points_from(vectors, shuffled), lay_out(vectors, **PLAIN)
     calls = map_onto(atlas_file_of(points, layout, shuffled, [""] * 120, fold_N=FOLDS), vectors[::3] + 0.1)
     assert np.mean([call.confidence for call in calls]) < 0.5
 
 
 def test_without_folds_there_is_no_confidence_and_nothing_is_far() -> None:
     vectors = blobs(apart=8.0)
-    points, layout = points_from(vectors, TYPES), lay_out(vectors, PLAIN)
+    points, layout = points_from(vectors, TYPES), lay_out(vectors, **PLAIN)
     calls = map_onto(atlas_file_of(points, layout, TYPES, [""] * 120), np.concatenate([vectors, vectors + 90]))
     assert np.isnan([call.confidence for call in calls]).all() and not any(call.far for call in calls)
     assert [call.label for call in calls[:120]] == TYPES
@@ -374,20 +363,20 @@ def test_without_folds_there_is_no_confidence_and_nothing_is_far() -> None:
 
 def test_vectors_of_another_model_are_refused(tmp_path: Path) -> None:
     points = points_from(blobs(), TYPES)
-    atlas = atlas_file_of(points, lay_out(points.vectors_ND, PLAIN), TYPES, TYPES)
+    atlas = atlas_file_of(points, lay_out(points.vectors_ND, **PLAIN), TYPES, TYPES)
     check_vectors(atlas, points.provenance, 12)
     check_vectors(atlas, {}, 12)
     others = {"weights_sha256": "1" * 64}, {**points.provenance, "layer": 1}, {**points.provenance, "pooling": "max"}
     for made, width in (*((other, 12) for other in others), ({}, 13)):
         with pytest.raises(WeightsError, match="the atlas was made with made up"):
             check_vectors(atlas, made, width)
-    nameless = atlas_file_of(points, lay_out(points.vectors_ND, PLAIN), [""] * 120, [""] * 120)
+    nameless = atlas_file_of(points, lay_out(points.vectors_ND, **PLAIN), [""] * 120, [""] * 120)
     with pytest.raises(InputError, match="no labels"):
         map_onto(nameless, points.vectors_ND)
     with pytest.raises(InputError, match="no such file"):
         find_atlas(str(tmp_path / "missing.h5"))
     write_atlas_file(tmp_path / "x.h5", atlas)
-    assert read_atlas_file(tmp_path / "x.h5").settings["model"] == "made up"
+    assert find_atlas(str(tmp_path / "x.h5")).settings["model"] == "made up"
 
 
 def test_a_missing_reference_is_said_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,10 +5,9 @@ import pytest
 from support.points import blobs
 
 from rnafm_cli.atlas.graph import nearest
-from rnafm_cli.atlas.layout import Curve
 from rnafm_cli.atlas.placement import place
 
-CURVE = Curve(1.577, 0.895)
+CURVE = (1.577, 0.895)
 """UMAP's for min_dist 0.1."""
 
 
@@ -26,7 +25,7 @@ def plane() -> np.ndarray:
 
 
 @pytest.mark.parametrize("curve", [CURVE, None])
-def test_new_points_join_their_group(points: np.ndarray, plane: np.ndarray, curve: Curve | None) -> None:
+def test_new_points_join_their_group(points: np.ndarray, plane: np.ndarray, curve: tuple[float, float] | None) -> None:
     fresh = points + np.random.default_rng(1).normal(size=points.shape).astype(np.float32) * 0.3
     found = place(nearest(fresh, 10, among_MD=points), plane, curve)
     corner = plane.reshape(4, 40, 2).mean(axis=1)
@@ -54,6 +53,6 @@ def test_places_are_those_of_umap(points: np.ndarray) -> None:
     plane = model.fit_transform(points)
     fresh = points[::4] + np.random.default_rng(2).normal(size=points[::4].shape).astype(np.float32) * 0.3
     theirs = model.transform(fresh)
-    ours = place(nearest(fresh, 10, among_MD=points), plane, Curve(float(model._a), float(model._b)))
+    ours = place(nearest(fresh, 10, among_MD=points), plane, (float(model._a), float(model._b)))
     across = np.linalg.norm(np.ptp(plane, axis=0))
     assert np.median(np.linalg.norm(ours - theirs, axis=1)) < 0.05 * across

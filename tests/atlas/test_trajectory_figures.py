@@ -6,49 +6,49 @@ from pathlib import Path
 import numpy as np
 from support.points import branching
 
-from rnafm_cli.atlas.layout import LayoutOptions, lay_out
+from rnafm_cli.atlas.layout import lay_out
 from rnafm_cli.atlas.trajectory import associate, find_trajectory, mean_times
 from rnafm_cli.atlas.trajectory_figures import draw_cluster_graph, draw_stream, draw_time_scatter, draw_violins
 
 
 def test_a_path_is_drawn_in_four_ways(tmp_path: Path) -> None:
     tree = branching(count=250)
-    layout = lay_out(tree.points, LayoutOptions(method="pca", components=10))
+    layout = lay_out(tree.points, method="pca", components=10)
     found = find_trajectory(layout, "r", np.asarray([int(tree.time.argmin())]))
-    time = found.time_N.copy()
+    time = found.time_N
     time[5] = np.nan
     labels = [f"stage_{int(t // 5)}" for t in tree.time]
-    names = [f"{k + 1} here" for k in range(len(found.lineages.time_C))]
+    names = [f"{k + 1} here" for k in range(len(found.time_C))]
     place, cluster = layout.place_N2, layout.cluster_N
-    ends = {names[k]: np.median(place[cluster == k], axis=0) for k in found.lineages.terminal_T}
-    draw_stream(place, time, found.root_points, ends, tmp_path / "stream", title="Path", caption="words")
+    draw_stream(place, found, cluster, names, tmp_path / "stream", title="Path", caption="words")
     svg = (tmp_path / "stream.svg").read_text()
     assert ">root</text>" in svg and ">pseudotime</text>" in svg
-    assert all(f">{name}</text>" in svg for name in ends)
-    draw_cluster_graph(place, time, cluster, found.lineages, names, tmp_path / "graph")
+    assert len(found.terminal_T) == 3 and all(f">{names[k]}</text>" in svg for k in found.terminal_T)
+    draw_cluster_graph(place, found, cluster, names, tmp_path / "graph")
     assert all(f">{name}</text>" in (tmp_path / "graph.svg").read_text() for name in names)
     grey = "fill: #c3c7ce"
     assert grey not in (tmp_path / "graph.svg").read_text()
-    apart = replace(found.lineages, time_C=np.where(np.arange(len(names)) == 1, np.nan, found.lineages.time_C))
-    draw_cluster_graph(place, found.time_N, cluster, apart, names, tmp_path / "apart")
+    apart = replace(found, time_C=np.where(np.arange(len(names)) == 1, np.nan, found.time_C))
+    draw_cluster_graph(place, apart, cluster, names, tmp_path / "apart")
     assert grey in (tmp_path / "apart.svg").read_text(), "a cluster out of reach has no time"
     means = mean_times(time, labels)
     assert list(means) == ["stage_0", "stage_1", "stage_2", "stage_3"]
     draw_violins(time, labels, list(means), tmp_path / "violins")
     text = (tmp_path / "violins.svg").read_text()
     assert text.index("stage 3  (") > 0 and text.index("stage 0  (") > 0
-    dates = {name: float(k) for k, name in enumerate(means)}
-    link = associate(np.asarray([value for value, _ in means.values()]), np.arange(4.0))
-    draw_time_scatter(means, dates, link, tmp_path / "times")
+    reached = np.asarray([value for value, _ in means.values()])
+    link = associate(reached, np.arange(4.0))
+    draw_time_scatter(list(means), np.arange(4.0), reached, link, tmp_path / "times")
     assert "Spearman +1.00" in (tmp_path / "times.svg").read_text()
     again = tmp_path / "again"
-    draw_stream(place, time, found.root_points, ends, again, title="Path", caption="words")
+    draw_stream(place, found, cluster, names, again, title="Path", caption="words")
     assert again.with_suffix(".svg").read_text() == svg
 
 
 def test_flat_and_single_values_do_no_harm(tmp_path: Path) -> None:
-    place = np.random.default_rng(0).normal(size=(30, 2))
-    time = np.zeros(30)
-    draw_stream(place, time, np.asarray([0]), {}, tmp_path / "flat")
-    draw_violins(np.append(time[:-1], 0.5), ["a"] * 29 + ["b"], ["a", "b"], tmp_path / "v")
+    layout = lay_out(np.random.default_rng(0).normal(size=(30, 2)).astype(np.float32), method="pca")
+    found = find_trajectory(layout, "r", np.asarray([0]))
+    flat = replace(found, time_N=np.zeros(30), terminal_T=np.zeros(0, dtype=int))
+    draw_stream(layout.place_N2, flat, layout.cluster_N, [], tmp_path / "flat")
+    draw_violins(np.append(np.zeros(29), 0.5), ["a"] * 29 + ["b"], ["a", "b"], tmp_path / "v")
     assert (tmp_path / "flat.png").stat().st_size > 1000 and (tmp_path / "v.svg").exists()
