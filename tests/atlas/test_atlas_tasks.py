@@ -82,11 +82,11 @@ def records(count: int = 12) -> list[SequenceRecord]:
 
 def test_vectors_are_kept_and_only_new_ones_computed(encoder: Encoder, tmp_path: Path) -> None:
     runtime, cache = Runtime.create("cpu"), tmp_path / "e.h5"
-    made = {"model": "tiny", "weights_sha256": "1"}
+    made = {"model": "tiny", "weights_sha256": "1", "dim": 32}
     first = records()
     counted = Heard()
 
-    def vectors(some: list[SequenceRecord], provenance: dict[str, str] = made, **more: bool) -> np.ndarray:
+    def vectors(some: list[SequenceRecord], provenance: dict[str, Any] = made, **more: bool) -> np.ndarray:
         kept, found = pooled_vectors(
             some, encoder, runtime, cache=cache, provenance=provenance, advance=lambda: counted(""), **more
         )
@@ -101,7 +101,7 @@ def test_vectors_are_kept_and_only_new_ones_computed(encoder: Encoder, tmp_path:
     direct = {r.id: v for r, v in embed(first, encoder, runtime, pool="mean")}
     for record, vector in zip(first[::-1], grown, strict=True):
         assert vector == pytest.approx(direct[record.id], abs=1e-5)
-    other = {"model": "tiny", "weights_sha256": "2"}
+    other = {**made, "weights_sha256": "2"}
     with pytest.raises(UsageError, match="weights_sha256"):
         vectors(first, other)
     assert vectors(first, other, replace=True).shape == (12, 32)
@@ -118,9 +118,8 @@ def test_an_interrupted_embedding_is_continued(encoder: Encoder, tmp_path: Path)
             raise KeyboardInterrupt
 
     def go(advance: Callable[[], None]) -> np.ndarray:
-        return pooled_vectors(records(), encoder, runtime, cache=cache, provenance={"model": "tiny"}, advance=advance)[
-            1
-        ]
+        made = {"model": "tiny", "dim": 32}
+        return pooled_vectors(records(), encoder, runtime, cache=cache, provenance=made, advance=advance)[1]
 
     with pytest.raises(KeyboardInterrupt):
         go(stop_after_five)
@@ -132,7 +131,7 @@ def test_an_interrupted_embedding_is_continued(encoder: Encoder, tmp_path: Path)
 
 
 def write(path: Path, arrays: dict[str, np.ndarray], layout: str = "per-record", **made: str) -> Path:
-    with EmbeddingWriter(path, provenance=made, layout=layout) as writer:  # type: ignore[arg-type]
+    with EmbeddingWriter(path, provenance={**made, "dim": 4}, layout=layout) as writer:  # type: ignore[arg-type]
         for name, array in arrays.items():
             writer.add(SequenceRecord(name, "ACGU" * 5, "type=tRNA"), array)
     return path
