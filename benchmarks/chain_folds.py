@@ -6,14 +6,12 @@ Prints how the folds turn out; with ``--write`` it replaces ``rnafm_cli/structur
 from __future__ import annotations
 
 import argparse
-from collections import Counter
-from dataclasses import astuple
 from pathlib import Path
 
+import pandas as pd
+
 from rnafm_cli.io.maps import read_hdf5_chains
-from rnafm_cli.io.streams import open_output
-from rnafm_cli.io.tables import TableWriter
-from rnafm_cli.structure.chain_folds import FOLDS, FoldRow, draw_folds, shipped_families
+from rnafm_cli.structure.chain_folds import draw_folds, shipped_families
 
 TARGET = Path(__file__).parents[1] / "rnafm_cli" / "structure" / "chain_folds.tsv"
 
@@ -25,18 +23,17 @@ def main() -> None:
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     chains = [chain for path in options.files for chain in read_hdf5_chains(path)]
-    rows = draw_folds(chains, shipped_families(), seed=options.seed)
-    for fold in range(FOLDS):
-        mine = [row for row in rows if row.fold == fold]
-        measured, groups = sum(row.distances for row in mine), len({row.group for row in mine})
-        residues = sum(row.length for row in mine)
-        print(f"fold {fold}: {len(mine)} chains in {groups} groups, {measured} with distances, {residues} residues")
-    print("largest groups:", Counter(row.group for row in rows).most_common(5))
+    families = shipped_families()
+    table = pd.DataFrame({"id": [chain.id for chain in chains]})
+    table["fold"], table["group"] = draw_folds(chains, families, seed=options.seed)
+    table["family"] = [families.get(chain.id, "") for chain in chains]
+    table["length"] = [len(chain) for chain in chains]
+    table["distances"] = ["true" if chain.distance_LL is not None else "false" for chain in chains]
+    by_fold = table.assign(distances=table["distances"] == "true").groupby("fold")
+    print(by_fold.agg({"id": "count", "group": "nunique", "distances": "sum", "length": "sum"}))
+    print("largest groups:", table["group"].value_counts().head(5).to_dict())
     if options.write:
-        with open_output(TARGET) as sink:
-            table = TableWriter(sink, FoldRow.__slots__)
-            table.write_all(map(astuple, rows))
-            table.flush()
+        table.to_csv(TARGET, sep="\t", index=False)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import numpy as np
 from rnafm_cli.io.maps import read_hdf5_chains
 from rnafm_cli.rna.kmers import close_to_any
 from rnafm_cli.structure.chain_folds import FOLDS, folds_of
-from rnafm_cli.structure.fold_data import load_structures, shipped_dev_families, without_families
+from rnafm_cli.structure.fold_data import load_structures, shipped_dev_families
 
 
 def main() -> None:
@@ -24,8 +24,8 @@ def main() -> None:
     parser.add_argument("--max-length", type=int, default=500)
     options = parser.parse_args()
     chains = [chain for path in options.chains for chain in read_hdf5_chains(path)]
-    records = without_families(load_structures(options.trained, max_length=options.max_length), shipped_dev_families())
-    known = sorted({record.sequence for record in records})
+    records, held_out = load_structures(options.trained, max_length=options.max_length), shipped_dev_families()
+    known = sorted({record.sequence for record in records if record.family not in held_out})
     same = np.isin([chain.sequence for chain in chains], known)
     close = close_to_any([chain.sequence for chain in chains], known)
     measured = np.array([chain.distance_LL is not None for chain in chains])

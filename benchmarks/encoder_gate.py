@@ -31,6 +31,7 @@ from rnafm_cli.rna.alphabet import letter_codes
 from rnafm_cli.rna.chains import LONG_RANGE, Chain, without_repeats
 from rnafm_cli.rna.decode import decode
 from rnafm_cli.rna.metrics import CONTACT_METRICS, score_contacts, score_fold
+from rnafm_cli.rna.pairs import are_canonical
 from rnafm_cli.rna.records import StructureRecord
 from rnafm_cli.structure.batches import collate
 from rnafm_cli.structure.chain_folds import FOLDS, folds_of
@@ -204,7 +205,10 @@ def train_fold(way: Way, records: list[StructureRecord], seed: int, steps: int) 
         # Neighbours in length, so that little is padding.
         first = int(rng.integers(len(records) - 64))
         part = [records[k] for k in rng.choice(by_length[first : first + 64], 12, replace=False)]
-        found = collate(part, None, noncanonical="ignore")
+        found = collate(part, None)
+        for target_L, record in zip(found.target_BL, part, strict=True):
+            # No statement about pairs other than AU, GC, GU.
+            target_L[record.pairs[~are_canonical(record.pairs, record.sequence)].ravel()] = -100
         inputs = found.inputs
         inputs.has_sequence_B = torch.full((len(part),), letters)
         inputs.embedding_BLD = padded_rows(rows, [record.sequence for record in part], inputs.letters_BL.shape[1])
@@ -304,7 +308,7 @@ def padded_rows(rows: Rows | None, sequences: list[str], width: int) -> Tensor |
 @torch.inference_mode()
 def fold_f1(head: PairHead, way: Way, record: StructureRecord) -> float:
     _, rows, letters = way
-    found = collate([record], None, noncanonical="ignore")
+    found = collate([record], None)
     found.inputs.has_sequence_B = torch.tensor([letters])
     found.inputs.embedding_BLD = padded_rows(rows, [record.sequence], found.inputs.letters_BL.shape[1])
     length = len(record.sequence)

@@ -92,7 +92,7 @@ def subsets(inputs: tuple[str, ...]) -> list[tuple[str, ...]]:
 
 def prior_scores(records: list[StructureRecord], cache: PriorCache, options: DecodeOptions) -> list[Score]:
     """What the prior alone gives, decoded as a head's probabilities are."""
-    pairs = [decode(cache[one.sequence].dense(len(one)), one.sequence, options) for one in records]
+    pairs = [decode(cache[one.sequence], one.sequence, options) for one in records]
     return [score_fold(one.pairs, found, length=len(one)) for one, found in zip(records, pairs, strict=True)]
 
 

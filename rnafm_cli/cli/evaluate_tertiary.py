@@ -218,6 +218,7 @@ def _scored(chains: list[Chain], maps: dict[str, dict], score: Callable[..., Sco
 def _guesses(task: str, chains: list[Chain]) -> dict:
     from rnafm_cli.rna import thermo
     from rnafm_cli.structure.baselines import distance_guesses, spread_probabilities
+    from rnafm_cli.structure.chain_folds import folds_of
 
     if not thermo.available():
         console.warn("no baseline: it needs ViennaRNA's Python package")
@@ -230,7 +231,7 @@ def _guesses(task: str, chains: list[Chain]) -> dict:
     if task == "contact":
         return {chain.id: spread_probabilities(p_LL) for chain, p_LL in zip(chains, priors, strict=True)}
     try:
-        return distance_guesses(chains, priors)
+        return distance_guesses(chains, priors, folds_of(chains)[0])
     except InputError as error:
         console.info(f"no baseline: {error.message}")
         return {}

@@ -311,15 +311,15 @@ def fold(
     on from it), metrics.csv, scores.csv and, as the best measured so far, best.safetensors with its card.
     """
     from rnafm_cli.encoder.runtime import Runtime
-    from rnafm_cli.structure.fold_data import FoldFiles
     from rnafm_cli.structure.fold_task import FoldRun, run_fold
     from rnafm_cli.training.recipes import FoldRecipe, load_recipe
 
-    files = FoldFiles(
-        train=tuple(train), partners=tuple(partner or ()), dev=tuple(dev or ()), families=families, seeds=seeds
-    )
     run = FoldRun(
-        files=files,
+        train=tuple(train),
+        partners=tuple(partner or ()),
+        dev=tuple(dev or ()),
+        families=families,
+        seeds=seeds,
         recipe=load_recipe(FoldRecipe, given.recipe, given.with_encoder),
         device=str(Runtime.create(device, threads=given.threads).device),
         **given.asked("fold"),

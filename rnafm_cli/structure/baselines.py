@@ -13,9 +13,8 @@ from scipy.ndimage import maximum_filter
 
 from rnafm_cli.families.shapes import Relatives
 from rnafm_cli.rna.chains import FARTHEST, Chain
-from rnafm_cli.structure.chain_folds import folds_of
 
-NEIGHBOUR_SHARE = 0.4
+_NEIGHBOUR_SHARE = 0.4
 """Share of a pair's probability that the pairs around it get as contacts."""
 _EDGES = (0.003, 0.01, 0.03, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9)
 """Where bins of the largest probability nearby end."""
@@ -24,7 +23,7 @@ _FEWEST = 30
 """Pairs below which a cell of the table takes the mean of its row."""
 
 
-def spread_probabilities(p_LL: NDArray[np.floating], *, share: float = NEIGHBOUR_SHARE) -> NDArray[np.float32]:
+def spread_probabilities(p_LL: NDArray[np.floating], *, share: float = _NEIGHBOUR_SHARE) -> NDArray[np.float32]:
     """Contact scores (L, L): pair probabilities, and ``share`` of the largest among the eight pairs around."""
     p_LL = np.asarray(p_LL, dtype=np.float32)
     if not p_LL.size:
@@ -98,21 +97,18 @@ def _filled(total: NDArray[np.float64], count: NDArray[np.float64]) -> NDArray[n
     return mean.astype(np.float32)
 
 
-def distance_guesses(chains: Sequence[Chain], priors: Sequence[NDArray[np.floating]]) -> dict[str, NDArray[np.float32]]:
+def distance_guesses(
+    chains: Sequence[Chain], priors: Sequence[NDArray[np.floating]], fold_N: NDArray[np.integer]
+) -> dict[str, NDArray[np.float32]]:
     """Mean distances by separation and pair probability nearby, of chains by id (Å).
 
     The table for each chain comes from the chains of the other folds, so that none is guessed from itself.
 
     Args:
         priors: (L, L) pair probabilities of each chain.
-
-    Raises:
-        InputError: when the chains are too few and too much alike for folds.
     """
-    folds, _ = folds_of(chains)
     guesses: dict[str, NDArray[np.float32]] = {}
-    for fold in np.unique(folds):
-        inside = folds == fold
-        table = DistanceTable((chains[k], priors[k]) for k in np.flatnonzero(~inside).tolist())
-        guesses |= {chains[k].id: table.predict(priors[k]) for k in np.flatnonzero(inside).tolist()}
+    for fold in np.unique(fold_N):
+        table = DistanceTable((chains[k], priors[k]) for k in np.flatnonzero(fold_N != fold).tolist())
+        guesses |= {chains[k].id: table.predict(priors[k]) for k in np.flatnonzero(fold_N == fold).tolist()}
     return guesses

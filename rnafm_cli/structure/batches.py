@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from rnafm_cli.rna.chains import Chain
 from rnafm_cli.rna.pairs import are_canonical, pairs_to_partners
@@ -26,10 +25,9 @@ from rnafm_cli.training.recipes import ChainVariation, FoldVariation, Sampling, 
 _IGNORED = -100
 _PAIR_LETTERS = ("GC", "CG", "AU", "UA", "GU", "UG")
 _PAIR_SHARES = (0.27, 0.27, 0.17, 0.17, 0.06, 0.06)
-UNVARIED = FoldVariation(
+_UNVARIED = FoldVariation(
     drop_embedding=0.0, drop_sequence=0.0, drop_prior=0.0, drop_template=0.0, drop_close_template=0.0, mutate=0.0
 )
-"""RNAs as they are, with all their inputs."""
 
 
 @dataclass
@@ -80,20 +78,10 @@ def mutate(record: StructureRecord, rate: float, rng: np.random.Generator) -> St
     return replace(record, sequence=letters.tobytes().decode())
 
 
-def target_partners(record: StructureRecord, *, noncanonical: str) -> np.ndarray:
-    """(L,) partner of each base, -1 for none, -100 for no statement.
-
-    Args:
-        noncanonical: what becomes of pairs other than AU, GC, GU: ``pair`` targets like others, ``unpaired``, or
-            ``ignore``. Pairs too close in sequence for the head are always ignored.
-    """
+def target_partners(record: StructureRecord) -> np.ndarray:
+    """(L,) partner of each base, -1 for none, -100 for no statement: of pairs too close in sequence for the head."""
     pairs = record.pairs
     partners = pairs_to_partners(pairs, len(record.sequence)).astype(np.int64)
-    if not len(pairs):
-        return partners
-    if noncanonical != "pair":
-        odd = pairs[~are_canonical(pairs, record.sequence)].ravel()
-        partners[odd] = -1 if noncanonical == "unpaired" else _IGNORED
     partners[pairs[pairs[:, 1] - pairs[:, 0] < MIN_DISTANCE].ravel()] = _IGNORED
     return partners
 
@@ -103,8 +91,7 @@ def collate(
     cache: PriorCache | None,
     *,
     templates: RecordTemplates | None = None,
-    noncanonical: str,
-    variation: FoldVariation = UNVARIED,
+    variation: FoldVariation = _UNVARIED,
     rng: np.random.Generator | None = None,
 ) -> PairBatch:
     """A padded batch.
@@ -112,7 +99,8 @@ def collate(
     Args:
         cache: pair probabilities of the records; None for a batch without the prior.
         templates: what families say of the records; None for a batch without.
-        variation: what is changed or withheld at random; the sequence stays where everything else is withheld.
+        variation: what is changed or withheld at random, nothing by default; the sequence stays where everything else
+            is withheld.
         rng: of that.
     """
     records, rng = list(records), rng or np.random.default_rng(0)
@@ -125,20 +113,19 @@ def collate(
                 priors.append(pair_probabilities(records[k].sequence, parameters=cache.parameters))
             continue
         if cache is not None:
-            priors.append(cache.of(record.sequence).dense(len(record)))
+            priors.append(cache[record.sequence])
         if templates is not None and known[k] is not None:
             close = record.sequence in templates.close
             if rng.random() < (variation.drop_close_template if close else variation.drop_template):
                 known[k] = None
-
     sequences = [record.sequence for record in records]
     inputs = padded(pair_inputs(sequences, priors=priors if cache is not None else None, templates=known), 2)
     widest = inputs.letters_BL.shape[1]
     target_BL = np.full((len(records), widest), _IGNORED, dtype=np.int64)
     for row_L, record in zip(target_BL, records, strict=True):
-        partners = target_partners(record, noncanonical=noncanonical)
+        partners = target_partners(record)
         row_L[: len(partners)] = np.where(partners == -1, widest, partners)
-    _withhold(inputs, np.ones((3, 1), dtype=np.bool_), np.array([[False], [True], [False]]), variation, rng)
+    _withhold(inputs, [True, True, True], [False, True, False], variation, rng)
     return PairBatch(inputs, torch.from_numpy(target_BL), sequences)
 
 
@@ -178,30 +165,24 @@ def collate_chains(
         crop: chains longer than this are shown as one window, drawn at random.
         variation: inputs withheld at random; of all that an example has, one stays.
     """
-    guides, contacts, distances = [], [], []
+    guides, parts = [], []
     for example in examples:
-        part = _window(len(example.chain), crop, rng)
-        guides.append(_without_families(example.guide.part(part), variation, rng))
-        contacts.append(torch.from_numpy(example.chain.contacts()[part, part]))
-        clipped_LL = example.chain.clipped_distances()
-        known_LL = clipped_LL[part, part] if clipped_LL is not None else np.full(contacts[-1].shape, np.nan, np.float32)
-        distances.append(torch.from_numpy(known_LL))
+        length, start = len(example.chain), 0
+        if length > crop:
+            start = int(rng.integers(0, length - crop + 1))
+        parts.append(slice(start, min(start + crop, length)))
+        guides.append(_without_families(example.guide.part(parts[-1]), variation, rng))
     inputs = padded(pair_inputs(**batch_of(guides, config), width=config.embedding), 2)
     given = [inputs.embedding_BLD is not None, "sequence" in config.inputs, inputs.prior_BLL is not None]
-    _withhold(inputs, np.array(given)[:, None], np.array(given)[:, None], variation, rng)
-    widest = inputs.letters_BL.shape[1]
-    return ChainBatch(
-        inputs,
-        torch.stack([_padded(one, widest, -1) for one in contacts]),
-        torch.stack([_padded(one, widest, np.nan) for one in distances]),
-    )
-
-
-def _window(length: int, crop: int, rng: np.random.Generator) -> slice:
-    if length <= crop:
-        return slice(0, length)
-    start = int(rng.integers(0, length - crop + 1))
-    return slice(start, start + crop)
+    _withhold(inputs, given, given, variation, rng)
+    square = (len(examples), inputs.letters_BL.shape[1], inputs.letters_BL.shape[1])
+    contact_BLL, distance_BLL = np.full(square, -1, dtype=np.int8), np.full(square, np.nan, dtype=np.float32)
+    for k, (example, part) in enumerate(zip(examples, parts, strict=True)):
+        size = part.stop - part.start
+        contact_BLL[k, :size, :size] = example.chain.contacts()[part, part]
+        if (clipped_LL := example.chain.clipped_distances()) is not None:
+            distance_BLL[k, :size, :size] = clipped_LL[part, part]
+    return ChainBatch(inputs, torch.from_numpy(contact_BLL), torch.from_numpy(distance_BLL))
 
 
 def _without_families(guide: Guide, variation: ChainVariation, rng: np.random.Generator) -> Guide:
@@ -213,19 +194,14 @@ def _without_families(guide: Guide, variation: ChainVariation, rng: np.random.Ge
 
 
 def _withhold(
-    inputs: PairInputs, given: np.ndarray, least: np.ndarray, variation: Variation, rng: np.random.Generator
+    inputs: PairInputs, given: list[bool], least: list[bool], variation: Variation, rng: np.random.Generator
 ) -> None:
     """Switch inputs off at random; where that would leave an example with nothing, it keeps some.
 
     Args:
-        given, least: (3, 1) which of embedding, sequence and prior there are, and which are kept.
+        given, least: which of embedding, sequence and prior there are, and which are kept.
     """
     shares = [[variation.drop_embedding], [variation.drop_sequence], [variation.drop_prior]]
-    on = given & (rng.random((3, len(inputs.lengths_B))) >= np.array(shares))
-    on |= least & ~on.any(axis=0)
+    on = np.array(given)[:, None] & (rng.random((3, len(inputs.lengths_B))) >= np.array(shares))
+    on |= np.array(least)[:, None] & ~on.any(axis=0)
     inputs.has_embedding_B, inputs.has_sequence_B, inputs.has_prior_B = map(torch.from_numpy, on)
-
-
-def _padded(map_LL: Tensor, widest: int, fill: float) -> Tensor:
-    extra = widest - len(map_LL)
-    return F.pad(map_LL, (0, extra, 0, extra), value=fill)

@@ -6,12 +6,12 @@ closeness allows, or when they belong to one family. The folds of the project's 
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from importlib import resources
 
 import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
@@ -20,22 +20,11 @@ from rnafm_cli.rna.chains import Chain
 from rnafm_cli.rna.kmers import close_pairs, kmer_matrix
 
 FOLDS = 5
-_FOLD_FILE, _FAMILY_FILE = "chain_folds.tsv", "chain_families.tsv"
+Folds = tuple[NDArray[np.int64], NDArray[np.int64]]
+"""(n,) fold of each chain, from 0, and (n,) number of its group of like chains."""
 
 
-@dataclass(frozen=True, slots=True)
-class FoldRow:
-    """Where a chain lies: its fold (from 0), the number of its group of like chains, and why; a row of the table."""
-
-    id: str
-    fold: int
-    group: int
-    family: str
-    length: int
-    distances: bool
-
-
-def linked_chains(chains: Sequence[Chain], families: Mapping[str, str]) -> np.ndarray:
+def linked_chains(chains: Sequence[Chain], families: Mapping[str, str]) -> NDArray[np.int64]:
     """(n,) group number of each chain; chains that are alike, also through others, have the same.
 
     Args:
@@ -58,9 +47,7 @@ def linked_chains(chains: Sequence[Chain], families: Mapping[str, str]) -> np.nd
     return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)
 
 
-def draw_folds(
-    chains: Sequence[Chain], families: Mapping[str, str], *, folds: int = FOLDS, seed: int = 0
-) -> list[FoldRow]:
+def draw_folds(chains: Sequence[Chain], families: Mapping[str, str], *, folds: int = FOLDS, seed: int = 0) -> Folds:
     """Distribute groups of like chains so that folds are about equal.
 
     Groups go, largest first and equal ones in random order, to the fold that lacks most: chains with distances, chains,
@@ -77,8 +64,7 @@ def draw_folds(
             hint="give more chains, or ask for fewer folds",
         )
     load = np.zeros((count, 3))
-    for chain, group in zip(chains, groups, strict=True):
-        load[group] += (chain.distance_LL is not None, 1, len(chain))
+    np.add.at(load, groups, [(chain.distance_LL is not None, 1, len(chain)) for chain in chains])
     share = load / np.maximum(load.sum(axis=0), 1)
     order = np.random.default_rng(seed).permutation(count)
     order = order[np.argsort(-share[order].sum(axis=1), kind="stable")]
@@ -88,44 +74,33 @@ def draw_folds(
         # Squares: a fold that is ahead in one of the three is not made up for by the others.
         fold_of[group] = int(np.argmin((((filled + share[group]) ** 2) - filled**2).sum(axis=1)))
         filled[fold_of[group]] += share[group]
-    rows = []
-    for chain, group in zip(chains, groups.tolist(), strict=True):
-        family, measured = families.get(chain.id, ""), chain.distance_LL is not None
-        rows.append(FoldRow(chain.id, int(fold_of[group]), group, family, len(chain), measured))
-    return rows
+    return fold_of[groups], groups
 
 
 def folds_of(
     chains: Sequence[Chain], *, folds: int = FOLDS, seed: int = 0, families: Mapping[str, str] | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Fold and group of each chain, both (n,): the committed ones if the file holds all chains, else drawn anew.
+) -> Folds:
+    """The committed folds if their file holds all chains, else folds drawn anew.
 
     Args:
         families: by id, as far as they are known; needed where folds are drawn.
     """
-    known = shipped_folds()
-    if folds == FOLDS and all(c.id in known and known[c.id].length == len(c) for c in chains):
-        rows = [known[chain.id] for chain in chains]
-    else:
-        rows = draw_folds(chains, shipped_families() | dict(families or {}), folds=folds, seed=seed)
-    return np.asarray([row.fold for row in rows]), np.asarray([row.group for row in rows])
+    known = shipped_folds().reindex([chain.id for chain in chains])
+    if folds == FOLDS and known["length"].tolist() == [len(chain) for chain in chains]:
+        return known["fold"].to_numpy(np.int64), known["group"].to_numpy(np.int64)
+    return draw_folds(chains, shipped_families() | dict(families or {}), folds=folds, seed=seed)
 
 
-def shipped_folds() -> dict[str, FoldRow]:
-    """The committed folds of the project's own chains, by id."""
-    found = {}
-    for row in _table(_FOLD_FILE):
-        fold, group, length = (int(row[name]) for name in ("fold", "group", "length"))
-        found[row["id"]] = FoldRow(row["id"], fold, group, row["family"], length, row["distances"] == "true")
-    return found
+def shipped_folds() -> pd.DataFrame:
+    """The committed folds of the project's own chains, by id: ``fold group family length distances``."""
+    return _table("chain_folds.tsv")
 
 
 def shipped_families() -> dict[str, str]:
     """Families of the project's own chains that have relatives among them, by id."""
-    return {row["id"]: row["family"] for row in _table(_FAMILY_FILE)}
+    return dict(_table("chain_families.tsv")["family"])
 
 
-def _table(name: str) -> list[dict[str, str]]:
-    text = resources.files("rnafm_cli.structure").joinpath(name).read_text(encoding="utf-8")
-    lines = [line for line in text.splitlines() if not line.startswith("#")]
-    return list(csv.DictReader(lines, delimiter="\t"))
+def _table(name: str) -> pd.DataFrame:
+    with resources.files("rnafm_cli.structure").joinpath(name).open(encoding="utf-8") as file:
+        return pd.read_csv(file, sep="\t", comment="#", index_col="id", dtype={"id": str}, keep_default_na=False)

@@ -10,9 +10,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -27,7 +28,7 @@ from rnafm_cli.rna.metrics import CONTACT_METRICS, DISTANCE_METRICS, score_conta
 from rnafm_cli.rna.records import SequenceRecord
 from rnafm_cli.structure.baselines import DistanceTable, spread_probabilities, with_relatives
 from rnafm_cli.structure.batches import Example
-from rnafm_cli.structure.fold_task import HeadRun, fold_head_of, head_config
+from rnafm_cli.structure.fold_task import HeadRun, Start, head_config
 from rnafm_cli.structure.pair import PairConfig
 from rnafm_cli.structure.tertiary import HEAD_KIND, TertiaryMaps
 from rnafm_cli.structure.tertiary_data import ChainSet, chains_sha256, load_chains, prepare_examples
@@ -90,139 +91,140 @@ def run_tertiary(
         InputError: when no chain can be used.
         ConfigError: when the folder holds a run of other chains or another recipe.
     """
-    return _CrossValidation(run, report, progress).do(reject)
+    started, last = time.monotonic(), run.recipe.data.folds - 1
+    if not set(run.folds) <= set(range(last + 1)):
+        raise UsageError(f"--folds {','.join(map(str, run.folds))}: there are folds 0 to {last}")
+    encoder, sha256, start = run.begin()
+    pair = _pair_config(run, 0 if encoder is None else encoder.config.width, sha256, start)
+    # The prior is the one that the pair head knows.
+    trunk = dataclasses.replace(run.recipe.trunk, parameters=pair.parameters)
+    recipe = dataclasses.replace(run.recipe, trunk=trunk)
+    chains, counts = load_chains(run.files, recipe, reject=reject, report=report)
+    run.output.mkdir(parents=True, exist_ok=True)
+    made = {
+        "chains": chains_sha256(chains),
+        "encoder": sha256,
+        "fold head": start.card.weights_sha256 if start is not None else None,
+        "prior": run.prior,
+        "families": run.families,
+        "recipe": {name: values for name, values in run.recipe.to_dict().items() if name != "run"},
+    }
+    _check_same(run.output, made)
+    write_json(run.output / "config.json", recipe.to_dict())
+    data = prepare_examples(
+        chains,
+        counts,
+        recipe,
+        encoder=encoder,
+        prior_file=run.prior_file if run.prior else None,
+        libraries=load_libraries(run.families, run.weights_dir),
+        progress=progress,
+    )
+    config = TertiaryConfig(pair=pair, **dataclasses.asdict(run.recipe.map))
+    return _CrossValidation(run, data, config, sha256, start, report, progress, started).do()
 
 
-class _CrossValidation:
-    def __init__(self, run: TertiaryRun, report: Report, progress: Progress) -> None:
-        self._run, self._report, self._progress = run, report, progress
-        self._started = time.monotonic()
-        self._signal: int | None = None
-        self._all_folds = range(run.recipe.data.folds)
-        if not set(run.folds) <= set(self._all_folds):
-            last = len(self._all_folds) - 1
-            raise UsageError(f"--folds {','.join(map(str, run.folds))}: there are folds 0 to {last}")
-        self._encoder, self._encoder_sha256 = run.begin()
-        self._start = fold_head_of(run.init_from, run.weights_dir) if run.init_from is not None else None
-        self._start_sha256 = self._start.card.weights_sha256 if self._start is not None else None
-        self._config = TertiaryConfig(pair=self._pair_config(), **dataclasses.asdict(run.recipe.map))
-
-    def do(self, reject: Callable[[InputError], None]) -> TertiaryOutcome:
-        """Everything that is not there yet."""
-        run = self._run
-        # The prior is the one that the pair head knows.
-        trunk = dataclasses.replace(run.recipe.trunk, parameters=self._config.pair.parameters)
-        recipe = dataclasses.replace(run.recipe, trunk=trunk)
-        chains, counts = load_chains(run.files, recipe, reject=reject, report=self._report)
-        run.output.mkdir(parents=True, exist_ok=True)
-        self._check_same(chains_sha256(chains))
-        write_json(run.output / "config.json", recipe.to_dict())
-        data = prepare_examples(
-            chains,
-            counts,
-            recipe,
-            encoder=self._encoder,
-            prior_file=run.prior_file,
-            libraries=load_libraries(run.families, run.weights_dir),
-            progress=self._progress,
+def _pair_config(run: TertiaryRun, width: int, encoder_sha256: str | None, start: Start | None) -> PairConfig:
+    """The pair head to start from, or the one that the recipe describes."""
+    given = {"sequence": True, "embedding": width, "prior": run.prior, "template": run.families}
+    if start is None:
+        return head_config(run.recipe.trunk, width, inputs=[name for name in given if given[name]])
+    if start.config.embedding and encoder_read_by(start.card) != encoder_sha256:
+        raise WeightsError(
+            f"{run.init_from}: its fold head was trained on another encoder than {run.model or 'none'}",
+            hint="give its own encoder with --model",
         )
+    # Tensors for families stay, though chains may be shown without.
+    names = tuple(name for name in start.config.inputs if given[name] or name == "template")
+    return dataclasses.replace(start.config, inputs=names)
+
+
+def _check_same(folder: Path, made: dict[str, Any]) -> None:
+    """Refuse a folder whose folds were made of other chains, or by another recipe: they would be mixed."""
+    path = folder / "run.json"
+    if not path.exists():
+        write_json(path, made)
+        return
+    before = json.loads(path.read_text(encoding="utf-8"))
+    # Tuples become lists, as in the file.
+    if other := [name for name, value in json.loads(json.dumps(made)).items() if before.get(name) != value]:
+        raise ConfigError(
+            f"{folder}: holds a run with another {', '.join(other)}", hint="start a new run in another folder"
+        )
+
+
+@dataclass
+class _CrossValidation:
+    run: TertiaryRun
+    data: ChainSet
+    config: TertiaryConfig
+    encoder_sha256: str | None
+    start: Start | None
+    report: Report
+    progress: Progress
+    started: float
+    signal: int | None = None
+
+    def do(self) -> TertiaryOutcome:
+        """Everything that is not there yet."""
+        run, every = self.run, range(self.run.recipe.data.folds)
+        tables = []
         if run.prior:
-            self._baselines(data)
-        finished = all(self._fold(data, fold) for fold in run.folds or self._all_folds)
-        means = self._summary(data)
+            path = run.output / BASELINES
+            if not path.exists():
+                _write(path, _baselines(self.data, every))
+            for name, scores in (table := _read(path)).groupby("row", sort=False):
+                self._tell(str(name), scores)
+            tables.append(table)
+        finished = all(self._fold(fold) for fold in run.folds or every)
+        parts, means = [run.output / "folds" / str(fold) for fold in every], dict[str, float]()
+        if all((part / SCORES).exists() for part in parts):
+            scores = pd.concat([_read(part / SCORES) for part in parts], ignore_index=True)
+            tables.append(scores.assign(row="head"))
+            with TertiaryMapWriter(run.output / MAPS, provenance={"name": run.name}, half=True, force=True) as writer:
+                for record, maps in _stored(part / MAPS for part in parts):
+                    writer.add_maps(record, maps)
+            means = mean_values(scores) | calibrated([one.chain for one in self.data.examples], run.output / MAPS)
+            self._tell("cross-validated", scores)
+        if tables:
+            _write(run.output / TABLE, table_of(pd.concat(tables, ignore_index=True)), "%.4f")
         head: Path | None = None
         if finished and run.final:
             head = run.output / "final" / HEAD_FILE
-            finished = head.exists() or self._train(data, None, means) is not None
-        return TertiaryOutcome(finished, means, head, self._signal)
+            finished = head.exists() or self._train(None, means) is not None
+        return TertiaryOutcome(finished, means, head, self.signal)
 
-    def _pair_config(self) -> PairConfig:
-        """The pair head to start from, or the one that the recipe describes."""
-        run = self._run
-        width = 0 if self._encoder is None else self._encoder.config.width
-        given = {"sequence": True, "embedding": width, "prior": run.prior, "template": run.families}
-        if (start := self._start) is None:
-            return head_config(run.recipe.trunk, width, inputs=[name for name in given if given[name]])
-        if start.config.embedding and encoder_read_by(start.card) != self._encoder_sha256:
-            raise WeightsError(
-                f"{run.init_from}: its fold head was trained on another encoder than {run.model or 'none'}",
-                hint="give its own encoder with --model",
-            )
-        # Tensors for families stay, though chains may be shown without.
-        names = tuple(name for name in start.config.inputs if given[name] or name == "template")
-        return dataclasses.replace(start.config, inputs=names)
-
-    def _check_same(self, chains: str) -> None:
-        """Refuse a folder whose folds were made of other chains, or by another recipe: they would be mixed.
-
-        Raises:
-            ConfigError: naming what differs.
-        """
-        run, path = self._run, self._run.output / "run.json"
-        made = {
-            "chains": chains,
-            "encoder": self._encoder_sha256,
-            "fold head": self._start_sha256,
-            "prior": run.prior,
-            "families": run.families,
-            "recipe": {name: values for name, values in run.recipe.to_dict().items() if name != "run"},
-        }
-        if not path.exists():
-            write_json(path, made)
-            return
-        before = json.loads(path.read_text(encoding="utf-8"))
-        # Tuples become lists, as in the file.
-        if other := [name for name, value in json.loads(json.dumps(made)).items() if before.get(name) != value]:
-            raise ConfigError(
-                f"{run.output}: holds a run with another {', '.join(other)}", hint="start a new run in another folder"
-            )
-
-    def _baselines(self, data: ChainSet) -> None:
-        """Scores of the free guesses on the same folds, before anything is trained."""
-        path = self._run.output / BASELINES
-        if not path.exists():
-            tables = []
-            for fold in self._all_folds:
-                for name, maps in baseline_maps(data.outside(fold), held := data.inside(fold)):
-                    tables.append(score_maps(held, maps).assign(row=name))
-            _write(path, pd.concat(tables, ignore_index=True))
-        for name, scores in _read(path).groupby("row", sort=False):
-            self._tell(str(name), scores)
-
-    def _fold(self, data: ChainSet, fold: int) -> bool:
-        folder = self._run.output / "folds" / str(fold)
+    def _fold(self, fold: int) -> bool:
+        """Train without a fold, keep maps and scores of its chains; False if the run was stopped."""
+        folder = self.run.output / "folds" / str(fold)
         if (folder / SCORES).exists():
             return True
-        maps = self._train(data, fold)
-        if maps is None:
+        if (maps := self._train(fold, {})) is None:
             return False
         with TertiaryMapWriter(folder / MAPS, provenance={"fold": fold}, half=True, force=True) as writer:
             for one in maps:
                 writer.add_maps(one.record, one.named())
-        scores = score_maps(data.inside(fold), maps)
+        scores = score_maps(self.data.inside(fold), maps)
         _write(folder / SCORES, scores)
         self._tell(f"fold {fold} held out", scores)
         return True
 
-    def _train(
-        self, data: ChainSet, fold: int | None, means: dict[str, float] | None = None
-    ) -> list[TertiaryMaps] | None:
+    def _train(self, fold: int | None, means: dict[str, float]) -> list[TertiaryMaps] | None:
         """Train a head on what lies outside a fold: maps of the chains inside, None if the run was stopped."""
-        run, what = self._run, "final" if fold is None else f"folds/{fold}"
-        config = dataclasses.replace(self._config, sd_scale=(means or {}).get("sd_scale", self._config.sd_scale))
+        run, what = self.run, "final" if fold is None else f"folds/{fold}"
         source = {
             "files": [path.name for path in run.files],
-            "chains": data.counts,
+            "chains": self.data.counts,
             "held out": fold,
-            "fold head": self._start_sha256,
+            "fold head": self.start.card.weights_sha256 if self.start is not None else None,
             "families": [Path(name).name for name in run.families],
             "encoder": encoder_source(run.model),
         }
         task = TertiaryTask(
             run.recipe,
-            data,
-            config,
-            fold=self._start.tensors if self._start is not None else None,
+            self.data,
+            dataclasses.replace(self.config, sd_scale=means.get("sd_scale", self.config.sd_scale)),
+            fold=self.start.tensors if self.start is not None else None,
             held_out=fold,
             metrics={"cross_validated": means} if means else {},
         )
@@ -230,41 +232,20 @@ class _CrossValidation:
             run.recipe,
             task,
             run.output / what,
-            card=Card(name=run.name, kind=HEAD_KIND, config={}, encoder_sha256=self._encoder_sha256, source=source),
+            card=Card(name=run.name, kind=HEAD_KIND, config={}, encoder_sha256=self.encoder_sha256, source=source),
             names=(Path(HEAD_FILE).stem, None),
             midway=False,
-            progress=lambda counted, done, total: self._progress(f"{what}: {counted}", done, total),
+            progress=lambda counted, done, total: self.progress(f"{what}: {counted}", done, total),
         )
         left = None
         if run.max_minutes is not None:
-            left = max(0.0, run.max_minutes - (time.monotonic() - self._started) / 60)
+            left = max(0.0, run.max_minutes - (time.monotonic() - self.started) / 60)
         outcome = trainer.train(max_minutes=left)
-        self._signal = outcome.signal
+        self.signal = outcome.signal
         if not outcome.finished:
             return None
         (run.output / what / CHECKPOINT).unlink(missing_ok=True)
         return task.maps
-
-    def _summary(self, data: ChainSet) -> dict[str, float]:
-        """The table of the free guesses and of all folds, and the maps of all chains in one file."""
-        output = self._run.output
-        rows: list[tuple[str, pd.DataFrame]] = []
-        if (output / BASELINES).exists():
-            rows += [(str(name), part) for name, part in _read(output / BASELINES).groupby("row", sort=False)]
-        parts = [output / "folds" / str(fold) for fold in self._all_folds]
-        means: dict[str, float] = {}
-        if all((part / SCORES).exists() for part in parts):
-            scores = pd.concat([_read(part / SCORES) for part in parts], ignore_index=True)
-            rows.append(("head", scores))
-            means = mean_values(scores)
-            with TertiaryMapWriter(output / MAPS, provenance={"name": self._run.name}, half=True, force=True) as writer:
-                for record, maps in _stored(part / MAPS for part in parts):
-                    writer.add_maps(record, maps)
-            means |= calibrated([one.chain for one in data.examples], output / MAPS)
-            self._tell("cross-validated", scores)
-        if rows:
-            _write(output / TABLE, table_of(rows), "%.4f")
-        return means
 
     def _tell(self, what: str, scores: pd.DataFrame) -> None:
         means, parts = mean_values(scores), []
@@ -272,13 +253,21 @@ class _CrossValidation:
             tops = " ".join(f"{means[name]:.3f}" for name in CONTACT_METRICS)
             parts.append(f"long-range L/10 L/5 L/2 L {tops}")
         if "mse" in means:
-            parts.append(
-                f"distance MSE {means['mse']:.4f} R2 {means['r2']:.3f} PA {means['pa']:.3f} PMCC {means['pmcc']:.3f}"
-            )
-        self._report(f"{what}: {'; '.join(parts)}")
+            parts.append("distance MSE {mse:.4f} R2 {r2:.3f} PA {pa:.3f} PMCC {pmcc:.3f}".format(**means))
+        self.report(f"{what}: {'; '.join(parts)}")
 
 
-def baseline_maps(train: Iterable[Example], held_out: Sequence[Example]) -> Iterator[tuple[str, list[TertiaryMaps]]]:
+def _baselines(data: ChainSet, folds: Iterable[int]) -> pd.DataFrame:
+    """Scores of the free guesses on all folds, named in the column ``row``."""
+    tables = []
+    for fold in folds:
+        held = data.inside(fold)
+        for name, maps in baseline_maps(data.outside(fold), held).items():
+            tables.append(score_maps(held, maps).assign(row=name))
+    return pd.concat(tables, ignore_index=True)
+
+
+def baseline_maps(train: Iterable[Example], held_out: Iterable[Example]) -> dict[str, list[TertiaryMaps]]:
     """The free guesses by name: spread pair probabilities and the mean distance by separation and probability nearby;
     and what relatives tell, with these guesses where they tell nothing.
 
@@ -292,13 +281,12 @@ def baseline_maps(train: Iterable[Example], held_out: Sequence[Example]) -> Iter
         prior_LL, template = one.guide.prior_LL, one.guide.template
         assert prior_LL is not None
         record = SequenceRecord(one.chain.id, one.chain.sequence)
-        plain = TertiaryMaps(record, spread_probabilities(prior_LL), table.predict(prior_LL))
-        guesses["pair probabilities"].append(plain)
+        found = spread_probabilities(prior_LL), table.predict(prior_LL)
+        guesses["pair probabilities"].append(TertiaryMaps(record, *found))
         if template is not None and template.relatives is not None:
-            assert plain.contact_LL is not None and plain.distance_LL is not None
-            plain = TertiaryMaps(record, *with_relatives(plain.contact_LL, plain.distance_LL, template.relatives))
-        guesses["relatives"].append(plain)
-    yield from guesses.items()
+            found = with_relatives(*found, template.relatives)
+        guesses["relatives"].append(TertiaryMaps(record, *found))
+    return guesses
 
 
 def score_maps(examples: Iterable[Example], maps: Iterable[TertiaryMaps]) -> pd.DataFrame:
@@ -307,11 +295,10 @@ def score_maps(examples: Iterable[Example], maps: Iterable[TertiaryMaps]) -> pd.
     for example, one in zip(examples, maps, strict=True):
         chain, template = example.chain, example.guide.template
         assert one.contact_LL is not None and one.distance_LL is not None
-        contact, distance = score_contacts(chain, one.contact_LL), score_distances(chain, one.distance_LL)
         row: dict[str, float] = {}
-        if contact is not None:
+        if (contact := score_contacts(chain, one.contact_LL)) is not None:
             row |= contact.values | {f"ceiling_{name}": value for name, value in contact.ceiling.items()}
-        if distance is not None:
+        if (distance := score_distances(chain, one.distance_LL)) is not None:
             row |= distance.values
         if row:
             known = template is not None and template.relatives is not None
@@ -326,36 +313,32 @@ def mean_values(scores: pd.DataFrame) -> dict[str, float]:
     return means | {name: float(scores[column].notna().sum()) for name, column in counts.items()}
 
 
-def table_of(rows: Sequence[tuple[str, pd.DataFrame]]) -> pd.DataFrame:
-    """The means of each row over chains with known distances, all or those with or without a relative, and over all
-    chains; ``ceiling`` is what a perfect predictor would reach.
+def table_of(scores: pd.DataFrame) -> pd.DataFrame:
+    """The means of each predictor (``row``) over chains with known distances, all or those with or without a relative,
+    and over all chains; ``ceiling`` is what a perfect predictor would reach.
     """
     lines = []
-    for name, scores in [*rows, ("ceiling", rows[0][1])]:
-        wanted = {column.removeprefix("ceiling_"): column for column in (_CEILINGS if name == "ceiling" else _VALUES)}
-        related, everyone = scores["relative"].astype(bool), pd.Series(True, index=scores.index)
-        for what, chosen in (("with distances", scores["mse"].notna()), ("all", everyone)):
+    parts = [(str(name), part, _VALUES) for name, part in scores.groupby("row", sort=False)]
+    for name, part, columns in [*parts, ("ceiling", parts[0][1], _CEILINGS)]:
+        related, everyone = part["relative"].astype(bool), pd.Series(True, index=part.index)
+        for what, chosen in (("with distances", part["mse"].notna()), ("all", everyone)):
             for whom, some in (("", everyone), (", relative known", related), (", no relative known", ~related)):
-                if len(part := scores[chosen & some]):
-                    means = {metric: part[column].mean() for metric, column in wanted.items()}
-                    lines.append({"row": name, "chains_from": what + whom, "chains": len(part), **means})
+                if len(rows := part[chosen & some]):
+                    means = rows[columns].mean().rename(lambda column: column.removeprefix("ceiling_"))
+                    lines.append({"row": name, "chains_from": what + whom, "chains": len(rows), **means})
     return pd.DataFrame(lines, columns=["row", "chains_from", "chains", *_VALUES])
 
 
 def calibrated(chains: Iterable[Chain], path: Path) -> dict[str, float]:
     """``sd_scale``, by which deviations of held-out maps are to be multiplied to be right on average, and the share
-    of pairs ``within_sd`` of one and ``within_2sd`` of two such deviations."""
-    known = {chain.id: chain for chain in chains if chain.distance_LL is not None}
+    of pairs ``within_sd`` of one and ``within_2sd`` of two such deviations; nothing where no distances are known."""
+    known = {chain.id: chain.clipped_distances() for chain in chains}
     errors, deviations = [], []
     for record, maps in _stored([path]):
-        chain = known.get(record.id)
-        clipped_LL = chain.clipped_distances() if chain is not None else None
-        if clipped_LL is not None:
-            upper = np.triu_indices(len(clipped_LL), k=1)
-            error = maps["distance"][upper].astype(np.float64) - clipped_LL[upper]
-            seen = np.isfinite(error)
-            errors.append(error[seen])
-            deviations.append(maps["sd"][upper][seen].astype(np.float64))
+        if (true_LL := known[record.id]) is not None:
+            seen_LL = np.triu(np.isfinite(true_LL), k=1)
+            errors.append(maps["distance"][seen_LL].astype(np.float64) - true_LL[seen_LL])
+            deviations.append(maps["sd"][seen_LL].astype(np.float64))
     if not errors:
         return {}
     error_N, sd_N = np.concatenate(errors), np.concatenate(deviations)

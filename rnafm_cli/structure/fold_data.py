@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -16,11 +16,9 @@ from rnafm_cli.io.structures import read_structures
 from rnafm_cli.rna.kmers import close_to_any, greedy_clusters, linked_groups
 from rnafm_cli.rna.records import StructureRecord
 from rnafm_cli.structure.batches import sampling_weights
-from rnafm_cli.training.labelled_rows import drawn_groups
+from rnafm_cli.training.labelled_rows import drawn_groups, set_name
 from rnafm_cli.training.recipes import FoldRecipe
 from rnafm_cli.training.trainer import rows_sha256
-
-_FAMILY_LIST = "dev_newfam.txt"
 
 
 def load_structures(
@@ -46,13 +44,8 @@ def load_structures(
 
 def shipped_dev_families() -> frozenset[str]:
     """The committed list of held-out Rfam families of the project's own development set."""
-    text = resources.files("rnafm_cli.structure").joinpath(_FAMILY_LIST).read_text(encoding="utf-8")
+    text = resources.files("rnafm_cli.structure").joinpath("dev_newfam.txt").read_text(encoding="utf-8")
     return frozenset(line.split()[0] for line in text.splitlines() if line.strip() and not line.startswith("#"))
-
-
-def without_families(records: Iterable[StructureRecord], families: Collection[str]) -> list[StructureRecord]:
-    """The records of other families."""
-    return [record for record in records if record.family not in families]
 
 
 def without_close(records: Sequence[StructureRecord], held_out: Sequence[StructureRecord]) -> list[StructureRecord]:
@@ -85,37 +78,17 @@ def cluster_dev_split(
     """
     labels = [str(k) for k in range(len(records))]
     groups = linked_groups([record.sequence for record in records], labels)
-    group_of = np.asarray([groups[label] for label in labels])
-    is_dev = drawn_groups(group_of, share=share, seed=seed)
-    if not is_dev.any():
-        raise InputError(
-            f"no part of the {len(records)} records can be held out: the smallest group of alike ones is larger than "
-            f"{max(1, round(share * len(records)))}",
-            hint="give a development set with --dev",
-        )
-    if is_dev.all():
-        raise InputError("one record cannot be trained on and measured with", hint="give a development set with --dev")
+    is_dev = drawn_groups(np.asarray([groups[label] for label in labels]), share=share, seed=seed)
+    if is_dev.all() or not is_dev.any():
+        problem = "one record cannot be trained on and measured with"
+        if len(records) > 1:
+            most = max(1, round(share * len(records)))
+            problem = (
+                f"no part of the {len(records)} records can be held out: all groups of alike ones have over {most}"
+            )
+        raise InputError(problem, hint="give a development set with --dev")
     train, dev = (list(itertools.compress(records, chosen)) for chosen in (~is_dev, is_dev))
     return train, dev
-
-
-@dataclass(frozen=True, kw_only=True)
-class FoldFiles:
-    """Where the records come from.
-
-    Args:
-        train: files filtered against every development set.
-        partners: files that are the published training partners of ``dev``: filtered against held-out families only.
-        dev: development files; a share of the training clusters if there are none.
-        families: file whose held-out families make up the development set ``newfam``.
-        seeds: Stockholm file of alignments that say what is known of families.
-    """
-
-    train: tuple[Path, ...]
-    partners: tuple[Path, ...] = ()
-    dev: tuple[Path, ...] = ()
-    families: Path | None = None
-    seeds: Path | None = None
 
 
 @dataclass
@@ -147,15 +120,22 @@ def new_families(path: Path, reject: Reject | None = None) -> list[StructureReco
 
 
 def assemble(
-    files: FoldFiles,
     recipe: FoldRecipe,
     *,
+    train: Sequence[Path],
+    partners: Sequence[Path] = (),
+    dev: Sequence[Path] = (),
+    families: Path | None = None,
     report: Callable[[str], None] = lambda line: None,
     reject: Reject | None = None,
 ) -> FoldData:
     """Read all files and take out of training what is close to a development record.
 
     Args:
+        train: files filtered against every development set.
+        partners: files that are the published training partners of ``dev``: filtered against held-out families only.
+        dev: development files; a share of the training clusters if there are none.
+        families: file whose held-out families make up the development set ``newfam``.
         reject: called with the error of a record that cannot be used, see :func:`load_structures`.
 
     Raises:
@@ -163,46 +143,36 @@ def assemble(
         InputError: when nothing is left to train on.
     """
     limit = recipe.data.max_length
-    names = [_name(path) for path in files.dev] + ["newfam"] * bool(files.families)
+    names = [set_name(path) for path in dev] + ["newfam"] * bool(families)
     if repeated := {name for name in names if names.count(name) > 1}:
         raise UsageError(
             f"two development sets are called '{min(repeated)}'",
             hint="a file's name up to its first dot is its set's name; 'newfam' is that of --families",
         )
-    dev = {_name(path): load_structures([path], reject=reject) for path in files.dev}
-    held = new_families(files.families, reject) if files.families else []
+    sets = {set_name(path): load_structures([path], reject=reject) for path in dev}
+    held = new_families(families, reject) if families else []
+    held_out = shipped_dev_families() if recipe.data.hold_families else ()
     counts: Counter[str] = Counter()
-    train: list[StructureRecord] = []
-    for part, against in ((files.partners, held), (files.train, [*held, *(r for rows in dev.values() for r in rows)])):
+    kept: list[StructureRecord] = []
+    for part, against in ((partners, held), (train, [*held, *itertools.chain.from_iterable(sets.values())])):
         records = load_structures(part, max_length=limit, reject=reject)
+        others = [record for record in records if record.family not in held_out]
+        far = without_close(others, against)
         counts["read"] += len(records)
         if recipe.data.hold_families:
-            others = without_families(records, shipped_dev_families())
             counts["held-out family"] += len(records) - len(others)
-            records = others
-        far = without_close(records, against)
-        counts["close to a development record"] += len(records) - len(far)
-        train += far
-    unique = _unique(train)
-    counts["repeated"] = len(train) - len(unique)
-    train = unique
-    if not train:
+        counts["close to a development record"] += len(others) - len(far)
+        kept += far
+    # The first file that holds a sequence decides its structure.
+    unique = list({record.sequence: record for record in reversed(kept)}.values())[::-1]
+    counts["repeated"] = len(kept) - len(unique)
+    if not unique:
         raise InputError("no record is left to train on", hint=f"longest allowed are {limit} nt (data.max_length)")
     if not dev:
-        train, own = cluster_dev_split(train, share=recipe.data.dev_share, seed=recipe.data.seed)
-        dev = {"dev": own}
+        unique, sets["dev"] = cluster_dev_split(unique, share=recipe.data.dev_share, seed=recipe.data.seed)
     if held:
-        dev["newfam"] = held
-    counts["train"] = len(train)
+        sets["newfam"] = held
+    counts["train"] = len(unique)
     report("training records: " + ", ".join(f"{name} {count}" for name, count in counts.items()))
-    weights = sampling_weights(np.asarray([len(one) for one in train]), family_groups(train), recipe.sampling)
-    return FoldData(train, weights, dev, dict(counts))
-
-
-def _unique(records: Sequence[StructureRecord]) -> list[StructureRecord]:
-    # The first file that holds a sequence decides its structure.
-    return list({record.sequence: record for record in reversed(records)}.values())[::-1]
-
-
-def _name(path: Path) -> str:
-    return path.name.split(".")[0]
+    weights = sampling_weights(np.asarray([len(one) for one in unique]), family_groups(unique), recipe.sampling)
+    return FoldData(unique, weights, sets, dict(counts))

@@ -28,7 +28,7 @@ from rnafm_cli.rna.decode import DecodeOptions, decode
 from rnafm_cli.rna.metrics import Score, score_fold
 from rnafm_cli.rna.records import StructureRecord
 from rnafm_cli.structure.batches import collate, draw_batches
-from rnafm_cli.structure.fold_data import FoldData, FoldFiles, assemble, shipped_dev_families
+from rnafm_cli.structure.fold_data import FoldData, assemble, shipped_dev_families
 from rnafm_cli.structure.pair import INPUTS, PairConfig, PairHead, PairLogits, pair_probabilities
 from rnafm_cli.structure.prior_cache import PriorCache
 from rnafm_cli.structure.training_templates import RecordTemplates, record_templates
@@ -44,6 +44,7 @@ _VALUES = ("precision", "recall", "f1", "relaxed_f1", "micro_f1")
 _REPLACEABLE = {"embedding_norm", "embedding_in", "mixer"}
 """Parts of a head whose weights say nothing to another encoder."""
 _FEWEST_STEPS, _MOST_STEPS = 100, 10_000
+_CELLS_AT_ONCE = 400_000
 
 
 def head_config(section: PairSection, embedding: int, *, inputs: Sequence[str]) -> PairConfig:
@@ -74,11 +75,9 @@ def begin_from(head: PairHead, start: dict[str, Tensor]) -> str:
     own = head.state_dict()
     fitting = {name: tensor for name, tensor in start.items() if name in own and own[name].shape == tensor.shape}
     others = sorted({name.split(".")[0] for name in (own.keys() | start.keys()) - fitting.keys()})
-    if not set(others) <= _REPLACEABLE:
-        raise WeightsError(
-            f"the head to start from has another size: {', '.join(set(others) - _REPLACEABLE)}",
-            hint="give the same [head] in the recipe",
-        )
+    if wrong := set(others) - _REPLACEABLE:
+        problem = f"the head to start from has another size: {', '.join(wrong)}"
+        raise WeightsError(problem, hint="give the same [head] in the recipe")
     head.load_state_dict(own | fitting)
     return f"starting from {len(fitting)} tensors of another head" + (f"; fresh: {', '.join(others)}" * bool(others))
 
@@ -87,10 +86,10 @@ class FoldTask(Task):
     """Records, loss and measurement of a fold head.
 
     Args:
-        cache: pair probabilities, of the development records at least; None for a head without the prior.
+        cache: pair probabilities; None for a head without the prior.
         templates: what families say of all records; None for a head without.
         encoder: None for a head without embeddings.
-        start: a head to begin with.
+        start: tensors and card of a head to begin with.
     """
 
     kind, row_name, measure_name = "fold", "records", "mean F1"
@@ -136,14 +135,8 @@ class FoldTask(Task):
     ) -> tuple[Tensor, dict[str, float]]:
         """Cross-entropy of each base's choice of partner."""
         device = next(head.parameters()).device
-        batch = collate(
-            [self._data.train[k] for k in rows],
-            self._cache,
-            templates=self._templates,
-            noncanonical=self._recipe.data.noncanonical,
-            variation=self._recipe.variation,
-            rng=rng,
-        )
+        records = [self._data.train[k] for k in rows]
+        batch = collate(records, self._cache, templates=self._templates, variation=self._recipe.variation, rng=rng)
         seed_torch(rng)
         inputs, bf16 = batch.inputs.to(device), self._recipe.run.bf16
         if (source := encoder or self._encoder) is not None:
@@ -161,42 +154,36 @@ class FoldTask(Task):
         The score is the mean over the sets of strict macro F1 with all inputs.
         """
         assert isinstance(head, PairHead)
-        measured: list[Scored] = []
-        rows = []
+        measured, rows = list[Scored](), []
+        options = [DecodeOptions(gamma=gamma) for gamma in _GAMMAS]
         for withheld in ("", *(name for name in ("prior", "template") if name in self._inputs)):
             inputs = self._inputs - {withheld}
             label = "+".join(sorted(inputs))
-            found = {name: self._summaries(head, encoder, records, inputs) for name, records in self._dev.items()}
-            for name, of_set in found.items():
-                for gamma, summary in zip(_GAMMAS, of_set, strict=True):
-                    row = {"set": name, "inputs": label, "gamma": gamma, "records": len(self._dev[name])}
-                    rows.append(row | {key: summary[key] for key in _VALUES})
-            means = np.mean([[summary["f1"] for summary in of_set] for of_set in found.values()], axis=0)
-            best = int(np.argmax(means))
+            found: dict[str, list[dict[str, float]]] = {}
+            for name, records in self._dev.items():
+                scores = score_head(
+                    head,
+                    encoder or self._encoder,
+                    records,
+                    self._cache,
+                    templates=self._templates,
+                    inputs=inputs,
+                    options=options,
+                    bf16=self._recipe.run.bf16,
+                )
+                intervals = [summarise(one, _VALUES, Resampling(resamples=0)) for one in scores]
+                found[name] = [{value: one[value].estimate for value in _VALUES} for one in intervals]
+                for gamma, means in zip(_GAMMAS, found[name], strict=True):
+                    rows.append({"set": name, "inputs": label, "gamma": gamma, "records": len(records), **means})
+            f1 = np.mean([[means["f1"] for means in of_set] for of_set in found.values()], axis=0)
+            best = int(np.argmax(f1))
             settings = {"gamma": _GAMMAS[best]}
             for name, of_set in found.items():
                 strict, relaxed = of_set[best]["f1"], of_set[best]["relaxed_f1"]
                 self._report(f"{name} {label} gamma {_GAMMAS[best]:g}: f1 {strict:.4f} relaxed {relaxed:.4f}")
             metrics = {f"{name} f1": of_set[best]["f1"] for name, of_set in found.items()}
-            measured.append(Scored(float(means[best]), metrics | settings, settings))
+            measured.append(Scored(float(f1[best]), metrics | settings, settings))
         return dataclasses.replace(measured[0], rows=rows)
-
-    def _summaries(
-        self, head: PairHead, encoder: Encoder | None, records: list[StructureRecord], inputs: frozenset[str]
-    ) -> list[dict[str, float]]:
-        """The scores of a set, for each gamma."""
-        scores = score_head(
-            head,
-            encoder or self._encoder,
-            records,
-            self._cache,
-            templates=self._templates,
-            inputs=inputs,
-            options=[DecodeOptions(gamma=gamma) for gamma in _GAMMAS],
-            bf16=self._recipe.run.bf16,
-        )
-        found = [summarise(one, _VALUES, Resampling(resamples=0)) for one in scores]
-        return [{name: interval.estimate for name, interval in one.items()} for one in found]
 
     def save(self) -> None:
         """Write down the pair probabilities that were computed on the way."""
@@ -232,45 +219,36 @@ def score_head(
     cache: PriorCache | None,
     *,
     templates: RecordTemplates | None = None,
-    inputs: frozenset[str] = frozenset(_INPUTS),
-    options: Sequence[DecodeOptions] = (DecodeOptions(),),
-    pair_budget: int = 400_000,
-    bf16: bool = True,
+    inputs: frozenset[str],
+    options: Sequence[DecodeOptions],
+    bf16: bool,
 ) -> list[list[Score]]:
     """Fold every record with the given inputs and score it.
 
     Args:
+        cache: not needed without ``prior`` among the inputs.
         options: ways to decode the same probabilities.
-        cache: holds every record's pair probabilities; not needed without ``prior`` among the inputs.
 
     Returns:
         for each way to decode, the scores in the order of the records.
     """
-    scores: list[dict[int, Score]] = [{} for _ in options]
-    for group in buckets([len(record.sequence) ** 2 for record in records], pair_budget):
-        part = [records[k] for k in group]
-        sequences = [record.sequence for record in part]
-        embeddings = embed_batch(encoder, sequences, bf16=bf16) if encoder and "embedding" in inputs else None
-        known = [templates.of(s) for s in sequences] if templates is not None and "template" in inputs else None
-        priors = [cache[s].dense(len(s)) for s in sequences] if cache is not None and "prior" in inputs else None
+    scores: dict[int, list[Score]] = {}
+    for group in buckets([len(record.sequence) ** 2 for record in records], _CELLS_AT_ONCE):
+        sequences = [records[k].sequence for k in group]
         found = pair_probabilities(
             head,
             sequences,
-            embeddings=embeddings,
-            priors=priors,
-            templates=known,
+            embeddings=embed_batch(encoder, sequences, bf16=bf16) if encoder and "embedding" in inputs else None,
+            priors=[cache[s] for s in sequences] if cache is not None and "prior" in inputs else None,
+            templates=[templates.of(s) for s in sequences] if templates is not None and "template" in inputs else None,
             use_sequence="sequence" in inputs,
             bf16=bf16,
         )
-        for k, record, p_LL in zip(group, part, found, strict=True):
-            for way, way_scores in zip(options, scores, strict=True):
-                way_scores[k] = _score(record, p_LL, way)
-    return [[way_scores[k] for k in range(len(records))] for way_scores in scores]
-
-
-def _score(record: StructureRecord, p_LL: np.ndarray, options: DecodeOptions) -> Score:
-    pairs = decode(p_LL, record.sequence, options)
-    return score_fold(record.pairs, pairs, length=len(record.sequence), id=record.id, family=record.family)
+        for k, p_LL in zip(group, found, strict=True):
+            sequence, true = records[k].sequence, records[k].pairs
+            ways = [decode(p_LL, sequence, way) for way in options]
+            scores[k] = [score_fold(true, pairs, length=len(sequence)) for pairs in ways]
+    return [[scores[k][way] for k in range(len(records))] for way in range(len(options))]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -295,16 +273,16 @@ class HeadRun:
     threads: int | None = None
 
     @property
-    def prior_file(self) -> Path | None:
-        """Where pair probabilities are kept; None for a head without them."""
-        return (self.prior_cache or self.output / "prior.h5") if self.prior else None
+    def prior_file(self) -> Path:
+        """Where pair probabilities are kept."""
+        return self.prior_cache or self.output / "prior.h5"
 
-    def begin(self) -> tuple[Encoder | None, str | None]:
-        """Set the threads and load the encoder: it, and the hash of its weights.
+    def begin(self) -> tuple[Encoder | None, str | None, Start | None]:
+        """Set the threads and load the encoder, the hash of its weights, and the fold head to begin with.
 
         Raises:
             UsageError: when the prior is wanted and ViennaRNA is missing; for a codon model.
-            WeightsError: when the encoder cannot be used.
+            WeightsError: when the encoder or the head cannot be used.
         """
         if self.prior and not thermo.available():
             raise UsageError(
@@ -312,19 +290,43 @@ class HeadRun:
             )
         if self.threads is not None:
             torch.set_num_threads(self.threads)
-        if self.model is None:
-            return None, None
-        encoder, card = load_encoder(self.model, weights_dir=self.weights_dir)
-        encoder.config.check_nucleotides(self.model)
-        return encoder, card.weights_sha256
+        encoder, sha256, start = None, None, None
+        if self.model is not None:
+            encoder, card = load_encoder(self.model, weights_dir=self.weights_dir)
+            encoder.config.check_nucleotides(self.model)
+            sha256 = card.weights_sha256
+        if self.init_from is not None:
+            tensors, card = load_component(self.init_from, "fold", weights_dir=self.weights_dir, any_encoder=True)
+            if card.kind != "fold":
+                raise WeightsError(f"{self.init_from}: is a model of kind '{card.kind}', not a fold head")
+            start = Start(PairConfig.from_dict(card.config), tensors, card)
+        return encoder, sha256, start
+
+
+@dataclass(frozen=True)
+class Start:
+    """A fold head to begin with, whatever its encoder."""
+
+    config: PairConfig
+    tensors: dict[str, Tensor]
+    card: Card
 
 
 @dataclass(frozen=True, kw_only=True)
 class FoldRun(HeadRun):
-    """What ``rnafm finetune fold`` was asked to do."""
+    """What ``rnafm finetune fold`` was asked to do.
 
-    files: FoldFiles
+    Args:
+        train, partners, dev, families: files, see :func:`rnafm_cli.structure.fold_data.assemble`.
+        seeds: Stockholm file of alignments that say what is known of families.
+    """
+
     recipe: FoldRecipe
+    train: tuple[Path, ...]
+    partners: tuple[Path, ...] = ()
+    dev: tuple[Path, ...] = ()
+    families: Path | None = None
+    seeds: Path | None = None
     device: str = "cpu"
 
 
@@ -341,32 +343,40 @@ def run_fold(
         reject: called with the error of a structure that cannot be used; when it returns, that one is left out.
 
     Raises:
-        UsageError: as :meth:`HeadRun.begin` does.
-        WeightsError: when the encoder or the starting head cannot be used.
+        UsageError, WeightsError: as :meth:`HeadRun.begin` does.
     """
-    encoder, sha256 = run.begin()
-    recipe, files, start = run.recipe, run.files, None
-    if run.init_from is not None:
-        start = fold_head_of(run.init_from, run.weights_dir)
-        recipe = dataclasses.replace(recipe, head=_section_of(start.config))
-    data = assemble(files, recipe, report=report, reject=reject)
+    encoder, sha256, start = run.begin()
+    recipe = run.recipe
+    if start is not None:
+        # The recipe's section of the size of a head, as that head has it.
+        names = {field.name for field in dataclasses.fields(PairSection)} - {"blocks"}
+        size = {name: getattr(start.config, name) for name in names}
+        recipe = dataclasses.replace(recipe, head=PairSection(**size, blocks=len(start.config.dilations)))
+    data = assemble(
+        recipe,
+        train=run.train,
+        partners=run.partners,
+        dev=run.dev,
+        families=run.families,
+        report=report,
+        reject=reject,
+    )
     recipe = with_steps(recipe, data)
     run.output.mkdir(parents=True, exist_ok=True)
     cache = None
-    if run.prior_file is not None:
+    if run.prior:
         cache = PriorCache(run.prior_file, recipe.head.parameters)
         sequences = [r.sequence for records in measured_records(data.dev, recipe.run).values() for r in records]
         if added := cache.add_missing(sequences, report=partial(progress, "pair probabilities")):
             report(f"pair probabilities of {added} development sequences computed")
-    seeds = files.seeds or (Path(recipe.data.seeds) if recipe.data.seeds else None)
     known = None
-    if seeds is not None:
+    if run.seeds is not None:
         known = record_templates(
-            seeds,
+            run.seeds,
             [record.sequence for record in data.train],
             [record.sequence for records in data.dev.values() for record in records],
             families=shipped_dev_families() if recipe.data.hold_families else (),
-            cache=run.output / "templates.npz",
+            cache=run.output / "templates.pt",
             threads=torch.get_num_threads(),
             progress=progress,
         )
@@ -374,10 +384,10 @@ def run_fold(
         encoder.to(run.device)
     source = {
         "records": data.counts,
-        "train": [path.name for path in (*files.train, *files.partners)],
-        "dev": [path.name for path in files.dev],
-        "families": [files.families.name] if files.families else [],
-        "seeds": [seeds.name] if seeds is not None else [],
+        "train": [path.name for path in (*run.train, *run.partners)],
+        "dev": [path.name for path in run.dev],
+        "families": [run.families.name] if run.families else [],
+        "seeds": [run.seeds.name] if run.seeds is not None else [],
         "encoder": encoder_source(run.model),
     }
     trainer = Trainer(
@@ -404,30 +414,3 @@ def with_steps(recipe: FoldRecipe, data: FoldData) -> FoldRecipe:
     return dataclasses.replace(
         recipe, optim=dataclasses.replace(optim, steps=steps, warmup=min(optim.warmup, steps // 5))
     )
-
-
-@dataclass(frozen=True)
-class Start:
-    """A pair head to begin with."""
-
-    config: PairConfig
-    tensors: dict[str, Tensor]
-    card: Card
-
-
-def fold_head_of(name_or_file: str, weights_dir: Path | None) -> Start:
-    """A fold head, whatever its encoder.
-
-    Raises:
-        WeightsError: when it cannot be had, or is something else.
-    """
-    tensors, card = load_component(name_or_file, "fold", weights_dir=weights_dir, any_encoder=True)
-    if card.kind != "fold":
-        raise WeightsError(f"{name_or_file}: is a model of kind '{card.kind}', not a fold head")
-    return Start(PairConfig.from_dict(card.config), tensors, card)
-
-
-def _section_of(config: PairConfig) -> PairSection:
-    """A recipe's section of the size of a head, with the energies that it knows."""
-    names = {field.name for field in dataclasses.fields(PairSection)} - {"blocks"}
-    return PairSection(**{name: getattr(config, name) for name in names}, blocks=len(config.dilations))

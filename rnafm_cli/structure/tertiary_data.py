@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from itertools import compress
 from pathlib import Path
 
 import numpy as np
@@ -43,10 +42,9 @@ def chains_sha256(chains: Sequence[Chain]) -> str:
 
 @dataclass(frozen=True)
 class ChainSet:
-    """Chains in folds.
+    """Chains with their inputs, in folds.
 
     Args:
-        examples: each chain with its inputs.
         folds: (n,) fold of each.
         groups: (n,) group of like chains of each.
         counts: how many were read and dropped, by reason.
@@ -59,29 +57,23 @@ class ChainSet:
 
     def outside(self, fold: int | None) -> list[Example]:
         """The chains that are trained on when a fold is held out; all for None."""
-        return list(compress(self.examples, self._are_outside(fold)))
+        return [one for one, its in zip(self.examples, self.folds, strict=True) if its != fold]
 
     def inside(self, fold: int | None) -> list[Example]:
         """The chains of a fold; none for None."""
-        return list(compress(self.examples, ~self._are_outside(fold)))
+        return [one for one, its in zip(self.examples, self.folds, strict=True) if its == fold]
 
     def weights(self, fold: int | None, sampling: ChainSampling) -> np.ndarray:
         """Probability with which each chain outside a fold is drawn."""
         lengths = np.asarray([min(len(one.chain), sampling.crop) for one in self.outside(fold)])
-        _, groups = np.unique(self.groups[self._are_outside(fold)], return_inverse=True)
-        return sampling_weights(lengths, groups, sampling)
-
-    def _are_outside(self, fold: int | None) -> np.ndarray:
-        return self.folds != (-1 if fold is None else fold)
+        outside = [group for group, its in zip(self.groups, self.folds, strict=True) if its != fold]
+        return sampling_weights(lengths, np.unique(outside, return_inverse=True)[1], sampling)
 
 
 def load_chains(
     files: Sequence[Path], recipe: TertiaryRecipe, *, reject: Callable[[InputError], None], report: Report
 ) -> tuple[list[Chain], dict[str, int]]:
-    """Read HDF5 files, structure files or folders of them; drop chains by length, and repeated ones.
-
-    Returns:
-        The chains, and how many were read and dropped, by reason.
+    """Chains of HDF5 files, structure files or folders of them, and how many were read and dropped, by reason.
 
     Raises:
         InputError: when nothing is left.
@@ -131,21 +123,17 @@ def prepare_examples(
     # The surest family comes first.
     families = {chains[one.number].id: one.family.accession for one in reversed(placed)}
     folds, groups = folds_of(chains, folds=recipe.data.folds, seed=recipe.data.seed, families=families)
-    rows: list[torch.Tensor | None] = [None] * len(chains)
+    guides = [Guide(chain.sequence) for chain in chains]
     if encoder is not None:
         for group in buckets([len(chain) + 2 for chain in chains], _TOKENS_AT_ONCE):
             with torch.no_grad():
                 found = embed_batch(encoder, [chains[k].sequence for k in group], bf16=False)
             for k, rows_LD in zip(group, found, strict=True):
-                rows[k] = rows_LD.clone()  # A view would keep the whole batch in memory.
-    priors: list[np.ndarray | None] = [None] * len(chains)
+                guides[k] = replace(guides[k], rows_LD=rows_LD.clone())  # A view would keep the whole batch in memory.
     if prior_file is not None:
         cache = PriorCache(prior_file, recipe.trunk.parameters)
         cache.add_missing((chain.sequence for chain in chains), report=partial(progress, "pair probabilities"))
-        priors = [cache[chain.sequence].dense(len(chain)) for chain in chains]
-    templates = chain_templates(chains, placed, search, folds=folds, clusters=linked_chains(chains, {}))
-    examples = tuple(
-        Example(chain, Guide(chain.sequence, rows_LD, prior_LL, template))
-        for chain, rows_LD, prior_LL, template in zip(chains, rows, priors, templates, strict=True)
-    )
-    return ChainSet(examples, folds, groups, counts)
+        guides = [replace(guide, prior_LL=cache[guide.sequence]) for guide in guides]
+    known = chain_templates(chains, placed, search, folds=folds, clusters=linked_chains(chains, {}))
+    guides = [replace(guide, template=template) for guide, template in zip(guides, known, strict=True)]
+    return ChainSet(tuple(map(Example, chains, guides)), folds, groups, counts)

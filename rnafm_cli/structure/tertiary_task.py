@@ -84,16 +84,11 @@ def usual_logits(chains: Iterable[Chain]) -> Tensor:
         contact_LL = torch.from_numpy(chain.contacts()).long()
         known_LL = upper_LL & (contact_LL >= 0)
         _count(contact_S2, range_LL[known_LL], contact_LL[known_LL])
-        clipped_LL = chain.clipped_distances()
-        if clipped_LL is not None:
+        if (clipped_LL := chain.clipped_distances()) is not None:
             distance_LL = torch.from_numpy(clipped_LL)
             measured_LL = upper_LL & ~distance_LL.isnan()
             _count(bins_SK, range_LL[measured_LL], distance_bins(distance_LL[measured_LL]))
-    shares = []
-    for counts in (contact_S2, bins_SK):
-        overall = counts.sum(dim=0) + 1.0
-        shares.append(_shares(counts, overall / overall.sum()))
-    contact_SK, distance_SK = shares
+    contact_SK, distance_SK = _shares(contact_S2), _shares(bins_SK)
     odds_S = (contact_SK[:, 1] / contact_SK[:, 0]).log()
     return torch.cat([odds_S[:, None], distance_SK.log()], dim=1).float()
 
@@ -108,9 +103,10 @@ def _count(table: Tensor, rows: Tensor, columns: Tensor) -> None:
     table.index_put_((rows, columns), torch.ones(len(rows), dtype=table.dtype), accumulate=True)
 
 
-def _shares(counts: Tensor, overall: Tensor) -> Tensor:
+def _shares(counts: Tensor) -> Tensor:
     """Shares of each row, pulled towards those of the row before, so that empty rows repeat it."""
-    rows, before = [], overall
+    overall = counts.sum(dim=0) + 1.0
+    rows, before = [], overall / overall.sum()
     for row in counts:
         before = (row + _PSEUDO_COUNT * before) / (row.sum() + _PSEUDO_COUNT)
         rows.append(before.clamp(min=1e-4))
@@ -159,13 +155,11 @@ class TertiaryTask(Task):
 
     def rates(self, head: nn.Module, rate: float) -> list[tuple[nn.Module, float]]:
         """The last linear maps learn fast, a pair head that comes trained slowly or not at all."""
-        parts = {name: part for name, part in head.named_children() if name != "fold"}
+        parts = dict(head.named_children())
+        trunk = parts.pop("fold")
         readout = nn.ModuleDict({name: parts.pop(name) for name in _READOUT})
-        found: list[tuple[nn.Module, float]] = [
-            (nn.ModuleDict(parts), rate),
-            (readout, self._recipe.optim.readout_rate),
-        ]
-        return [*found, (head.get_submodule("fold"), self._trunk_rate)] if self._trunk_rate > 0 else found
+        found = [(nn.ModuleDict(parts), rate), (readout, self._recipe.optim.readout_rate), (trunk, self._trunk_rate)]
+        return found if self._trunk_rate > 0 else found[:2]
 
     def batches(self, rng: np.random.Generator) -> list[np.ndarray]:
         """Chains drawn by their weights, of similar length in each batch."""

@@ -2,32 +2,30 @@
 
 A head that always saw the right family would believe it blindly. So the rows of the alignments are dealt into halves by
 clusters, and a training record gets the template of the half that has fewer rows close to it. A chain with a known
-structure is told of other chains of its family, but of none that is nearly the same.
+structure is told of other chains of its family, but of none that is nearly the same. Shapes: L bases, N pairs.
 """
 
 from __future__ import annotations
 
 import hashlib
-import zipfile
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from rnafm_cli.errors import InputError
 from rnafm_cli.families.alignment import Template, templates
 from rnafm_cli.families.known_chains import Placed, shape_of
-from rnafm_cli.families.library import Library, build_library, far_rows
+from rnafm_cli.families.library import build_library, far_rows
 from rnafm_cli.families.search import Search
 from rnafm_cli.families.shapes import Relatives
 from rnafm_cli.io.stockholm import Alignment, read_stockholm
 from rnafm_cli.io.streams import atomic_path
 from rnafm_cli.rna.chains import Chain
 from rnafm_cli.rna.kmers import close_pairs, greedy_clusters, kmer_matrix
-from rnafm_cli.structure.prior_cache import SparsePairs
 from rnafm_cli.training.trainer import Progress
 
 _SEED = 7
@@ -35,20 +33,8 @@ _CUTOFF = 0.01
 _AT_ONCE = 256
 
 
-class _Sparse(NamedTuple):
-    """What is kept of a template: pairs above the cutoff, and how sure each base is."""
-
-    row: NDArray[np.uint16]
-    column: NDArray[np.uint16]
-    probability: NDArray[np.float32]
-    coverage: NDArray[np.float16]
-    confidence: NDArray[np.float16]
-
-    @classmethod
-    def of(cls, template: Template) -> _Sparse:
-        row, column = np.nonzero(np.triu(template.pairs_LL, 1) >= _CUTOFF)
-        sure = (values_L.astype(np.float16) for values_L in (template.coverage_L, template.confidence_L))
-        return cls(row.astype(np.uint16), column.astype(np.uint16), template.pairs_LL[row, column], *sure)
+_Kept = tuple[torch.Tensor, torch.Tensor]
+"""Of a template: (3, N) float32, rows, columns and probabilities of pairs; (2, L) float16, coverage and confidence."""
 
 
 @dataclass(frozen=True)
@@ -60,16 +46,18 @@ class RecordTemplates:
         close: training sequences that are close to a row of the alignments behind their template.
     """
 
-    found: dict[str, _Sparse]
+    found: dict[str, _Kept]
     close: frozenset[str]
 
     def of(self, sequence: str) -> Template | None:
         """The template of a record, without the hits behind it."""
-        kept = self.found.get(sequence)
-        if kept is None:
+        if sequence not in self.found:
             return None
-        pairs_LL = SparsePairs(*kept[:3]).dense(len(sequence))
-        return Template([], pairs_LL, kept.coverage.astype(np.float32), kept.confidence.astype(np.float32))
+        pairs_3N, sure_2L = (kept.numpy() for kept in self.found[sequence])
+        row, column = pairs_3N[:2].astype(np.int64)
+        pairs_LL = np.zeros((len(sequence), len(sequence)), dtype=np.float32)
+        pairs_LL[row, column] = pairs_LL[column, row] = pairs_3N[2]
+        return Template([], pairs_LL, *sure_2L.astype(np.float32))
 
 
 def far_alignments(path: Path, held_out: Sequence[str], families: Collection[str]) -> list[Alignment]:
@@ -121,8 +109,8 @@ def record_templates(
     alignments = far_alignments(path, dev, families)
     lines = [*train, "", *dev, "", *(row for one in alignments for row in (one.accession, *one.rows))]
     digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()
-    if cache.exists() and (known := _read(cache, digest)) is not None:
-        return known
+    if cache.exists() and (state := torch.load(cache, weights_only=True))["digest"] == digest:
+        return RecordTemplates(state["found"], frozenset(state["close"]))
     halves = dealt_halves(alignments)
     counts_2N = np.stack([_close_rows(train, half) for half in halves])
     ties_2N = np.random.default_rng(_SEED).random(counts_2N.shape)
@@ -131,22 +119,32 @@ def record_templates(
     jobs += [
         (half, [s for s, k in zip(train, chosen_N, strict=True) if k == number]) for number, half in enumerate(halves)
     ]
-    found: dict[str, _Sparse] = {}
+    found: dict[str, _Kept] = {}
     done, total = 0, len(train) + len(dev)
     for part, sequences in jobs:
-        library = _library(part)
-        search = Search([library] if library else [], threads=threads)
+        try:
+            search = Search([build_library(part, "training", reject=lambda error: None)], threads=threads)
+        except InputError:
+            # Half of a small set may be too few rows for a profile.
+            search = Search([])
         for start in range(0, len(sequences), _AT_ONCE):
             block = sequences[start : start + _AT_ONCE]
             for sequence, template in zip(block, templates(block, search), strict=True):
                 if template is not None:
-                    found[sequence] = _Sparse.of(template)
+                    found[sequence] = _kept(template)
             done += len(block)
             progress("families", done, total)
-    close = frozenset(s for s, count in zip(train, counts_2N.min(axis=0), strict=True) if count)
-    result = RecordTemplates(found, close)
-    _write(cache, digest, result)
-    return result
+    close = sorted(s for s, count in zip(train, counts_2N.min(axis=0), strict=True) if count)
+    with atomic_path(cache) as scratch:
+        torch.save({"digest": digest, "found": found, "close": close}, scratch)
+    return RecordTemplates(found, frozenset(close))
+
+
+def _kept(template: Template) -> _Kept:
+    row, column = np.nonzero(np.triu(template.pairs_LL, 1) >= _CUTOFF)
+    pairs_3N = np.stack([row, column, template.pairs_LL[row, column]]).astype(np.float32)
+    sure_2L = np.stack([template.coverage_L, template.confidence_L]).astype(np.float16)
+    return torch.from_numpy(pairs_3N), torch.from_numpy(sure_2L)
 
 
 def chain_templates(
@@ -187,14 +185,6 @@ def chain_templates(
     return found
 
 
-def _library(alignments: Sequence[Alignment]) -> Library | None:
-    """None where no alignment gives a profile: half of a small set may be too few rows."""
-    try:
-        return build_library(alignments, "training", reject=lambda error: None)
-    except InputError:
-        return None
-
-
 def _close_rows(sequences: Sequence[str], alignments: Sequence[Alignment]) -> NDArray[np.int64]:
     """(n,) how many rows of the alignments are close to each sequence."""
     counts = np.zeros(len(sequences), dtype=np.int64)
@@ -202,36 +192,3 @@ def _close_rows(sequences: Sequence[str], alignments: Sequence[Alignment]) -> ND
     for numbers, _ in close_pairs(kmer_matrix(sequences), rows):
         counts += np.bincount(numbers, minlength=len(sequences))
     return counts
-
-
-def _write(path: Path, digest: str, result: RecordTemplates) -> None:
-    every = list(result.found.values())
-    arrays = {
-        name: np.concatenate(parts) for name, parts in zip(_Sparse._fields, zip(*every, strict=True), strict=False)
-    }
-    with atomic_path(path) as scratch, open(scratch, "wb") as handle:
-        np.savez_compressed(
-            handle,
-            allow_pickle=False,
-            digest=np.asarray(digest),
-            sequences=np.asarray(list(result.found), dtype=str),
-            ends=np.cumsum([len(one.row) for one in every], dtype=np.int64),
-            close=np.asarray(sorted(result.close), dtype=str),
-            **arrays,
-        )
-
-
-def _read(path: Path, digest: str) -> RecordTemplates | None:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            if str(file["digest"]) != digest:
-                return None
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: not a file of templates ({error})", hint="remove it") from error
-    sequences = arrays["sequences"].tolist()
-    bases = np.cumsum([len(sequence) for sequence in sequences], dtype=np.int64)
-    ends = {"coverage": bases, "confidence": bases}
-    columns = [np.split(arrays[name], ends.get(name, arrays["ends"])[:-1]) for name in _Sparse._fields if sequences]
-    found = {sequence: _Sparse(*parts) for sequence, *parts in zip(sequences, *columns, strict=True)}
-    return RecordTemplates(found, frozenset(arrays["close"].tolist()))

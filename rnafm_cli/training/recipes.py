@@ -227,10 +227,6 @@ class FoldDataSection:
     """Share of records held out by clusters when no development file is given."""
     hold_families: bool = True
     """Keep the project's list of held-out Rfam families out of training."""
-    noncanonical: Literal["pair", "unpaired", "ignore"] = "pair"
-    """What pairs other than AU, GC, GU count as in the loss."""
-    seeds: str = ""
-    """Stockholm file of family alignments; with it the head learns what to make of families."""
     seed: int = 0
 
 

@@ -10,7 +10,6 @@ import torch
 from support.tertiary_models import codon_model, tiny_model, tiny_pair, tiny_section
 
 from rnafm_cli.errors import UsageError, WeightsError
-from rnafm_cli.structure.fold_data import FoldFiles
 from rnafm_cli.structure.fold_task import FoldRun, run_fold
 from rnafm_cli.structure.pair import PairHead
 from rnafm_cli.training.recipes import FoldRecipe, recipe_from_dict
@@ -42,9 +41,9 @@ def run(folder: Path, model: Path, start: Path | None = None) -> tuple[Outcome, 
         "run": {"bf16": False, "score_steps": 2},
     }
     told: list[str] = []
-    files = FoldFiles(train=(table(folder / "train.tsv", "AC"),), dev=(table(folder / "dev.tsv", "U"),))
     asked = FoldRun(
-        files=files,
+        train=(table(folder / "train.tsv", "AC"),),
+        dev=(table(folder / "dev.tsv", "U"),),
         recipe=recipe_from_dict(FoldRecipe, values),
         output=folder / "run",
         model=str(model),

@@ -15,7 +15,7 @@ from rnafm_cli.encoder.network import Encoder
 from rnafm_cli.errors import ConfigError, InputError, UsageError, WeightsError
 from rnafm_cli.rna.pairs import as_pairs
 from rnafm_cli.rna.records import StructureRecord
-from rnafm_cli.structure.fold_data import FoldData, FoldFiles, assemble
+from rnafm_cli.structure.fold_data import FoldData, assemble
 from rnafm_cli.structure.fold_task import FoldTask, begin_from, head_config, with_steps
 from rnafm_cli.structure.pair import INPUTS, PairConfig, PairHead
 from rnafm_cli.structure.prior_cache import PriorCache
@@ -191,12 +191,13 @@ def test_training_records_close_to_development_records_go(tmp_path: Path) -> Non
     (tmp_path / "train.tsv").write_text("".join(lines))
     (tmp_path / "dev.tsv").write_text("".join([lines[0], *lines[1:4]]))
     config = FoldRecipe()
-    named = assemble(FoldFiles(train=(tmp_path / "train.tsv",), dev=(tmp_path / "dev.tsv",)), config)
+    train, dev = [tmp_path / "train.tsv"], [tmp_path / "dev.tsv"]
+    named = assemble(config, train=train, dev=dev)
     assert [record.id for record in named.train] == [f"h{k}" for k in range(3, 12)]
     assert named.weights.sum() == pytest.approx(1.0) and list(named.dev) == ["dev"]
-    partner = assemble(FoldFiles(train=(), partners=(tmp_path / "train.tsv",), dev=(tmp_path / "dev.tsv",)), config)
+    partner = assemble(config, train=(), partners=train, dev=dev)
     assert len(partner.train) == 12
-    split = assemble(FoldFiles(train=(tmp_path / "train.tsv",)), config)
+    split = assemble(config, train=train)
     assert len(split.train) + len(split.dev["dev"]) == 12 and split.dev["dev"]
 
 
@@ -258,9 +259,9 @@ def test_a_set_of_which_nothing_is_measured_is_told(data: FoldData, cache: Prior
 
 
 def test_development_sets_of_one_name_are_refused(tmp_path: Path) -> None:
-    files = FoldFiles(train=(tmp_path / "t.tsv",), dev=(tmp_path / "a" / "dev.v1.tsv", tmp_path / "b" / "dev.v2.tsv"))
+    dev = [tmp_path / "a" / "dev.v1.tsv", tmp_path / "b" / "dev.v2.tsv"]
     with pytest.raises(UsageError, match="two development sets are called 'dev'"):
-        assemble(files, recipe())
+        assemble(recipe(), train=[tmp_path / "t.tsv"], dev=dev)
 
 
 def test_steps_follow_the_records_and_a_run_ends_early(data: FoldData, cache: PriorCache, tmp_path: Path) -> None:

@@ -53,12 +53,10 @@ def test_mutation_keeps_the_structure_possible() -> None:
     assert mutate(HAIRPIN, 0.0, rng).sequence == HAIRPIN.sequence
 
 
-def test_targets_of_noncanonical_and_impossible_pairs() -> None:
-    assert target_partners(HAIRPIN, noncanonical="pair").tolist() == [11, -1, 9, 8, -1, -1, -1, -1, 3, 2, -1, 0, -1]
-    assert target_partners(HAIRPIN, noncanonical="unpaired")[[0, 11]].tolist() == [-1, -1]
-    assert target_partners(HAIRPIN, noncanonical="ignore")[[0, 11]].tolist() == [-100, -100]
+def test_targets_of_impossible_pairs() -> None:
+    assert target_partners(HAIRPIN).tolist() == [11, -1, 9, 8, -1, -1, -1, -1, 3, 2, -1, 0, -1]
     tight = StructureRecord("t", "GAAC", from_dot_bracket("(..)"))
-    assert target_partners(tight, noncanonical="pair").tolist() == [-100, -1, -1, -100]
+    assert target_partners(tight).tolist() == [-100, -1, -1, -100]
 
 
 def test_collated_batch_holds_padded_inputs_and_targets(tmp_path: Path) -> None:
@@ -66,7 +64,7 @@ def test_collated_batch_holds_padded_inputs_and_targets(tmp_path: Path) -> None:
     longer = StructureRecord("l", "GGGGCAAAAGCCCCA", from_dot_bracket("(((((....)))))."))
     cache = PriorCache(tmp_path / "prior.h5")
     cache.add_missing([HAIRPIN.sequence, longer.sequence])
-    batch = collate([HAIRPIN, longer], cache, noncanonical="pair")
+    batch = collate([HAIRPIN, longer], cache)
     assert batch.inputs.letters_BL.shape == (2, 16) and batch.inputs.lengths_B.tolist() == [13, 15]
     assert batch.inputs.prior_BLL is not None
     assert batch.inputs.prior_BLL[1, 0, 13] > 0.9 and batch.inputs.prior_BLL[0, 13:].abs().max() == 0
@@ -75,7 +73,6 @@ def test_collated_batch_holds_padded_inputs_and_targets(tmp_path: Path) -> None:
     varied = collate(
         [HAIRPIN, longer] * 50,
         cache,
-        noncanonical="pair",
         variation=FoldVariation(
             drop_embedding=0.5, drop_sequence=0.9, drop_prior=0.5, mutate=0.5, mutate_rate=1.0, mutate_longest=100
         ),

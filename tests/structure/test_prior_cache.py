@@ -70,23 +70,21 @@ def test_cache_keeps_what_matters_and_resumes(tmp_path: Path) -> None:
     assert len(cache) == 5 and sequences[4] in cache and HAIRPIN not in cache
     for sequence in sequences:
         exact = pair_probabilities(sequence)
-        kept = cache[sequence].dense(60)
+        kept = cache[sequence]
         assert np.abs(kept - np.where(exact >= 5e-4, exact, 0)).max() < 2e-5
-    with pytest.raises(KeyError):
-        cache[HAIRPIN]
 
 
 def test_what_is_computed_on_demand_is_what_the_file_will_hold(tmp_path: Path) -> None:
     path, both = tmp_path / "prior.h5", ("andronescu2007", "langdon2018")
     cache = PriorCache(path, both)
     sequences = [random_rna(60, k) for k in range(3)]
-    found = [cache.of(sequence).dense(60) for sequence in sequences]
-    assert not path.exists() and cache.of(sequences[0]) is cache.of(sequences[0])
+    found = [cache[sequence] for sequence in sequences]
+    assert not path.exists()
     cache.save()
     again = PriorCache(path, both)
     for sequence, p_LL in zip(sequences, found, strict=True):
-        np.testing.assert_array_equal(again[sequence].dense(60), p_LL)
-        np.testing.assert_array_equal(again.of(sequence).dense(60), p_LL)
+        assert sequence in again
+        np.testing.assert_array_equal(again[sequence], p_LL)
     assert again.add_missing(sequences) == 0
 
 
@@ -102,15 +100,8 @@ def test_other_parameters_need_another_file(tmp_path: Path) -> None:
         PriorCache(path, ("turner",))
 
 
-def test_rest_of_a_killed_run_is_written_over(tmp_path: Path) -> None:
+def test_another_file_is_told(tmp_path: Path) -> None:
     path = tmp_path / "prior.h5"
-    PriorCache(path).add_missing([random_rna(60, 1)])
-    with h5py.File(path, "a") as file:
-        for name in ("row", "column", "probability"):
-            file[name].resize(len(file[name]) + 7, axis=0)
-    cache = PriorCache(path)
-    cache.add_missing([HAIRPIN])
-    assert cache[HAIRPIN].dense(14)[0, 13] > 0.9
     path.write_text("no HDF5")
     with pytest.raises(InputError, match="not a file of cached"):
         PriorCache(path)

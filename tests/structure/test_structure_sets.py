@@ -16,7 +16,6 @@ from rnafm_cli.structure.fold_data import (
     load_structures,
     shipped_dev_families,
     without_close,
-    without_families,
 )
 
 
@@ -41,7 +40,6 @@ def test_nothing_close_to_a_development_record_stays() -> None:
     assert {record.family for record in kept} == {r.family for r in records} - {"RF00002", "RF00007"}
     assert not any(are_close(a.sequence, b.sequence) for a in kept for b in held)
     assert without_close(records, []) == records
-    assert len(without_families(records, {"RF00001"})) == 36
 
 
 def test_dev_split_keeps_clusters_whole_and_is_deterministic() -> None:

@@ -54,7 +54,7 @@ def examples(count: int, tmp_path: Path, *, contacts_only: int = 0) -> list[Exam
     chains = made_chains(count, contacts_only=contacts_only)
     cache = PriorCache(tmp_path / "prior.h5")
     cache.add_missing(chain.sequence for chain in chains)
-    return [Example(c, Guide(c.sequence, prior_LL=cache[c.sequence].dense(len(c)))) for c in chains]
+    return [Example(c, Guide(c.sequence, prior_LL=cache[c.sequence])) for c in chains]
 
 
 def trainer(

@@ -14,7 +14,6 @@ from rnafm_cli.errors import InputError
 from rnafm_cli.rna.pairs import as_pairs
 from rnafm_cli.rna.records import StructureRecord
 from rnafm_cli.structure.batches import collate
-from rnafm_cli.structure.fold_data import FoldFiles
 from rnafm_cli.structure.fold_task import FoldRun, run_fold
 from rnafm_cli.structure.training_templates import RecordTemplates, dealt_halves, far_alignments, record_templates
 from rnafm_cli.training.recipes import FoldRecipe, FoldVariation, recipe_from_dict
@@ -72,7 +71,7 @@ def test_halves_hold_all_rows_and_no_cluster_is_in_both(seeds: Path, rnas: list[
 
 def test_templates_are_found_once_and_shown_at_random(seeds: Path, rnas: list[str], tmp_path: Path) -> None:
     rng = np.random.default_rng(9)
-    fresh, cache, told = [hairpin(rng) for _ in range(8)], tmp_path / "templates.npz", list[int]()
+    fresh, cache, told = [hairpin(rng) for _ in range(8)], tmp_path / "templates.pt", list[int]()
 
     def search() -> RecordTemplates:
         train, dev = [*fresh, rnas[0]], rnas[50:52]
@@ -88,11 +87,11 @@ def test_templates_are_found_once_and_shown_at_random(seeds: Path, rnas: list[st
     pairs = as_pairs([(k, 47 - k) for k in range(20)])
     records = [StructureRecord(f"r{k}", rna, pairs) for k, rna in enumerate(fresh * 20)]
     still = FoldVariation(mutate=0.0, drop_template=0.25, drop_close_template=0.5)
-    batch = collate(records, None, templates=known, noncanonical="pair", variation=still, rng=rng)
+    batch = collate(records, None, templates=known, variation=still, rng=rng)
     assert batch.inputs.has_template_B is not None
     assert 0.3 < batch.inputs.has_template_B.float().mean() < 0.9
     changed = dataclasses.replace(still, mutate=1.0, mutate_rate=0.5)
-    batch = collate(records, None, templates=known, noncanonical="pair", variation=changed, rng=rng)
+    batch = collate(records, None, templates=known, variation=changed, rng=rng)
     assert batch.inputs.has_template_B is None
 
 
@@ -104,7 +103,6 @@ def test_a_head_learns_with_families_and_goes_on(seeds: Path, tmp_path: Path) ->
         (tmp_path / f"{name}.tsv").write_text("\n".join(lines) + "\n")
         return tmp_path / f"{name}.tsv"
 
-    files = FoldFiles(train=(), partners=(table("t", 12),), dev=(table("d", 3),), seeds=seeds)
     values = {
         "head": tiny_section(),
         "sampling": {"round_size": 8},
@@ -112,7 +110,8 @@ def test_a_head_learns_with_families_and_goes_on(seeds: Path, tmp_path: Path) ->
         "run": {"bf16": False, "score_steps": 2},
     }
     recipe = recipe_from_dict(FoldRecipe, values)
-    run = FoldRun(files=files, recipe=recipe, output=tmp_path / "whole", model=None)
+    files = {"partners": (table("t", 12),), "dev": (table("d", 3),), "seeds": seeds}
+    run = FoldRun(train=(), recipe=recipe, output=tmp_path / "whole", model=None, **files)  # type: ignore[arg-type]
     whole = run_fold(run, report=lambda line: None)
     assert whole.finished
     card = load_model_file(whole.best_file)[1]
@@ -126,7 +125,7 @@ def test_a_head_learns_with_families_and_goes_on(seeds: Path, tmp_path: Path) ->
     # A head that knows families is a start for a run that has none, and gives its size.
     plain = dataclasses.replace(
         run,
-        files=dataclasses.replace(files, seeds=None),
+        seeds=None,
         recipe=dataclasses.replace(recipe, head=FoldRecipe().head),
         output=tmp_path / "on",
         init_from=str(whole.best_file),
