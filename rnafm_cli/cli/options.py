@@ -295,10 +295,10 @@ class Intake(Rejections):
         """Clean records in input order; a bad one stops the run or is reported and left out."""
         from rnafm_cli.io.fasta import IntakeReport, read_fasta
 
-        report = IntakeReport()
-        yield from read_fasta(self._paths, reject=self.reject, report=console.warn, counts=report)
-        for line in report.summary():
-            console.info(line)
+        report = IntakeReport(console.warn)
+        yield from read_fasta(self._paths, reject=self.reject, report=report)
+        if told := report.summary():
+            console.info(told)
 
     def claimed(self, outputs: Iterable[Claims | None], *, rename: bool = False) -> Iterator[SequenceRecord]:
         """The records that every output can take; where ids come again they get numbers, if wanted."""

@@ -8,9 +8,8 @@ import itertools
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 from rnafm_cli.errors import InputError, Reject, raise_rejected
 from rnafm_cli.io.streams import STDIO, input_name, open_text, text_blocks
@@ -53,17 +52,12 @@ _OTHERS = {
 """What files of other formats begin with."""
 _TELLING = tuple(mark for mark in _OTHERS if mark[0] == "#")
 
-Report = Callable[[str], None]
-
-
-class _Writable(Protocol):
-    def write(self, text: str, /) -> object: ...
-
 
 @dataclass
 class IntakeReport:
-    """What reading changed or left out; the fields count records, ``gap_letters`` counts letters."""
+    """What reading changed or left out; the fields count records, ``gap_letters`` letters; ``tell`` gets warnings."""
 
+    tell: Callable[[str], None] = field(default=lambda message: None, compare=False)
     records: int = 0
     t_to_u: int = 0
     lower: int = 0
@@ -71,23 +65,22 @@ class IntakeReport:
     gap_letters: int = 0
     undecoded: int = 0
 
-    def summary(self) -> list[str]:
-        """One line on the conversions, or none if every record was clean upper-case RNA."""
+    def summary(self) -> str:
+        """One line on the conversions, empty if every record was clean upper-case RNA."""
         parts = [
             f"T read as U in {self.t_to_u}" if self.t_to_u else "",
             f"lower case raised in {self.lower}" if self.lower else "",
             f"{self.gap_letters} gap{'s' * (self.gap_letters > 1)} removed from {self.gapped}" if self.gapped else "",
         ]
         told = ", ".join(filter(None, parts))
-        return [f"{self.records} record{'s' * (self.records != 1)} read: {told}"] if told else []
+        return f"{self.records} record{'s' * (self.records != 1)} read: {told}" if told else ""
 
 
 def read_fasta(
     paths: Sequence[str | Path] | str | Path = (STDIO,),
     *,
     reject: Reject = raise_rejected,
-    report: Report | None = None,
-    counts: IntakeReport | None = None,
+    report: IntakeReport | None = None,
 ) -> Iterator[SequenceRecord]:
     """Yield the records of FASTA inputs one by one, as upper-case RNA with the IUPAC letters kept.
 
@@ -100,15 +93,13 @@ def read_fasta(
         reject: called with the error of a bad record, or of one of several inputs that is empty; when it returns,
             that is left out. An input that is unreadable, damaged or no FASTA raises in either case, after its
             complete records.
-        report: called with each message for the user.
-        counts: filled while reading.
+        report: filled while reading.
 
     Raises:
         InputError: naming file, line and record; also when there is no record at all.
     """
     sources = [paths] if isinstance(paths, str | Path) else list(paths) or [STDIO]
-    counts = IntakeReport() if counts is None else counts
-    tell = report or (lambda message: None)
+    report = report or IntakeReport()
     for source in sources:
         _check_readable(source)
     for source in sources:
@@ -116,11 +107,11 @@ def read_fasta(
         for raw in _raw_records(source):
             empty = False
             try:
-                record = _clean(raw, counts, tell)
+                record = _clean(raw, report)
             except InputError as error:
                 reject(error)
             else:
-                counts.records += 1
+                report.records += 1
                 yield record
         if empty:
             nothing = InputError(f"{input_name(source)}: is empty", hint="FASTA records are expected")
@@ -150,15 +141,6 @@ def count_records(paths: Iterable[str | Path], *, patience: float = 2.0) -> int 
     return total
 
 
-def clean_record(header: str, sequence: str) -> SequenceRecord:
-    """A record from a header (first word: the id) and a sequence, cleaned as if read from FASTA.
-
-    Raises:
-        InputError: for letters that are no nucleotides, an empty sequence or a missing id.
-    """
-    return _clean(_RawRecord("", 0, header, [sequence]), IntakeReport(), lambda message: None)
-
-
 def as_records(source: Records, *, reject: Reject = raise_rejected) -> Iterator[SequenceRecord]:
     """Clean records from any of the accepted forms; a text of nothing but bases is a sequence, not a path.
 
@@ -176,38 +158,29 @@ def as_records(source: Records, *, reject: Reject = raise_rejected) -> Iterator[
     for number, item in enumerate(source, start=1):
         if isinstance(item, SequenceRecord):
             yield item
-        else:
-            name, sequence = item if isinstance(item, tuple) else (f"seq{number}", item)
-            try:
-                if not isinstance(sequence, str):
-                    raise InputError(f"record '{name}': {sequence!r} is no sequence", hint="a missing value?")
-                record = clean_record(str(name), sequence)
-            except InputError as error:
-                reject(error)
-            else:
-                yield record
-
-
-def write_fasta(records: Iterable[SequenceRecord], out: _Writable, *, width: int = 0) -> None:
-    """Write records as FASTA, the sequence on one line or wrapped at ``width`` letters."""
-    for record in records:
-        step = width or max(1, len(record.sequence))
-        lines = [record.sequence[k : k + step] for k in range(0, len(record.sequence), step)]
-        out.write("\n".join([f">{record.header}", *lines]) + "\n")
+            continue
+        name, sequence = item if isinstance(item, tuple) else (f"seq{number}", item)
+        try:
+            if not isinstance(sequence, str):
+                raise InputError(f"record '{name}': {sequence!r} is no sequence", hint="a missing value?")
+            yield _clean(_Raw(str(name), [sequence]), IntakeReport())
+        except InputError as error:
+            reject(error)
 
 
 @dataclass(slots=True)
-class _RawRecord:
-    source: str
-    line: int
+class _Raw:
+    """A record as it stands in its source; the sequence begins so many lines below the header's."""
+
     header: str
     lines: list[str]
+    source: str = ""
+    line: int = 0
     below: int = 1
-    """Lines from the header to the sequence."""
 
     @property
     def name(self) -> str:
-        return _split_header(self.header)[0]
+        return next(iter(self.header.split(None, 1)), "")
 
     @property
     def where(self) -> str:
@@ -222,62 +195,54 @@ def _check_readable(source: str | Path) -> None:
         open_text(source).close()
 
 
-def _raw_records(source: str | Path) -> Iterator[_RawRecord]:
+def _raw_records(source: str | Path) -> Iterator[_Raw]:
     """Headers with their sequence lines; blank and ``;`` lines count but carry nothing."""
-    name = input_name(source)
-    header, start, lines = "", 0, list[str]()
-    number = 0
+    name, number = input_name(source), 0
     with open_text(source) as handle:
-        try:
+        first = handle.readline(_FIRST_LINE)
+        while first and not first.strip() or first.startswith((";", "#")) and not first.startswith(_TELLING):
+            number += first.endswith("\n")
             first = handle.readline(_FIRST_LINE)
-            while first and not first.strip() or first.startswith((";", "#")) and not first.startswith(_TELLING):
-                number += first.endswith("\n")
-                first = handle.readline(_FIRST_LINE)
-            if not first:
-                return
-            if not first.startswith(">") and "sequence" in column_names(next(cells_of([first]), (0, []))[1]):
-                yield from _table_records(itertools.chain([first], handle), name, number)
-                return
-            _check_header(first, name, number + 1)
-            while not first.endswith("\n") and (more := handle.readline(_FIRST_LINE)):
-                first += more
-            number += 1
-            header, start = first[1:].strip(), number
+        if not first:
+            return
+        if not first.startswith(">"):
+            if "sequence" not in column_names(next(cells_of([first]), (0, []))[1]):
+                raise _no_fasta(first, f"{name}:{number + 1}")
+            rows = table_rows(itertools.chain([first], handle), name, ("sequence",))
+            for count, (below, row) in enumerate(rows, start=1):
+                yield _Raw(row.get("id") or f"seq{count}", [row["sequence"]], name, number + below, below=0)
+            return
+        while not first.endswith("\n") and (more := handle.readline(_FIRST_LINE)):
+            first += more
+        number += 1
+        raw = _Raw(first[1:].strip(), [], name, number)
+        try:
             for line in handle:
                 number += 1
                 # Files with byte-order marks were joined.
                 line = line.lstrip("\ufeff") or "\n"
                 if line[0] == ">":
-                    yield _RawRecord(name, start, header, lines)
-                    header, start, lines = line[1:].strip(), number, []
+                    yield raw
+                    raw = _Raw(line[1:].strip(), [], name, number)
                 else:
-                    lines.append(line if line[0] != ";" else "\n")
+                    raw.lines.append(line if line[0] != ";" else "\n")
         except InputError as error:
-            if start:
-                error.message += f"; reading stopped in the record '{_split_header(header)[0]}' of line {start}"
+            error.message += f"; reading stopped in the record '{raw.name}' of line {raw.line}"
             raise
-    yield _RawRecord(name, start, header, lines)
+    yield raw
 
 
-def _table_records(lines: Iterable[str], name: str, above: int) -> Iterator[_RawRecord]:
-    """The rows of a table, of which ``above`` lines came before."""
-    for count, (number, row) in enumerate(table_rows(lines, name, ("sequence",)), start=1):
-        yield _RawRecord(name, above + number, row.get("id") or f"seq{count}", [row["sequence"]], below=0)
-
-
-def _check_header(line: str, name: str, number: int) -> None:
-    if line.startswith(">"):
-        return
-    where = f"{name}:{number}"
+def _no_fasta(line: str, where: str) -> InputError:
+    """The error for a first line that begins neither FASTA nor a table of sequences."""
     if _is_junk(line):
-        raise InputError(f"{where}: holds binary data, not FASTA text")
-    looks = next((_OTHERS[mark] for mark in _OTHERS if line.startswith(mark)), None)
-    if looks is not None:
-        raise InputError(f"{where}: looks like {looks[0]}, not FASTA", hint=looks[1])
+        return InputError(f"{where}: holds binary data, not FASTA text")
+    for mark, (kind, hint) in _OTHERS.items():
+        if line.startswith(mark):
+            return InputError(f"{where}: looks like {kind}, not FASTA", hint=hint)
     if set(line) <= _ALLOWED:
         hint = "put a line such as '>name' above each sequence"
-        raise InputError(f"{where}: a sequence without a FASTA header", hint=hint)
-    raise InputError(f"{where}: is not FASTA", hint="FASTA starts with '>', a table names a column 'sequence'")
+        return InputError(f"{where}: a sequence without a FASTA header", hint=hint)
+    return InputError(f"{where}: is not FASTA", hint="FASTA starts with '>', a table names a column 'sequence'")
 
 
 def _is_junk(text: str) -> bool:
@@ -285,8 +250,8 @@ def _is_junk(text: str) -> bool:
     return any((letter < " " and letter not in _SPACE) or letter in "\x7f\ufffd" for letter in text)
 
 
-def _clean(raw: _RawRecord, counts: IntakeReport, tell: Report) -> SequenceRecord:
-    name, description = _split_header(raw.header)
+def _clean(raw: _Raw, report: IntakeReport) -> SequenceRecord:
+    name, description = (*raw.header.split(None, 1), "", "")[:2]
     text = "".join(raw.lines)
     sequence = text.translate(_CLEAN)
     if sequence.translate(_LETTERS):
@@ -294,30 +259,25 @@ def _clean(raw: _RawRecord, counts: IntakeReport, tell: Report) -> SequenceRecor
     if not name:
         raise InputError(f"{raw.where}: the header has no name", hint="write '>name' above each sequence")
     if "\ufffd" in raw.header:
-        if not counts.undecoded:
-            tell(f"{raw.where}: the header is not UTF-8: what it is not is U+FFFD, here and in all later records")
-        counts.undecoded += 1
+        if not report.undecoded:
+            report.tell(
+                f"{raw.where}: the header is not UTF-8: what it is not is U+FFFD, here and in all later records"
+            )
+        report.undecoded += 1
     gaps = text.count("-") + text.count(".")
     if not sequence:
         raise InputError(f"{raw.where}: has {'only gaps' if gaps else 'no sequence'}")
     if gaps:
-        if not counts.gapped:
-            tell(f"{raw.where}: gaps ('-' and '.') are removed, here and in all later records")
-        counts.gapped += 1
-        counts.gap_letters += gaps
-    if "T" in text or "t" in text:
-        counts.t_to_u += 1
-    if not text.isupper():
-        counts.lower += 1
+        if not report.gapped:
+            report.tell(f"{raw.where}: gaps ('-' and '.') are removed, here and in all later records")
+        report.gapped += 1
+        report.gap_letters += gaps
+    report.t_to_u += "T" in text or "t" in text
+    report.lower += not text.isupper()
     return SequenceRecord(name, sequence, description, raw.source, raw.line)
 
 
-def _split_header(header: str) -> tuple[str, str]:
-    words = header.split(None, 1)
-    return words[0] if words else "", words[1] if len(words) > 1 else ""
-
-
-def _foreign_letter(raw: _RawRecord) -> InputError:
+def _foreign_letter(raw: _Raw) -> InputError:
     """The error for the first letter that is no nucleotide, with its line and column (1-based)."""
     row, column, letter = next(
         (row, column, letter)

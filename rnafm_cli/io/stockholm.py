@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from string import ascii_lowercase, ascii_uppercase
 
@@ -58,7 +59,7 @@ class Alignment:
         """
         try:
             return wuss_pairs(self.columns.get("SS_cons", ""))
-        except (InputError, ValueError) as error:
+        except InputError as error:
             raise InputError(f"{self.where}: SS_cons: {error}", hint=_MEND) from error
 
 
@@ -105,101 +106,84 @@ def read_alignments(lines: Iterable[str], name: str, reject: Reject = raise_reje
     Raises:
         InputError: for a text that holds no alignment at all, and what ``reject`` raises.
     """
-    draft: _Draft | None = None
     found = 0
-    for number, raw in enumerate(lines, start=1):
-        line = raw.rstrip()
-        if draft is None and line:
-            if not line.startswith(("# STOCKHOLM", "#=G")) and found == 0:
-                raise InputError(
-                    f"{name}:{number}: {_what(line)}, not a Stockholm alignment",
-                    hint="the first line of such a file is '# STOCKHOLM 1.0'",
-                )
-            draft = _Draft(name, number)
-        if draft is None:
-            continue
-        if line == "//":
-            found += 1
-            yield from draft.finish(reject)
-            draft = None
-        else:
-            draft.add(line, number)
-    if draft is not None:
+    for gathered in _lines_of_alignments(lines):
+        (number, first), *_ = gathered.items()
+        if not found and not first.startswith(("# STOCKHOLM", "#=G")):
+            what = "is FASTA" if first.startswith(">") else f"begins with '{first[:30]}'"
+            raise InputError(
+                f"{name}:{number}: this {what}, not a Stockholm alignment",
+                hint="the first line of such a file is '# STOCKHOLM 1.0'",
+            )
         found += 1
-        reject(InputError(f"{draft.where}: ends without '//'", hint="the file may be cut short; get it again"))
+        try:
+            yield _alignment(gathered, name)
+        except InputError as error:
+            reject(error)
     if not found:
         raise InputError(f"{name}: holds no alignment", hint="give a Stockholm file, as Rfam's Rfam.seed.gz")
 
 
-class _Draft:
-    """An alignment while its lines come in; the first fault is kept until its end is reached."""
+def _lines_of_alignments(lines: Iterable[str]) -> Iterator[dict[int, str]]:
+    """The lines of each alignment by number (from 1), its end ``//`` included; blank ones are left out."""
+    gathered: dict[int, str] = {}
+    for number, raw in enumerate(lines, start=1):
+        if line := raw.rstrip():
+            gathered[number] = line
+        if line == "//":
+            yield gathered
+            gathered = {}
+    if gathered:
+        yield gathered
 
-    def __init__(self, source: str, line: int) -> None:
-        self.source, self.line = source, line
-        self.rows: dict[str, list[str]] = {}
-        self.tags: dict[str, list[str]] = {}
-        self.columns: dict[str, list[str]] = {}
-        self.structures: dict[str, list[str]] = {}
-        self.error: InputError | None = None
 
-    @property
-    def where(self) -> str:
-        names = self.tags.get("AC") or self.tags.get("ID") or ["-"]
-        return f"{self.source}:{self.line}: family {names[0].split('.')[0]}"
+def _alignment(lines: Mapping[int, str], source: str) -> Alignment:
+    """The alignment of some lines.
 
-    def add(self, line: str, number: int) -> None:
+    Raises:
+        InputError: for the first fault.
+    """
+    tags, rows, columns, structures = (defaultdict[str, list[str]](list) for _ in range(4))
+    faults: dict[int, str] = {}
+    for number, line in lines.items():
         parts = line.split(None, 2)
         if line.startswith("#=GF") and len(parts) == 3:
-            self.tags.setdefault(parts[1], []).append(parts[2])
+            tags[parts[1]].append(parts[2])
         elif line.startswith("#=GC") and len(parts) == 3:
-            self.columns.setdefault(parts[1], []).append(parts[2])
-        elif line.startswith("#=GR") and len(parts := line.split()) == 4 and parts[2] == "SS":
-            self.structures.setdefault(parts[1], []).append(parts[3])
-        elif line and not line.startswith("#"):
+            columns[parts[1]].append(parts[2])
+        elif line.startswith("#=GR") and len(cells := line.split()) == 4 and cells[2] == "SS":
+            structures[cells[1]].append(cells[3])
+        elif line[0] != "#" and line != "//":
             if len(parts) != 2:
-                self._fault(number, f"'{line[:40]}' is no row of name and aligned sequence")
-                return
+                faults[number] = f"'{line[:40]}' is no row of name and aligned sequence"
+                continue
+            rows[parts[0]].append(parts[1])
             foreign = next((letter for letter in parts[1] if letter in _FOREIGN or ord(letter) > 127), None)
             if foreign is not None:
-                self._fault(number, f"row {parts[0]} holds '{foreign}'")
-            self.rows.setdefault(parts[0], []).append(parts[1])
-
-    def _fault(self, number: int, problem: str) -> None:
-        if self.error is None:
-            where = self.where.replace(f":{self.line}:", f":{number}:", 1)
-            self.error = InputError(f"{where}: {problem}", hint=_MEND)
-
-    def finish(self, reject: Reject) -> Iterator[Alignment]:
-        rows = {name: "".join(parts) for name, parts in self.rows.items()}
-        columns = {tag: "".join(parts) for tag, parts in self.columns.items()}
-        structures = {name: "".join(parts) for name, parts in self.structures.items()}
-        if self.error is None:
-            self._check(rows, columns, structures)
-        if self.error is not None:
-            reject(self.error)
-            return
-        letters = [row.translate(_TO_RNA).upper() for row in rows.values()]
-        tags = {tag: " ".join(parts) for tag, parts in self.tags.items()}
-        alignment = Alignment(list(rows), letters, tags, columns, structures, self.source, self.line)
-        try:
-            _ = alignment.pairs
-        except InputError as error:
-            reject(error)
-            return
-        yield alignment
-
-    def _check(self, rows: dict[str, str], columns: dict[str, str], structures: dict[str, str]) -> None:
-        if not rows:
-            self._fault(self.line, "has no rows")
-            return
-        width = len(next(iter(rows.values())))
-        for kind, lines in (("row", rows), ("#=GC", columns), ("#=GR SS of", structures)):
-            for name, text in lines.items():
-                if len(text) != width:
-                    self._fault(self.line, f"{kind} {name} has {len(text)} columns and the first row {width}")
-
-
-def _what(line: str) -> str:
-    if line.startswith(">"):
-        return "this is FASTA"
-    return f"this begins with '{line[:30]}'"
+                faults[number] = f"row {parts[0]} holds '{foreign}'"
+    whole = {name: "".join(parts) for name, parts in rows.items()}
+    letters = [row.translate(_TO_RNA).upper() for row in whole.values()]
+    found = Alignment(
+        list(whole),
+        letters,
+        {tag: " ".join(parts) for tag, parts in tags.items()},
+        {tag: "".join(parts) for tag, parts in columns.items()},
+        {name: "".join(parts) for name, parts in structures.items()},
+        source,
+        min(lines),
+    )
+    if "//" not in lines.values():
+        raise InputError(f"{found.where}: ends without '//'", hint="the file may be cut short; get it again")
+    if faults:
+        number, problem = next(iter(faults.items()))
+        raise InputError(f"{replace(found, line=number).where}: {problem}", hint=_MEND)
+    if not whole:
+        raise InputError(f"{found.where}: has no rows", hint=_MEND)
+    width = len(letters[0])
+    for kind, texts in (("row", whole), ("#=GC", found.columns), ("#=GR SS of", found.structures)):
+        for name, text in texts.items():
+            if len(text) != width:
+                problem = f"{kind} {name} has {len(text)} columns and the first row {width}"
+                raise InputError(f"{found.where}: {problem}", hint=_MEND)
+    _ = found.pairs
+    return found

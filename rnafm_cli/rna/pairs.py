@@ -1,4 +1,4 @@
-"""Base pairs and their four forms: pair lists, partner arrays, dense matrices and dot-bracket text.
+"""Base pairs: pair lists, partner arrays and dot-bracket text.
 
 A pair list is an (n, 2) integer array, 0-based, i < j in each row, rows ascending. A partner array has
 one entry per base: the 0-based position of its partner or -1. Dot-bracket text writes one layer of nested pairs per
@@ -59,34 +59,6 @@ def pairs_to_partners(pairs: Pairs, length: int) -> NDArray[np.int64]:
     return partners
 
 
-def pairs_from_partners(partners: NDArray[np.integer]) -> Pairs:
-    """Pair list of a partner array (0-based, -1 for unpaired).
-
-    Raises:
-        ValueError: when some base's partner does not point back at it.
-    """
-    partners = np.asarray(partners, dtype=np.int64)
-    paired = np.flatnonzero(partners >= 0)
-    others = partners[paired]
-    if (others >= len(partners)).any() or (others == paired).any() or (partners[others] != paired).any():
-        raise ValueError("the partner array is not symmetric")
-    opens = paired < others
-    return np.stack([paired[opens], others[opens]], axis=1)
-
-
-def pairs_to_matrix(pairs: Pairs, length: int) -> NDArray[np.bool_]:
-    """Symmetric (length, length) matrix, true where two bases pair."""
-    matrix = np.zeros((length, length), dtype=np.bool_)
-    matrix[pairs[:, 0], pairs[:, 1]] = True
-    matrix[pairs[:, 1], pairs[:, 0]] = True
-    return matrix
-
-
-def pairs_from_matrix(matrix: NDArray[np.generic]) -> Pairs:
-    """Pair list of the non-zero entries above the diagonal of an (L, L) matrix; a base may occur twice."""
-    return np.argwhere(np.triu(matrix, 1)).astype(np.int64)
-
-
 def are_canonical(pairs: Pairs, sequence: str) -> NDArray[np.bool_]:
     """For each pair whether it is AU, GC or GU; shape (n,). Any letter but A, C, G, U makes it false."""
     codes = letter_codes(sequence)
@@ -99,15 +71,8 @@ def canonical_matrix(sequence: str) -> NDArray[np.bool_]:
     return _CANONICAL[codes[:, None], codes[None, :]]
 
 
-def validate(
-    pairs: Pairs, length: int, *, sequence: str | None = None, min_loop: int = 0, canonical: bool = False
-) -> None:
-    """Check that a pair list is a structure of an RNA of ``length`` nucleotides.
-
-    Args:
-        sequence: needed for ``canonical``.
-        min_loop: fewest bases between two partners.
-        canonical: demand AU, GC or GU for every pair.
+def validate(pairs: Pairs, length: int, *, min_loop: int = 0) -> None:
+    """Check that a pair list is a structure of an RNA of ``length`` nucleotides, ``min_loop`` bases in each loop.
 
     Raises:
         InputError: naming (1-based) the first base or pair at fault.
@@ -123,13 +88,6 @@ def validate(
     tight = pairs[pairs[:, 1] - pairs[:, 0] <= min_loop]
     if len(tight):
         raise InputError(f"pair {_shown(tight[0])} encloses fewer than {min_loop} bases")
-    if canonical:
-        if sequence is None:
-            raise ValueError("canonical=True needs the sequence")
-        odd = pairs[~are_canonical(pairs, sequence)]
-        if len(odd):
-            letters = "-".join(sequence[p] for p in odd[0])
-            raise InputError(f"pair {_shown(odd[0])} is {letters}, which is not canonical")
 
 
 def stems(pairs: Pairs) -> list[Pairs]:
@@ -160,15 +118,7 @@ BRACKET_LAYERS = 4
 
 
 def crossing(pairs: Pairs, others: Pairs) -> NDArray[np.bool_]:
-    """Which pairs cross which: entry (a, b) is true where i < k < j < l, or k < i < l < j.
-
-    Args:
-        pairs: (n, 2), 0-based, i < j.
-        others: (m, 2), likewise.
-
-    Returns:
-        (n, m) matrix.
-    """
+    """(n, m): which of n pairs cross which of m others, true where i < k < j < l, or k < i < l < j."""
     i, j = pairs[:, :1], pairs[:, 1:]
     k, m = others[:, 0], others[:, 1]
     return ((i < k) & (k < j) & (j < m)) | ((k < i) & (i < m) & (m < j))
@@ -190,10 +140,7 @@ def layers(pairs: Pairs) -> list[Pairs]:
     """Split pairs into nested sets; each takes as many of the remaining pairs as a nested set can hold.
 
     Of equally large choices the one that opens first (5') goes into the lower layer. Bases must have at
-    most one partner.
-
-    Returns:
-        Pair lists, one per layer; an empty list when there are no pairs.
+    most one partner; without pairs there is no layer.
     """
     rest = as_pairs(pairs)
     found: list[Pairs] = []

@@ -34,7 +34,7 @@ class _Named:
         return f"{self.source}{line}: record '{self.id}'" if self.source else f"record '{self.id}'"
 
 
-@dataclass(frozen=True, slots=True, weakref_slot=True)
+@dataclass(frozen=True, slots=True)
 class SequenceRecord(_Named):
     """One RNA: ``sequence`` in upper-case RNA letters (IUPAC ambiguity codes included).
 

@@ -6,6 +6,7 @@ import gzip
 import io
 import os
 import random
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rnafm_cli.errors import InputError, raise_rejected
-from rnafm_cli.io.fasta import IntakeReport, as_records, clean_record, read_fasta, write_fasta
+from rnafm_cli.io.fasta import IntakeReport, as_records, read_fasta
 from rnafm_cli.rna.alphabet import IUPAC_LETTERS
 from rnafm_cli.rna.records import SequenceRecord
 
@@ -69,21 +70,20 @@ def test_tolerated_text(fasta, content: bytes) -> None:
 
 def test_conversions_are_counted_in_one_line(fasta) -> None:
     path = fasta(">a\nACGT\n>b\nacgu\n>c\nAC--G.U\n>d\nACGU\n>e\n" + IUPAC_LETTERS + "\n")
-    counts, told = IntakeReport(), list[str]()
-    records = sequences(path, counts=counts, report=told.append)
+    told = list[str]()
+    counts = IntakeReport(told.append)
+    records = sequences(path, report=counts)
     assert records[:4] == [("a", "ACGU"), ("b", "ACGU"), ("c", "ACGU"), ("d", "ACGU")]
     assert records[4] == ("e", IUPAC_LETTERS)
     assert counts == IntakeReport(records=5, t_to_u=1, lower=1, gapped=1, gap_letters=3)
-    assert counts.summary() == [
-        "5 records read: T read as U in 1, lower case raised in 1, 3 gaps removed from 1",
-    ]
+    assert counts.summary() == "5 records read: T read as U in 1, lower case raised in 1, 3 gaps removed from 1"
     assert len(told) == 1 and "x.fa:5: record 'c': gaps" in told[0]
 
 
 def test_clean_input_has_no_summary(fasta) -> None:
     counts = IntakeReport()
-    list(read_fasta([fasta(">a\nACGU\n")], counts=counts))
-    assert counts.summary() == []
+    list(read_fasta([fasta(">a\nACGU\n")], report=counts))
+    assert counts.summary() == ""
 
 
 def test_sources_are_read_in_turn(fasta, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,7 +192,7 @@ def test_named_pipe_is_not_drained_by_the_check(tmp_path: Path) -> None:
 def test_skip_leaves_out_bad_records(fasta) -> None:
     path = fasta(">a\nACGU\n>b\nAC*U\n>c\n>d\nGG\n")
     counts, told = IntakeReport(), list[InputError]()
-    assert sequences(path, reject=told.append, counts=counts) == [("a", "ACGU"), ("d", "GG")]
+    assert sequences(path, reject=told.append, report=counts) == [("a", "ACGU"), ("d", "GG")]
     assert counts.records == 2 and len(told) == 2
     assert "x.fa:4" in told[0].message and "x.fa:5" in told[1].message
 
@@ -256,12 +256,11 @@ def test_ten_thousand_short_records(fasta) -> None:
     assert sum(len(record) for record in read_fasta([path])) == 200_000
 
 
-def test_clean_record() -> None:
-    assert clean_record("a some text", "acgt nn") == SequenceRecord("a", "ACGUNN", "some text")
-    with pytest.raises(InputError, match="record 'a', column 3: '1'"):
-        clean_record("a", "AC1")
-    with pytest.raises(InputError, match="record 'a': has no sequence"):
-        clean_record("a", "")
+def test_records_of_python() -> None:
+    assert list(as_records([("a some text", "acgt nn")])) == [SequenceRecord("a", "ACGUNN", "some text")]
+    for sequence, said in (("AC1", "record 'a', column 3: '1'"), ("", "record 'a': has no sequence")):
+        with pytest.raises(InputError, match=said):
+            list(as_records([("a", sequence)]))
 
 
 names = st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z")), min_size=1, max_size=12)
@@ -269,12 +268,12 @@ letters = st.text(IUPAC_LETTERS, min_size=1, max_size=200)
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.lists(st.tuples(names, letters), min_size=1, max_size=5), st.integers(0, 80))
+@given(st.lists(st.tuples(names, letters), min_size=1, max_size=5), st.integers(1, 80))
 def test_written_records_read_back(tmp_path_factory: pytest.TempPathFactory, items, width: int) -> None:
     path = tmp_path_factory.mktemp("round") / "x.fa"
     records = [SequenceRecord(name, sequence, "some text") for name, sequence in items]
-    with path.open("w", encoding="utf-8") as out:
-        write_fasta(records, out, width=width)
+    wrapped = [re.sub(f"(.{{{width}}})", r"\1\n", record.sequence) for record in records]
+    path.write_text("".join(f">{r.header}\n{lines}\n" for r, lines in zip(records, wrapped, strict=True)))
     back = [(r.id, r.sequence, r.description) for r in read_fasta([path])]
     assert back == [(r.id, r.sequence, r.description) for r in records]
 
@@ -295,13 +294,13 @@ def test_any_bytes_give_records_or_an_input_error(tmp_path_factory: pytest.TempP
 def test_headers_that_are_not_utf8_are_told_once(fasta) -> None:
     told = list[str]()
     path = fasta(">S\xe9 x\nAC\n>S\xf6 y\nGU\n".encode("latin-1"))
-    assert sequences(path, report=told.append) == [("S\ufffd", "AC"), ("S\ufffd", "GU")]
+    assert sequences(path, report=IntakeReport(told.append)) == [("S\ufffd", "AC"), ("S\ufffd", "GU")]
     assert len(told) == 1 and "x.fa:1: record 'S\ufffd': the header is not UTF-8" in told[0]
 
 
 def test_a_complex_is_no_single_rna() -> None:
     with pytest.raises(InputError, match="'&' joins two strands.*RNAcofold"):
-        clean_record("dimer", "GGGG&CCCC")
+        list(as_records([("dimer", "GGGG&CCCC")]))
 
 
 def test_python_takes_a_bare_sequence_and_rejects_what_is_none() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rnafm_cli.io.fasta import clean_record
+from rnafm_cli.io.fasta import as_records
 from rnafm_cli.model import load_model
 from rnafm_cli.structure.predict import predict
 from rnafm_cli.structure.tertiary import load_tertiary_predictor
@@ -27,7 +27,7 @@ def test_the_head_reads_no_encoder() -> None:
 def test_the_acceptor_stem_of_a_trna(families: tuple[str, ...]) -> None:
     model = load_model()
     predictor = load_tertiary_predictor(model, TASKS, prior=True, families=families, warn=pytest.fail)
-    record = clean_record("tRNA", TRNA)
+    (record,) = as_records([("tRNA", TRNA)])
     (maps,) = predict([record], predictor)
     assert maps.relatives == (["tRNA"] if families else [])
     assert maps.contact_LL is not None and maps.distance_LL is not None
