@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rnafm_cli.encoder.embed import DEFAULT_BATCH_TOKENS, Long, Pooling, embed
+from rnafm_cli.encoder.embed import DEFAULT_BATCH_TOKENS, LongRnas, Pooling, embed
 from rnafm_cli.encoder.model import NamedModel
 from rnafm_cli.encoder.runtime import Runtime
 from rnafm_cli.errors import Reject, raise_rejected
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from rnafm_cli.families.annotate import Annotation
     from rnafm_cli.function.mrl import RibosomeLoad
     from rnafm_cli.function.rbp import Binding, StructureOf
-    from rnafm_cli.rna.decode import DecodeOptions
     from rnafm_cli.structure.evidence import EvidenceOf
     from rnafm_cli.structure.fold import Fold
     from rnafm_cli.structure.tertiary import TertiaryMaps
@@ -38,7 +36,7 @@ class Model(NamedModel):
         layer: int = -1,
         pool: Pooling = "none",
         batch_tokens: int = DEFAULT_BATCH_TOKENS,
-        long: Long = "window",
+        long: LongRnas = "window",
         reject: Reject = raise_rejected,
     ) -> Iterator[tuple[SequenceRecord, np.ndarray]]:
         """Yield (record, float32 array): (L, D) per nucleotide or (D,) pooled; see :func:`encoder.embed.embed`."""
@@ -57,45 +55,27 @@ class Model(NamedModel):
         self,
         records: Records,
         *,
-        prior: bool = True,
         families: Sequence[str | Path] = ("shipped",),
-        options: DecodeOptions | None = None,
         evidence_of: EvidenceOf | None = None,
-        max_bytes: int | None = None,
-        batch_tokens: int = DEFAULT_BATCH_TOKENS,
-        long: Long = "window",
+        long: LongRnas = "window",
         reject: Reject = raise_rejected,
-        warn: Callable[[str], None] = warnings.warn,
+        **settings: Any,
     ) -> Iterator[Fold]:
         """Yield a :class:`~rnafm_cli.structure.fold.Fold` per record in input order; see :func:`predict`.
 
         Args:
-            prior: guide the pair head by ViennaRNA's pair probabilities, if it takes them.
             families: libraries of known families, files or ``shipped``, earlier ones first; empty to do without.
             evidence_of: gives a record's constraint and SHAPE reactivities.
-            max_bytes: memory that the process may take; longer RNAs are folded in windows.
-            warn: called once when the prior is wanted and ViennaRNA is missing.
+            settings: ``prior``, ``options``, ``max_bytes``, ``batch_tokens`` and ``warn``, as for
+                :func:`~rnafm_cli.structure.fold.load_fold_predictor`.
         """
         from rnafm_cli.structure.evidence import no_evidence
         from rnafm_cli.structure.fold import load_fold_predictor
         from rnafm_cli.structure.predict import predict
 
-        predictor = load_fold_predictor(
-            self,
-            prior=prior,
-            families=families,
-            options=options,
-            warn=warn,
-            max_bytes=max_bytes,
-            batch_tokens=batch_tokens,
-        )
-        return predict(
-            as_records(records, reject=reject),
-            predictor,
-            evidence_of=evidence_of or no_evidence,
-            long=long,
-            reject=reject,
-        )
+        predictor = load_fold_predictor(self, families=families, **settings)
+        evidence_of = evidence_of or no_evidence
+        return predict(as_records(records, reject=reject), predictor, evidence_of=evidence_of, long=long, reject=reject)
 
     def annotate(self, records: Records, **settings: Any) -> Iterator[Annotation]:
         """Yield an :class:`~rnafm_cli.families.annotate.Annotation` per record; settings as for ``rnafm.annotate``."""
@@ -106,16 +86,12 @@ class Model(NamedModel):
     def contact(self, records: Records, **settings: Any) -> Iterator[TertiaryMaps]:
         """Yield :class:`~rnafm_cli.structure.tertiary.TertiaryMaps` with ``contact_LL`` per record, in input order.
 
-        Settings are ``prior``, ``families``, ``max_bytes``, ``batch_tokens``, ``long``, ``reject`` and ``warn``, as for
-        :meth:`fold`.
+        Settings as for :meth:`fold`, without ``options`` and ``evidence_of``.
         """
         return self._maps("contact", records, **settings)
 
     def distance(self, records: Records, **settings: Any) -> Iterator[TertiaryMaps]:
-        """Yield :class:`~rnafm_cli.structure.tertiary.TertiaryMaps` with ``distance_LL`` and ``sd_LL``, in input order.
-
-        Settings as for :meth:`contact`.
-        """
+        """Yield :class:`~rnafm_cli.structure.tertiary.TertiaryMaps` with ``distance_LL`` and ``sd_LL``, as contacts."""
         return self._maps("distance", records, **settings)
 
     def _maps(
@@ -124,7 +100,7 @@ class Model(NamedModel):
         records: Records,
         *,
         families: Sequence[str | Path] = ("shipped",),
-        long: Long = "window",
+        long: LongRnas = "window",
         reject: Reject = raise_rejected,
         **settings: Any,
     ) -> Iterator[TertiaryMaps]:
@@ -142,7 +118,7 @@ class Model(NamedModel):
         structure_of: StructureOf | None = None,
         embeddings: bool = True,
         batch_tokens: int = DEFAULT_BATCH_TOKENS,
-        long: Long = "window",
+        long: LongRnas = "window",
         reject: Reject = raise_rejected,
     ) -> Iterator[Binding]:
         """Yield a :class:`~rnafm_cli.function.rbp.Binding` per record in input order; see :func:`function.rbp.bind`.

@@ -50,46 +50,56 @@ class ErrorBoundary(TyperGroup):
                 parser: Any = failure
                 # The words of the validation library before those of the message.
                 parser.message = parser.message.replace("Value error, ", "")
+                if not console.console.as_json:
+                    raise
             foreseen = isinstance(failure, (RnafmError, KeyboardInterrupt, BrokenPipeError))
-            shows_itself = _is_usage_error(failure) and not console.console.as_json
-            if shows_itself or (os.environ.get("RNAFM_DEBUG") and not foreseen):
+            if os.environ.get("RNAFM_DEBUG") and not foreseen:
                 raise
-            _set_command(ctx)
             raise typer.Exit(_tell(failure)) from failure
 
 
-def _tell(failure: BaseException) -> int:
+def _is_usage_error(failure: BaseException) -> bool:
+    # Typer vendors its parser; its errors know how to show themselves.
+    return hasattr(failure, "show") and hasattr(failure, "exit_code")
+
+
+def _tell(failure: Any) -> int:
     """Write what a failure means to the user; the exit code of its kind."""
-    if isinstance(failure, RnafmError):
-        console.error(failure.message, hint=failure.hint, exit_code=failure.exit_code)
-        return failure.exit_code
-    if isinstance(failure, KeyboardInterrupt):
-        if console.console.as_json:
-            console.error("interrupted", exit_code=INTERRUPTED)
-        else:
-            console.console.line("")
-        return INTERRUPTED
     if isinstance(failure, OSError) and failure.errno == errno.EPIPE:
         return CLOSED_PIPE
-    if _is_usage_error(failure):
-        parser: Any = failure
-        console.error(parser.format_message(), exit_code=parser.exit_code)
-        return int(parser.exit_code)
-    if told := _known_failure(failure):
-        console.error(told)
+    if isinstance(failure, KeyboardInterrupt) and not console.console.as_json:
+        console.console.line("")
+        return INTERRUPTED
+    message, hint, code = str(failure), None, 1
+    if isinstance(failure, RnafmError):
+        message, hint, code = failure.message, failure.hint, failure.exit_code
+    elif isinstance(failure, KeyboardInterrupt):
+        message, code = "interrupted", INTERRUPTED
+    elif _is_usage_error(failure):
+        message, code = failure.format_message(), failure.exit_code
+    elif isinstance(failure, MemoryError) or any(sign in message for sign in _NO_MEMORY):
+        message = (
+            "not enough memory; --max-memory GB bounds what pair maps take, --batch-tokens what a batch takes, "
+            "-j fewer threads"
+        )
+    elif any(sign in message for sign in ("No space left on device", "os error 28", "errno = 28")):
+        message = "the disk is full; free some space and run the same command again"
+    elif "no locator available" in message:
+        message = "UMAP's compiler finds no folder to write to; set NUMBA_CACHE_DIR to one"
     elif isinstance(failure, OSError):
+        closed = failure.errno == errno.EBADF and not failure.filename
         where = f"{failure.filename}: " if failure.filename else ""
-        closed = failure.errno == errno.EBADF and not where
-        console.error("standard output is closed" if closed else f"{where}{failure.strerror or failure}")
+        message = "standard output is closed" if closed else f"{where}{failure.strerror or failure}"
     else:
         place = traceback.extract_tb(failure.__traceback__)[-1]
-        console.error(
-            f"internal error: {type(failure).__name__}: {failure} ({os.path.basename(place.filename)}:{place.lineno})",
-            hint="this is a bug in rnafm, RNAFM_DEBUG=1 shows the traceback to report",
-        )
-    return 1
+        where = f"{os.path.basename(place.filename)}:{place.lineno}"
+        message = f"internal error: {type(failure).__name__}: {failure} ({where})"
+        hint = "this is a bug in rnafm, RNAFM_DEBUG=1 shows the traceback to report"
+    console.error(message, hint=hint, exit_code=code)
+    return code
 
 
+_NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "Unable to allocate", "bad_alloc")
 _WRITTEN = ("output", "per_record", "alignment", "plot", "report")
 _PICTURES = (".svg", ".png", ".pdf")
 
@@ -118,34 +128,6 @@ class Careful(TyperCommand):
                     raise UsageError(f"{folder}: holds pictures already", hint="--force replaces those of one name")
         console.console.prints_data = str(ctx.params.get("output")) == "-" and ctx.params.get("out_dir") is None
         return super().invoke(ctx)
-
-
-def _known_failure(failure: BaseException) -> str | None:
-    """What to say about failures that libraries tell in words of their own; None for those that nobody foresaw."""
-    text = str(failure)
-    if isinstance(failure, MemoryError) or any(sign in text for sign in _NO_MEMORY):
-        return (
-            "not enough memory; --max-memory GB bounds what pair maps take, --batch-tokens what a batch takes, "
-            "-j fewer threads"
-        )
-    if any(sign in text for sign in ("No space left on device", "os error 28", "errno = 28")):
-        return "the disk is full; free some space and run the same command again"
-    if "no locator available" in text:
-        return "UMAP's compiler finds no folder to write to; set NUMBA_CACHE_DIR to one"
-    return None
-
-
-_NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "Unable to allocate", "bad_alloc")
-
-
-def _set_command(ctx: Any) -> None:
-    if ctx.invoked_subcommand:
-        console.console.command = f"rnafm {ctx.invoked_subcommand}"
-
-
-def _is_usage_error(failure: BaseException) -> bool:
-    # Typer vendors its parser; its errors know how to show themselves.
-    return hasattr(failure, "show") and hasattr(failure, "exit_code")
 
 
 def _flush_or_discard_stdout() -> None:
@@ -196,29 +178,20 @@ def rnafm(
         ),
     ] = False,
 ) -> None:
-    _set_command(ctx)
+    if ctx.invoked_subcommand:
+        console.console.command = f"rnafm {ctx.invoked_subcommand}"
 
 
-def _register() -> None:
-    for command in (embed, fold, contact, distance, rbp, mrl, annotate, atlas, cite, schema):
-        app.command(command.__name__)(command)
-    groups = {
-        "families": families,
-        "weights": weights,
-        "pretrain": pretrain,
-        "finetune": finetune,
-        "evaluate": evaluate,
-    }
-    for name, group in groups.items():
-        app.add_typer(group.app, name=name)
-    for each in (app, *(group.app for group in groups.values())):
-        for registered in each.registered_commands:
-            registered.cls = Careful
-            if registered.callback is not None:
-                registered.callback = Spread(registered.callback)
-
-
-_register()
+for _command in (embed, fold, contact, distance, rbp, mrl, annotate, atlas, cite, schema):
+    app.command(_command.__name__)(_command)
+_GROUPS = {"families": families, "weights": weights, "pretrain": pretrain, "finetune": finetune, "evaluate": evaluate}
+for _name, _group in _GROUPS.items():
+    app.add_typer(_group.app, name=_name)
+for _each in (app, *(_group.app for _group in _GROUPS.values())):
+    for _registered in _each.registered_commands:
+        _registered.cls = Careful
+        if _registered.callback is not None:
+            _registered.callback = Spread(_registered.callback)
 
 
 def _app_for(word: str) -> typer.Typer:

@@ -27,7 +27,7 @@ EPILOG = "Example: rnafm evaluate encoder --model rnafm-mini --corpus corpus --a
 
 
 def encoder(
-    model: options.Model = "rnafm-mini",
+    model: options.ModelName = "rnafm-mini",
     corpus: Annotated[
         Path | None,
         typer.Option(

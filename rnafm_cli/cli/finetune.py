@@ -33,7 +33,7 @@ class Training:
 
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder of the run.")]
     recipe: Annotated[Path | None, typer.Option(metavar="TOML", help="Recipe; the defaults without it.")] = None
-    model: options.Model = "rnafm-mini"
+    model: options.ModelName = "rnafm-mini"
     encoder: Annotated[
         EncoderChoice | None,
         typer.Option(

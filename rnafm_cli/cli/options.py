@@ -55,7 +55,7 @@ Output = Annotated[
     Path,
     typer.Option("-o", "--output", metavar="FILE", help="Where to write; '-' is standard output, '.gz' compresses."),
 ]
-Model = Annotated[
+ModelName = Annotated[
     str,
     typer.Option(
         "-m",
@@ -133,7 +133,7 @@ Verbose = Annotated[
 class Running:
     """How the networks run, the same for all commands that predict."""
 
-    model: Model = "rnafm-mini"
+    model: ModelName = "rnafm-mini"
     weights_dir: WeightsDir = None
     device: Device = "auto"
     threads: Threads = None

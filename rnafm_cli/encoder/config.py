@@ -45,14 +45,7 @@ class EncoderConfig:
         return self.max_tokens - 2
 
     def check_nucleotides(self, model: str) -> None:
-        """Make sure that tokens are nucleotides.
-
-        Args:
-            model: what the message calls the model.
-
-        Raises:
-            UsageError: for a codon model.
-        """
+        """Make sure that tokens are nucleotides: else a UsageError that calls the model by name."""
         if self.alphabet.unit != 1:
             raise UsageError(f"model '{model}' reads codons", hint="use rnafm-mini or another nucleotide model")
 

@@ -28,18 +28,24 @@ if TYPE_CHECKING:
     from rnafm_cli.encoder.model import NamedModel
 
 
-Result = TypeVar("Result")
+_Made = TypeVar("_Made")
 
-Long = Literal["window", "error", "skip"]
+LongRnas = Literal["window", "error", "skip"]
 """What happens to RNAs beyond the encoder's limit."""
 Pooling = Literal["none", "mean", "max", "cls"]
+_POOLED: dict[Pooling, Callable[[Encoded], Tensor]] = {
+    "none": lambda one: one.rows_LD,
+    "mean": lambda one: one.rows_LD.mean(0),
+    "max": lambda one: one.rows_LD.amax(0),
+    "cls": lambda one: one.cls_D,
+}
 
 DEFAULT_BATCH_TOKENS = 4096
 OVERLAP_SHARE = 4
 """Neighbouring windows share a quarter of a window."""
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
 class Encoded:
     """One record's representations of one layer."""
 
@@ -112,15 +118,15 @@ def _blended(record: SequenceRecord, windows: list[tuple[int, Tensor]], config: 
 
 def shared_out(
     records: Iterable[SequenceRecord],
-    work: Callable[[Sequence[SequenceRecord]], Sequence[Result | InputError]],
+    work: Callable[[Sequence[SequenceRecord]], Sequence[_Made | InputError]],
     runtime: Runtime,
     *,
     encoder: Encoder | None = None,
     batch_tokens: int = DEFAULT_BATCH_TOKENS,
-    long: Long = "window",
+    long: LongRnas = "window",
     reject: Reject = raise_rejected,
     alone: Callable[[Sequence[SequenceRecord]], bool] = lambda records: False,
-) -> Iterator[Result]:
+) -> Iterator[_Made]:
     """Yield what ``work`` makes of every record, in input order; batches go to the runtime's workers.
 
     Args:
@@ -146,15 +152,11 @@ def shared_out(
 
 
 def within_limit(
-    records: Iterable[SequenceRecord], encoder: Encoder, long: Long, reject: Reject
+    records: Iterable[SequenceRecord], encoder: Encoder, long: LongRnas, reject: Reject
 ) -> Iterator[SequenceRecord]:
-    """The records that the encoder takes: whole codons, and within its limit unless ``long`` is ``window``.
-
-    Raises:
-        UsageError: when ``long`` is no way to treat longer ones.
-    """
-    if long not in get_args(Long):
-        raise UsageError(f"'{long}' is no way to treat long RNAs", hint=f"known are {', '.join(get_args(Long))}")
+    """The records that the encoder takes: whole codons, and within its limit unless ``long`` is ``window``."""
+    if long not in get_args(LongRnas):
+        raise UsageError(f"'{long}' is no way to treat long RNAs", hint=f"known are {', '.join(get_args(LongRnas))}")
     config = encoder.config
     limit = config.max_length * config.alphabet.unit
     for record in records:
@@ -180,7 +182,7 @@ def embed(
     layer: int = -1,
     pool: Pooling = "none",
     batch_tokens: int = DEFAULT_BATCH_TOKENS,
-    long: Long = "window",
+    long: LongRnas = "window",
     reject: Reject = raise_rejected,
 ) -> Iterator[tuple[SequenceRecord, np.ndarray]]:
     """Yield (record, float32 array) in input order.
@@ -191,13 +193,13 @@ def embed(
     Raises:
         UsageError: when the layer or the pooling does not exist.
     """
-    if pool not in get_args(Pooling):
-        raise UsageError(f"there is no pooling '{pool}'", hint=f"known are {', '.join(get_args(Pooling))}")
+    if pool not in _POOLED:
+        raise UsageError(f"there is no pooling '{pool}'", hint=f"known are {', '.join(_POOLED)}")
     number = resolve_layer(layer, encoder.config.layers)
 
     def work(batch: Sequence[SequenceRecord]) -> list[tuple[SequenceRecord, np.ndarray]]:
         encoded = encode(batch, encoder, runtime, layer=number, batch_tokens=batch_tokens)
-        return [(one.record, _pooled(one, pool)) for one in encoded]
+        return [(one.record, _POOLED[pool](one).numpy()) for one in encoded]
 
     yield from shared_out(records, work, runtime, encoder=encoder, batch_tokens=batch_tokens, long=long, reject=reject)
 
@@ -211,11 +213,7 @@ def resolve_layer(layer: int, layers: int) -> int:
 
 
 def embedding_provenance(model: NamedModel, *, layer: int, pool: Pooling, command: str = "") -> dict[str, str | int]:
-    """What a file of embeddings says about how they were made.
-
-    Raises:
-        UsageError: when the layer does not exist.
-    """
+    """What a file of embeddings says about how they were made."""
     config = model.encoder.config
     return {
         "rnafm_version": __version__,
@@ -228,17 +226,6 @@ def embedding_provenance(model: NamedModel, *, layer: int, pool: Pooling, comman
         "dim": config.width,
         "command": command,
     }
-
-
-def _pooled(encoded: Encoded, pool: Pooling) -> np.ndarray:
-    rows_LD = encoded.rows_LD
-    if pool == "mean":
-        return rows_LD.mean(0).numpy()
-    if pool == "max":
-        return rows_LD.amax(0).numpy()
-    if pool == "cls":
-        return encoded.cls_D.numpy()
-    return rows_LD.numpy()
 
 
 def embed_batch(encoder: Encoder, sequences: Sequence[str], *, bf16: bool) -> list[Tensor]:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rnafm_cli.encoder.layouts import MORE_POSITIONS, MULTIMOLECULE, SETTINGS, UPSTREAM, Layout
+from rnafm_cli.encoder.layouts import MORE_POSITIONS, MULTIMOLECULE, SETTINGS, UPSTREAM, TensorLayout
 from rnafm_cli.encoder.network import Encoder
 from rnafm_cli.errors import UsageError, WeightsError
 from rnafm_cli.io.streams import atomic_path
@@ -118,7 +118,7 @@ class _LastHidden(nn.Module):
         return self.encoder(tokens).hidden[self.encoder.config.layers]
 
 
-def _renamed(encoder: Encoder, layout: Layout) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def _renamed(encoder: Encoder, layout: TensorLayout) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The encoder's tensors, rows of the vocabulary in a layout's order, and its settings, under the layout's names."""
     config = encoder.config
     if config.positions != "learned":

@@ -69,7 +69,7 @@ _DROPPED = re.compile(
 
 
 @dataclass(frozen=True)
-class Layout:
+class TensorLayout:
     """Names of one layout."""
 
     name: str
@@ -115,14 +115,14 @@ def _multimolecule_vocabularies(alphabet: Alphabet) -> list[tuple[str, ...]]:
     return [(*specials, *map("".join, product(letters, repeat=alphabet.unit))) for letters in choices]
 
 
-UPSTREAM = Layout(
+UPSTREAM = TensorLayout(
     name="upstream",
     column=0,
     wrapping=re.compile(r"^(?:(?:module|backbone|encoder|sentence_encoder|model)\.)+"),
     second_table="lm_head.weight",
     vocabularies=lambda alphabet: [alphabet.tokens],
 )
-MULTIMOLECULE = Layout(
+MULTIMOLECULE = TensorLayout(
     name="multimolecule",
     column=1,
     wrapping=re.compile(r"^(?:(?:module|model|rnafm)\.)+"),
@@ -135,13 +135,13 @@ MULTIMOLECULE = Layout(
 class Parts:
     """A file's tensors by part, wrappings cut off; users take out what they need."""
 
-    layout: Layout
+    layout: TensorLayout
     encoder: dict[str, Tensor]
     head: dict[str, Tensor]
     """Of a structure head, empty if there is none."""
     dropped: list[str]
-    contact_size: int | None
-    """Weights of the (untrained) contact head, layers x attention heads, if there is one."""
+    contact_size: int = 0
+    """Weights of the (untrained) contact head, layers x attention heads; 0 without one."""
 
     @classmethod
     def split(cls, file: ForeignFile) -> Parts:
@@ -157,7 +157,7 @@ class Parts:
                 f"{file.path}: holds no RNA-FM encoder "
                 f"(no embedding table among its {len(names)} tensors: {', '.join(names[:4])}, ...)"
             )
-        parts = cls(layout, {}, {}, [], None)
+        parts = cls(layout, {}, {}, [])
         for full_name, tensor in file.tensors.items():
             name, into = layout.wrapping.sub("", full_name), parts.encoder
             if _DROPPED.match(name):
@@ -205,12 +205,9 @@ class Parts:
         if rows not in vocabularies:
             known = " or ".join(map(str, vocabularies))
             raise WeightsError(f"{path}: has {rows} tokens, where the {layout.name} layout has {known}")
-        told = said.get("heads") or (self.contact_size and self.contact_size // layers)
-        if told is None:
-            presets = {
-                (c.layers, c.width, c.ffn): c.heads for c in ENCODER_PRESETS.values() if c.positions == "learned"
-            }
-            told = presets.get((layers, width, ffn))
+        presets = (one for one in ENCODER_PRESETS.values() if one.positions == "learned")
+        usual = next((one.heads for one in presets if vars(one).items() >= counted.items()), None)
+        told = said.get("heads") or self.contact_size // layers or usual
         if told and heads not in (None, told):
             raise UsageError(f"{path}: has {told} attention heads, not {heads}")
         if not (heads := told or heads):

@@ -13,7 +13,7 @@ from rnafm_cli.encoder.network import Encoder
 from rnafm_cli.encoder.runtime import Runtime
 from rnafm_cli.errors import ConfigError, WeightsError
 from rnafm_cli.weights.cards import Card, card_path, read_card
-from rnafm_cli.weights.files import NoInitialValues, load_model_file
+from rnafm_cli.weights.files import NoInitialValues, load_model_file, load_tensors
 from rnafm_cli.weights.registry import ENCODER
 from rnafm_cli.weights.store import EMBEDDED, encoder_path, find, load_component
 
@@ -26,15 +26,9 @@ def load_encoder(name_or_file: str | Path, *, weights_dir: Path | None = None) -
     """
     path = find(name_or_file, weights_dir=weights_dir)
     tensors, card = load_model_file(path, prefix="" if read_card(path).kind == ENCODER else EMBEDDED)
-    config = encoder_config(card, path)
     with NoInitialValues():
-        encoder = Encoder(config)
-    try:
-        encoder.load_state_dict(tensors, assign=True)
-    except RuntimeError as error:
-        lines = str(error).splitlines()
-        reason = "; ".join(line.strip() for line in lines[1:4])
-        raise WeightsError(f"{path}: its tensors do not fit its card: {reason}") from error
+        encoder = Encoder(encoder_config(card, path))
+    load_tensors(encoder, tensors, card)
     return encoder.eval(), card
 
 
@@ -60,25 +54,25 @@ class NamedModel:
         self.weights_dir = weights_dir
         self._encoders: dict[Path, tuple[Encoder, Card]] = {}
 
-    @cached_property
-    def _loaded_encoder(self) -> tuple[Encoder, Card]:
-        return self._encoder_at(find(self.name, weights_dir=self.weights_dir))
-
     def _encoder_at(self, path: Path) -> tuple[Encoder, Card]:
         if path not in self._encoders:
             encoder, card = load_encoder(path, weights_dir=self.weights_dir)
-            self._encoders[path] = encoder.to(self.runtime.device, self.runtime.dtype).eval(), card
+            self._encoders[path] = encoder.to(self.runtime.device, self.runtime.dtype), card
         return self._encoders[path]
+
+    @cached_property
+    def _own(self) -> tuple[Encoder, Card]:
+        return self._encoder_at(find(self.name, weights_dir=self.weights_dir))
 
     @property
     def encoder(self) -> Encoder:
         """The encoder on the runtime's device, in its precision, in evaluation mode."""
-        return self._loaded_encoder[0]
+        return self._own[0]
 
     @property
     def encoder_card(self) -> Card:
         """Provenance of the encoder's weights."""
-        return self._loaded_encoder[1]
+        return self._own[1]
 
     def encoder_for(self, head: str) -> Encoder:
         """The encoder that one of the model's heads reads: its own, trained with it, or the model's.
@@ -89,14 +83,8 @@ class NamedModel:
         return self._encoder_at(encoder_path(self.name, head, weights_dir=self.weights_dir))[0]
 
     def check_nucleotides(self, head: str | None = None) -> None:
-        """Make sure that the encoder (of a head, or the model's own) reads nucleotides.
-
-        Raises:
-            UsageError: for a codon model.
-            WeightsError: when the model has no such head.
-        """
-        encoder = self.encoder_for(head) if head is not None else self.encoder
-        encoder.config.check_nucleotides(self.name)
+        """Make sure that the encoder (of a head, or the model's own) reads nucleotides: else a UsageError."""
+        (self.encoder_for(head) if head else self.encoder).config.check_nucleotides(self.name)
 
     def component(self, name: str) -> tuple[dict[str, Tensor], Card]:
         """Tensors and card of one of the model's heads, checked against the encoder in use.

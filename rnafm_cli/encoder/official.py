@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from rnafm_cli.encoder.config import ENCODER_PRESETS
-from rnafm_cli.encoder.layouts import MULTIMOLECULE, Layout, Parts
+from rnafm_cli.encoder.layouts import MULTIMOLECULE, Parts, TensorLayout
 from rnafm_cli.encoder.model import encoder_config
 from rnafm_cli.encoder.network import Encoder
 from rnafm_cli.encoder.resnet import PairResNet
@@ -108,7 +108,7 @@ def convert(
 
 
 def _gather(
-    network: nn.Module, theirs: dict[str, Tensor], layout: Layout, misfits: dict[str, list[str]]
+    network: nn.Module, theirs: dict[str, Tensor], layout: TensorLayout, misfits: dict[str, list[str]]
 ) -> dict[str, Tensor]:
     """The tensors of our network from theirs, which are taken out of the dictionary."""
     ours: dict[str, Tensor] = {}

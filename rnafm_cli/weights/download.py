@@ -6,7 +6,6 @@ Libraries do part of this: pooch begins a broken transfer anew, huggingface_hub 
 from __future__ import annotations
 
 import http.client
-import json
 import os
 import shutil
 import socket
@@ -47,53 +46,6 @@ class _Lost(Exception):
     """The transfer broke; another try may bring more."""
 
 
-class _PartFile:
-    """The unfinished file and, beside it, which version of which address its bytes belong to."""
-
-    def __init__(self, path: Path, download: Download) -> None:
-        self.path = path
-        self.download = download
-        self._origin = path.with_name(path.name + ".json")
-
-    @property
-    def size(self) -> int:
-        return self.path.stat().st_size if self.path.exists() else 0
-
-    def resumable_from(self, url: str) -> tuple[int, str | None]:
-        """Bytes that need not be fetched again from this address, and their version's tag."""
-        origin: dict[str, Any] = {}
-        with suppress(OSError, ValueError):
-            origin = json.loads(self._origin.read_text(encoding="utf-8"))
-        if origin.get("url") == url:
-            return self.size, origin.get("etag")
-        # Another mirror's bytes may be another version: a known hash will tell, nothing else would.
-        return (self.size, None) if self.download.sha256 else (0, None)
-
-    def starts(self, url: str, etag: str | None) -> None:
-        self._origin.write_text(json.dumps({"url": url, "etag": etag}), encoding="utf-8")
-
-    def forget(self) -> None:
-        self.path.unlink(missing_ok=True)
-        self._origin.unlink(missing_ok=True)
-
-    def check(self) -> None:
-        """Compare with what is published; a file that differs is of no use and goes."""
-        wanted, problem = self.download, ""
-        found = file_sha256(self.path) if wanted.sha256 else None
-        if wanted.size not in (None, self.size):
-            problem = f"{self.size} bytes instead of {wanted.size}"
-        elif found and wanted.sha256 and found != wanted.sha256:
-            problem = f"a file with sha256 {found[:12]}... instead of {wanted.sha256[:12]}..."
-        elif not found:
-            try:
-                check_checkpoint(self.path)
-            except WeightsError as error:
-                problem = f"a file that {error.message.removeprefix(f'{self.path}: ')}"
-        if problem:
-            self.forget()
-            raise _MirrorFailed(f"gave {problem}")
-
-
 def fetch(
     download: Download,
     folder: Path,
@@ -116,39 +68,62 @@ def fetch(
         WeightsError: when no mirror gives it; each one's reason is told.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    part = _PartFile(folder / f"{download.file_name}.part", download)
-    target = folder / download.file_name
+    target, part = folder / download.file_name, folder / f"{download.file_name}.part"
     if target.exists():
         with suppress(_MirrorFailed):
-            _PartFile(target, download).check()
+            _check(target, download)
             return target, None
-    free = shutil.disk_usage(folder).free
-    if download.size is not None and free < download.size - part.size:
-        raise RnafmError(f"{folder}: {download.size - part.size:,} bytes are needed, {free:,} are free")
-    reasons = []
+    free, needed = shutil.disk_usage(folder).free, (download.size or 0) - _size(part)
+    if free < needed:
+        raise RnafmError(f"{folder}: {needed:,} bytes are needed, {free:,} are free")
+    reasons: list[str] = []
     for url in [*urls, *download.urls]:
+        if reasons and not download.sha256:
+            # Another mirror's bytes may be another version: a known hash will tell, nothing else would.
+            part.unlink(missing_ok=True)
         try:
-            _from_mirror(url, part, on_bytes, report)
-            part.check()
+            _from_mirror(url, part, download, on_bytes, report)
+            _check(part, download)
         except _MirrorFailed as failure:
             reasons.append(f"{urlsplit(url).hostname or url}: {failure}")
             report(f"{url}: {failure}")
             continue
-        os.replace(part.path, target)
-        part.forget()
+        os.replace(part, target)
         return target, url
     raise WeightsError(f"{download.file_name} could not be fetched ({'; '.join(reasons)})")
 
 
-def _from_mirror(url: str, part: _PartFile, on_bytes: OnBytes, report: Callable[[str], None]) -> None:
+def _size(part: Path) -> int:
+    return part.stat().st_size if part.exists() else 0
+
+
+def _check(path: Path, wanted: Download) -> None:
+    """Compare with what is published; a file that differs is of no use and goes."""
+    size, problem = _size(path), ""
+    if wanted.size not in (None, size):
+        problem = f"{size} bytes instead of {wanted.size}"
+    elif wanted.sha256:
+        if (found := file_sha256(path)) != wanted.sha256:
+            problem = f"a file with sha256 {found[:12]}... instead of {wanted.sha256[:12]}..."
+    else:
+        try:
+            check_checkpoint(path)
+        except WeightsError as error:
+            problem = f"a file that {error.message.removeprefix(f'{path}: ')}"
+    if problem:
+        path.unlink()
+        raise _MirrorFailed(f"gave {problem}")
+
+
+def _from_mirror(url: str, part: Path, download: Download, on_bytes: OnBytes, report: Callable[[str], None]) -> None:
     """Get all bytes that the mirror has, in as many transfers as it takes."""
-    fruitless, most = 0, part.resumable_from(url)[0]
+    fruitless, most = 0, _size(part)
     while True:
         try:
-            return _transfer(url, part, on_bytes)
+            return _transfer(url, part, download, on_bytes)
         except _Lost as lost:
-            if part.size > most:
-                fruitless, most = 0, part.size
+            if _size(part) > most:
+                fruitless, most = 0, _size(part)
             fruitless += 1
             if fruitless >= ATTEMPTS:
                 raise _MirrorFailed(f"{lost}, {fruitless} times in a row") from lost
@@ -156,30 +131,28 @@ def _from_mirror(url: str, part: _PartFile, on_bytes: OnBytes, report: Callable[
             time.sleep(min(PAUSE * 2 ** (fruitless - 1), 10.0))
 
 
-def _transfer(url: str, part: _PartFile, on_bytes: OnBytes) -> None:
+def _transfer(url: str, part: Path, download: Download, on_bytes: OnBytes) -> None:
     """One request: the bytes that are missing, or all if the server does not do parts."""
-    offset, etag = part.resumable_from(url)
-    if offset and offset == part.download.size:
+    offset = _size(part)
+    if offset and offset == download.size:
         return
     headers = {"User-Agent": f"rnafm/{__version__}", "Accept-Encoding": "identity"}
     if offset:
-        headers |= {"Range": f"bytes={offset}-"} | ({"If-Range": etag} if etag else {})
+        headers["Range"] = f"bytes={offset}-"
     response = _opened(urllib.request.Request(url, headers=headers), part)
     if response is None:
         return
     with response:
-        continues = response.status == 206
-        if continues and not response.headers.get("Content-Range", "").startswith(f"bytes {offset}-"):
-            part.forget()
+        continues = response.headers.get("Content-Range", "").startswith(f"bytes {offset}-")
+        if response.status == 206 and not continues:
+            part.unlink()
             raise _Lost("the server sent another part than asked for")
         done = offset if continues else 0
         length = response.headers.get("Content-Length", "")
         total = done + int(length) if length.isdigit() else None
-        if part.download.size is not None and total not in (None, part.download.size):
-            raise _MirrorFailed(f"offers {total} bytes instead of {part.download.size}")
-        etag = response.headers.get("ETag")
-        part.starts(url, etag if etag and not etag.startswith("W/") else None)
-        with part.path.open("ab" if continues else "wb") as handle:
+        if download.size is not None and total not in (None, download.size):
+            raise _MirrorFailed(f"offers {total} bytes instead of {download.size}")
+        with part.open("ab" if continues else "wb") as handle:
             on_bytes(done, total)
             while chunk := _read(response):
                 handle.write(chunk)
@@ -189,17 +162,17 @@ def _transfer(url: str, part: _PartFile, on_bytes: OnBytes) -> None:
         raise _Lost(f"the connection closed after {done} of {total} bytes")
 
 
-def _opened(request: urllib.request.Request, part: _PartFile) -> Any:
+def _opened(request: urllib.request.Request, part: Path) -> Any:
     """The server's answer; None if it has no bytes beyond those that are here."""
     try:
         response = urllib.request.urlopen(request, timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == 416:
-            if error.headers.get("Content-Range") == f"bytes */{part.size}":
+            if error.headers.get("Content-Range") == f"bytes */{_size(part)}":
                 return None
             # What is here does not belong to what is there.
-            part.forget()
+            part.unlink()
         kind = _Lost if error.code in {416, *_WORTH_A_RETRY} else _MirrorFailed
         raise kind(f"HTTP {error.code} {error.reason}".rstrip()) from error
     except (OSError, http.client.HTTPException) as error:

@@ -132,15 +132,15 @@ def load_model_file(path: Path, *, prefix: str = "") -> tuple[dict[str, Tensor],
 
 
 def load_tensors(module: torch.nn.Module, tensors: dict[str, Tensor], card: Card) -> None:
-    """Fill a network.
+    """Give a network its tensors, which are not copied.
 
     Raises:
-        WeightsError: when the tensors do not fit.
+        WeightsError: when they do not fit.
     """
     try:
-        module.load_state_dict(tensors)
+        module.load_state_dict(tensors, assign=True)
     except RuntimeError as error:
-        problem: Any = str(error).splitlines()[-1].strip()
+        problem = "; ".join(line.strip() for line in str(error).splitlines()[1:4])
         raise WeightsError(f"the weights of '{card.name}' ({card.kind}) do not fit its card: {problem}") from error
 
 
@@ -163,27 +163,20 @@ def average_models(paths: Sequence[Path], output: Path, *, name: str) -> Card:
             ("kind", card.kind, other.kind),
             ("encoder", card.encoder_sha256, other.encoder_sha256),
             ("configuration", _settings(card), _settings(other)),
-            ("set of tensors", _shapes(first), _shapes(tensors)),
+            ("set of tensors", *({key: value.shape for key, value in of.items()} for of in (first, tensors))),
         ):
             if own != its:
                 raise WeightsError(
                     f"{path}: has another {what} than {paths[0]}", hint="average files of one run, or of runs like it"
                 )
-    mean = {
-        key: torch.stack([value, *(tensors[key] for tensors, _ in others)]).mean(dim=0)
-        if value.is_floating_point()
-        else value
-        for key, value in first.items()
-    }
+    mean = dict(first)
+    for key, value in first.items():
+        if value.is_floating_point():
+            mean[key] = torch.stack([value, *(tensors[key] for tensors, _ in others)]).mean(dim=0)
     hashes = ", ".join(each.weights_sha256 for each in (card, *(other for _, other in others)))
-    return save_model_file(
-        output, mean, dataclasses.replace(card, name=name, metrics={}, notes=f"mean of the weights {hashes}")
-    )
+    card = dataclasses.replace(card, name=name, metrics={}, notes=f"mean of the weights {hashes}")
+    return save_model_file(output, mean, card)
 
 
 def _settings(card: Card) -> dict[str, Any]:
     return {key: value for key, value in card.config.items() if key not in _CHOSEN_AFTERWARDS}
-
-
-def _shapes(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Size]:
-    return {key: value.shape for key, value in tensors.items()}

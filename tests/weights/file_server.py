@@ -49,7 +49,6 @@ class Handler(BaseHTTPRequestHandler):
         start: int | None,
         *,
         stop: int | None = None,
-        etag: str | None = None,
         kind: str = "application/octet-stream",
     ) -> None:
         """Announce everything from ``start`` on, send it only up to byte ``stop``."""
@@ -59,8 +58,6 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(content) - first))
         if start is not None:
             self.send_header("Content-Range", f"bytes {first}-{len(content) - 1}/{len(content)}")
-        if etag is not None:
-            self.send_header("ETag", etag)
         self.end_headers()
         self.wfile.write(content[first:stop])
 

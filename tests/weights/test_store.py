@@ -205,7 +205,7 @@ def test_card_and_tensors_that_do_not_fit(home: Path) -> None:
     encoder, card = save_encoder(home / "mine.safetensors")
     path = home / "mine.safetensors"
     for config, words in (
-        (card.config | {"layers": 3}, "tensors do not fit its card: Missing key"),
+        (card.config | {"layers": 3}, "do not fit its card: Missing key"),
         (card.config | {"depth": 3}, "no usable encoder configuration"),
         (card.config | {"heads": 5}, "no usable encoder configuration"),
     ):
