@@ -131,11 +131,7 @@ def run(
         )
     # Mistakes are told once and at once, before torch loads in every process.
     settings, world = load_recipe(PretrainConfig, config, overrides), nproc * int(nnodes.split(":")[-1])
-    if settings.batch.micro_batches % world:
-        raise UsageError(
-            f"batch.micro_batches {settings.batch.micro_batches} is not a multiple of the {world} processes",
-            hint="micro_batches = processes x accumulation steps",
-        )
+    settings.batch.micro_batches_each(world)
     read_manifest(Path(settings.data.corpus))
     arguments = ["pretrain", "run", "--config", str(config), "-o", str(output), "--resume", resume]
     arguments += [word for text in overrides or () for word in ("--set", text)]
@@ -169,7 +165,7 @@ def _train(config: PretrainConfig, output: Path, resume: str, max_minutes: float
 
     try:
         with Processes.joined(config.run) as processes, console.stages() as progress:
-            outcome = Trainer(
+            stopped_by = Trainer(
                 config,
                 output,
                 resume=resume,
@@ -183,8 +179,8 @@ def _train(config: PretrainConfig, output: Path, resume: str, max_minutes: float
             console.error(failure.message, hint=failure.hint, exit_code=failure.exit_code)
         return
     # To torchrun a stop by a signal is no crash either.
-    if outcome.stopped_by is not None and not under_torchrun():
-        raise typer.Exit(128 + outcome.stopped_by)
+    if stopped_by is not None and not under_torchrun():
+        raise typer.Exit(128 + stopped_by)
 
 
 @app.command(
@@ -209,9 +205,7 @@ def export(
     output: Annotated[
         Path, typer.Option("-o", "--output", metavar="FILE", help="Model file to write: NAME.safetensors.")
     ],
-    name: Annotated[str | None, typer.Option(metavar="NAME", help="Name in the card.", show_default=False)] = None,
     dtype: Annotated[DtypeChoice, typer.Option(help="Type in which weights are stored.")] = "float16",
-    notes: Annotated[str, typer.Option(metavar="TEXT", help="Free text for the card.")] = "",
     force: Force = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -219,7 +213,7 @@ def export(
     """Write the encoder of a run's newest checkpoint as a model file that every command takes."""
     from rnafm_cli.pretrain.export import export_run
 
-    card = export_run(run, output, name=name, dtype=dtype, notes=notes)
+    card = export_run(run, output, dtype=dtype)
     console.info(
         f"{output}: {card.weights_bytes / 1e6:.3g} MB, step {card.source['step']:,}, sha256 {card.weights_sha256}"
     )

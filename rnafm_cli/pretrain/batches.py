@@ -12,14 +12,16 @@ from __future__ import annotations
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from rnafm_cli.errors import ConfigError
-from rnafm_cli.pretrain.config import BatchSection, MaskRule, PretrainConfig, TargetSection
+from rnafm_cli.pretrain.config import BatchSection, PretrainConfig, TargetSection
 from rnafm_cli.pretrain.sampling import EpochPlan, TypeSampler, corrupt
 from rnafm_cli.pretrain.shards import Corpus, Split
 from rnafm_cli.pretrain.targets import AlignedRows, Shown, Targets, targets_of
@@ -28,6 +30,9 @@ from rnafm_cli.rna.alphabet import NUCLEOTIDE
 _POOL_BATCHES = 64
 """Windows are sorted by length within pools of this many micro-batches, which are shuffled again."""
 _ROUND_TO = 8
+
+BatchRows = list[np.ndarray]
+"""A micro-batch to be: its rows, each an array of sample numbers."""
 
 
 @dataclass(frozen=True)
@@ -42,25 +47,25 @@ class MicroBatch:
     """int64 flat positions (row * T + column) to predict."""
     truth_N: np.ndarray
     """int64 true tokens there."""
-    windows: int
     real_tokens: int
     """Tokens that are not pads."""
-    targets: Targets | None = None
+    targets: Targets | None
     """What else its letters shall tell."""
 
-    def on(self, device: torch.device) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
-        """Tokens, segments, chosen positions and truth on a device."""
+    def on(self, device: torch.device) -> tuple[Tensor, Tensor | None, Tensor, Tensor, Targets | None]:
+        """Tokens, segments, chosen positions, truth and targets on a device."""
 
         def move(values: np.ndarray) -> Tensor:
             return torch.from_numpy(values).to(device, non_blocking=True)
 
         segments = None if self.segments_BT is None else move(self.segments_BT)
-        return move(self.tokens_BT), segments, move(self.chosen_N), move(self.truth_N)
+        targets = None if self.targets is None else self.targets.to(device)
+        return move(self.tokens_BT), segments, move(self.chosen_N), move(self.truth_N), targets
 
 
 def plan_batches(
     lengths: np.ndarray, section: BatchSection, crop: int, *, seed: int, epoch: int = 0
-) -> list[list[np.ndarray]]:
+) -> list[BatchRows]:
     """Arrange an epoch's windows into micro-batches.
 
     Args:
@@ -68,14 +73,11 @@ def plan_batches(
         section: how large a micro-batch is, and whether several windows share a row (``pack``) or each has its own,
             padded to the longest of the micro-batch (``bucket``).
         crop: longest row, specials included.
-
-    Returns:
-        Micro-batches, each a list of rows, each an array of sample numbers.
     """
     sizes = lengths + 2
     pools = np.cumsum(sizes) // (_POOL_BATCHES * section.tokens)
     bounds = np.flatnonzero(np.diff(pools)) + 1
-    batches: list[list[np.ndarray]] = []
+    batches: list[BatchRows] = []
     for number, pool in enumerate(np.split(np.arange(len(lengths)), bounds)):
         rng = np.random.default_rng([seed, 3, epoch, number])
         if section.layout == "pack":
@@ -89,14 +91,14 @@ def plan_batches(
     return batches
 
 
-def _bucket(pool: np.ndarray, sizes: np.ndarray, budget: int) -> list[list[np.ndarray]]:
+def _bucket(pool: np.ndarray, sizes: np.ndarray, budget: int) -> list[BatchRows]:
     longest_first = np.argsort(-sizes, kind="stable")
     order, ordered = pool[longest_first], sizes[longest_first]
-    batches = []
+    batches: list[BatchRows] = []
     first = 0
     while first < len(order):
         count = max(1, budget // _rounded(int(ordered[first])))
-        batches.append([order[i : i + 1] for i in range(first, min(first + count, len(order)))])
+        batches.append(list(order[first : first + count, None]))
         first += count
     return batches
 
@@ -105,7 +107,7 @@ def _rounded(width: int) -> int:
     return -(-width // _ROUND_TO) * _ROUND_TO
 
 
-def _pack(pool: np.ndarray, sizes: np.ndarray, crop: int) -> list[np.ndarray]:
+def _pack(pool: np.ndarray, sizes: np.ndarray, crop: int) -> BatchRows:
     """Best-fit decreasing: each window goes into the fullest row that still has room."""
     rows: list[list[int]] = []
     by_room: list[list[int]] = [[] for _ in range(crop + 1)]
@@ -123,11 +125,10 @@ def _pack(pool: np.ndarray, sizes: np.ndarray, crop: int) -> list[np.ndarray]:
 def build_batch(
     corpus: Corpus,
     plan: EpochPlan,
-    rows: list[np.ndarray],
+    rows: BatchRows,
     section: BatchSection,
     crop: int,
     *,
-    mask: MaskRule,
     targets: TargetSection | None = None,
     aligned: AlignedRows | None = None,
 ) -> MicroBatch:
@@ -158,7 +159,7 @@ def build_batch(
                 window = relatives.tokens_L
             else:
                 window = corpus.tokens(sequence)[start : start + length]
-            corrupted, places = corrupt(window, key, mask)
+            corrupted, places = corrupt(window, key)
             first = row * width + column + 1
             shown.append((first, window, key, relatives))
             tokens[row, column] = NUCLEOTIDE.cls
@@ -174,19 +175,16 @@ def build_batch(
         None if not packed and real == tokens.size else segments,
         np.concatenate(chosen),
         np.concatenate(truth).astype(np.int64),
-        len(shown),
         real,
         None if targets is None else targets_of(shown, targets),
     )
 
 
-@dataclass(frozen=True)
-class StepBatches:
-    """One optimiser step's share of a process, and where it stands in the epoch."""
+class StepBatches(NamedTuple):
+    """One optimiser step's share of a process, and how many micro-batches of the epoch are done after it."""
 
     epoch: int
     done: int
-    """Micro-batches of the epoch that are done after this step."""
     batches: list[MicroBatch]
 
 
@@ -195,41 +193,27 @@ class Feed:
 
     Args:
         rank: number of this process.
-        world: number of processes; divides ``batch.micro_batches``.
+        world: number of processes.
 
     Raises:
-        ConfigError: when it does not, or an epoch holds not even one step.
+        ConfigError: when it does not divide ``batch.micro_batches``, or an epoch holds not even one step.
     """
 
     def __init__(self, corpus: Corpus, config: PretrainConfig, *, rank: int = 0, world: int = 1) -> None:
-        self._size = config.batch.micro_batches
-        if self._size % world:
-            raise ConfigError(
-                f"batch.micro_batches {self._size} is not a multiple of the {world} processes",
-                hint="micro_batches = processes x accumulation steps",
-            )
+        config.batch.micro_batches_each(world)
         self._corpus, self._config, self._rank, self._world = corpus, config, rank, world
-        self.sampler = TypeSampler(corpus, config.sampling, window=config.data.crop - 2, seed=config.run.seed)
-        self._targets = config.targets if config.targets.on else None
-        self.aligned = self._aligned_rows()
-        self._plan_of: tuple[int, EpochPlan, list[list[np.ndarray]]] | None = None
-
-    def _aligned_rows(self) -> AlignedRows | None:
-        section, corpus = self._config.targets, self._corpus
-        if not section.alignments:
-            return None
-        held_out = [corpus.tokens(k) for split in (Split.RANDOM, Split.GROUP) for k in corpus.members(split).tolist()]
-        return AlignedRows(
-            Path(section.alignments),
-            held_out=[NUCLEOTIDE.decode(tokens) for tokens in held_out],
-            drawn=section.drawn,
-            window=self._config.data.crop - 2,
-            seed=self._config.run.seed,
-        )
+        section, how = config.targets, {"window": config.data.crop - 2, "seed": config.run.seed}
+        self.sampler = TypeSampler(corpus, config.sampling.exponent, **how)
+        self.aligned: AlignedRows | None = None
+        if section.alignments:
+            held_out = np.flatnonzero(np.isin(corpus.splits, (Split.RANDOM, Split.GROUP))).tolist()
+            texts = [NUCLEOTIDE.decode(corpus.tokens(k)) for k in held_out]
+            self.aligned = AlignedRows(Path(section.alignments), held_out=texts, drawn=section.drawn, **how)
+        self._plan_of: tuple[int, EpochPlan, list[BatchRows]] | None = None
 
     def steps_per_epoch(self, epoch: int = 0) -> int:
         """Optimiser steps in an epoch."""
-        steps = len(self._plan(epoch)[1]) // self._size
+        steps = len(self._plan(epoch)[1]) // self._config.batch.micro_batches
         if not steps:
             raise ConfigError(
                 "the training part is smaller than one optimiser step",
@@ -248,28 +232,17 @@ class Feed:
 
     def _build(self, epoch: int, done: int) -> StepBatches:
         """The step that comes after ``done`` micro-batches, which need not be a multiple of a step's."""
-        if done + self._size > len(self._plan(epoch)[1]):
+        config, size = self._config, self._config.batch.micro_batches
+        if done + size > len(self._plan(epoch)[1]):
             epoch, done = epoch + 1, 0
             self.steps_per_epoch(epoch)
-        config = self._config
         plan, batches = self._plan(epoch)
-        last = done + self._size
-        mine = [
-            build_batch(
-                self._corpus,
-                plan,
-                rows,
-                config.batch,
-                config.data.crop,
-                mask=config.mask,
-                targets=self._targets,
-                aligned=self.aligned,
-            )
-            for rows in batches[done + self._rank : last : self._world]
-        ]
-        return StepBatches(epoch, last, mine)
+        build = partial(build_batch, self._corpus, plan, section=config.batch, crop=config.data.crop)
+        build = partial(build, targets=config.targets if config.targets.on else None, aligned=self.aligned)
+        mine = batches[done + self._rank : done + size : self._world]
+        return StepBatches(epoch, done + size, [build(rows) for rows in mine])
 
-    def _plan(self, epoch: int) -> tuple[EpochPlan, list[list[np.ndarray]]]:
+    def _plan(self, epoch: int) -> tuple[EpochPlan, list[BatchRows]]:
         if self._plan_of is None or self._plan_of[0] != epoch:
             config = self._config
             plan = self.sampler.epoch(epoch)

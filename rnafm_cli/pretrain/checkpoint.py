@@ -6,8 +6,6 @@ of its parts; one that does not match them is torn, and the one before it is use
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ from rnafm_cli.pretrain.config import TERMS, PretrainConfig
 from rnafm_cli.pretrain.processes import Processes
 from rnafm_cli.pretrain.shards import Corpus
 from rnafm_cli.training.optimizers import keeping_settings
+from rnafm_cli.training.trainer import Report
 from rnafm_cli.weights.foreign import check_checkpoint
 
 _NAMES = "step-????????.pt"
@@ -43,65 +42,53 @@ class RunState:
     bad_steps: int = 0
 
 
-class CheckpointFolder:
-    """The ``checkpoints`` folder of a run."""
+def save_checkpoint(
+    folder: Path,
+    state: RunState,
+    extra: dict[str, Any],
+    model: nn.Module,
+    optimizer: Optimizer,
+    processes: Processes,
+    *,
+    keep: int,
+) -> None:
+    """Write the checkpoint of ``state.step`` and keep the newest few; collective over all processes.
 
-    def __init__(self, folder: Path, *, keep: int = 3) -> None:
-        self.folder = folder
-        self._keep = max(1, keep)
+    Raises:
+        RnafmError: when the disk is full or not writable; earlier checkpoints stay.
+    """
+    # With FSDP2 each process has a part of every tensor: the first one gets them whole.
+    elsewhere = processes.world > 1 or processes.device.type != "cpu"
+    whole = StateDictOptions(full_state_dict=True, cpu_offload=elsewhere)
+    weights, moments = get_state_dict(model, optimizer, options=whole)
+    content = {"state": asdict(state), "extra": extra, "model": weights, "optimizer": moments}
+    processes.agree(lambda: _write(folder / f"step-{state.step:08d}.pt", content, keep))
 
-    def save(
-        self, model: nn.Module, optimizer: Optimizer, state: RunState, extra: dict[str, Any], processes: Processes
-    ) -> None:
-        """Write the checkpoint of ``state.step``; collective over all processes.
 
-        Raises:
-            RnafmError: when the disk is full or not writable; earlier checkpoints stay.
-        """
-        # With FSDP2 each process has a part of every tensor: the first one gets them whole.
-        elsewhere = processes.world > 1 or processes.device.type != "cpu"
-        whole = StateDictOptions(full_state_dict=True, cpu_offload=elsewhere)
-        weights, moments = get_state_dict(model, optimizer, options=whole)
-        content = {"state": asdict(state), "extra": extra, "model": weights, "optimizer": moments}
-        processes.agree(lambda: self._write(self.folder / f"step-{state.step:08d}.pt", content))
+def _write(path: Path, content: dict[str, Any], keep: int) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(path) as written:
+            torch.save(content, written)
+    except (OSError, RuntimeError, RnafmError) as failure:
+        # PyTorch's writer does not tell why it could not write.
+        told = "the disk is full or the file too large" if isinstance(failure, RuntimeError) else str(failure)
+        raise RnafmError(
+            f"{path}: the checkpoint cannot be written ({told})",
+            hint="make room and run the same command again; it goes on from the checkpoint before",
+        ) from failure
+    for old in sorted(path.parent.glob(_NAMES))[: -max(1, keep)]:
+        old.unlink(missing_ok=True)
 
-    def _write(self, path: Path, content: dict[str, Any]) -> None:
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with atomic_path(path) as written:
-                torch.save(content, written)
-        except (OSError, RuntimeError, RnafmError) as failure:
-            # PyTorch's writer does not tell why it could not write.
-            told = "the disk is full or the file too large" if isinstance(failure, RuntimeError) else str(failure)
-            raise RnafmError(
-                f"{path}: the checkpoint cannot be written ({told})",
-                hint="make room and run the same command again; it goes on from the checkpoint before",
-            ) from failure
-        for old in sorted(self.folder.glob(_NAMES))[: -self._keep]:
-            old.unlink(missing_ok=True)
 
-    def newest(self, report: Callable[[str], None] = lambda line: None) -> Path | None:
-        """The newest whole checkpoint; torn ones are reported and passed over.
-
-        Raises:
-            ConfigError: when the folder is of an earlier version, whose checkpoints were folders.
-        """
-        for path in sorted(self.folder.glob(_NAMES), reverse=True):
-            fault = fault_of(path)
-            if fault is None:
-                return path
-            report(f"{path}: torn checkpoint ({fault}), using the one before")
-        if any(self.folder.glob("step-????????/complete.json")):
-            raise ConfigError(
-                f"{self.folder}: was written by an earlier version of rnafm",
-                hint="finish and export the run with that version, or start a new one in another folder",
-            )
-        return None
-
-    def set_aside(self, *, after: Path) -> list[Path]:
-        """Rename the checkpoints that are newer than one of this folder: none of them is its successor."""
-        newer = [path for path in sorted(self.folder.glob(_NAMES)) if path.name > after.name]
-        return [path.rename(_free_name(path)) for path in newer]
+def newest_checkpoint(folder: Path, report: Report = lambda line: None) -> Path | None:
+    """The newest whole checkpoint; torn ones are reported and passed over."""
+    for path in sorted(folder.glob(_NAMES), reverse=True):
+        fault = fault_of(path)
+        if fault is None:
+            return path
+        report(f"{path}: torn checkpoint ({fault}), using the one before")
+    return None
 
 
 def fault_of(path: Path) -> str | None:
@@ -153,47 +140,30 @@ def restore(path: Path, model: nn.Module, optimizer: Optimizer) -> tuple[RunStat
     return RunState(**content["state"]), content["extra"]
 
 
-def _free_name(path: Path) -> Path:
-    names = (path.with_name(f"{path.name}.before{number or ''}") for number in itertools.count())
-    return next(name for name in names if not name.exists())
-
-
-Report = Callable[[str], None]
-
-
-def resume_path(resume: str, checkpoints: CheckpointFolder, report: Report) -> Path | None:
+def resume_path(resume: str, folder: Path, report: Report) -> Path | None:
     """The checkpoint that ``--resume`` means, None for a fresh start.
 
     Args:
-        resume: ``auto`` (the newest whole one, if any), ``never`` (there must be none), or a checkpoint's path: the
-            run starts from it once and then goes on from what it has saved since. Newer checkpoints in the same folder
-            that do not come from it are set aside.
+        resume: ``auto`` (the newest whole one, if any), ``never`` (there must be none), or the path of a checkpoint,
+            which a folder without any starts from; it then goes on from what it has saved since.
 
     Raises:
-        ConfigError: when the named checkpoint is damaged, or lies elsewhere while the folder has some of its own; when
-            ``never`` meets a folder that has some.
+        ConfigError: when the named checkpoint is damaged, or the folder has some that do not come from it.
     """
-    newest = checkpoints.newest(report)
+    newest = newest_checkpoint(folder, report)
     if resume == "auto" or newest is None and resume == "never":
         return newest
-    if resume == "never":
-        raise ConfigError(
-            f"--resume never: {newest} is there already",
-            hint="choose another folder for a new run, or --resume auto to go on",
-        )
-    start = Path(resume)
-    if newest is not None and read_checkpoint(newest)["extra"]["started_from"] == str(start.resolve()):
+    start = Path(resume).resolve()
+    if newest is None:
+        if fault := fault_of(start):
+            raise ConfigError(f"--resume {resume}: {fault}", hint="name a step-....pt of a run, or use --resume auto")
+        return Path(resume)
+    if resume != "never" and str(start) in (str(newest.resolve()), read_checkpoint(newest)["extra"]["started_from"]):
         return newest
-    if fault := fault_of(start):
-        raise ConfigError(f"--resume {start}: {fault}", hint="name a step-....pt of a run, or use --resume auto")
-    if newest is not None and start.resolve().parent != checkpoints.folder.resolve():
-        raise ConfigError(
-            f"--resume {start}: {newest} of another run is there already",
-            hint="choose another folder for what starts from there, or --resume auto to go on",
-        )
-    for path in checkpoints.set_aside(after=start):
-        report(f"set aside as {path.name}: the run goes on from {start.name}")
-    return start
+    raise ConfigError(
+        f"--resume {resume}: {newest} is there already",
+        hint="choose another folder for a new run, or --resume auto to go on",
+    )
 
 
 def check_same_run(start: Path, config: PretrainConfig, corpus: Corpus, report: Report) -> None:
@@ -205,26 +175,19 @@ def check_same_run(start: Path, config: PretrainConfig, corpus: Corpus, report: 
             f"{start}: was trained on another corpus than {corpus.folder}",
             hint=f"point data.corpus to the corpus of this run, or {elsewhere}",
         )
-    before, now = extra["config"], config.to_dict()
-    if before.keys() != now.keys():
-        raise ConfigError(
-            f"{start}: was saved by another version of rnafm", hint=f"finish the run with that version, or {elsewhere}"
-        )
     # A preset may have another shape in another version of the program.
     if extra["shape"] != asdict(config.model.encoder()):
         raise ConfigError(f"{start}: the encoder has another shape", hint=elsewhere)
-    begun = ["sketches"] if config.sketch.weight and not before["sketch"]["weight"] else []
-    begun += [f"targets.{key}" for key in TERMS if getattr(config.targets, key) and not before["targets"][key]]
-    if begun:
-        raise ConfigError(
-            f"{start}: was trained without {begun[0]}, which cannot begin in the middle",
-            hint=f"{elsewhere}, with model.init for the weights",
-        )
-    changed = [
-        f"{section}.{key}"
-        for section, values in now.items()
-        for key, value in values.items()
-        if before[section].get(key) != value
-    ]
-    if changed:
+    before, now = _by_name(extra["config"]), _by_name(config.to_dict())
+    for name in ("sketch.weight", *(f"targets.{term}" for term in TERMS)):
+        if now[name] and not before.get(name):
+            raise ConfigError(
+                f"{start}: was trained without {name}, which cannot begin in the middle",
+                hint=f"{elsewhere}, with model.init for the weights",
+            )
+    if changed := [name for name, value in now.items() if before.get(name) != value]:
         report(f"changed since the checkpoint: {', '.join(changed)}")
+
+
+def _by_name(config: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    return {f"{section}.{key}": value for section, values in config.items() for key, value in values.items()}

@@ -10,9 +10,7 @@ import dataclasses
 import inspect
 import itertools
 import json
-import typing
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import Any, Literal
 
 from rnafm_cli.encoder.config import ENCODER_PRESETS, EncoderConfig
@@ -27,7 +25,7 @@ TERMS = ("profile", "partner", "unpaired")
 class ModelSection:
     """The encoder: a preset, and what differs from it."""
 
-    preset: str = "rnafm-mini"
+    preset: Literal["rnafm-mini", "rna-fm", "rnafm-tiny"] = "rnafm-mini"
     """Named shape: rnafm-mini, rna-fm, rnafm-tiny."""
     layers: int | None = None
     """Transformer layers, if not the preset's."""
@@ -46,21 +44,8 @@ class ModelSection:
 
     def encoder(self) -> EncoderConfig:
         """The shape that results."""
-        if self.preset not in ENCODER_PRESETS:
-            near = get_close_matches(self.preset, ENCODER_PRESETS, n=1)
-            raise ConfigError(
-                f"model.preset: no preset called {self.preset!r}",
-                hint=f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(ENCODER_PRESETS)}",
-            )
-        own = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in ("preset", "init")}
-        shape = dataclasses.replace(
-            ENCODER_PRESETS[self.preset], **{key: value for key, value in own.items() if value is not None}
-        )
-        if shape.tokens != "rna":
-            raise ConfigError(
-                f"model.preset: {self.preset!r} reads codons", hint="pre-training works on nucleotides; use rna-fm"
-            )
-        return shape
+        own = {key: value for key, value in vars(self).items() if value is not None and key not in ("preset", "init")}
+        return dataclasses.replace(ENCODER_PRESETS[self.preset], **own)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,20 +56,6 @@ class DataSection:
     """Folder written by 'rnafm pretrain prepare'."""
     crop: int = 256
     """Longest training window in tokens, <cls> and <eos> included; longer sequences are cropped at random places."""
-    verify: bool = True
-    """Compare the hash of every shard with the manifest before training."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class MaskRule:
-    """Shares of the corruption."""
-
-    share: float = 0.15
-    """Share of letters to predict."""
-    masked: float = 0.8
-    """Of these, the share replaced by <mask>."""
-    random: float = 0.1
-    """Of these, the share replaced by a random base."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,8 +64,6 @@ class SamplingSection:
 
     exponent: float = 0.5
     """A type's share of tokens is its size to this power: 1 is the corpus as it is, 0 every type the same."""
-    max_repeats: float = 8.0
-    """A type is shown at most this many times over in one epoch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,6 +114,15 @@ class BatchSection:
     layout: Literal["pack", "bucket"] = "pack"
     """pack: several short RNAs share a row of `crop` tokens and cannot see each other; bucket: one RNA a row, rows of similar length."""  # noqa: E501
 
+    def micro_batches_each(self, processes: int) -> int:
+        """Micro-batches of each of some processes in a step."""
+        if self.micro_batches % processes:
+            raise ConfigError(
+                f"batch.micro_batches {self.micro_batches} is not a multiple of the {processes} processes",
+                hint="micro_batches = processes x accumulation steps",
+            )
+        return self.micro_batches // processes
+
 
 @dataclass(frozen=True, kw_only=True)
 class ValidationSection:
@@ -154,8 +132,6 @@ class ValidationSection:
     """Steps between validations; 0 never validates."""
     sequences: int = 512
     """Sequences of each held-out part that are used."""
-    seed: int = 1
-    """Seeds their crops and masks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,8 +152,6 @@ class LogSection:
 
     every: int = 10
     """Steps between rows of metrics.csv."""
-    tensorboard: bool = True
-    """Also write TensorBoard events if tensorboard is installed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,19 +161,17 @@ class RunSection:
     seed: int = 0
     """Seeds weights, order, crops and masks."""
     precision: Literal["bf16", "fp32"] = "bf16"
-    """Arithmetic of the matrix products (weights and optimiser stay float32)."""
+    """bf16 or fp32: arithmetic of the matrix products (weights and optimiser stay float32)."""
     compile: bool = False
     """torch.compile the encoder: faster after a minute or more of compiling."""
     threads: int = 0
     """CPU threads per process; 0 leaves PyTorch's choice."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to train; auto takes a GPU if there is one."""
+    """Where to train: cpu, cuda, or auto, which takes a GPU if there is one."""
     fsdp: bool = False
     """Shard parameters and optimiser over the processes (FSDP2) instead of copying them (DDP)."""
     timeout_minutes: float = 15.0
     """A process that has waited this long for the others fails, and the launcher starts all of them again."""
-    max_bad_steps: int = 5
-    """Steps in a row with a loss or gradient that is not finite (each is skipped) before the run stops."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,7 +180,6 @@ class PretrainConfig:
 
     model: ModelSection = field(default_factory=ModelSection)
     data: DataSection = field(default_factory=DataSection)
-    mask: MaskRule = field(default_factory=MaskRule)
     sampling: SamplingSection = field(default_factory=SamplingSection)
     sketch: SketchSection = field(default_factory=SketchSection)
     targets: TargetSection = field(default_factory=TargetSection)
@@ -220,38 +191,29 @@ class PretrainConfig:
     run: RunSection = field(default_factory=RunSection)
 
     def __post_init__(self) -> None:
-        shape = self.model.encoder()
-        if self.data.crop > shape.max_tokens:
-            raise ConfigError(f"data.crop {self.data.crop} is more than the model's {shape.max_tokens} tokens")
-        if self.data.crop < 18:
-            raise ConfigError(f"data.crop {self.data.crop} leaves no room for an RNA of 16 nucleotides")
-        if self.batch.tokens < self.data.crop:
-            raise ConfigError(f"batch.tokens {self.batch.tokens} is less than data.crop {self.data.crop}")
-        if self.sketch.weight < 0 or self.sketch.windows < 2:
-            raise ConfigError("sketch.weight must not be negative and sketch.windows at least 2")
-        self._check_targets()
-        if self.batch.micro_batches < 1 or self.optim.steps < 1:
-            raise ConfigError("batch.micro_batches and optim.steps must be at least 1")
-        if self.log.every < 1 or self.run.seed < 0:
-            raise ConfigError("log.every must be at least 1 and run.seed not negative")
-        if self.optim.warmup >= self.optim.steps:
-            raise ConfigError(f"optim.warmup {self.optim.warmup} must be less than optim.steps {self.optim.steps}")
-        if not 0 <= self.optim.cooldown <= 1:
-            raise ConfigError(f"optim.cooldown {self.optim.cooldown} is a share, 0 to 1")
-        if not 0 < self.mask.share < 1 or not 0 <= self.mask.masked + self.mask.random <= 1:
-            raise ConfigError("mask.share must lie between 0 and 1, mask.masked + mask.random must not exceed 1")
-
-    def _check_targets(self) -> None:
-        targets = self.targets
-        if min(targets.profile, targets.partner, targets.unpaired) < 0 or targets.longest < 16:
-            raise ConfigError("the weights of targets must not be negative and targets.longest at least 16")
-        if not 0 < targets.share < 1 or not 0 <= targets.drawn <= 1 or not 0 < targets.folded <= 1:
-            raise ConfigError("targets.share, targets.drawn and targets.folded are shares, 0 to 1")
-        if (targets.profile or targets.partner) and not targets.alignments:
-            raise ConfigError(
-                "targets.profile and targets.partner need targets.alignments",
-                hint="name a Stockholm file, as Rfam has them",
-            )
+        longest, crop, batch = self.model.encoder().max_tokens, self.data.crop, self.batch
+        sketch, targets, optim = self.sketch, self.targets, self.optim
+        shares = 0 < targets.share < 1 and 0 <= targets.drawn <= 1 and 0 < targets.folded <= 1
+        mistakes = {
+            f"data.crop {crop} is more than the model's {longest} tokens": crop > longest,
+            f"data.crop {crop} leaves no room for an RNA of 16 nucleotides": crop < 18,
+            f"batch.tokens {batch.tokens} is less than data.crop {crop}": batch.tokens < crop,
+            "sketch.weight must not be negative and sketch.windows at least 2": sketch.weight < 0 or sketch.windows < 2,
+            "the weights of targets must not be negative and targets.longest at least 16": (
+                min(targets.profile, targets.partner, targets.unpaired) < 0 or targets.longest < 16
+            ),
+            "targets.share, targets.drawn and targets.folded are shares, 0 to 1": not shares,
+            "targets.profile and targets.partner need targets.alignments, a Stockholm file as Rfam has them": (
+                bool(targets.profile or targets.partner) and not targets.alignments
+            ),
+            "batch.micro_batches and optim.steps must be at least 1": batch.micro_batches < 1 or optim.steps < 1,
+            "log.every must be at least 1 and run.seed not negative": self.log.every < 1 or self.run.seed < 0,
+            f"optim.warmup {optim.warmup} must be less than optim.steps {optim.steps}": optim.warmup >= optim.steps,
+            f"optim.cooldown {optim.cooldown} is a share, 0 to 1": not 0 <= optim.cooldown <= 1,
+        }
+        for mistake, is_made in mistakes.items():
+            if is_made:
+                raise ConfigError(mistake)
 
     def to_dict(self) -> dict[str, Any]:
         """Nested plain values; keys that are None are left out."""
@@ -267,7 +229,7 @@ RECIPES: dict[str, dict[str, dict[str, Any]]] = {
     "rna-fm": {
         "model": {"preset": "rna-fm"},
         "data": {"crop": 1024},
-        "sampling": {"exponent": 1.0, "max_repeats": 1.0},
+        "sampling": {"exponent": 1.0},
         "batch": {"tokens": 32768, "micro_batches": 16, "layout": "bucket"},
         "optim": {"rate": 1e-4, "schedule": "inverse-sqrt", "warmup": 10000, "steps": 300000},
         "validation": {"every": 2000, "sequences": 2000},
@@ -304,15 +266,12 @@ def commented_toml(config: PretrainConfig) -> str:
     lines = [f"# Pre-training of {config.model.preset}; run it with: rnafm pretrain run --config THIS.toml -o RUN"]
     for section in dataclasses.fields(config):
         values = getattr(config, section.name)
-        kind = type(values)
-        lines += ["", f"# {inspect.getdoc(kind)}", f"[{section.name}]"]
-        meanings = _meanings(kind)
-        hints = typing.get_type_hints(kind)
-        for key in dataclasses.fields(values):
-            value = getattr(values, key.name)
-            lines.append(f"# {meanings[key.name]}{_choices(hints[key.name])}")
+        lines += ["", f"# {inspect.getdoc(values)}", f"[{section.name}]"]
+        meanings = _meanings(type(values))
+        for key, value in vars(values).items():
             # TOML has no null: a key that is not set stands as a comment.
-            lines.append(f"# {key.name} =" if value is None else f"{key.name} = {json.dumps(value)}")
+            setting = f"# {key} =" if value is None else f"{key} = {json.dumps(value)}"
+            lines += [f"# {meanings[key]}", setting]
     return "\n".join(lines) + "\n"
 
 
@@ -324,8 +283,3 @@ def _meanings(kind: type) -> dict[str, str]:
         if isinstance(key, ast.AnnAssign) and isinstance(key.target, ast.Name) and isinstance(below, ast.Expr):
             found[key.target.id] = " ".join(str(ast.literal_eval(below.value)).split())
     return found
-
-
-def _choices(hint: Any) -> str:
-    options = [option for option in (hint, *typing.get_args(hint)) if typing.get_origin(option) is typing.Literal]
-    return f" ({' | '.join(typing.get_args(options[0]))})" if options else ""

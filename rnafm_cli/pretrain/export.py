@@ -7,17 +7,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-from rnafm_cli.errors import ConfigError, InputError, UsageError
-from rnafm_cli.pretrain.checkpoint import CheckpointFolder, fault_of, read_checkpoint
-from rnafm_cli.pretrain.config import PretrainConfig
-from rnafm_cli.training.recipes import recipe_from_dict
+from rnafm_cli.errors import InputError, UsageError
+from rnafm_cli.pretrain.checkpoint import fault_of, newest_checkpoint, read_checkpoint
 from rnafm_cli.weights.cards import Card
 from rnafm_cli.weights.files import save_model_file
 
 _PLACES = {("data", "corpus"), ("model", "init"), ("targets", "alignments")}
 
 
-def export_run(run: Path, output: Path, *, name: str | None = None, dtype: str = "float16", notes: str = "") -> Card:
+def export_run(run: Path, output: Path, *, dtype: str = "float16") -> Card:
     """Write the encoder of a run's newest complete checkpoint as a model file.
 
     Args:
@@ -31,52 +29,36 @@ def export_run(run: Path, output: Path, *, name: str | None = None, dtype: str =
     """
     if output.suffix != ".safetensors":
         raise UsageError(f"{output}: a model file is called NAME.safetensors")
-    checkpoint = _checkpoint_of(run)
+    checkpoint = run if run.is_file() else newest_checkpoint(run / "checkpoints")
+    if checkpoint is None:
+        raise InputError(f"{run}: no complete checkpoint", hint="name the folder given to 'rnafm pretrain run -o'")
+    if run.is_file() and (fault := fault_of(run)):
+        raise InputError(f"{run}: torn checkpoint ({fault})", hint="export the run's folder to use the one before")
     content = read_checkpoint(checkpoint)
     state, extra = content["state"], content["extra"]
-    try:
-        config = recipe_from_dict(PretrainConfig, extra["config"], where=str(checkpoint))
-    except ConfigError as failure:
-        raise InputError(f"{checkpoint}: written by another version of rnafm: {failure}") from failure
-    folder = checkpoint.parent.parent
+    config, folder = extra["config"], checkpoint.parent.parent
     card = Card(
-        name=name or output.stem,
+        name=output.stem,
         kind="encoder",
         config=extra["shape"],
         dtype=dtype,
         source={
             "corpus_fingerprint": extra["fingerprint"],
             "step": state["step"],
-            "steps": config.optim.steps,
+            "steps": config["optim"]["steps"],
             "tokens": state["tokens"],
             "hours": round(state["seconds"] / 3600, 3),
         },
-        recipe=_portable(config.to_dict()),
-        seed=config.run.seed,
+        # The card travels: it names no folder of this machine.
+        recipe={
+            section: {key: Path(value).name if (section, key) in _PLACES else value for key, value in values.items()}
+            for section, values in config.items()
+        },
+        seed=config["run"]["seed"],
         metrics=_validation(folder / "validation.csv", state["step"]) | _facts(folder / "run.json"),
-        notes=notes,
     )
     encoder = {key: value for key, value in content["model"].items() if key.startswith("encoder.")}
     return save_model_file(output, {key.removeprefix("encoder."): value for key, value in encoder.items()}, card)
-
-
-def _portable(recipe: dict[str, Any]) -> dict[str, Any]:
-    """The recipe without the places of this machine's corpus, start and alignments."""
-    return {
-        section: {key: Path(value).name if (section, key) in _PLACES else value for key, value in values.items()}
-        for section, values in recipe.items()
-    }
-
-
-def _checkpoint_of(run: Path) -> Path:
-    if run.is_file():
-        if fault := fault_of(run):
-            raise InputError(f"{run}: torn checkpoint ({fault})", hint="export the run's folder to use the one before")
-        return run
-    newest = CheckpointFolder(run / "checkpoints").newest()
-    if newest is None:
-        raise InputError(f"{run}: no complete checkpoint", hint="name the folder given to 'rnafm pretrain run -o'")
-    return newest
 
 
 def _validation(path: Path, step: int) -> dict[str, Any]:

@@ -15,12 +15,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rnafm_cli.pretrain.config import MaskRule, SamplingSection
 from rnafm_cli.pretrain.shards import Corpus, Split
 from rnafm_cli.rna.alphabet import NUCLEOTIDE
 
 _BASES = np.asarray([NUCLEOTIDE.tokens.index(base) for base in "ACGU"], dtype=np.uint8)
 _GAP = NUCLEOTIDE.tokens.index("-")
+_MOST_REPEATS = 8
+"""A type is shown at most this many times over in one epoch."""
+_CHOSEN = 0.15
+_MASKED, _SWAPPED = 0.8, 0.9
+"""Of the chosen letters, the share shown as <mask>, and that together with those shown as another letter."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +48,12 @@ class TypeSampler:
     """Draws epochs of windows from the training part of a corpus.
 
     Args:
+        exponent: of a type's share of the tokens.
         window: longest window in nucleotides.
         seed: of order, windows and corruption.
     """
 
-    def __init__(self, corpus: Corpus, section: SamplingSection, *, window: int, seed: int) -> None:
+    def __init__(self, corpus: Corpus, exponent: float, *, window: int, seed: int) -> None:
         members = corpus.members(Split.TRAIN)
         self._lengths = corpus.lengths
         self._window = window
@@ -63,10 +68,9 @@ class TypeSampler:
         windows = np.asarray([len(pool) for _, pool in self._pools])
         # A sequence a little longer than a window is drawn as two full ones.
         self._means = np.asarray([np.minimum(corpus.lengths[pool], window).mean() for _, pool in self._pools])
-        weights = tokens**section.exponent
+        weights = tokens**exponent
         wanted = weights / weights.sum() * tokens.sum() / self._means
-        most = np.floor(section.max_repeats * windows)
-        self._draws = np.maximum(1, np.minimum(np.rint(wanted), most)).astype(np.int64)
+        self._draws = np.clip(np.rint(wanted), 1, _MOST_REPEATS * windows).astype(np.int64)
 
     def shares(self) -> dict[int, float]:
         """Type number -> share of an epoch's tokens."""
@@ -108,7 +112,7 @@ def held_out_plan(corpus: Corpus, split: Split, *, sequences: int, window: int, 
     return EpochPlan(picked, crop_starts(keys, lengths, window), np.minimum(lengths, window), keys)
 
 
-def corrupt(tokens: np.ndarray, key: np.uint64, rule: MaskRule) -> tuple[np.ndarray, np.ndarray]:
+def corrupt(tokens: np.ndarray, key: np.uint64) -> tuple[np.ndarray, np.ndarray]:
     """Corrupt one sequence of tokens.
 
     Args:
@@ -125,11 +129,11 @@ def corrupt(tokens: np.ndarray, key: np.uint64, rule: MaskRule) -> tuple[np.ndar
     choose = (bits >> np.uint64(40)).astype(np.float64) / (1 << 24)
     treat = ((bits >> np.uint64(16)) & np.uint64(0xFFFFFF)).astype(np.float64) / (1 << 24)
     letters = (tokens >= NUCLEOTIDE.letters.start) & (tokens < _GAP)
-    chosen = np.flatnonzero((choose < rule.share) & letters)
+    chosen = np.flatnonzero((choose < _CHOSEN) & letters)
     out = tokens.copy()
     treat = treat[chosen]
-    out[chosen[treat < rule.masked]] = NUCLEOTIDE.mask
-    swapped = chosen[(treat >= rule.masked) & (treat < rule.masked + rule.random)]
+    out[chosen[treat < _MASKED]] = NUCLEOTIDE.mask
+    swapped = chosen[(treat >= _MASKED) & (treat < _SWAPPED)]
     out[swapped] = _BASES[(bits[swapped] & np.uint64(3)).astype(np.int64)]
     return out, chosen
 

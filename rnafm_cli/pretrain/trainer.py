@@ -4,85 +4,44 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from rnafm_cli.encoder.config import EncoderConfig
 from rnafm_cli.encoder.model import load_encoder
 from rnafm_cli.encoder.network import Encoder
 from rnafm_cli.encoder.runtime import SLOW_BF16, has_fast_bf16, mixed_precision
 from rnafm_cli.errors import ConfigError, RnafmError
 from rnafm_cli.io.streams import write_json
 from rnafm_cli.pretrain.batches import Feed, StepBatches
-from rnafm_cli.pretrain.checkpoint import CheckpointFolder, RunState, check_same_run, restore, resume_path
+from rnafm_cli.pretrain.checkpoint import (
+    RunState,
+    check_same_run,
+    newest_checkpoint,
+    restore,
+    resume_path,
+    save_checkpoint,
+)  # fmt: skip
 from rnafm_cli.pretrain.config import TERMS, PretrainConfig, TargetSection
 from rnafm_cli.pretrain.model import ASKED, MaskedTokenModel, Sketch, TargetHeads, fit_sketch, uncorrupted
 from rnafm_cli.pretrain.processes import Processes
 from rnafm_cli.pretrain.shards import Corpus, Split, verify_corpus
 from rnafm_cli.pretrain.validation import HeldOutPart
 from rnafm_cli.training.optimizers import build_optimizer, decay_groups, rate_at
-from rnafm_cli.training.run_log import RunLog, write_run_json
+from rnafm_cli.training.run_log import CsvLog, write_run_json
 from rnafm_cli.training.stop_signals import StopSignals
-from rnafm_cli.training.trainer import Progress
+from rnafm_cli.training.trainer import Progress, Report
 
 _METRICS = (
     "step", "epoch", "tokens", "loss", "perplexity", "accuracy", *(f"{name}_loss" for name in ASKED),
     "rate", "grad_norm", "tokens_per_s", "seconds", "memory_mb",
 )  # fmt: skip
-VALIDATION = ("step", "tokens", "part", "loss", "perplexity", "accuracy", "masked", "seconds")
-
-Report = Callable[[str], None]
-
-
-@dataclass
-class Tally:
-    """Of the steps since the last row of metrics.csv; saved with every checkpoint, so that a resumed run writes the
-    rows that an uninterrupted one does."""
-
-    seconds: float
-    """Of training before these steps."""
-    loss: float = 0.0
-    """Sum of cross-entropies, nats."""
-    asked: list[float] = field(default_factory=lambda: [0.0] * len(ASKED))
-    """Sum of what else is asked for, each loss times the masked tokens of its micro-batch."""
-    masked: int = 0
-    right: int = 0
-    tokens: int = 0
-    steps: int = 0
-    grad_norm: float = 0.0
-
-    def row(self, state: RunState, *, rate: float, memory_mb: float) -> dict[str, Any]:
-        """A row of ``metrics.csv``: means over the steps counted."""
-        masked = self.masked or math.nan
-        return {
-            "step": state.step,
-            "epoch": state.epoch,
-            "tokens": state.tokens,
-            "loss": self.loss / masked,
-            "perplexity": _perplexity(self.loss / masked),
-            "accuracy": self.right / masked,
-            **{f"{name}_loss": value / masked for name, value in zip(ASKED, self.asked, strict=True)},
-            "rate": rate,
-            "grad_norm": self.grad_norm / max(1, self.steps),
-            "tokens_per_s": self.tokens / max(1e-9, state.seconds - self.seconds),
-            "seconds": state.seconds,
-            "memory_mb": memory_mb,
-        }
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a run ended."""
-
-    step: int
-    finished: bool
-    """All steps are done."""
-    stopped_by: int | None = None
-    """Signal number that stopped it."""
+_VALIDATION = ("step", "tokens", "part", "loss", "perplexity", "accuracy", "masked", "seconds")
+_SUMMED = ("loss", "right", *ASKED, "masked", "tokens", "grad_norm", "steps")
+_MOST_BAD_STEPS = 5
+"""Steps in a row with a loss or gradient that is not finite (each is skipped) before a run stops."""
 
 
 class Trainer:
@@ -91,8 +50,7 @@ class Trainer:
     Args:
         config: what to do.
         folder: where checkpoints and logs go.
-        resume: ``auto`` goes on from the newest whole checkpoint if there is one, ``never`` refuses a folder that
-            has one, a path names the checkpoint.
+        resume: ``auto``, ``never`` or a path, see :func:`~rnafm_cli.pretrain.checkpoint.resume_path`.
         processes: this process among those of the run.
         report: called with lines for people (on the first process).
         progress: called with what is counted and the latest losses, how many steps are done, and of how many.
@@ -116,43 +74,50 @@ class Trainer:
         self._report: Report = report if self._is_first else lambda line: None
         self._progress: Progress = progress if self._is_first else lambda what, done, total: None
         self._deadline = math.inf if max_minutes is None else time.monotonic() + 60 * max_minutes
-        self._checkpoints = CheckpointFolder(folder / "checkpoints", keep=config.checkpoint.keep)
+        self._checkpoints, corpus_folder = folder / "checkpoints", Path(config.data.corpus)
         start = self._processes.agree(lambda: resume_path(resume, self._checkpoints, self._report))
-        self._processes.agree(lambda: verify_corpus(Path(config.data.corpus)))
-        corpus = Corpus(Path(config.data.corpus))
+        self._processes.agree(lambda: verify_corpus(corpus_folder))
+        self._corpus = Corpus(corpus_folder)
         if start is not None:
-            self._processes.agree(lambda: check_same_run(start, config, corpus, self._report))
+            self._processes.agree(lambda: check_same_run(start, config, self._corpus, self._report))
         if config.run.threads:
             torch.set_num_threads(config.run.threads)
         torch.manual_seed(config.run.seed)
         self.encoder = Encoder(config.model.encoder()) if start is not None else self._first_encoder()
-        self._feed = Feed(corpus, config, rank=self._processes.rank, world=self._processes.world)
+        self._feed = Feed(self._corpus, config, rank=self._processes.rank, world=self._processes.world)
         self.model = MaskedTokenModel(
             self.encoder,
-            sketch=self._sketch(corpus, fit=start is None) if config.sketch.weight else None,
+            sketch=self._sketch(fit=start is None) if config.sketch.weight else None,
             targets=self._target_heads(),
         )
         self._shared = self._processes.distribute(self.model, fsdp=config.run.fsdp)
         self._weights = torch.tensor([config.sketch.weight, *(getattr(config.targets, term) for term in TERMS)])
         self.optimizer = build_optimizer(decay_groups(self.model, config.optim.weight_decay), config.optim)
-        self.state, self._tally = RunState(), Tally(0.0)
+        self.state = RunState()
+        self._begin_tally()
         self._started_from = None if resume in ("auto", "never") else str(Path(resume).resolve())
         if start is not None:
             self.state, extra = restore(start, self.model, self.optimizer)
             self._started_from = self._started_from or extra["started_from"]
-            self._tally = Tally(**extra["tally"])
+            self._tally |= extra["tally"]
             self._report(f"resuming from {start} at step {self.state.step:,}")
         if config.run.compile:
             self.encoder.compile(dynamic=False if config.batch.layout == "pack" else None)
-        self._parts = self._held_out(corpus)
-        self._fingerprint = corpus.fingerprint
+        self._parts = self._held_out()
         self._losses, self._held_out_losses = "", ""
         if self._is_first:
             folder.mkdir(parents=True, exist_ok=True)
             write_json(folder / "config.json", config.to_dict())
-            write_run_json(folder, config=config.to_dict(), facts=self._facts(corpus))
-            tables = {"metrics": _METRICS, "validation": VALIDATION}
-            self._log = RunLog(folder, tables, step=self.state.step, tensorboard=config.log.tensorboard)
+            write_run_json(folder, config=config.to_dict(), facts=self._facts())
+            self._metrics = CsvLog(folder / "metrics.csv", _METRICS, self.state.step)
+            self._validation = CsvLog(folder / "validation.csv", _VALIDATION, self.state.step)
+
+    def _begin_tally(self) -> None:
+        """Sums over the steps since the last row of metrics.csv, and the time of training before these.
+
+        They are saved with every checkpoint, so that a resumed run writes the rows that an uninterrupted one does.
+        """
+        self._tally = {**dict.fromkeys(_SUMMED, 0.0), "seconds": self.state.seconds}
 
     def _first_encoder(self) -> Encoder:
         """Random weights, or those of ``model.init``."""
@@ -177,32 +142,30 @@ class Trainer:
             )
         return TargetHeads(self.encoder.config.width, section) if section.on else None
 
-    def _sketch(self, corpus: Corpus, *, fit: bool) -> Sketch:
+    def _sketch(self, *, fit: bool) -> Sketch:
         """Fitted by the first process, or empty for a checkpoint to fill."""
         if not fit:
             return Sketch(self.encoder.config.width)
-        config, device = self.config, self._processes.device
-        self._report(f"fitting sketches to {config.sketch.windows:,} windows")
+        config, device, windows = self.config, self._processes.device, self.config.sketch.windows
+        self._report(f"fitting sketches to {windows:,} windows")
         self.encoder.to(device)
-        feed = Feed(corpus, replace(config, targets=TargetSection()))
-        batches = (batch.on(device) for step in feed.steps(0, 0) for batch in step.batches)
-        shown = ((uncorrupted(tokens, chosen, truth), segments) for tokens, segments, chosen, truth in batches)
+        steps = Feed(self._corpus, replace(config, targets=TargetSection())).steps(0, 0)
+        batches = (batch.on(device) for step in steps for batch in step.batches)
+        shown = ((uncorrupted(tokens, chosen, truth), segments) for tokens, segments, chosen, truth, _ in batches)
         bf16 = config.run.precision == "bf16"
-        return self._processes.agree(lambda: fit_sketch(self.encoder, shown, windows=config.sketch.windows, bf16=bf16))
+        return self._processes.agree(lambda: fit_sketch(self.encoder, shown, windows=windows, bf16=bf16))
 
-    def _held_out(self, corpus: Corpus) -> list[HeldOutPart]:
+    def _held_out(self) -> list[HeldOutPart]:
         config, section = self.config, self.config.validation
         # Sharded parameters are gathered by all processes together, copies suffice for one.
         if not section.every or not (self._is_first or config.run.fsdp):
             return []
-        crop, parts = config.data.crop, [split for split in (Split.RANDOM, Split.GROUP) if len(corpus.members(split))]
-        return [
-            HeldOutPart(corpus, split, sequences=section.sequences, section=config.batch, crop=crop, seed=section.seed)
-            for split in parts
-        ]
+        parts = [split for split in (Split.RANDOM, Split.GROUP) if len(self._corpus.members(split))]
+        how: dict[str, Any] = {"sequences": section.sequences, "section": config.batch, "crop": config.data.crop}
+        return [HeldOutPart(self._corpus, split, **how) for split in parts]
 
-    def _facts(self, corpus: Corpus) -> dict[str, Any]:
-        shares = self._feed.sampler.shares()
+    def _facts(self) -> dict[str, Any]:
+        corpus, shares = self._corpus, self._feed.sampler.shares()
         return {
             "parameters": sum(parameter.numel() for parameter in self.encoder.parameters()),
             "corpus": {
@@ -217,8 +180,16 @@ class Trainer:
             "resumed_at": self.state.step,
         }
 
-    def train(self) -> Outcome:
+    @property
+    def finished(self) -> bool:
+        """Whether all steps are done."""
+        return self.state.step >= self.config.optim.steps
+
+    def train(self) -> int | None:
         """Run until all steps are done, a signal comes or the time is over; the state is saved in any case.
+
+        Returns:
+            The number of the signal that stopped it, if one did.
 
         Raises:
             RnafmError: when too many steps in a row give a loss or gradient that is not finite.
@@ -230,14 +201,14 @@ class Trainer:
         self.model.train()
         feed = self._feed.steps(state.epoch, state.batch)
         with StopSignals() as signals:
-            while state.step < config.optim.steps:
+            while not self.finished:
                 began = time.monotonic()
                 self._step(next(feed))
                 state.seconds += time.monotonic() - began
                 if state.step % config.log.every == 0:
                     self._log_row()
                 every = config.validation.every
-                if every and (state.step % every == 0 or state.step == config.optim.steps):
+                if every and (state.step % every == 0 or self.finished):
                     self._validate()
                 stop = self._processes.any(signals.received is not None or time.monotonic() > self._deadline)
                 if stop or self._saves_at(state.step, saved_at):
@@ -249,14 +220,14 @@ class Trainer:
         feed.close()
         if saved != state.step:
             self._save()
-        finished = state.step >= config.optim.steps
-        if finished:
+        if self.finished:
             self._report(f"finished at step {state.step:,}{self._held_out_losses}")
         else:
             self._report(f"stopped at step {state.step:,}; the same command goes on from there")
         if self._is_first:
-            self._log.close()
-        return Outcome(state.step, finished, signals.received)
+            self._metrics.close()
+            self._validation.close()
+        return signals.received
 
     def _saves_at(self, step: int, saved_at: float) -> bool:
         checkpoint = self.config.checkpoint
@@ -265,32 +236,29 @@ class Trainer:
         return by_step or self._processes.any(0 < checkpoint.every_minutes <= minutes)
 
     def _step(self, step: StepBatches) -> None:
-        config, state, device = self.config, self.state, self._processes.device
-        masked, tokens = self._processes.total(
-            [sum(len(batch.truth_N) for batch in step.batches), sum(batch.real_tokens for batch in step.batches)]
+        config, state, processes = self.config, self.state, self._processes
+        device, batches = processes.device, step.batches
+        masked, tokens = processes.total(
+            [sum(len(batch.truth_N) for batch in batches), sum(batch.real_tokens for batch in batches)]
         )
-        rate = rate_at(state.step, config.optim)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate_at(state.step, config.optim)
         sums = torch.zeros(2 + len(ASKED), device=device, dtype=torch.float64)
-        for number, batch in enumerate(step.batches):
+        for batch in batches:
             with (
-                self._processes.gradient_sync(self._shared, last=number == len(step.batches) - 1),
+                processes.gradient_sync(self._shared, last=batch is batches[-1]),
                 mixed_precision(device.type, bf16=config.run.precision == "bf16"),
             ):
-                targets = None if batch.targets is None else batch.targets.to(device)
-                loss, correct, asked = self._shared(*batch.on(device), targets)
+                loss, correct, asked = self._shared(*batch.on(device))
                 # Losses that are means count by masked tokens, so that micro-batches of a step weigh the same a token.
                 asked = asked * len(batch.truth_N)
                 # The processes' gradients are averaged; the loss is a mean over all masked tokens of the step.
                 whole = loss + (self._weights.to(device) * asked).sum()
-                (whole * (self._processes.world / masked)).backward()
+                (whole * (processes.world / masked)).backward()
             sums += torch.cat([torch.stack([loss.detach(), correct]), asked.detach()])
-        norm = self._processes.whole(
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.optim.clip or math.inf)
-        )
-        total_loss, right, *total_asked = self._processes.total(sums.tolist())
-        is_finite = math.isfinite(total_loss + sum(total_asked)) and math.isfinite(norm)
+        norm = processes.whole(torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.optim.clip or math.inf))
+        found = [*processes.total(sums.tolist()), masked, tokens, norm, 1]
+        is_finite = math.isfinite(sum(found))
         if is_finite:
             self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -300,17 +268,14 @@ class Trainer:
         if not is_finite:
             self._bad_step()
             return
-        tally = self._tally
-        tally.loss, tally.grad_norm, tally.steps = tally.loss + total_loss, tally.grad_norm + norm, tally.steps + 1
-        tally.asked = [before + value for before, value in zip(tally.asked, total_asked, strict=True)]
-        tally.masked, tally.right = tally.masked + int(masked), tally.right + int(right)
-        tally.tokens += int(tokens)
+        for name, value in zip(_SUMMED, found, strict=True):
+            self._tally[name] += value
 
     def _bad_step(self) -> None:
         state = self.state
         self._report(f"step {state.step:,}: loss or gradient is not finite, update skipped")
-        if state.bad_steps >= self.config.run.max_bad_steps:
-            newest = self._checkpoints.newest()
+        if state.bad_steps >= _MOST_BAD_STEPS:
+            newest = newest_checkpoint(self._checkpoints)
             raise RnafmError(
                 f"{self.folder}: {state.bad_steps} steps in a row without a finite loss or gradient, "
                 f"stopped at step {state.step:,}",
@@ -318,13 +283,29 @@ class Trainer:
             )
 
     def _log_row(self) -> None:
-        state = self.state
-        rate = rate_at(state.step - 1, self.config.optim)
-        row = self._tally.row(state, rate=rate, memory_mb=self._processes.peak_memory_mb())
-        self._tally = Tally(state.seconds)
-        self._losses = f", loss {row['loss']:.4f}, accuracy {row['accuracy']:.3f}, {row['tokens_per_s']:,.0f} tokens/s"
+        """A row of ``metrics.csv``: means over the steps since the last one."""
+        state, tally = self.state, self._tally
+        masked = tally["masked"] or math.nan
+        loss, accuracy = tally["loss"] / masked, tally["right"] / masked
+        speed = tally["tokens"] / max(1e-9, state.seconds - tally["seconds"])
+        row = {
+            "step": state.step,
+            "epoch": state.epoch,
+            "tokens": state.tokens,
+            "loss": loss,
+            "perplexity": _perplexity(loss),
+            "accuracy": accuracy,
+            **{f"{name}_loss": tally[name] / masked for name in ASKED},
+            "rate": rate_at(state.step - 1, self.config.optim),
+            "grad_norm": tally["grad_norm"] / max(1, tally["steps"]),
+            "tokens_per_s": speed,
+            "seconds": state.seconds,
+            "memory_mb": self._processes.peak_memory_mb(),
+        }
+        self._begin_tally()
+        self._losses = f", loss {loss:.4f}, accuracy {accuracy:.3f}, {speed:,.0f} tokens/s"
         if self._is_first:
-            self._log.add("metrics", row, "train")
+            self._metrics.add(row)
 
     def _validate(self) -> None:
         self.model.eval()
@@ -332,16 +313,11 @@ class Trainer:
         for part in self._parts:
             score = part.score(self.model, self._processes.device, bf16=self.config.run.precision == "bf16")
             self._held_out_losses += f", held-out {part.name} loss {score.loss:.4f}, accuracy {score.accuracy:.3f}"
-            row = {
-                "step": self.state.step,
-                "tokens": self.state.tokens,
-                "part": part.name,
-                "perplexity": _perplexity(score.loss),
-                **asdict(score),
-                "seconds": self.state.seconds,
-            }
             if self._is_first:
-                self._log.add("validation", row, f"valid_{part.name}")
+                place = {"step": self.state.step, "tokens": self.state.tokens, "seconds": self.state.seconds}
+                self._validation.add(
+                    {**place, "part": part.name, "perplexity": _perplexity(score.loss), **asdict(score)}
+                )
         self.model.train()
 
     def _save(self) -> None:
@@ -349,13 +325,14 @@ class Trainer:
             # Whatever makes the loss not finite must not push out the checkpoints that are good.
             return
         extra = {
-            "tally": asdict(self._tally),
+            "tally": self._tally,
             "config": self.config.to_dict(),
             "shape": asdict(self.encoder.config),
-            "fingerprint": self._fingerprint,
+            "fingerprint": self._corpus.fingerprint,
             "started_from": self._started_from,
         }
-        self._checkpoints.save(self.model, self.optimizer, self.state, extra, self._processes)
+        keep = self.config.checkpoint.keep
+        save_checkpoint(self._checkpoints, self.state, extra, self.model, self.optimizer, self._processes, keep=keep)
 
 
 def dry_run(config: PretrainConfig, *, world: int) -> list[str]:
@@ -365,40 +342,31 @@ def dry_run(config: PretrainConfig, *, world: int) -> list[str]:
         world: processes over all machines.
     """
     verify_corpus(Path(config.data.corpus))
-    feed = Feed(Corpus(Path(config.data.corpus)), config, rank=0, world=world)
-    shape, batch = config.model.encoder(), config.batch
-    parameters, steps = parameter_count(shape), feed.steps_per_epoch()
+    steps = Feed(Corpus(Path(config.data.corpus)), config, world=world).steps_per_epoch()
+    shape, batch, crop = config.model.encoder(), config.batch, config.data.crop
+    with torch.device("meta"):
+        parameters = sum(parameter.numel() for parameter in Encoder(shape).parameters())
     # Float32: weight, gradient and two moments, which FSDP2 shares out.
     state_gb = 16 * parameters / (world if config.run.fsdp else 1) / 1e9
-    activations_gb = batch.tokens * _bytes_per_token(config, shape) / 1e9
+    # Autograd keeps about 14 widths and 3 feed-forward widths of a layer, and the residual stream.
+    size = 2 if config.run.precision == "bf16" else 4
+    layer = size * (10 * shape.width + 3 * shape.ffn) + 4 * 2 * shape.width
+    if (config.run.device == "cpu" or not torch.cuda.is_available()) and crop <= 512:
+        # The encoder keeps the attention maps of short rows on CPUs.
+        layer += shape.heads * crop * size * 2
+    activations_gb = batch.tokens * shape.layers * layer / 1e9
     # Forward and backward: 6 per weight, plus attention.
-    flops_per_token = 6.0 * parameters + 12.0 * shape.layers * shape.width * config.data.crop
+    flops_per_token = 6.0 * parameters + 12.0 * shape.layers * shape.width * crop
     return [
         f"parameters: {parameters:,}",
         f"tokens per step: {batch.tokens * batch.micro_batches:,} = {batch.tokens:,} per micro-batch x "
-        f"{batch.micro_batches // world} accumulated x {world} processes",
+        f"{batch.micro_batches_each(world)} accumulated x {world} processes",
         f"steps per epoch: {steps:,}; the run takes {config.optim.steps / steps:.2f} epochs",
         f"memory per process: about {state_gb + activations_gb:.2f} GB "
         f"({state_gb:.2f} weights and optimiser, {activations_gb:.2f} activations)",
         f"checkpoint: {12 * parameters / 1e9:.2f} GB each",
         f"arithmetic: {flops_per_token / 1e6:,.0f} MFLOP per token",
     ]
-
-
-def parameter_count(shape: EncoderConfig) -> int:
-    """Parameters of an encoder, counted without allocating it."""
-    with torch.device("meta"):
-        return sum(parameter.numel() for parameter in Encoder(shape).parameters())
-
-
-def _bytes_per_token(config: PretrainConfig, shape: EncoderConfig) -> float:
-    """What autograd keeps: a layer about 14 widths and 3 feed-forward widths, and the residual stream."""
-    size = 2 if config.run.precision == "bf16" else 4
-    layer = size * (10 * shape.width + 3 * shape.ffn) + 4 * 2 * shape.width
-    if (config.run.device == "cpu" or not torch.cuda.is_available()) and config.data.crop <= 512:
-        # The encoder keeps the attention maps of short rows on CPUs.
-        layer += shape.heads * config.data.crop * size * 2
-    return float(shape.layers * layer)
 
 
 def _perplexity(loss: float) -> float:

@@ -13,14 +13,11 @@ import torch
 
 from rnafm_cli.encoder.runtime import mixed_precision
 from rnafm_cli.pretrain.batches import build_batch, plan_batches
-from rnafm_cli.pretrain.config import BatchSection, MaskRule, SamplingSection
+from rnafm_cli.pretrain.config import BatchSection
 from rnafm_cli.pretrain.model import MaskedTokenModel
 from rnafm_cli.pretrain.sampling import EpochPlan, TypeSampler, corrupt, held_out_plan
 from rnafm_cli.pretrain.shards import Corpus, Split
 from rnafm_cli.rna.alphabet import NUCLEOTIDE
-
-MASK = MaskRule()
-"""Held-out parts are masked like this whatever a run masks in training."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +41,12 @@ class HeldOutPart:
     """
 
     def __init__(
-        self, corpus: Corpus, split: Split, *, sequences: int, section: BatchSection, crop: int, seed: int
+        self, corpus: Corpus, split: Split, *, sequences: int, section: BatchSection, crop: int, seed: int = 1
     ) -> None:
         self.name = split.name.lower()
         self.plan = plan = held_out_plan(corpus, split, sequences=sequences, window=crop - 2, seed=seed)
         rows = plan_batches(plan.lengths, section, crop, seed=seed)
-        self._batches = [build_batch(corpus, plan, batch, section, crop, mask=MASK) for batch in rows]
+        self._batches = [build_batch(corpus, plan, batch, section, crop) for batch in rows]
 
     def score(
         self,
@@ -88,9 +85,9 @@ class MarkovChain:
     window's start or by another letter falls back to a shorter one, down to plain letter frequencies (order 0).
     """
 
-    def __init__(self, corpus: Corpus, sampling: SamplingSection | None = None, *, order: int = 5) -> None:
+    def __init__(self, corpus: Corpus, *, exponent: float = 0.5, order: int = 5) -> None:
         self.order = order
-        sampler = TypeSampler(corpus, sampling or SamplingSection(), window=1 << 30, seed=0)
+        sampler = TypeSampler(corpus, exponent, window=1 << 30, seed=0)
         is_trained = corpus.splits == Split.TRAIN
         sizes = np.bincount(corpus.types[is_trained], corpus.lengths[is_trained])
         weight_of_type = np.zeros(int(corpus.types.max()) + 1)
@@ -119,7 +116,7 @@ class MarkovChain:
         loss, right, masked = 0.0, 0, 0
         for sequence, start, length, key in zip(plan.sequences, plan.starts, plan.lengths, plan.keys, strict=True):
             window = corpus.tokens(int(sequence))[int(start) : int(start + length)]
-            _, positions = corrupt(window, key, MASK)
+            _, positions = corrupt(window, key)
             truth = window[positions].astype(np.int64) - _FIRST
             log_p = self.log_probabilities(window, positions, order=order)
             loss -= float(log_p[np.arange(len(truth)), truth].sum())

@@ -1,9 +1,8 @@
-"""What a run leaves for people: CSV tables, run.json and TensorBoard events."""
+"""What a run leaves for people: CSV tables and run.json."""
 
 from __future__ import annotations
 
 import csv
-import importlib.util
 import os
 import platform
 import socket
@@ -19,40 +18,6 @@ import torch
 
 from rnafm_cli import __version__
 from rnafm_cli.io.streams import atomic_path, write_json
-
-
-class RunLog:
-    """Appends rows to CSV tables as they come; on resuming, rows after the checkpoint are dropped first.
-
-    Args:
-        folder: of the run.
-        tables: name (the file's stem) -> columns.
-        step: step that the run goes on from.
-        tensorboard: write events too if the package is installed.
-    """
-
-    def __init__(self, folder: Path, tables: dict[str, tuple[str, ...]], *, step: int, tensorboard: bool) -> None:
-        self._tables = {name: CsvLog(folder / f"{name}.csv", columns, step) for name, columns in tables.items()}
-        self._writer: Any = None
-        if tensorboard and importlib.util.find_spec("tensorboard"):
-            from torch.utils.tensorboard import SummaryWriter
-
-            self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=step)
-
-    def add(self, table: str, row: dict[str, Any], prefix: str) -> None:
-        """Add a row; its fractions are also scalars ``prefix/column`` of TensorBoard."""
-        self._tables[table].add(row)
-        if self._writer:
-            for key, value in row.items():
-                if isinstance(value, float):
-                    self._writer.add_scalar(f"{prefix}/{key}", value, row["step"])
-
-    def close(self) -> None:
-        """Flush and close everything."""
-        for table in self._tables.values():
-            table.close()
-        if self._writer:
-            self._writer.close()
 
 
 class CsvLog:

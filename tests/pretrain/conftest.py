@@ -42,7 +42,7 @@ def tiny(corpus_folder: Path) -> Callable[..., PretrainConfig]:
             "optim": {"rate": 3e-3, "warmup": 2, "steps": 8},
             "validation": {"every": 4, "sequences": 10},
             "checkpoint": {"every_minutes": 0.0},
-            "log": {"every": 2, "tensorboard": False},
+            "log": {"every": 2},
             "run": {"device": "cpu", "threads": 1},
         }
         return recipe_from_dict(PretrainConfig, with_overrides(values, list(overrides)))

@@ -35,7 +35,6 @@ every_steps = 4
 every_minutes = 0.0
 [log]
 every = 1
-tensorboard = false
 [run]
 device = "cpu"
 threads = 1

@@ -12,7 +12,6 @@ from rnafm_cli.encoder.config import ENCODER_PRESETS
 from rnafm_cli.encoder.network import Encoder
 from rnafm_cli.encoder.vectors import kmer_frequencies, knn_transfer, one_hot
 from rnafm_cli.errors import InputError, UsageError
-from rnafm_cli.pretrain.config import SamplingSection
 from rnafm_cli.pretrain.report import held_out_figures, linear_probe, mean_pooled, probe_figures, transfer_figures
 from rnafm_cli.pretrain.sampling import held_out_plan
 from rnafm_cli.pretrain.shards import Corpus, Split
@@ -32,7 +31,7 @@ def silent(line: str) -> None:
 
 def test_the_chain_counts_what_stands_left_of_a_letter(corpus_folder: Path) -> None:
     corpus = Corpus(corpus_folder)
-    chain = MarkovChain(corpus, SamplingSection(exponent=1.0), order=2)
+    chain = MarkovChain(corpus, exponent=1.0, order=2)
     counts = np.full((4, 4, 4), 0.01)
     for index in corpus.members(Split.TRAIN):
         codes = corpus.tokens(int(index)).astype(int) - 4

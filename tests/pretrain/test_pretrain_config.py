@@ -37,7 +37,6 @@ def test_the_papers_recipe() -> None:
     assert (shape.layers, shape.width, config.data.crop) == (12, 640, 1024)
     optim = config.optim
     assert (optim.rate, optim.schedule, optim.warmup, optim.weight_decay) == (1e-4, "inverse-sqrt", 10000, 0.01)
-    assert (config.mask.share, config.mask.masked, config.mask.random) == (0.15, 0.8, 0.1)
 
 
 def test_overrides_take_toml_values_and_bare_words() -> None:
@@ -59,9 +58,7 @@ def test_overrides_take_toml_values_and_bare_words() -> None:
         ("data.crop=2000", "data.crop 2000 is more than the model's 1024"),
         ("batch.tokens=10", "batch.tokens 10 is less than data.crop"),
         ("model.heads=7", "not a multiple of heads 7"),
-        ("model.preset=rnafm-min", "did you mean 'rnafm-mini'"),
-        ("model.preset=mrna-fm", "reads codons"),
-        ("mask.share=1.5", "mask.share"),
+        ("model.preset=mrna-fm", "'mrna-fm' is not one of rnafm-mini, rna-fm, rnafm-tiny"),
         ("sketch.weight=-1", "sketch.weight"),
         ("sketch.windows=1", "sketch.windows"),
         ("rate=3", "not of the form section.key=value"),

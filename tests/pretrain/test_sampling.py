@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rnafm_cli.pretrain import sampling
 from rnafm_cli.pretrain.batches import build_batch, plan_batches
-from rnafm_cli.pretrain.config import BatchSection, MaskRule, SamplingSection
+from rnafm_cli.pretrain.config import BatchSection
 from rnafm_cli.pretrain.holdout import HoldoutRules
 from rnafm_cli.pretrain.prepare import prepare_corpus
 from rnafm_cli.pretrain.sampling import TypeSampler, corrupt
@@ -16,7 +17,6 @@ from rnafm_cli.pretrain.shards import Corpus
 from rnafm_cli.rna.alphabet import NUCLEOTIDE
 
 WINDOW = 62
-RULE = MaskRule()
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     folder = tmp_path_factory.mktemp("sampling")
     rng = np.random.default_rng(2)
     lines = []
-    for kind, count, length in (("rRNA", 60, 400), ("tRNA", 80, 75), ("miRNA", 50, 22)):
+    for kind, count, length in (("rRNA", 60, 400), ("tRNA", 80, 75), ("miRNA", 80, 22)):
         for k in range(count):
             letters = "".join("ACGU"[c] for c in rng.integers(0, 4, size=length + k % 5))
             lines.append(f">{kind}{k} type={kind}\n{letters}")
@@ -33,8 +33,8 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     return Corpus(folder / "c")
 
 
-def sampler(corpus: Corpus, exponent: float = 0.5, max_repeats: float = 100, seed: int = 3) -> TypeSampler:
-    return TypeSampler(corpus, SamplingSection(exponent=exponent, max_repeats=max_repeats), window=WINDOW, seed=seed)
+def sampler(corpus: Corpus, exponent: float = 0.5, seed: int = 3) -> TypeSampler:
+    return TypeSampler(corpus, exponent, window=WINDOW, seed=seed)
 
 
 def section(layout: str, tokens: int) -> BatchSection:
@@ -53,8 +53,9 @@ def test_types_are_drawn_in_proportion_to_their_size_to_the_power(corpus: Corpus
     assert plan.lengths.sum() == pytest.approx(corpus.lengths.sum(), rel=0.03)
 
 
-def test_repeats_are_bounded(corpus: Corpus) -> None:
-    plan = sampler(corpus, exponent=0.0, max_repeats=2).epoch(0)
+def test_repeats_are_bounded(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sampling, "_MOST_REPEATS", 2)
+    plan = sampler(corpus, exponent=0.0).epoch(0)
     times = np.bincount(plan.sequences, minlength=len(corpus))
     windows = -(-corpus.lengths // WINDOW)
     assert (times <= 2 * windows).all()
@@ -95,20 +96,20 @@ def test_crops_reach_both_ends(corpus: Corpus) -> None:
 @given(st.text(alphabet="ACGURYN", min_size=1, max_size=80), st.integers(0, 2**64 - 1))
 def test_corruption_touches_only_the_chosen_letters(sequence: str, key: int) -> None:
     tokens = NUCLEOTIDE.encode(sequence)
-    shown, chosen = corrupt(tokens, np.uint64(key), RULE)
+    shown, chosen = corrupt(tokens, np.uint64(key))
     changed = np.flatnonzero(shown != tokens)
     assert set(changed) <= set(chosen)
     assert 0 not in chosen and len(tokens) - 1 not in chosen
     allowed = {NUCLEOTIDE.mask, *(NUCLEOTIDE.tokens.index(base) for base in "ACGU")}
     assert set(shown[changed].tolist()) <= allowed
-    again, same = corrupt(tokens, np.uint64(key), RULE)
+    again, same = corrupt(tokens, np.uint64(key))
     assert (again == shown).all() and (same == chosen).all()
 
 
 def test_shares_of_the_corruption_are_the_papers() -> None:
     rng = np.random.default_rng(0)
     tokens = (rng.integers(0, 4, size=400_000) + 4).astype(np.uint8)
-    shown, chosen = corrupt(tokens, np.uint64(7), RULE)
+    shown, chosen = corrupt(tokens, np.uint64(7))
     assert len(chosen) / len(tokens) == pytest.approx(0.15, abs=0.003)
     masked = (shown[chosen] == NUCLEOTIDE.mask).mean()
     kept = (shown[chosen] == tokens[chosen]).mean()
@@ -128,7 +129,7 @@ def test_batches_hold_every_window_once_within_the_budget(corpus: Corpus, layout
     assert sorted(samples) == list(range(len(plan)))
     real = padded = 0
     for rows in batches:
-        batch = build_batch(corpus, plan, rows, section(layout, budget), 64, mask=RULE)
+        batch = build_batch(corpus, plan, rows, section(layout, budget), 64)
         assert batch.tokens_BT.size <= max(budget, 64)
         real += batch.real_tokens
         padded += batch.tokens_BT.size
@@ -140,7 +141,7 @@ def test_a_batch_is_laid_out_as_it_says(corpus: Corpus, layout: str) -> None:
     plan = sampler(corpus).epoch(0)
     batches = plan_batches(plan.lengths, section(layout, 256), 64, seed=3)
     for rows in batches[:20]:
-        batch = build_batch(corpus, plan, rows, section(layout, 256), 64, mask=RULE)
+        batch = build_batch(corpus, plan, rows, section(layout, 256), 64)
         width = batch.tokens_BT.shape[1]
         if layout == "pack":
             assert batch.tokens_BT.shape == (4, 64)
@@ -163,7 +164,7 @@ def test_masks_do_not_depend_on_the_batch(corpus: Corpus) -> None:
     def shown(layout: str, budget: int) -> dict[int, bytes]:
         found = {}
         for rows in plan_batches(plan.lengths, section(layout, budget), 64, seed=3):
-            batch = build_batch(corpus, plan, rows, section(layout, budget), 64, mask=RULE)
+            batch = build_batch(corpus, plan, rows, section(layout, budget), 64)
             for row, samples in enumerate(rows):
                 column = 0
                 for sample in samples:
