@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rnafm_cli.viz.axes import labelled_positions, tick_step
-from rnafm_cli.viz.canvas import Boxes, Canvas, Curve, Line, Point, Text
+from rnafm_cli.viz.canvas import Boxes, Canvas, Line, Point, Text
 from rnafm_cli.viz.palette import INK, MUTED, base_colour
 from rnafm_cli.viz.subject import Subject, add_base_legend, add_caption, add_pair_legend
 
@@ -46,7 +46,7 @@ def draw_arcs(subject: Subject) -> Canvas:
         left, right = start + pair.i * step, start + pair.j * step
         height = highest * ((right - left) / widest) ** _GROWTH
         points = half_ellipse(left, right, base, min(height, (right - left) * 0.75))
-        canvas.add(Curve(points=points, **pair.stroke(stroke)))
+        canvas.add(Line(points=points, curved=True, **pair.stroke(stroke)))
     _add_sequence(canvas, subject, start, base, step)
     return canvas
 
@@ -67,29 +67,23 @@ def _add_sequence(canvas: Canvas, subject: Subject, start: float, base: float, s
     if step >= _STRIP_STEP:
         strip = step if letters else 5.0
         for letter in sorted(set(subject.sequence)):
-            boxes = [
-                (start + (k - 0.5) * step, base + 1.5, step, strip)
-                for k, c in enumerate(subject.sequence)
-                if c == letter
-            ]
-            canvas.add(Boxes(boxes=boxes, fill=base_colour(letter)))
+            lefts = [start + (k - 0.5) * step for k, other in enumerate(subject.sequence) if other == letter]
+            canvas.add(Boxes(boxes=[(x, base + 1.5, step, strip) for x in lefts], fill=base_colour(letter)))
         below = base + 1.5 + strip
     if letters:
         size, middle = min(step * 0.92, 10.5), base + 1.5 + step / 2
-        canvas.add(
-            *(
-                Text(at=(start + k * step, middle), text=letter, size=size, colour=INK)
-                for k, letter in enumerate(subject.sequence)
-            )
-        )
+        for k, letter in enumerate(subject.sequence):
+            canvas.add(Text(at=(start + k * step, middle), text=letter, size=size, colour=INK))
     numbered = tick_step(step, room=_NUMBER_ROOM)
     for position in labelled_positions(length, numbered):
         x = start + (position - 1) * step
         canvas.add(Line(points=[(x, below + 1.5), (x, below + 6.0)], colour=MUTED, width=0.8))
         canvas.add(Text(at=(x, below + 13.0), text=str(position), size=9.0, colour=MUTED))
-    minor = [p for p in range(numbered // 5 or 1, length, max(numbered // 5, 1)) if p % numbered]
-    for x in (start + (p - 1) * step for p in minor):
-        canvas.add(Line(points=[(x, below + 1.5), (x, below + 3.5)], colour=MUTED, width=0.5))
+    for position in range(numbered // 5, length, numbered // 5):
+        if position % numbered:
+            x = start + (position - 1) * step
+            canvas.add(Line(points=[(x, below + 1.5), (x, below + 3.5)], colour=MUTED, width=0.5))
     middle = base + (1.5 + step / 2 if letters else 4.0)
-    canvas.add(Text(at=(start - max(step, 9.0) - 4, middle), text="5′", size=11.0, colour=INK, bold=True))
-    canvas.add(Text(at=(end + max(step, 9.0) + 4, middle), text="3′", size=11.0, colour=INK, bold=True))
+    aside = max(step, 9.0) + 4
+    for x, text in ((start - aside, "5′"), (end + aside, "3′")):
+        canvas.add(Text(at=(x, middle), text=text, size=11.0, colour=INK, bold=True))

@@ -13,7 +13,7 @@ import numpy as np
 from rnafm_cli.viz.axes import labelled_positions, tick_step
 from rnafm_cli.viz.canvas import Anchor, Boxes, Canvas, Line, Point, Text
 from rnafm_cli.viz.palette import INK, MUTED, PALE, base_colour, layer_colour
-from rnafm_cli.viz.subject import Subject, add_caption, layer_names, put_text
+from rnafm_cli.viz.subject import Subject, add_caption, put_text
 
 _SIZE = 620.0
 _WIDEST_CELL = 14.0
@@ -65,7 +65,7 @@ def draw_dots(subject: Subject, above: Above | None = None) -> Canvas:
     length = len(subject)
     cell = min(_WIDEST_CELL, _SIZE / length)
     side = cell * length
-    width = max(side + 2 * _EDGE, 330.0 + 78.0 * len(layer_names(subject)))
+    width = max(side + 2 * _EDGE, 330.0 + 78.0 * len(subject.layer_names))
     left, top = (width - side) / 2, _HEAD
     canvas = Canvas(subject.caption, width=width, height=top + side + 40.0)
     add_caption(canvas, subject, (14.0, 20.0), size=14.0, room=width - 28.0)
@@ -107,10 +107,12 @@ def _add_frame(canvas: Canvas, subject: Subject, left: float, top: float, cell: 
     gap = cell if letters else 4.0 if strip else 0.0
     for position in labelled_positions(length, tick_step(cell, room=18.0)):
         x, y = left + (position - 0.5) * cell, top + (position - 0.5) * cell
-        canvas.add(_grid_line((x, top), (x, bottom)), _grid_line((left, y), (right, y)))
-        text = str(position)
-        canvas.add(_note((x, top - gap - 8), text, "middle"), _note((x, bottom + gap + 8), text, "middle"))
-        canvas.add(_note((left - gap - 5, y), text, "end"), _note((right + gap + 5, y), text, "start"))
+        lines = ([(x, top), (x, bottom)], [(left, y), (right, y)])
+        canvas.add(*(Line(points=line, colour=PALE, width=0.5) for line in lines))
+        above_below: list[tuple[Point, Anchor]] = [((x, top - gap - 8), "middle"), ((x, bottom + gap + 8), "middle")]
+        beside: list[tuple[Point, Anchor]] = [((left - gap - 5, y), "end"), ((right + gap + 5, y), "start")]
+        for spot, anchor in above_below + beside:
+            canvas.add(Text(at=spot, text=str(position), size=9.0, colour=MUTED, anchor=anchor))
     if strip:
         for letter in sorted(set(subject.sequence)):
             at = [k * cell for k, c in enumerate(subject.sequence) if c == letter]
@@ -124,7 +126,7 @@ def _add_frame(canvas: Canvas, subject: Subject, left: float, top: float, cell: 
             spots += [(left - gap / 2, top + d), (right + gap / 2, top + d)]
             canvas.add(*(Text(at=at, text=letter, size=0.86 * cell, colour=INK) for at in spots))
     corners = [(left, top), (right, top), (right, bottom), (left, bottom), (left, top)]
-    canvas.add(Line(points=corners, colour=MUTED, width=0.9), Line(points=corners[::2], colour=MUTED, width=0.9))
+    canvas.add(*(Line(points=line, colour=MUTED, width=0.9) for line in (corners, corners[::2])))
 
 
 def _add_legend(canvas: Canvas, subject: Subject, above: Above | None) -> None:
@@ -136,14 +138,6 @@ def _add_legend(canvas: Canvas, subject: Subject, above: Above | None) -> None:
         canvas.add(Boxes(boxes=[(x + 5.5 - dot / 2, y - dot / 2, dot, dot)], fill=_DOT, opacity=shade))
         x = put_text(canvas, name, x + 14, y, size)
     x = put_text(canvas, "below: structure", x + 6, y, size)
-    for layer, name in enumerate(layer_names(subject)):
+    for layer, name in enumerate(subject.layer_names):
         canvas.add(Boxes(boxes=[(x, y - 5, 10, 10)], fill=layer_colour(layer)))
         x = put_text(canvas, name, x + 14, y, size)
-
-
-def _grid_line(start: Point, end: Point) -> Line:
-    return Line(points=[start, end], colour=PALE, width=0.5)
-
-
-def _note(at: Point, text: str, anchor: Anchor, size: float = 9.0) -> Text:
-    return Text(at=at, text=text, size=size, colour=MUTED, anchor=anchor)

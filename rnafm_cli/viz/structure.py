@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,6 @@ from rnafm_cli.viz.subject import Subject
 
 Style = Literal["arc", "radial", "dots"]
 STYLES: dict[str, Callable[[Subject], Canvas]] = {"arc": draw_arcs, "radial": draw_radial, "dots": draw_dots}
-assert set(STYLES) == set(get_args(Style))
 
 
 def draw_structure(
@@ -45,13 +44,9 @@ def draw_structure(
 
 def draw(subject: Subject, style: Style) -> Canvas:
     """The same drawing as shapes, for writers of other formats than SVG."""
-    _check(style)
-    return STYLES[style](subject)
-
-
-def _check(style: str) -> None:
     if style not in STYLES:
         raise UsageError(f"unknown drawing style '{style}'", hint=f"known are {', '.join(STYLES)}")
+    return STYLES[style](subject)
 
 
 class Gallery:
@@ -60,19 +55,16 @@ class Gallery:
     Args:
         target: a file named ``.svg``, ``.png`` or ``.pdf``, for one RNA; else a folder, made if it does not
             exist, which gets ``ID.svg`` for each RNA (``ID_2.svg`` for an id that comes again).
-        style: see ``structure.draw_structure``.
+        style: see :func:`draw_structure`.
 
     Raises:
-        UsageError: for an unknown style or a folder that is a file.
+        UsageError: for a folder that is a file.
     """
 
     def __init__(self, target: str | Path, *, style: Style = "arc") -> None:
-        self._target = Path(target)
+        self._target, self._style = Path(target), style
         self._single = self._target.suffix.lower() in PICTURE_SUFFIXES and not self._target.is_dir()
-        self._style = style
         self._used: set[str] = set()
-        self.count = 0
-        _check(style)
         if not self._single and not self._target.is_dir():
             kinds = f"a single picture's name ends in {', '.join(PICTURE_SUFFIXES)}"
             refuse_suffix(target, (), "a folder of pictures", kinds)
@@ -81,11 +73,7 @@ class Gallery:
             self._target.mkdir(parents=True)
 
     def add(self, subject: Subject) -> Path:
-        """Draw one RNA and return the file.
-
-        Raises:
-            UsageError: for a second RNA where the target is one file.
-        """
+        """Draw one RNA and return the file; see :meth:`place`."""
         path = self.place(subject.name)
         write_picture(draw(subject, self._style), path)
         return path
@@ -96,17 +84,13 @@ class Gallery:
         Raises:
             UsageError: for a second RNA where the target is one file.
         """
-        if self._single and self.count:
+        if self._single and self._used:
             raise UsageError(f"{self._target}: holds one picture and there are more RNAs", hint="name a folder")
-        self.count += 1
-        return self._target if self._single else self._target / f"{self._free(file_stem(name))}.svg"
-
-    def _free(self, stem: str) -> str:
-        """The stem, numbered if this gallery used it before."""
-        name, number = stem, 1
+        free = stem = file_stem(name)
+        number = 1
         # Some file systems take names that differ only in case for the same.
-        while name.lower() in self._used:
+        while free.lower() in self._used:
             number += 1
-            name = f"{stem}_{number}"
-        self._used.add(name.lower())
-        return name
+            free = f"{stem}_{number}"
+        self._used.add(free.lower())
+        return self._target if self._single else self._target / f"{free}.svg"

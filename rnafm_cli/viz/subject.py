@@ -16,34 +16,28 @@ from rnafm_cli.rna.pairs import Pairs, as_pairs, layers, validate
 from rnafm_cli.viz.canvas import Boxes, Canvas, Disc, Line, Point, Text
 from rnafm_cli.viz.palette import BASE_COLOURS, INK, LAYER_COLOURS, MUTED, confidence_opacity, layer_colour
 
-SUPPORTED_WEIGHT = 1.8
+_SUPPORTED_WEIGHT = 1.8
+_LETTER_WIDTH = 0.47
+"""Mean width of a letter as a share of the font size, for text that cannot be measured here."""
 
 
 @dataclass(frozen=True, slots=True)
 class DrawnPair:
-    """A pair i < j (0-based), the layer it is drawn in, its probability if known, and whether a family supports it."""
+    """A pair i < j (0-based), the layer it is drawn in, and how its line is drawn."""
 
     i: int
     j: int
     layer: int
-    probability: float | None
+    opacity: float
+    """Its confidence; full where that is not known."""
     title: str
-    is_supported: bool = False
-
-    @property
-    def colour(self) -> str:
-        """That of its layer."""
-        return layer_colour(self.layer)
-
-    @property
-    def opacity(self) -> float:
-        """Its confidence; full where that is not known."""
-        return 1.0 if self.probability is None else confidence_opacity(self.probability)
+    is_supported: bool
+    """By a family: its line is wider."""
 
     def stroke(self, width: float) -> dict[str, Any]:
-        """How its line is drawn: wider where a family supports it."""
-        width *= SUPPORTED_WEIGHT if self.is_supported else 1.0
-        return {"colour": self.colour, "width": width, "opacity": self.opacity, "title": self.title}
+        """How its line is drawn."""
+        width *= _SUPPORTED_WEIGHT if self.is_supported else 1.0
+        return {"colour": layer_colour(self.layer), "width": width, "opacity": self.opacity, "title": self.title}
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +73,14 @@ class Subject:
         """Pair lists, the nested pairs first."""
         return tuple(layers(as_pairs(self.pairs)))
 
+    @property
+    def layer_names(self) -> list[str]:
+        """What the colours of a knotted structure stand for; empty where there is only one."""
+        if len(self.layers) < 2:
+            return []
+        names = ["nested", "crossing"] + [f"crossing {k}" for k in range(2, len(self.layers))]
+        return names[: len(LAYER_COLOURS)]
+
     def __len__(self) -> int:
         return len(self.sequence)
 
@@ -96,16 +98,19 @@ class Subject:
         found = []
         for layer, part in enumerate(self.layers):
             for i, j in part.tolist():
-                probability = None if self.probs_LL is None else float(self.probs_LL[i, j])
-                title = f"{self.sequence[i]}{i + 1}-{self.sequence[j]}{j + 1}"
-                title += "" if probability is None else f", p = {probability:.2f}"
+                title, opacity = f"{self.sequence[i]}{i + 1}-{self.sequence[j]}{j + 1}", 1.0
+                if self.probs_LL is not None:
+                    title += f", p = {self.probs_LL[i, j]:.2f}"
+                    opacity = confidence_opacity(self.probs_LL[i, j])
                 title += ", in the family's consensus" if (i, j) in supported else ""
-                found.append(DrawnPair(i, j, layer, probability, title, (i, j) in supported))
+                found.append(DrawnPair(i, j, layer, opacity, title, (i, j) in supported))
         return found
 
 
-_LETTER_WIDTH = 0.47
-"""Mean width of a letter as a share of the font size, for text that cannot be measured here."""
+def put_text(canvas: Canvas, text: str, x: float, y: float, size: float, *, gap: float = 1.4) -> float:
+    """Add text and return where the next thing may start."""
+    canvas.add(Text(at=(x, y), text=text, size=size, colour=MUTED, anchor="start"))
+    return x + (len(text) * _LETTER_WIDTH + gap) * size
 
 
 def add_caption(canvas: Canvas, subject: Subject, at: Point, *, size: float, room: float) -> None:
@@ -121,20 +126,21 @@ def add_caption(canvas: Canvas, subject: Subject, at: Point, *, size: float, roo
 def add_pair_legend(canvas: Canvas, subject: Subject, at: Point, *, size: float) -> float:
     """Colours of the layers where pairs cross, and shades of confidence where it is known; returns the width used."""
     x, y = at
-    for layer, name in enumerate(layer_names(subject)):
-        canvas.add(Line(points=[(x, y), (x + 2 * size, y)], colour=layer_colour(layer), width=size / 5))
-        x = put_text(canvas, name, x + 2.5 * size, y, size)
+
+    def entry(name: str, width: float, *, layer: int = 0, opacity: float = 1.0, at: float = 2.5, gap: float) -> None:
+        nonlocal x
+        points = [(x, y), (x + 2 * size, y)]
+        canvas.add(Line(points=points, colour=layer_colour(layer), width=width, opacity=opacity))
+        x = put_text(canvas, name, x + at * size, y, size, gap=gap)
+
+    for layer, name in enumerate(subject.layer_names):
+        entry(name, size / 5, layer=layer, gap=1.4)
     if subject.supported is not None and len(subject.supported):
-        wide = SUPPORTED_WEIGHT * size / 5
-        canvas.add(Line(points=[(x, y), (x + 2 * size, y)], colour=layer_colour(0), width=wide))
-        x = put_text(canvas, "in the family's consensus", x + 2.5 * size, y, size, gap=3.0)
+        entry("in the family's consensus", _SUPPORTED_WEIGHT * size / 5, gap=3.0)
     if subject.probs_LL is not None and subject.layers:
         x = put_text(canvas, "pair probability", x, y, size, gap=0.6)
         for probability in (0.1, 0.5, 1.0):
-            points = [(x, y), (x + 2 * size, y)]
-            shade = confidence_opacity(probability)
-            canvas.add(Line(points=points, colour=layer_colour(0), width=size / 5, opacity=shade))
-            x = put_text(canvas, f"{probability:g}", x + 2.4 * size, y, size, gap=1.0)
+            entry(f"{probability:g}", size / 5, opacity=confidence_opacity(probability), at=2.4, gap=1.0)
     return x - at[0]
 
 
@@ -148,17 +154,3 @@ def add_base_legend(canvas: Canvas, at: Point, *, size: float, round: bool = Tru
         else:
             canvas.add(Boxes(boxes=[(x, y - half, 2 * half, 2 * half)], fill=fill))
         x = put_text(canvas, letter, x + 1.2 * size, y, size, gap=0.8)
-
-
-def layer_names(subject: Subject) -> list[str]:
-    """What the colours of a knotted structure stand for; empty where there is only one."""
-    if len(subject.layers) < 2:
-        return []
-    names = ["nested", "crossing"] + [f"crossing {k}" for k in range(2, len(subject.layers))]
-    return names[: len(LAYER_COLOURS)]
-
-
-def put_text(canvas: Canvas, text: str, x: float, y: float, size: float, *, gap: float = 1.4) -> float:
-    """Add text and return where the next thing may start."""
-    canvas.add(Text(at=(x, y), text=text, size=size, colour=MUTED, anchor="start"))
-    return x + (len(text) * _LETTER_WIDTH + gap) * size
