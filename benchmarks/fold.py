@@ -60,8 +60,6 @@ def measured(length: int, letters: int, rounds: int) -> dict[str, Any]:
     count = max(4, letters // length)
     records = [SequenceRecord(f"r{k}", "".join(rng.choice(list("ACGU"), length))) for k in range(count)]
     predictor = load_fold_predictor(load_model(device="cpu"), families=("shipped",))
-    if predictor.search is not None:
-        predictor.search.make_profiles()
     list(predict(records[:2], predictor))
     with multiprocessing.get_context("fork").Pool(usable_cpus()) as pool:
         ours, theirs = [], []

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections import Counter, deque
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -65,66 +65,56 @@ def annotate(
     intake = Intake(inputs, on_error)
 
     from rnafm_cli.encoder.workers import threads_for
-    from rnafm_cli.families.annotate import ConsensusAlignments, annotated
-    from rnafm_cli.families.library import load_libraries
-    from rnafm_cli.families.search import Search
+    from rnafm_cli.families.annotate import annotate as annotated
+    from rnafm_cli.families.annotate import consensus_alignments
+    from rnafm_cli.io.columns import TABLES
     from rnafm_cli.io.stockholm import format_stockholm
     from rnafm_cli.io.streams import open_output
+    from rnafm_cli.io.tables import table_output
 
     chosen = output_format or _SUFFIXES.get(Path(output.name.removesuffix(".gz")).suffix, "tsv")
-    libraries = load_libraries(families or ["shipped"], weights_dir)
-    search = Search(libraries, max_evalue=max_evalue, threads=threads_for(threads))
-    alignments = ConsensusAlignments() if alignment else None
-    total = known = 0
-    with _written(output, chosen) as write, intake.progress("searching", "RNAs") as bar:
-        for found in annotated(intake.records(), search, strands=strands, every=every):
-            write(found)
-            total, known = total + 1, known + bool(found.hits)
-            if alignments is not None:
-                alignments.add(found)
-            bar.advance()
-    if alignment is not None and alignments is not None:
+    results = annotated(
+        intake.records(),
+        families=families or ["shipped"],
+        max_evalue=max_evalue,
+        strands=strands,
+        every=every,
+        threads=threads_for(threads),
+        weights_dir=weights_dir,
+    )
+    opened: Any = open_output(output) if chosen == "gff3" else table_output(output, TABLES["annotate"], format=chosen)
+    seen: Counter[str] = Counter()
+    aligned: list[str] = []
+    with opened as out, intake.progress("searching", "RNAs") as bar:
+
+        def written() -> Iterator[Annotation]:
+            """The results, each handed on when its rows are out."""
+            for found in results:
+                if chosen == "gff3":
+                    out.write(found.gff3())
+                else:
+                    out.write_all(found.rows())
+                out.flush()
+                seen["all"] += 1
+                seen["known"] += bool(found.hits)
+                bar.advance()
+                yield found
+
+        if chosen == "gff3":
+            out.write("##gff-version 3\n")
+        if alignment is None:
+            deque(written(), maxlen=0)
+        else:
+            aligned += map(format_stockholm, consensus_alignments(written()))
+    if alignment is not None:
         with open_output(alignment) as out:
-            for one in alignments.alignments():
-                out.write(format_stockholm(one))
-    _report(total, known, max_evalue)
+            out.write("".join(aligned))
+    if missing := seen["all"] - seen["known"]:
+        where = f"{missing} of {seen['all']} RNAs"
+        if not seen["known"]:
+            where = "the RNA" if missing == 1 else f"any of {missing} RNAs"
+        console.info(f"no known family in {where} (E-value up to {max_evalue:g})")
     intake.finish()
 
 
 _SUFFIXES: dict[str, FormatChoice] = {".gff": "gff3", ".gff3": "gff3", ".jsonl": "jsonl"}
-
-
-@contextmanager
-def _written(output: Path, chosen: FormatChoice) -> Iterator[Callable[[Annotation], None]]:
-    """What writes an RNA's hits and hands them on."""
-    from rnafm_cli.families.annotate import COLUMNS, gff3_line, row_of
-    from rnafm_cli.io.streams import open_output
-    from rnafm_cli.io.tables import table_output
-
-    if chosen != "gff3":
-        with table_output(output, COLUMNS, format="tsv" if chosen == "tsv" else "jsonl") as sink:
-
-            def write_rows(found: Annotation) -> None:
-                for hit in found.hits:
-                    sink.write(row_of(found.record, hit))
-                sink.flush()
-
-            yield write_rows
-        return
-    with open_output(output) as out:
-        out.write("##gff-version 3\n")
-
-        def write_lines(found: Annotation) -> None:
-            out.write("".join(gff3_line(found.record, hit) + "\n" for hit in found.hits))
-            out.flush()
-
-        yield write_lines
-
-
-def _report(total: int, known: int, max_evalue: float) -> None:
-    """Say plainly where nothing was found."""
-    if total and not known:
-        these = "the RNA" if total == 1 else f"any of {total} RNAs"
-        console.info(f"no known family in {these} (E-value up to {max_evalue:g})")
-    elif known < total:
-        console.info(f"no known family in {total - known} of {total} RNAs (E-value up to {max_evalue:g})")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,10 +15,7 @@ from rnafm_cli.cli.options import Rejections
 from rnafm_cli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    from rnafm_cli.families.library import Family, Library
     from rnafm_cli.io.stockholm import Alignment
-    from rnafm_cli.rna.chains import Chain
-    from rnafm_cli.weights.cards import Card
 
 app = typer.Typer(
     help="Make and look at libraries of known RNA families.",
@@ -76,11 +74,15 @@ def build(
       rnafm families build Rfam.seed.gz --chains structures/ -o rfam3d.lib --on-error skip
     """
     from rnafm_cli.families.library import build_library
+    from rnafm_cli.io.maps import read_chains
+    from rnafm_cli.rna.chains import without_repeats
+    from rnafm_cli.weights.cards import Card, file_sha256
 
-    rejections = Rejections(on_error)
+    rejections, unused = Rejections(on_error), Rejections(on_error)
     held_out = [sequence for path in without or () for sequence in _sequences(path)]
-    unused = Rejections(on_error)
-    known = _chains(chains or (), unused)
+    # Chains of which only contacts are known give way to like ones with distances.
+    known = [chain for path in chains or () for chain in read_chains(path, reject=unused.reject)]
+    known = without_repeats(known) if known else []
     dropped = _accessions(without_families) if without_families else set()
     with console.progress(description="building", unit="families") as bar:
         alignments = _kept(seeds, dropped, held_out, rejections, bar)
@@ -89,13 +91,21 @@ def build(
         from rnafm_cli.families.known_chains import with_shapes
 
         library = with_shapes(library, known)
-    sources = [*seeds, *(chains or ())]
-    card = _card(library, output, sources, rejections.skipped) if output.suffix == ".safetensors" else None
+    families, rows = library.families, sum(family.rows for family in library.families)
+    shaped = [family.known_chains for family in families if family.packed_shape is not None]
+    card = None
+    if output.suffix == ".safetensors":
+        counts = {
+            "families": len(families),
+            "with consensus pairs": sum(len(family.pairs) > 0 for family in families),
+            "with known 3D structures": len(shaped),
+        }
+        files = {path.name: file_sha256(path) for path in (*seeds, *(chains or ())) if path.is_file()}
+        source = {"files": files, "rows": rows, "left out": rejections.skipped, "command": options.command_line()}
+        card = Card(name=output.stem, kind="families", config=counts, dtype="uint8", source=source)
     library.save(output, card)
-    rows = sum(family.rows for family in library.families)
-    console.info(f"{output}: {len(library)} families, {rows} rows, {output.stat().st_size / 1e6:.3g} MB")
+    console.info(f"{output}: {len(families)} families, {rows} rows, {output.stat().st_size / 1e6:.3g} MB")
     if known:
-        shaped = [family.known_chains for family in library.families if family.packed_shape is not None]
         console.info(
             f"{len(shaped)} families have known 3D structures: of {len(known)} chains {sum(shaped)} unlike ones"
         )
@@ -107,19 +117,10 @@ def build(
         raise typer.Exit(InputError.exit_code)
 
 
-def _chains(paths: Iterable[Path], rejections: Rejections) -> list[Chain]:
-    """Chains of files and folders; those of which only contacts are known give way to like ones with distances."""
-    if not paths:
-        return []
-    from rnafm_cli.io.maps import read_chains
-    from rnafm_cli.rna.chains import without_repeats
-
-    return without_repeats([chain for path in paths for chain in read_chains(path, reject=rejections.reject)])
-
-
 def _kept(
     seeds: Iterable[Path], dropped: set[str], held_out: list[str], rejections: Rejections, bar: console.Bar
 ) -> Iterator[Alignment]:
+    """The alignments of all files, less the families and the rows that are to be left out."""
     from rnafm_cli.families.library import far_rows
     from rnafm_cli.io.stockholm import read_stockholm
 
@@ -141,8 +142,8 @@ def _sequences(path: Path) -> list[str]:
 
     if not path.is_dir():
         with open_text(path) as handle:
-            lines = [line for _, line in zip(range(1000), handle, strict=False)]
-        if lines and lines[0].startswith(">") and not any(line[:1] and line[0] in ".([{<" for line in lines):
+            lines = list(islice(handle, 1000))
+        if lines and lines[0].startswith(">") and not any(line[0] in ".([{<" for line in lines):
             return [record.sequence for record in read_fasta([path])]
     return [record.sequence for record in read_structures(path)]
 
@@ -151,29 +152,7 @@ def _accessions(path: Path) -> set[str]:
     from rnafm_cli.io.streams import open_text
 
     with open_text(path) as handle:
-        return {line.split()[0] for line in handle if line.split() and not line.startswith("#")}
-
-
-def _card(library: Library, output: Path, sources: list[Path], skipped: int) -> Card:
-    from rnafm_cli.weights.cards import Card, file_sha256
-
-    pairs = sum(len(family.pairs) > 0 for family in library.families)
-    return Card(
-        name=output.stem,
-        kind="families",
-        config={
-            "families": len(library),
-            "with consensus pairs": pairs,
-            "with known 3D structures": sum(family.packed_shape is not None for family in library.families),
-        },
-        dtype="uint8",
-        source={
-            "files": {path.name: file_sha256(path) for path in sources if path.is_file()},
-            "rows": sum(family.rows for family in library.families),
-            "left out": skipped,
-            "command": options.command_line(),
-        },
-    )
+        return {line.split()[0] for line in handle if line.strip() and not line.startswith("#")}
 
 
 @app.command("list")
@@ -187,11 +166,10 @@ def list_families(
     """
     from rnafm_cli.families.library import load_libraries
 
-    lines = ["accession\tname\ttype\tclan\trows\tlength\tpairs\tchains\tdescription"]
+    sys.stdout.write("accession\tname\ttype\tclan\trows\tlength\tpairs\tchains\tdescription\n")
     for family in load_libraries([library], weights_dir)[0].families:
         cells = [family.accession, family.name, family.type, family.clan, family.rows, len(family), len(family.pairs)]
-        lines.append("\t".join(map(str, [*cells, family.known_chains, family.description])))
-    sys.stdout.write("\n".join(lines) + "\n")
+        sys.stdout.write("\t".join(map(str, [*cells, family.known_chains, family.description])) + "\n")
 
 
 @app.command()
@@ -206,31 +184,18 @@ def show(
     Upper-case letters have at least half of the probability.
     """
     from rnafm_cli.families.library import load_libraries
-
-    found = _family(family, load_libraries([library], weights_dir)[0])
-    told = {
-        "accession": found.accession,
-        "name": found.name,
-        "description": found.description,
-        "type": found.type,
-        "clan": found.clan,
-        "rows": found.rows,
-        "length": len(found),
-        "pairs": len(found.pairs),
-        "chains": found.known_chains,
-    }
-    lines = [f"{key:<12} {value}".rstrip() for key, value in told.items()]
-    sys.stdout.write("\n".join([*lines, "", found.consensus, found.dot_bracket]) + "\n")
-
-
-def _family(wanted: str, library: Library) -> Family:
     from rnafm_cli.weights.registry import nearest_name
 
-    for family in library.families:
-        if wanted in (family.accession, family.name):
-            return family
-    close = nearest_name(wanted, [name for one in library.families for name in (one.accession, one.name)])
-    raise UsageError(
-        f"{library.name} has no family '{wanted}'",
-        hint=f"did you mean {close}?" if close else "see 'rnafm families list'",
-    )
+    (known,) = load_libraries([library], weights_dir)
+    found = next((one for one in known.families if family in (one.accession, one.name)), None)
+    if found is None:
+        close = nearest_name(family, [name for one in known.families for name in (one.accession, one.name)])
+        raise UsageError(
+            f"{known.name} has no family '{family}'",
+            hint=f"did you mean {close}?" if close else "see 'rnafm families list'",
+        )
+    told = {key: getattr(found, key) for key in ("accession", "name", "description", "type", "clan", "rows")}
+    told |= {"length": len(found), "pairs": len(found.pairs), "chains": found.known_chains}
+    for key, value in told.items():
+        sys.stdout.write(f"{key:<12} {value}".rstrip() + "\n")
+    sys.stdout.write(f"\n{found.consensus}\n{found.dot_bracket}\n")

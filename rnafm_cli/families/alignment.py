@@ -9,15 +9,15 @@ alignment, S states of one node: insert, match, delete.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rnafm_cli.families.library import Family
-from rnafm_cli.families.search import Hit, Search, compatible
-from rnafm_cli.families.shapes import Relatives
+from rnafm_cli.families.search import Hit, Search, compatible, reverse_complement
+from rnafm_cli.families.shapes import Relatives, Shape
 from rnafm_cli.rna.alphabet import letter_codes
 from rnafm_cli.rna.pairs import canonical_matrix
 
@@ -307,7 +307,25 @@ def _fit(partner_PL: Floats, codes: NDArray[np.intp], odds_P55: Floats, *, partn
     return np.maximum(_FLOOR, fit_PL, out=fit_PL)
 
 
-@dataclass(frozen=True, eq=False)
+def aligned_hits(
+    sequences: Sequence[str], hits: Iterable[Sequence[Hit]]
+) -> Iterator[tuple[int, Hit, slice, Posterior]]:
+    """Number of the RNA, hit, stretch that was aligned and its posterior, for all hits of all RNAs in their order.
+
+    The stretch is part of the RNA as it is given; of a hit on the minus strand its reverse complement is aligned.
+    """
+    owners, jobs = [], []
+    for number, (sequence, of_rna) in enumerate(zip(sequences, hits, strict=True)):
+        for hit in of_rna:
+            bases = slice(*hit.stretch(len(sequence)))
+            text = sequence[bases] if hit.strand == "+" else reverse_complement(sequence[bases])
+            owners.append((number, hit, bases))
+            jobs.append((hit.family, text))
+    for owner, posterior in zip(owners, align(jobs), strict=True):
+        yield *owner, posterior
+
+
+@dataclass(eq=False)
 class Template:
     """Families of one RNA of L bases.
 
@@ -335,6 +353,12 @@ class Template:
             None if self.relatives is None else self.relatives.part(bases),
         )
 
+    def add_relatives(self, shape: Shape, match_ML: NDArray[np.floating], bases: slice) -> None:
+        """Let known structures tell of a stretch, of which each base stands on the match states by ``match_ML``."""
+        if self.relatives is None:
+            self.relatives = Relatives.none(len(self.coverage_L))
+        self.relatives.add(Relatives.expected(shape, match_ML), bases)
+
 
 def templates(sequences: Sequence[str], search: Search, *, relatives: bool = False) -> list[Template | None]:
     """The template of each RNA; None where no family with consensus pairs is found.
@@ -343,29 +367,20 @@ def templates(sequences: Sequence[str], search: Search, *, relatives: bool = Fal
         relatives: tell what known 3D structures let expect, too.
     """
     kept = [compatible(hits) for hits in search.hits(sequences)]
-    jobs, owners = [], []
-    for number, (sequence, hits) in enumerate(zip(sequences, kept, strict=True)):
-        for hit in hits:
-            if len(hit.family.pairs):
-                start, end = hit.stretch(len(sequence))
-                jobs.append((hit.family, sequence[start:end]))
-                owners.append((number, hit, start, end))
+    paired = [[hit for hit in hits if len(hit.family.pairs)] for hits in kept]
     found: list[Template | None] = [None] * len(sequences)
-    for (number, hit, start, end), posterior in zip(owners, align(jobs), strict=True):
-        template = found[number]
+    for number, hit, bases, posterior in aligned_hits(sequences, paired):
+        template, length = found[number], len(sequences[number])
         if template is None:
-            length = len(sequences[number])
-            empty_L = np.zeros(length, dtype=np.float32)
-            square_LL = np.zeros((length, length), dtype=np.float32)
-            template = found[number] = Template(kept[number], square_LL, empty_L, empty_L.copy())
-        if relatives and (shape := hit.family.shape) is not None:
-            if template.relatives is None:
-                template = found[number] = replace(template, relatives=Relatives.none(len(sequences[number])))
-            assert template.relatives is not None
-            template.relatives.add(Relatives.expected(shape, posterior.match_ML), slice(start, end))
-        inside = slice(start, end)
-        template.pairs_LL[inside, inside] = np.maximum(template.pairs_LL[inside, inside], posterior.pair_map())
-        template.coverage_L[inside] = np.maximum(template.coverage_L[inside], posterior.coverage)
+            square_LL, zero_L = (np.zeros(shape, dtype=np.float32) for shape in ((length, length), length))
+            template = found[number] = Template(kept[number], square_LL, zero_L, zero_L.copy())
+        if relatives and hit.family.shape is not None:
+            template.add_relatives(hit.family.shape, posterior.match_ML, bases)
         sure = min(50.0, -np.log10(max(hit.evalue, 1e-50)))
-        template.confidence_L[inside] = np.maximum(template.confidence_L[inside], sure)
+        for whole, new in (
+            (template.pairs_LL[bases, bases], posterior.pair_map()),
+            (template.coverage_L[bases], posterior.coverage),
+            (template.confidence_L[bases], sure),
+        ):
+            np.maximum(whole, new, out=whole)
     return found

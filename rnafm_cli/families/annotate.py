@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -13,10 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnafm_cli.errors import Reject, raise_rejected
-from rnafm_cli.families.alignment import align
+from rnafm_cli.families.alignment import aligned_hits
 from rnafm_cli.families.library import SHIPPED, Family, load_libraries
-from rnafm_cli.families.search import MAX_EVALUE, Hit, Search, Strands, reverse_complement, without_rivals
-from rnafm_cli.io.columns import TABLES
+from rnafm_cli.families.search import MAX_EVALUE, Hit, Search, Strands, without_rivals
 from rnafm_cli.io.fasta import Records, as_records
 from rnafm_cli.io.stockholm import Alignment, wuss
 from rnafm_cli.io.tables import Tabular
@@ -24,12 +23,17 @@ from rnafm_cli.rna.records import SequenceRecord
 
 _RECORDS, _BASES = 500, 1_000_000
 """RNAs, and bases, that are searched together at most (a longer RNA goes alone)."""
-
 _TOGETHER = 64
 """Hits that are aligned together."""
 
-COLUMNS = TABLES["annotate"]
-"""Of the table of calls, with their types."""
+_TERMS = """
+tRNA:tRNA rRNA:rRNA CD-box:C_D_box_snoRNA HACA-box:H_ACA_box_snoRNA scaRNA:scaRNA snoRNA:snoRNA snRNA:snRNA
+miRNA:pre_miRNA lncRNA:lncRNA antisense:antisense_RNA ribozyme:ribozyme riboswitch:riboswitch
+IRES:internal_ribosome_entry_site Cis-reg:regulatory_region Intron:autocatalytically_spliced_intron Gene:ncRNA
+"""
+"""Parts of Rfam's types and their terms of the Sequence Ontology, the more special ones first."""
+_PLAIN = " ()[]{}<>/:+*'\"!?@#$|~^_`\\-."
+"""Characters that an attribute of GFF3 may hold as they are."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,8 +44,46 @@ class Annotation(Tabular):
     hits: list[Hit]
 
     def rows(self) -> list[dict[str, Any]]:
-        """A row of :data:`COLUMNS` per family, for :func:`rnafm_cli.to_frame`."""
-        return [dict(zip(COLUMNS, row_of(self.record, hit), strict=True)) for hit in self.hits]
+        """A row per family, as ``rnafm annotate`` writes it: positions 1-based, start <= end on either strand."""
+        return [
+            {
+                "id": self.record.id,
+                "family": hit.family.accession,
+                "name": hit.family.name,
+                "type": hit.family.type,
+                "clan": hit.family.clan,
+                "start": hit.start + 1,
+                "end": hit.end,
+                "strand": hit.strand,
+                "score": round(hit.score, 1),
+                "evalue": hit.evalue,
+                "model_start": hit.model_start + 1,
+                "model_end": hit.model_end,
+                "description": hit.family.description,
+            }
+            for hit in self.hits
+        ]
+
+    def gff3(self) -> str:
+        """A line of GFF3 per family: a term of the Sequence Ontology for the type, the score in bits."""
+        name = quote(self.record.id, safe=".:^*$@!+_?-|")
+        lines = []
+        for hit in self.hits:
+            family = hit.family
+            terms = (word.split(":") for word in _TERMS.split())
+            term = next((term for part, term in terms if part in family.type.split(";")), "sequence_feature")
+            attributes = {
+                "Name": family.name,
+                "family": family.accession,
+                "clan": family.clan,
+                "evalue": f"{hit.evalue:.3g}",
+                "Target": f"{family.accession} {hit.model_start + 1} {hit.model_end}",
+                "Note": family.description,
+            }
+            told = ";".join(f"{key}={quote(text, safe=_PLAIN)}" for key, text in attributes.items() if text)
+            cells = (name, "rnafm", term, hit.start + 1, hit.end, f"{hit.score:.1f}", hit.strand, ".", told)
+            lines.append("\t".join(map(str, cells)) + "\n")
+        return "".join(lines)
 
 
 def annotate(
@@ -71,13 +113,12 @@ def annotate(
         InputError: for unreadable files, and what ``reject`` raises.
     """
     search = Search(load_libraries(families, weights_dir), max_evalue=max_evalue, threads=threads)
-    return annotated(as_records(records, reject=reject), search, strands=strands, every=every)
+    return _annotated(as_records(records, reject=reject), search, strands, every)
 
 
-def annotated(
-    records: Iterable[SequenceRecord], search: Search, *, strands: Strands = "plus", every: bool = False
+def _annotated(
+    records: Iterable[SequenceRecord], search: Search, strands: Strands, every: bool
 ) -> Iterator[Annotation]:
-    """Yield every RNA with its families, in input order and flat memory; see :func:`annotate`."""
     for batch in _batches(records):
         found = search.hits([record.sequence for record in batch], strands=strands)
         for record, hits in zip(batch, found, strict=True):
@@ -97,102 +138,34 @@ def _batches(records: Iterable[SequenceRecord]) -> Iterator[list[SequenceRecord]
         yield batch
 
 
-def row_of(record: SequenceRecord, hit: Hit) -> list[str | int | float]:
-    """The cells of :data:`COLUMNS`; positions 1-based, start <= end on either strand."""
-    family = hit.family
-    return [
-        *(record.id, family.accession, family.name, family.type, family.clan),
-        *(hit.start + 1, hit.end, hit.strand, round(hit.score, 1), hit.evalue),
-        *(hit.model_start + 1, hit.model_end, family.description),
-    ]
+def consensus_alignments(annotations: Iterable[Annotation]) -> Iterator[Alignment]:
+    """The hits of each family aligned to its consensus by their posteriors, families in the order of their first hits.
 
-
-_TERMS = (
-    ("tRNA", "tRNA"),
-    ("rRNA", "rRNA"),
-    ("CD-box", "C_D_box_snoRNA"),
-    ("HACA-box", "H_ACA_box_snoRNA"),
-    ("scaRNA", "scaRNA"),
-    ("snoRNA", "snoRNA"),
-    ("snRNA", "snRNA"),
-    ("miRNA", "pre_miRNA"),
-    ("lncRNA", "lncRNA"),
-    ("antisense", "antisense_RNA"),
-    ("ribozyme", "ribozyme"),
-    ("riboswitch", "riboswitch"),
-    ("IRES", "internal_ribosome_entry_site"),
-    ("Cis-reg", "regulatory_region"),
-    ("Intron", "autocatalytically_spliced_intron"),
-    ("Gene", "ncRNA"),
-)
-"""Part of an Rfam type -> term of the Sequence Ontology, the more special ones first."""
-
-
-def gff3_line(record: SequenceRecord, hit: Hit) -> str:
-    """A line of GFF3 without its end: a term of the Sequence Ontology for the type, the score in bits."""
-    family = hit.family
-    term = next((term for part, term in _TERMS if part in family.type.split(";")), "sequence_feature")
-    attributes = {
-        "Name": family.name,
-        "family": family.accession,
-        "clan": family.clan,
-        "evalue": f"{hit.evalue:.3g}",
-        "Target": f"{family.accession} {hit.model_start + 1} {hit.model_end}",
-        "Note": family.description,
-    }
-    told = ";".join(f"{key}={quote(text, safe=_PLAIN)}" for key, text in attributes.items() if text)
-    name = quote(record.id, safe=".:^*$@!+_?-|")
-    cells = (name, "rnafm", term, hit.start + 1, hit.end, f"{hit.score:.1f}", hit.strand, ".", told)
-    return "\t".join(map(str, cells))
-
-
-_PLAIN = " ()[]{}<>/:+*'\"!?@#$|~^_`\\-."
-
-
-class ConsensusAlignments:
-    """The hits of each family, aligned to its consensus by their posteriors; holds them all until asked."""
-
-    def __init__(self) -> None:
-        self._waiting: list[tuple[SequenceRecord, Hit]] = []
-        self._rows: dict[str, dict[str, tuple[str, NDArray[np.int16]]]] = {}
-        self._families: dict[str, Family] = {}
-
-    def add(self, found: Annotation) -> None:
-        """Take the hits of an RNA; some are aligned together."""
-        self._waiting += [(found.record, hit) for hit in found.hits]
-        if len(self._waiting) >= _TOGETHER:
-            self._align()
-
-    def alignments(self) -> Iterator[Alignment]:
-        """One for each family, in the order of their first hits: match columns upper case, insertions lower case."""
-        self._align()
-        for accession, rows in self._rows.items():
-            yield _alignment(self._families[accession], rows)
-
-    def _align(self) -> None:
-        jobs, places = [], []
-        for record, hit in self._waiting:
-            start, end = hit.stretch(len(record))
-            text = record.sequence[start:end]
-            jobs.append((hit.family, text if hit.strand == "+" else reverse_complement(text)))
-            places.append((record.id, hit, start, end))
-        self._waiting.clear()
-        for (name, hit, start, end), posterior in zip(places, align(jobs), strict=True):
+    Match columns are upper case, insertions lower case. All RNAs are read before the first alignment comes.
+    """
+    families: dict[str, Family] = {}
+    rows: dict[str, dict[str, tuple[str, NDArray[np.int16]]]] = {}
+    hits = ((found.record, hit) for found in annotations for hit in found.hits)
+    while part := list(islice(hits, _TOGETHER)):
+        sequences = [record.sequence for record, _ in part]
+        for number, hit, bases, posterior in aligned_hits(sequences, [[hit] for _, hit in part]):
             state_L = posterior.path()
             placed = np.flatnonzero(state_L >= 0)
             if not len(placed):
                 continue
             first, last = int(placed[0]), int(placed[-1]) + 1
-            place = f"{start + first + 1}-{start + last}" if hit.strand == "+" else f"{end - first}-{end - last + 1}"
-            rows = self._rows.setdefault(hit.family.accession, {})
-            self._families[hit.family.accession] = hit.family
+            place = f"{bases.start + first + 1}-{bases.start + last}"
+            if hit.strand == "-":
+                place = f"{bases.stop - first}-{bases.stop - last + 1}"
+            family = families.setdefault(hit.family.accession, hit.family)
+            of_family = rows.setdefault(family.accession, {})
             # RNAs of one name are told apart by a number.
-            unique = plain = f"{name}/{place}"
-            for number in count(2):
-                if unique not in rows:
-                    break
-                unique = f"{plain}#{number}"
-            rows[unique] = (posterior.sequence[first:last], state_L[first:last].astype(np.int16))
+            plain = f"{part[number][0].id}/{place}"
+            names = (plain if number == 1 else f"{plain}#{number}" for number in count(1))
+            unique = next(name for name in names if name not in of_family)
+            of_family[unique] = (posterior.sequence[first:last], state_L[first:last].astype(np.int16))
+    for accession, of_family in rows.items():
+        yield _alignment(families[accession], of_family)
 
 
 def _alignment(family: Family, rows: dict[str, tuple[str, NDArray[np.int16]]]) -> Alignment:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from rnafm_cli.families.alignment import align
+from rnafm_cli.families.alignment import aligned_hits
 from rnafm_cli.families.library import Family, Library
 from rnafm_cli.families.search import Search, compatible
 from rnafm_cli.families.shapes import Shape
@@ -39,18 +39,13 @@ class Placed:
 def place(chains: Sequence[Chain], search: Search) -> list[Placed]:
     """All families of all chains, chain after chain, the surest first."""
     found = []
-    for start in range(0, len(chains), _AT_ONCE):
-        part = chains[start : start + _AT_ONCE]
-        jobs, owners = [], []
-        for number, (chain, hits) in enumerate(zip(part, search.hits([c.sequence for c in part]), strict=True), start):
-            for hit in compatible(hits):
-                bases = slice(*hit.stretch(len(chain)))
-                jobs.append((hit.family, chain.sequence[bases]))
-                owners.append((number, bases, len(chain)))
-        for (number, bases, length), posterior in zip(owners, align(jobs), strict=True):
-            state_L = np.full(length, -1)
+    for first in range(0, len(chains), _AT_ONCE):
+        sequences = [chain.sequence for chain in chains[first : first + _AT_ONCE]]
+        hits = [compatible(of_chain) for of_chain in search.hits(sequences)]
+        for number, hit, bases, posterior in aligned_hits(sequences, hits):
+            state_L = np.full(len(sequences[number]), -1)
             state_L[bases] = posterior.path()
-            found.append(Placed(number, posterior.family, bases, posterior.match_ML, state_L))
+            found.append(Placed(first + number, hit.family, bases, posterior.match_ML, state_L))
     return found
 
 

@@ -22,7 +22,8 @@ from rnafm_cli.errors import InputError, Reject, WeightsError, raise_rejected
 from rnafm_cli.families.shapes import Shape
 from rnafm_cli.io.stockholm import Alignment
 from rnafm_cli.io.streams import atomic_path
-from rnafm_cli.rna.pairs import Pairs, no_pairs, to_dot_bracket
+from rnafm_cli.rna.alphabet import IUPAC_LETTERS, letter_codes
+from rnafm_cli.rna.pairs import Pairs, canonical_matrix, to_dot_bracket
 from rnafm_cli.weights.cards import WEIGHTS_SUFFIX, Card, card_path, file_sha256, verify_model_file, write_card
 from rnafm_cli.weights.registry import SHIPPED_FAMILIES, nearest_name
 from rnafm_cli.weights.store import in_folders, search_dirs
@@ -32,19 +33,15 @@ if TYPE_CHECKING:
 
 FORMAT = "rnafm-families"
 VERSION = "2"
-_READABLE = ("1", VERSION)
+_READABLE = {"format": (FORMAT,), "version": ("1", VERSION), "alphabet": ("ACGU",)}
 """Of version 1 are libraries without shapes."""
 SHIPPED = "shipped"
 """What names the library that comes with the program."""
 _LETTERS = "ACGU"
 _STEPS = 20.0
 """Bytes to one natural logarithm."""
-_CANONICAL = ((0, 3), (3, 0), (1, 2), (2, 1), (2, 3), (3, 2))
 _CANONICAL_COUNT, _ANY_COUNT = 0.3, 0.02
-_CODES = np.full(128, 4, dtype=np.int64)
-for _code, _letter in enumerate(_LETTERS):
-    _CODES[ord(_letter)] = _code
-_UNKNOWN_TO_N = {code: "N" for code in range(ord("A"), ord("Z") + 1) if chr(code) not in "ACGURYKMSWBDHVN"}
+_UNKNOWN_TO_N = {code: "N" for code in range(ord("A"), ord("Z") + 1) if chr(code) not in IUPAC_LETTERS}
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,26 +130,21 @@ class Library:
     def __len__(self) -> int:
         return len(self.families)
 
-    @cached_property
-    def by_accession(self) -> dict[str, Family]:
-        """Families by accession."""
-        return {family.accession: family for family in self.families}
-
     def save(self, path: Path, card: Card | None = None) -> None:
         """Write the library, and its card where there is one to be written; each appears whole or not at all."""
         from safetensors.numpy import save_file
 
         families = self.families
         texts = [[f.accession, f.name, f.description, f.type, f.clan] for f in families]
-        arrays = {
+        arrays: dict[str, NDArray[Any]] = {
             "length": np.array([len(f) for f in families], dtype=np.int32),
             "rows": np.array([f.rows for f in families], dtype=np.int32),
             "pair_count": np.array([len(f.pairs) for f in families], dtype=np.int32),
             "evalue": np.stack([f.evalue for f in families]).astype(np.float32),
-            "match": np.concatenate([_bytes_of(f.match_M4) for f in families]),
-            "transition": np.concatenate([_bytes_of(f.transition_M7) for f in families]),
+            "match": _bytes_of(np.concatenate([f.match_M4 for f in families])),
+            "transition": _bytes_of(np.concatenate([f.transition_M7 for f in families])),
             "pairs": np.concatenate([f.pairs for f in families]).astype(np.uint16),
-            "pair_odds": np.concatenate([_signed_bytes_of(f.pair_odds_P44) for f in families]),
+            "pair_odds": _signed_bytes_of(np.concatenate([f.pair_odds_P44 for f in families])),
         }
         packed = [f.packed_shape or b"" for f in families]
         if any(packed):
@@ -184,21 +176,21 @@ class Library:
         try:
             with safe_open(path, framework="numpy") as file:
                 metadata = file.metadata() or {}
-                _check_format(path, metadata)
+                for key, readable in _READABLE.items():
+                    if (found := metadata.get(key)) not in readable:
+                        raise WeightsError(
+                            f"{path}: is no family library of {key} {readable[-1]}, its {key} {found}",
+                            hint="make it with this version: rnafm families build",
+                        )
                 arrays = {key: file.get_tensor(key) for key in file.keys()}
             families = list(_families(arrays, json.loads(metadata["families"])))
         except OSError as error:
             raise WeightsError(f"{path}: cannot be read as a family library ({error})") from error
-        except (SafetensorError, KeyError, ValueError, IndexError) as error:
+        except (SafetensorError, KeyError, ValueError) as error:
             raise WeightsError(
                 f"{path}: is no family library, or damaged ({error})", hint="make it again: rnafm families build"
             ) from error
         return cls(name or str(path), families)
-
-
-def shipped(weights_dir: Path | None = None) -> Library:
-    """The library that comes with the program, or the one of its name in a folder of weights."""
-    return load_libraries((SHIPPED,), weights_dir)[0]
 
 
 def load_libraries(names: Sequence[str | Path] = (SHIPPED,), weights_dir: Path | None = None) -> list[Library]:
@@ -207,24 +199,20 @@ def load_libraries(names: Sequence[str | Path] = (SHIPPED,), weights_dir: Path |
     Raises:
         WeightsError: when there is no such library, or it cannot be used.
     """
-    paths = [_library_path(name, weights_dir) for name in names]
-    return [_loaded(path, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
-
-
-def _library_path(name: str | Path, weights_dir: Path | None) -> Path:
-    if str(name) != SHIPPED and Path(name).is_file():
-        return Path(name)
-    path = in_folders(SHIPPED_FAMILIES if str(name) == SHIPPED else str(name), search_dirs(weights_dir))
-    if path is None:
-        hint = "it comes with rnafm: install it again" if str(name) == SHIPPED else _library_hint(str(name))
-        raise WeightsError(f"there is no family library '{name}'", hint=hint)
-    return path
-
-
-def _library_hint(name: str) -> str:
-    if nearest_name(name, [SHIPPED]):
-        return f"did you mean {SHIPPED}?"
-    return f"give a file that 'rnafm families build' made, or {SHIPPED} for Rfam's"
+    found = []
+    for name in map(str, names):
+        path: Path | None = Path(name)
+        if name == SHIPPED or not Path(name).is_file():
+            path = in_folders(SHIPPED_FAMILIES if name == SHIPPED else name, search_dirs(weights_dir))
+        if path is None:
+            hint = f"give a file that 'rnafm families build' made, or {SHIPPED} for Rfam's"
+            if name == SHIPPED:
+                hint = "it comes with rnafm: install it again"
+            elif nearest_name(name, [SHIPPED]):
+                hint = f"did you mean {SHIPPED}?"
+            raise WeightsError(f"there is no family library '{name}'", hint=hint)
+        found.append(_loaded(path, path.stat().st_size, path.stat().st_mtime_ns))
+    return found
 
 
 @lru_cache(maxsize=8)
@@ -232,57 +220,37 @@ def _loaded(path: Path, _size: int, _mtime_ns: int) -> Library:
     return Library.load(path, path.name.removesuffix(WEIGHTS_SUFFIX))
 
 
-def _check_format(path: Path, metadata: dict[str, str]) -> None:
-    if metadata.get("format") != FORMAT:
-        raise WeightsError(f"{path}: is no family library", hint="make one: rnafm families build SEEDS.sto -o LIB")
-    for key, readable in (("version", _READABLE), ("alphabet", (_LETTERS,))):
-        if metadata.get(key) not in readable:
-            raise WeightsError(
-                f"{path}: has {key} {metadata.get(key)}, this program reads {readable[-1]}",
-                hint="make it again with this version: rnafm families build",
-            )
-
-
 def _families(arrays: dict[str, NDArray[Any]], texts: list[list[str]]) -> Iterator[Family]:
-    lengths, counts = arrays["length"].astype(np.int64), arrays["pair_count"].astype(np.int64)
+    states, pairs = np.cumsum(arrays["length"]), np.cumsum(arrays["pair_count"])
     match, transition = _probabilities(arrays["match"]), _probabilities(arrays["transition"])
     match /= match.sum(axis=1, keepdims=True)
     for part in (slice(0, 3), slice(3, 5), slice(5, 7)):
         transition[:, part] /= np.maximum(transition[:, part].sum(axis=1, keepdims=True), 1e-30)
     odds = (arrays["pair_odds"].astype(np.float32) / _STEPS).reshape(-1, 4, 4)
-    pairs = arrays["pairs"].astype(np.int64)
-    if not len(texts) == len(lengths) == len(counts) or lengths.sum() != len(match) or counts.sum() != len(pairs):
+    columns = (
+        arrays["rows"].tolist(),
+        _cut(match, states),
+        _cut(transition, states + np.arange(1, len(states) + 1)),
+        arrays["evalue"],
+        _cut(arrays["pairs"].astype(np.int64), pairs),
+        _cut(odds, pairs),
+    )
+    shapes: list[bytes | None] = [None] * len(texts)
+    if "shape" in arrays:
+        shapes = [part.tobytes() or None for part in _cut(arrays["shape"], np.cumsum(arrays["shape_size"]))]
+    for text, *values in zip(texts, *columns, shapes, strict=True):
+        yield Family(*text, *values)
+
+
+def _cut(values: NDArray[Any], ends: NDArray[np.integer]) -> list[NDArray[Any]]:
+    """The part of each family.
+
+    Raises:
+        ValueError: when the parts do not end with the values.
+    """
+    if not len(ends) or ends[-1] != len(values):
         raise ValueError("its arrays do not fit together")
-    shapes = _shapes(arrays, len(lengths))
-    state, pair = 0, 0
-    for number, (text, length, count) in enumerate(zip(texts, lengths.tolist(), counts.tolist(), strict=True)):
-        node = state + number
-        accession, name, description, kind, clan = text
-        yield Family(
-            accession=accession,
-            name=name,
-            description=description,
-            type=kind,
-            clan=clan,
-            rows=int(arrays["rows"][number]),
-            match_M4=match[state : state + length],
-            transition_M7=transition[node : node + length + 1],
-            evalue=arrays["evalue"][number],
-            pairs=pairs[pair : pair + count],
-            pair_odds_P44=odds[pair : pair + count],
-            packed_shape=shapes[number],
-        )
-        state, pair = state + length, pair + count
-
-
-def _shapes(arrays: dict[str, NDArray[Any]], families: int) -> list[bytes | None]:
-    """The packed shape of each family."""
-    if "shape" not in arrays:
-        return [None] * families
-    packed, ends = arrays["shape"].tobytes(), np.cumsum(arrays["shape_size"])
-    if len(ends) != families or ends[-1] != len(packed):
-        raise ValueError("its shapes do not fit its families")
-    return [packed[end - size : end] or None for end, size in zip(ends, arrays["shape_size"], strict=True)]
+    return np.split(values, ends[:-1])
 
 
 def _bytes_of(probability: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -369,7 +337,7 @@ def _build(alignment: Alignment, builder: Builder, background: Background) -> Fa
         match_M4=np.array(hmm.match_emissions, dtype=np.float32)[1:],
         transition_M7=np.array(hmm.transition_probabilities, dtype=np.float32),
         evalue=np.array(hmm.evalue_parameters.as_vector(), dtype=np.float32),
-        pairs=np.array([[state_of[i], state_of[j]] for i, j in columns], dtype=np.int64) if columns else no_pairs(),
+        pairs=np.array([[state_of[i], state_of[j]] for i, j in columns], dtype=np.int64).reshape(-1, 2),
         pair_odds_P44=_pair_odds(letters, columns),
     )
 
@@ -385,15 +353,11 @@ def _match_columns(hmm: HMM) -> list[int]:
 
 def _pair_odds(rows: list[str], columns: list[list[int]]) -> NDArray[np.float32]:
     """(P, 4, 4): counts of the rows with the six canonical pairs favoured, over what the two columns tell alone."""
-    if not columns:
-        return np.zeros((0, 4, 4), dtype=np.float32)
-    codes = np.array([_CODES[np.frombuffer(row.encode("ascii"), dtype=np.uint8)] for row in rows])
+    codes = np.array([letter_codes(row) for row in rows])
     first, second = codes[:, [i for i, _ in columns]], codes[:, [j for _, j in columns]]
     count = np.full((len(columns), 5, 5), _ANY_COUNT)
     np.add.at(count, (np.arange(len(columns)), first, second), 1.0)
-    count = count[:, :4, :4]
-    for a, b in _CANONICAL:
-        count[:, a, b] += _CANONICAL_COUNT
+    count = count[:, 1:, 1:] + _CANONICAL_COUNT * canonical_matrix(_LETTERS)
     joint = count / count.sum(axis=(1, 2), keepdims=True)
     alone = joint.sum(axis=2, keepdims=True) * joint.sum(axis=1, keepdims=True)
     return np.log(joint / alone).astype(np.float32)

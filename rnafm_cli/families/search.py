@@ -7,13 +7,13 @@ overlapping windows, and its E-values count them: they tell how many such hits c
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import partial
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from rnafm_cli.families.library import Family, Library, load_libraries
 
@@ -66,13 +66,10 @@ class Hit:
     def __len__(self) -> int:
         return self.end - self.start
 
-    def overlap(self, other: Hit) -> int:
-        """Bases that both hits hold."""
-        return max(0, min(self.end, other.end) - max(self.start, other.start))
-
-    def overlaps(self, other: Hit) -> bool:
-        """Whether they share more than a fifth of the shorter one."""
-        return self.overlap(other) > _OVERLAP * min(len(self), len(other))
+    def overlaps(self, other: Hit, share: float = _OVERLAP) -> bool:
+        """Whether they have more than a share of the shorter one in common, a fifth without another word."""
+        both = min(self.end, other.end) - max(self.start, other.start)
+        return both > share * min(len(self), len(other))
 
     def stretch(self, length: int) -> tuple[int, int]:
         """The part of an RNA of ``length`` bases to align: what the profile lacks on either side is let in."""
@@ -80,6 +77,15 @@ class Hit:
         if self.strand == "-":
             before, after = after, before
         return max(0, self.start - before - 10), min(length, self.end + after + 10)
+
+
+class _Window(NamedTuple):
+    """A part of a strand of an RNA with a number in the batch."""
+
+    number: int
+    strand: str
+    start: int
+    text: str
 
 
 class Search:
@@ -93,35 +99,25 @@ class Search:
     """
 
     def __init__(self, libraries: Sequence[Library], *, max_evalue: float = MAX_EVALUE, threads: int = 1) -> None:
+        from pyhmmer.easel import Alphabet
+        from pyhmmer.plan7 import Background, Profile
+
         self.max_evalue, self.threads = max_evalue, threads
         families: dict[str, tuple[Family, str]] = {}
         for library in libraries:
             for family in library.families:
                 families.setdefault(family.accession, (family, library.name))
         self.families = families
-
-    def make_profiles(self) -> None:
-        """Do now what the first search would do: copies of this process have it then."""
-        _ = self._tiers
-
-    @cached_property
-    def _tiers(self) -> list[_Tier]:
+        self._tiers: dict[int, list[_Entry]] = {}
         """The profiles by the windows they are searched in."""
-        from pyhmmer.easel import Alphabet
-        from pyhmmer.plan7 import Background, Profile
-
         alphabet = Alphabet.rna()
         background = Background(alphabet)
-        tiers = [_Tier(window, []) for _, window in _WINDOWS]
         # One profile is configured for family after family: to make 3,000 takes longer than to fill them.
-        profile = Profile(max((len(family) for family, _ in self.families.values()), default=1), alphabet)
-        for family, library in self.families.values():
+        profile = Profile(max((len(family) for family, _ in families.values()), default=1), alphabet)
+        for family, name in families.values():
             profile.configure(family.hmm(), background, 100)
-            tier = next(
-                (tier for tier, (most, _) in zip(tiers, _WINDOWS, strict=True) if len(family) <= most), tiers[-1]
-            )
-            tier.profiles.append((profile.to_optimized(), family, library))
-        return [tier for tier in tiers if tier.profiles]
+            window = next((window for most, window in _WINDOWS if len(family) <= most), _WINDOWS[-1][1])
+            self._tiers.setdefault(window, []).append((profile.to_optimized(), family, name))
 
     def hits(self, sequences: Sequence[str], *, strands: Strands = "plus") -> list[list[Hit]]:
         """All hits of each RNA, best first, overlapping ones too.
@@ -131,14 +127,18 @@ class Search:
             strands: ``both`` searches the reverse complements as well.
         """
         found: list[list[Hit]] = [[] for _ in sequences]
-        for tier in self._tiers:
-            counts = [tier.count(len(sequence)) * (2 if strands == "both" else 1) for sequence in sequences]
-            for block in tier.blocks(sequences, strands):
-                for window, hit in self._search(block, tier.profiles):
-                    length, evalue = len(sequences[window.number]), hit.evalue * counts[window.number]
+        for size, profiles in self._tiers.items():
+            # A hit of the longest family lies whole in one of two neighbouring windows.
+            longest = max(len(family) for _, family, _ in profiles)
+            step = size - min(size // 2, longest + longest // 4 + 100)
+            starts = [range(0, max(1, len(sequence) - size + step), step) for sequence in sequences]
+            for block in _blocks(sequences, starts, size, "+-" if strands == "both" else "+"):
+                for window, hit in self._search(block, profiles):
+                    length = len(sequences[window.number])
                     start, end = hit.start + window.start, hit.end + window.start
                     if window.strand == "-":
                         start, end = length - end, length - start
+                    evalue = hit.evalue * len(starts[window.number]) * (2 if strands == "both" else 1)
                     if evalue <= self.max_evalue:
                         hit = replace(hit, start=start, end=end, strand=window.strand, evalue=evalue)
                         found[window.number].append(hit)
@@ -154,16 +154,11 @@ class Search:
 
         alphabet = Alphabet.rna()
         named = [TextSequence(name=str(k), sequence=w.text).digitize(alphabet) for k, w in enumerate(windows)]
-        block = DigitalSequenceBlock(alphabet, named)
+        work = partial(self._search_share, block=DigitalSequenceBlock(alphabet, named))
         shares = [profiles[k :: self.threads] for k in range(self.threads)]
-        if self.threads == 1:
-            results = [self._search_share(shares[0], block)]
-        else:
-            with ThreadPoolExecutor(self.threads) as pool:
-                results = list(pool.map(lambda share: self._search_share(share, block), shares))
-        for hits in results:
-            for number, hit in hits:
-                yield windows[number], hit
+        with ThreadPoolExecutor(self.threads) as pool:
+            for hits in map(work, shares) if self.threads == 1 else pool.map(work, shares):
+                yield from ((windows[number], hit) for number, hit in hits)
 
     def _search_share(self, profiles: Iterable[_Entry], block: DigitalSequenceBlock[RNA]) -> list[tuple[int, Hit]]:
         from pyhmmer.easel import Alphabet
@@ -185,91 +180,21 @@ class Search:
         return found
 
 
-def search_ahead(libraries: Sequence[str | Path], weights_dir: Path | None) -> None:
-    """Begin to make what :func:`search_of` will be asked for, in a thread: torch takes as long to import."""
-    if libraries:
-        thread = _Making(libraries, weights_dir)
-        # Where the system makes no thread, the search is made when it is asked for.
-        with suppress(RuntimeError):
-            thread.start()
-            _ahead[tuple(libraries), weights_dir] = thread
-
-
-def search_of(libraries: Sequence[str | Path], weights_dir: Path | None) -> Search:
-    """The families of libraries by name or file, ready to be looked for.
-
-    Raises:
-        WeightsError: when there is no such library, or it cannot be used.
-    """
-    thread = _ahead.pop((tuple(libraries), weights_dir), None)
-    if thread is not None:
-        thread.join()
-        if thread.made is not None:
-            return thread.made
-    return Search(load_libraries(libraries, weights_dir))
-
-
-class _Making(Thread):
-    def __init__(self, libraries: Sequence[str | Path], weights_dir: Path | None) -> None:
-        super().__init__(daemon=True)
-        self.made: Search | None = None
-        self._libraries, self._weights_dir = libraries, weights_dir
-
-    def run(self) -> None:
-        try:
-            made = Search(load_libraries(self._libraries, self._weights_dir))
-            made.make_profiles()
-        except Exception:
-            return  # Whoever asks for it meets the same failure, where it can be told.
-        self.made = made
-
-
-_ahead: dict[tuple[tuple[str | Path, ...], Path | None], _Making] = {}
-
-
-@dataclass(frozen=True)
-class _Window:
-    """A part of a strand of the RNA with a number in the batch."""
-
-    number: int
-    strand: str
-    start: int
-    text: str
-
-
-@dataclass(frozen=True)
-class _Tier:
-    """Profiles of like length, and the windows in which RNAs are searched for them."""
-
-    window: int
-    profiles: list[_Entry]
-
-    @cached_property
-    def step(self) -> int:
-        """From one window to the next: a hit of the longest family lies whole in one of two neighbours."""
-        longest = max(len(family) for _, family, _ in self.profiles)
-        return self.window - min(self.window // 2, longest + longest // 4 + 100)
-
-    def count(self, length: int) -> int:
-        """Windows of an RNA."""
-        return 1 if length <= self.window else 1 + -(-(length - self.window) // self.step)
-
-    def blocks(self, sequences: Sequence[str], strands: Strands) -> Iterator[list[_Window]]:
-        """Windows of all sequences, some at a time."""
-        block: list[_Window] = []
-        size = 0
-        for number, sequence in enumerate(sequences):
-            for strand in "+-" if strands == "both" else "+":
-                text = sequence if strand == "+" else reverse_complement(sequence)
-                for k in range(self.count(len(text))):
-                    start = k * self.step
-                    block.append(_Window(number, strand, start, text[start : start + self.window]))
-                    size += len(block[-1].text)
-                    if size >= _BLOCK:
-                        yield block
-                        block, size = [], 0
-        if block:
-            yield block
+def _blocks(sequences: Sequence[str], starts: Sequence[range], size: int, strands: str) -> Iterator[list[_Window]]:
+    """Windows of all sequences, some at a time."""
+    block: list[_Window] = []
+    held = 0
+    for number, sequence in enumerate(sequences):
+        for strand in strands:
+            text = sequence if strand == "+" else reverse_complement(sequence)
+            for start in starts[number]:
+                block.append(_Window(number, strand, start, text[start : start + size]))
+                held += len(block[-1].text)
+                if held >= _BLOCK:
+                    yield block
+                    block, held = [], 0
+    if block:
+        yield block
 
 
 def _seen_once(hits: Iterable[Hit]) -> list[Hit]:
@@ -277,7 +202,7 @@ def _seen_once(hits: Iterable[Hit]) -> list[Hit]:
     kept: list[Hit] = []
     for hit in hits:
         same = (other for other in kept if other.family is hit.family and other.strand == hit.strand)
-        if not any(hit.overlap(other) > 0.5 * min(len(hit), len(other)) for other in same):
+        if not any(hit.overlaps(other, 0.5) for other in same):
             kept.append(hit)
     return kept
 
@@ -301,3 +226,34 @@ def without_rivals(hits: Iterable[Hit]) -> list[Hit]:
             better.append(hit)
             kept.append(hit)
     return kept
+
+
+_ahead: dict[Any, Future[Search]] = {}
+
+
+def search_ahead(libraries: Sequence[str | Path], weights_dir: Path | None) -> None:
+    """Begin to make what :func:`search_of` will be asked for, in a thread: torch takes as long to import."""
+    if not libraries:
+        return
+    made: Future[Search] = Future()
+
+    def make() -> None:
+        try:
+            made.set_result(Search(load_libraries(libraries, weights_dir)))
+        except Exception as error:
+            made.set_exception(error)
+
+    # Where the system makes no thread, the search is made when it is asked for.
+    with suppress(RuntimeError):
+        Thread(target=make, daemon=True).start()
+        _ahead[tuple(libraries), weights_dir] = made
+
+
+def search_of(libraries: Sequence[str | Path], weights_dir: Path | None) -> Search:
+    """The families of libraries by name or file, ready to be looked for.
+
+    Raises:
+        WeightsError: when there is no such library, or it cannot be used.
+    """
+    made = _ahead.pop((tuple(libraries), weights_dir), None)
+    return made.result() if made else Search(load_libraries(libraries, weights_dir))

@@ -73,14 +73,11 @@ class Shape:
         maps = (contact / np.maximum(seen, 1e-9), seen.clip(max=_MOST), mean, spread, measured.clip(max=_MOST))
         return cls(state_K, *(map_KK.astype(np.float32) for map_KK in maps))
 
-    @property
-    def _maps(self) -> list[NDArray[np.float32]]:
-        return [self.contact_KK, self.seen_KK, self.distance_KK, self.spread_KK, self.measured_KK]
-
     def packed(self) -> bytes:
         """The match states and the upper triangles of the maps, a byte for each value, compressed."""
         upper = np.triu_indices(len(self.state_K))
-        scaled = [map_KK[upper] * step for map_KK, step in zip(self._maps, _STEPS, strict=True)]
+        named = (self.contact_KK, self.seen_KK, self.distance_KK, self.spread_KK, self.measured_KK)
+        scaled = [map_KK[upper] * step for map_KK, step in zip(named, _STEPS, strict=True)]
         maps = np.clip(np.rint(np.concatenate(scaled)), 0, 255).astype(np.uint8)
         head = np.array([len(self.state_K), *self.state_K], dtype="<u2")
         return zlib.compress(head.tobytes() + maps.tobytes(), 9)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rnafm_cli.families.annotate import Annotation, ConsensusAlignments
+from rnafm_cli.families.annotate import Annotation, consensus_alignments
 from rnafm_cli.io.stockholm import Alignment
 from rnafm_cli.io.structure_output import format_ct, format_dotbracket
 from rnafm_cli.rna.pairs import layers, to_dot_bracket
@@ -111,9 +111,8 @@ def _details(fold: Fold, maps: TertiaryMaps | None) -> dict[str, Any]:
 
 def _families(fold: Fold) -> list[dict[str, Any]]:
     """Each family found, its consensus and the RNA aligned to it, the structure below."""
-    aligned = ConsensusAlignments()
-    aligned.add(Annotation(fold.record, list(fold.hits)))
-    alignment_of = {one.tags["AC"]: one for one in aligned.alignments()}
+    aligned = consensus_alignments([Annotation(fold.record, list(fold.hits))])
+    alignment_of = {one.tags["AC"]: one for one in aligned}
     brackets = to_dot_bracket(fold.pairs, len(fold.record), letters=True)
     return [
         {

@@ -21,7 +21,6 @@ from rnafm_cli.families.alignment import Template, templates
 from rnafm_cli.families.known_chains import Placed, shape_of
 from rnafm_cli.families.library import build_library, far_rows
 from rnafm_cli.families.search import Search
-from rnafm_cli.families.shapes import Relatives
 from rnafm_cli.io.stockholm import Alignment, read_stockholm
 from rnafm_cli.io.streams import atomic_path
 from rnafm_cli.rna.chains import Chain
@@ -178,10 +177,7 @@ def chain_templates(
         ]
         shape, template = shape_of(relatives, chains), found[one.number]
         if shape is not None and template is not None:
-            if template.relatives is None:
-                template = found[one.number] = replace(template, relatives=Relatives.none(len(chains[one.number])))
-            assert template.relatives is not None
-            template.relatives.add(Relatives.expected(shape, one.match_ML), one.bases)
+            template.add_relatives(shape, one.match_ML, one.bases)
     return found
 
 
