@@ -9,7 +9,7 @@ Shape suffixes: N records, D width.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -191,14 +191,7 @@ def pooled_vectors(
             stack.close()
             writer = stack.enter_context(EmbeddingWriter(cache, force=True, **kept))
 
-        def todo() -> Iterable[SequenceRecord]:
-            for record in records:
-                if writer.done(record):
-                    advance()
-                else:
-                    yield record
-
-        for record, vector_D in embed(todo(), encoder, runtime, pool="mean", **how):
+        for record, vector_D in embed(writer.todo(records, advance), encoder, runtime, pool="mean", **how):
             writer.add(record, vector_D)
             advance()
     number = {record.id: k for k, record in enumerate(records)}

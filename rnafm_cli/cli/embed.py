@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from rnafm_cli.cli import console, options
 from rnafm_cli.cli.options import Intake
 from rnafm_cli.errors import UsageError
-
-if TYPE_CHECKING:
-    from rnafm_cli.io.embeddings import EmbeddingWriter
-    from rnafm_cli.rna.records import SequenceRecord
 
 PoolChoice = Literal["none", "mean", "max", "cls"]
 LayoutChoice = Literal["per-record", "matrix"]
@@ -68,7 +63,7 @@ def embed(
     try:
         with writer, intake.progress("embedding") as bar:
             results = loaded.embed(
-                _todo(records, writer, bar),
+                writer.todo(records, bar.advance),
                 layer=layer,
                 pool=pool,
                 batch_tokens=run.batch_tokens,
@@ -84,11 +79,3 @@ def embed(
         raise
     console.info(f"wrote {writer.count} records to {h5}")
     intake.finish()
-
-
-def _todo(records: Iterable[SequenceRecord], writer: EmbeddingWriter, bar: console.Bar) -> Iterator[SequenceRecord]:
-    for record in records:
-        if writer.done(record):
-            bar.advance()
-        else:
-            yield record

@@ -30,10 +30,6 @@ def read_coordinate_pairs(
     or G-U, and have N1 of the purine within 3.5 Å of the pyrimidine's N3 (of its O2 in G-U): Watson-Crick edges. They
     are told by distance because biotite's own call of edges needs hydrogens, which most files lack. Only observed
     residues count. Ids are ``FILE_CHAIN``.
-
-    Raises:
-        UsageError: when biotite is not installed.
-        InputError: for a text that is damaged or holds no nucleic acid.
     """
     try:
         from biotite import structure

@@ -15,7 +15,7 @@ import math
 import re
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,12 +53,9 @@ _LAST_COORDINATE = 54
 
 
 def parent_letter(name: str, parents: Mapping[str, str] | None = None) -> str:
-    """A, C, G or U for the name of a nucleotide, N for an unknown one.
+    """A, C, G or U for the name of a nucleotide, N for an unknown one; ``parents`` are those that a file tells.
 
     Names are those of modelling programs, gemmi's, and the PDB's table of modified residues.
-
-    Args:
-        parents: modified residues to their parents, as far as the file tells.
 
     >>> parent_letter("rG"), parent_letter("RA5"), parent_letter("URA"), parent_letter("PSU"), parent_letter("XYZ")
     ('G', 'A', 'U', 'U', 'N')
@@ -73,8 +70,8 @@ def parent_letter(name: str, parents: Mapping[str, str] | None = None) -> str:
             # gemmi has the frequent ones, Biopython all that had a parent in the PDB.
             entry = gemmi.find_tabulated_residue(known)
             letter = entry.one_letter_code.upper().strip() if entry.is_nucleic_acid() else ""
-            letter = letter or modified.get(known.ljust(3), modified.get(known, "")) if known else ""
-        if letter in "ACGUT" and letter:
+            letter = letter or modified.get(known.ljust(3), modified.get(known, ""))
+        if known and letter in {"A", "C", "G", "U", "T"}:
             return letter.replace("T", "U")
     return "N"
 
@@ -89,8 +86,10 @@ def read_coordinates(path: str | Path, *, shortest: int = _SHORTEST, reject: Rej
     Raises:
         InputError: when nothing is found, a file is damaged, has no RNA, or numbers its residues in no order.
     """
-    source = Path(path)
-    files = sorted(_structures_in(source)) if source.is_dir() else [source]
+    files = [Path(path)]
+    if Path(path).is_dir():
+        found = (file for file in Path(path).rglob("[!.]*") if file.is_file())
+        files = sorted(filter(is_named_like_a_structure, found))
     if not files:
         raise InputError(
             f"{path}: holds no structure files", hint=f"their names end in {', '.join(COORDINATE_SUFFIXES)}"
@@ -113,12 +112,6 @@ def is_named_like_a_structure(path: Path) -> bool:
     return _bare_name(path).endswith(COORDINATE_SUFFIXES)
 
 
-def _structures_in(folder: Path) -> Iterator[Path]:
-    for path in folder.rglob("*"):
-        if path.is_file() and not path.name.startswith(".") and is_named_like_a_structure(path):
-            yield path
-
-
 def _bare_name(path: Path) -> str:
     name = path.name.lower()
     for packing in PACKED:
@@ -127,11 +120,7 @@ def _bare_name(path: Path) -> str:
 
 
 def parse_model(path: Path, text: str) -> tuple[Any, dict[str, list[str]], dict[str, str]]:
-    """What a PDB or mmCIF text holds: gemmi's first model, names of all residues by chain, parents of modified ones.
-
-    Raises:
-        InputError: for a text that is damaged or holds no atoms.
-    """
+    """What a PDB or mmCIF text holds: gemmi's first model, names of all residues by chain, parents of modified ones."""
     if not text.strip():
         raise InputError(f"{path}: is empty")
     as_mmcif = _bare_name(path).endswith("cif") or text.lstrip().startswith("data_")
@@ -292,14 +281,7 @@ def _fill(column: Any, values: Sequence[str]) -> None:
 
 
 def _check_residues(path: Path, structure: Any, *, ended: bool) -> None:
-    """Look for nucleotides that share a number, and for a last one that is not whole.
-
-    Args:
-        ended: whether something follows the last atom in the file, so that it was not cut off there.
-
-    Raises:
-        InputError: naming the residue.
-    """
+    """Look for nucleotides that share a number, and for a last one that is not whole, unless the file ``ended``."""
     for model in structure:
         for chain in model:
             seen: set[tuple[str, ...]] = set()
@@ -374,10 +356,6 @@ def _chain_of_residues(
     Args:
         listed: names of all its residues, observed or not; None where the file has no list.
         unknown: takes the names of residues that have no letter.
-
-    Raises:
-        InputError: for residue numbers that go back, or jump too far over a gap of unknown sequence, for a coarse
-            model, and where most residues are unknown.
     """
     where = f"{path}: chain {part.name}"
     chosen = nucleotides_of(part)

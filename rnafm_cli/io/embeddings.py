@@ -12,7 +12,7 @@ import hashlib
 import itertools
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Literal, Self
@@ -140,6 +140,14 @@ class EmbeddingWriter:
                 hint="write to another file, or start over with --force",
             )
         return name in self._hashes
+
+    def todo(self, records: Iterable[SequenceRecord], skipped: Callable[[], None]) -> Iterator[SequenceRecord]:
+        """The records that are not done; ``skipped`` is called for each of the others."""
+        for record in records:
+            if self.done(record):
+                skipped()
+            else:
+                yield record
 
     def add(self, record: SequenceRecord, array: np.ndarray) -> None:
         """Store one record that is not done: (L, D) with row i for nucleotide (codon) i, or (D,) when pooled.

@@ -15,7 +15,7 @@ from rnafm_cli.rna.records import SequenceRecord, StructureRecord
 Record = SequenceRecord | StructureRecord
 _Record = TypeVar("_Record", SequenceRecord, StructureRecord)
 _UNSAFE = re.compile(r"""[\\/?%*:|"<>\s\x00-\x1f]""")
-PACKED = frozenset({".gz", ".bz2", ".xz", ".zst"})
+PACKED = frozenset({".gz", ".bz2", ".xz"})
 """Suffixes of packed files."""
 _LONGEST = 200
 """Bytes of a file name without its suffix; common file systems take 255 in all."""
@@ -31,14 +31,10 @@ _TELLING = frozenset(
 
 
 def refuse_suffix(path: str | Path, fitting: Collection[str], written: str, hint: str) -> None:
-    """Refuse an output whose name promises what is not written; names that promise nothing are free.
-
-    Args:
-        fitting: suffixes of what is written.
-        written: what it is, in words.
+    """Refuse an output whose name promises what is not ``written``; names that promise nothing are free.
 
     Raises:
-        UsageError: with the hint, which names the option for what the name promises.
+        UsageError: for a telling suffix that is none of the ``fitting`` ones; the hint says what to do.
     """
     name = PurePath(str(path).lower())
     suffix = PurePath(name.stem).suffix if name.suffix in PACKED else name.suffix
@@ -73,7 +69,7 @@ def _fit(name: str) -> str:
 
 
 class DistinctNames:
-    """Hands out a name per record and refuses to hand out the same one twice."""
+    """Gives each record a name, and refuses to give the same one twice."""
 
     def __init__(self, make: Callable[[str], str], *, kind: str) -> None:
         self._make = make

@@ -26,6 +26,12 @@ BLOCK = 1 << 16
 _BOM = b"\xef\xbb\xbf"
 _CONTROL_Z = b"\x1a"
 _HEAD = 6
+_PACKINGS: dict[bytes, tuple[str, Callable[[BinaryIO], Any]]] = {
+    b"\x1f\x8b": ("gzip", gzip.open),
+    b"BZh": ("bzip2", bz2.open),
+    b"\xfd7zXZ\x00": ("xz", lzma.open),
+    b"\x5d\x00\x00": ("lzma", lzma.open),
+}
 _FOREIGN = {
     rb"PK\x03\x04.{0,60}\[Content_Types\]\.xml": ("an Office document", "save it as text, a table as CSV"),
     rb"PK\x03\x04": ("a zip archive", "unpack it first"),
@@ -36,6 +42,7 @@ _FOREIGN = {
     rb"Rar!": ("a RAR archive", "unpack it first"),
     rb".{257}ustar": ("a tar archive", "unpack it first"),
     rb"\x1f\x9d": ("packed by compress (.Z)", "uncompress it first"),
+    rb"\x28\xb5\x2f\xfd": ("packed by zstd", "unpack it first"),
     rb"BAM\x01": ("a BAM file", "take its sequences out first, e.g. with samtools fasta"),
     rb"{\\rtf": ("an RTF document", "save it as plain text"),
     rb"\s*<(?i:!doctype html|html)": ("a page of HTML", "its address was not that of the file; get it again"),
@@ -73,10 +80,10 @@ def text_blocks(raw: BinaryIO, name: str) -> Iterator[bytes]:
     blocks = _guarded(raw, name, "data")
     head = _take(blocks)
     # What was packed twice is unpacked twice.
-    while magic := next((magic for magic in _DECODERS if head.startswith(magic)), None):
-        kind, decoder = _DECODERS[magic]
+    while packing := next((packing for magic, packing in _PACKINGS.items() if head.startswith(magic)), None):
+        kind, unpack = packing
         packed = io.BufferedReader(BlockReader(itertools.chain([head], blocks)), BLOCK)
-        blocks = _guarded(decoder(name, packed), name, f"{kind} data")
+        blocks = _guarded(unpack(packed), name, f"{kind} data")
         head = _take(blocks)
     foreign = next((told for start, told in _FOREIGN.items() if re.match(start, head, re.DOTALL)), None)
     if foreign is not None:
@@ -86,23 +93,16 @@ def text_blocks(raw: BinaryIO, name: str) -> Iterator[bytes]:
         # Control-Z ends files of DOS.
         block = held + block
         held = _CONTROL_Z * block.endswith(_CONTROL_Z)
-        block = block.removesuffix(_CONTROL_Z)
-        end = block.find(b"\0")
-        if end < 0:
-            yield block
-            continue
-        if end:
-            yield block[:end]
-        raise InputError(f"{name}: holds binary data, not text")
+        text, zero, _ = block.removesuffix(_CONTROL_Z).partition(b"\0")
+        yield text
+        if zero:
+            raise InputError(f"{name}: holds binary data, not text")
 
 
 def _take(blocks: Iterator[bytes]) -> bytes:
     """The first bytes of a stream, enough to tell its kind unless it ends before."""
     head = b""
-    while len(head) < _HEAD:
-        block = next(blocks, b"")
-        if not block:
-            break
+    while len(head) < _HEAD and (block := next(blocks, b"")):
         head += block
     return head
 
@@ -124,23 +124,6 @@ def _guarded(stream: Any, name: str, what: str) -> Iterator[bytes]:
         yield block
 
 
-def _zstd(name: str, packed: BinaryIO) -> Any:
-    try:
-        import zstandard
-    except ImportError as error:
-        raise InputError(f"{name}: is zstd-compressed", hint="pip install zstandard, or recompress as .gz") from error
-    return io.BufferedReader(zstandard.ZstdDecompressor().stream_reader(packed, read_across_frames=True))
-
-
-_DECODERS: dict[bytes, tuple[str, Callable[[str, BinaryIO], Any]]] = {
-    b"\x1f\x8b": ("gzip", lambda name, packed: gzip.GzipFile(fileobj=packed, mode="rb")),
-    b"BZh": ("bzip2", lambda name, packed: bz2.BZ2File(packed)),
-    b"\xfd7zXZ\x00": ("xz", lambda name, packed: lzma.LZMAFile(packed)),
-    b"\x5d\x00\x00": ("lzma", lambda name, packed: lzma.LZMAFile(packed)),
-    b"\x28\xb5\x2f\xfd": ("zstd", _zstd),
-}
-
-
 STDIO = "-"
 _DESCRIPTOR = re.compile(r"/dev/(stdout|stderr)|(?:/dev|/proc/self)/fd/(\d+)")
 _STANDARD = {"stdout": 1, "stderr": 2}
@@ -155,7 +138,7 @@ def input_name(source: str | Path) -> str:
 def open_text(source: str | Path) -> TextIO:
     """Open a text input for reading; ``-`` is stdin.
 
-    gzip, bzip2 and xz (zstd where a decoder is installed) are recognised by content, never by name;
+    gzip, bzip2 and xz are recognised by content, never by name;
     a byte-order mark is dropped; CR, LF and CRLF end lines; bytes that are no UTF-8 become U+FFFD.
     Nothing is read ahead beyond one block, so a pipe is followed as it fills.
 

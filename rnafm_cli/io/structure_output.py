@@ -166,18 +166,8 @@ def _format_elements(record: StructureRecord, score: Score) -> str:
     return format_dotbracket(record) + element_string(record) + "\n" + (_remark(score) if score else "")
 
 
-ELEMENT_LETTERS = {
-    "f": "5' end",
-    "s": "stem",
-    "h": "hairpin loop",
-    "i": "interior loop or bulge",
-    "m": "multiloop segment",
-    "t": "3' end",
-}
-
-
 def element_string(record: StructureRecord) -> str:
-    """One letter per base, see :data:`ELEMENT_LETTERS`; stems of a single pair count as stems.
+    """A letter per base: f 5' end, s stem, h hairpin, i interior loop or bulge, m multiloop, t 3' end.
 
     Raises:
         RnafmError: when forgi is missing or fails on the structure.

@@ -92,10 +92,15 @@ def _word_code(codes: np.ndarray, unit: int) -> np.ndarray:
     return words @ (base ** np.arange(unit - 1, -1, -1))
 
 
-_CODES = np.zeros(256, dtype=np.uint8)
-for _index, _letter in enumerate(IUPAC_LETTERS + "-", start=1):
-    _CODES[ord(_letter)] = _index
+def _numbers(letters: str) -> np.ndarray:
+    """(256,) uint8: the letters' numbers, from 1, by their codes; 0 for all others."""
+    table = np.zeros(256, dtype=np.uint8)
+    table[[*letters.encode()]] = np.arange(1, len(letters) + 1)
+    return table
 
+
+_CODES = _numbers(IUPAC_LETTERS + "-")
+_BASE_CODES = _numbers("ACGU")
 NUCLEOTIDE = Alphabet("rna", (*_SPECIALS, *IUPAC_LETTERS, "-", *_UNUSED, "<mask>"), unit=1)
 CODON = Alphabet("codon", (*_SPECIALS, *_CODONS, *_UNUSED, "<mask>"), unit=3)
 
@@ -103,11 +108,6 @@ CODON = Alphabet("codon", (*_SPECIALS, *_CODONS, *_UNUSED, "<mask>"), unit=3)
 def alphabet(name: str) -> Alphabet:
     """The alphabet called ``rna`` or ``codon``."""
     return {"rna": NUCLEOTIDE, "codon": CODON}[name]
-
-
-_BASE_CODES = np.zeros(256, dtype=np.uint8)
-for _base_code, _base in enumerate("ACGU", start=1):
-    _BASE_CODES[ord(_base)] = _base_code
 
 
 def letter_codes(sequence: str) -> np.ndarray:

@@ -119,6 +119,7 @@ def test_files_of_dos_end_with_control_z(tmp_path: Path) -> None:
         (b"PK\x03\x04" + bytes(26) + b"[Content_Types].xml", "an Office document, not plain text; save it"),
         (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
         (b"Rar!\x1a\x07", "a RAR archive"),
+        (b"\x28\xb5\x2f\xfdtext", "packed by zstd, not plain text; unpack it first"),
         (b"\x1f\x9d\x90text", r"packed by compress \(.Z\)"),
         (gzip.compress(b"BAM\1" + bytes(50), mtime=0), "a BAM file.*samtools"),
         (b"{\\rtf1 >a\\par ACGU}", "an RTF document"),
