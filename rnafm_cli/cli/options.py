@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from rnafm_cli import model as models
     from rnafm_cli.rna.records import SequenceRecord
 
-DeviceChoice = Literal["auto", "cpu", "cuda", "mps"]
-PrecisionChoice = Literal["fp32", "bf16"]
 LongChoice = Literal["window", "error", "skip"]
 OnErrorChoice = Literal["fail", "skip"]
 
@@ -38,9 +36,9 @@ def _set_verbose(value: bool) -> bool:
 
 
 def complete_model(incomplete: str) -> list[str]:
-    # A fixed list: completion must not import the registry's dependencies or touch the disk.
-    names = ["rnafm-mini", "rnafm-mini-pdb", "rna-fm", "mrna-fm", "rna-fm-ss-bprna", "rna-fm-ss-pdb"]
-    return [name for name in names if name.startswith(incomplete)]
+    from rnafm_cli.weights.registry import MODELS
+
+    return [name for name in MODELS if name.startswith(incomplete)]
 
 
 Inputs = Annotated[
@@ -74,7 +72,9 @@ WeightsDir = Annotated[
         show_default=False,
     ),
 ]
-Device = Annotated[DeviceChoice, typer.Option(envvar="RNAFM_DEVICE", help="Where the networks run.")]
+Device = Annotated[
+    Literal["auto", "cpu", "cuda", "mps"], typer.Option(envvar="RNAFM_DEVICE", help="Where the networks run.")
+]
 Threads = Annotated[
     int | None,
     typer.Option(
@@ -88,7 +88,7 @@ Threads = Annotated[
     ),
 ]
 Precision = Annotated[
-    PrecisionChoice,
+    Literal["fp32", "bf16"],
     typer.Option(
         help="Arithmetic of the networks; bf16 is faster, less exact. On a CPU without bf16 instructions it is fp32."
     ),

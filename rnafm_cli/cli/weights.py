@@ -60,25 +60,12 @@ def list_models(place: Place) -> None:
 
 
 @app.command()
-def where(
-    name: Annotated[
-        str | None, typer.Argument(metavar="[NAME|FILE]", help="A model; the folders if left out.", show_default=False)
-    ] = None,
-    *,
-    place: Place,
-) -> None:
-    """Print the folders that are searched, in order, or the files of a model.
-
-    New files go to the first folder.
-    """
+def where(place: Place) -> None:
+    """Print the folders that are searched, in order. New files go to the first one."""
     from rnafm_cli.weights.store import search_dirs
 
-    if name is None:
-        for folder in search_dirs(place.weights_dir):
-            _row(folder, "there" if folder.is_dir() else "not there")
-    else:
-        for path in _files_of(name, place):
-            _row(path)
+    for folder in search_dirs(place.weights_dir):
+        _row(folder, "there" if folder.is_dir() else "not there")
 
 
 @app.command()
@@ -94,9 +81,15 @@ def verify(
     Columns: path, state (ok or damaged), SHA-256 by the card.
     """
     from rnafm_cli.weights.cards import verify_model_file
+    from rnafm_cli.weights.store import components, find
 
-    asked: list[str | None] = [*names] if names else [None]
-    paths = dict.fromkeys(path for name in asked for path in _files_of(name, place))
+    present = [(one.name, one.path) for one in components(place.weights_dir) if one.path is not None]
+    found = [path for _, path in present]
+    if names:
+        found = []
+        for name in names:
+            found += [path for of, path in present if of == name] or [find(name, weights_dir=place.weights_dir)]
+    paths = list(dict.fromkeys(found))
     damaged = 0
     for path in paths:
         try:
@@ -112,9 +105,6 @@ def verify(
 @app.command()
 def pull(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A model that 'list' shows as missing.")],
-    url: Annotated[
-        list[str] | None, typer.Option(metavar="URL", help="A mirror of one's own, tried first; may be repeated.")
-    ] = None,
     *,
     store: Storing,
 ) -> None:
@@ -126,10 +116,6 @@ def pull(
 
       rnafm weights pull rna-fm-ss-pdb --weights-dir /shared/weights
     """
-    for mirror in url or ():
-        if not mirror.startswith(("http://", "https://", "file://")):
-            raise UsageError(f"--url {mirror}: is no address", hint="begin it with https://")
-
     from rnafm_cli.encoder.official import pull_model
     from rnafm_cli.weights.registry import MODELS
 
@@ -139,7 +125,6 @@ def pull(
         path, card = pull_model(
             name,
             weights_dir=store.weights_dir,
-            urls=url or (),
             mask_row=store.mask_row,
             force=store.force,
             on_bytes=lambda done, _: bar.advance(done // _MEGABYTE - bar.done),
@@ -268,15 +253,6 @@ def average(
     card = average_models(files, output, name=name or output.stem)
     console.info(f"{card.name} ({card.kind}): mean of {len(files)} files, sha256 {card.weights_sha256}")
     _row(output)
-
-
-def _files_of(name: str | None, place: Place) -> list[Path]:
-    """The files of a model by name or file; without a name all there are."""
-    from rnafm_cli.weights.store import components, find
-
-    listed = components(place.weights_dir)
-    found = [one.path for one in listed if name in (None, one.name) and one.path is not None]
-    return list(dict.fromkeys(found)) if found or name is None else [find(name, weights_dir=place.weights_dir)]
 
 
 def _tell(path: Path, card: Card) -> None:

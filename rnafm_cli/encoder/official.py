@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal
@@ -218,7 +218,6 @@ def pull_model(
     name: str,
     *,
     weights_dir: Path | None = None,
-    urls: Sequence[str] = (),
     mask_row: MaskRow = "upstream",
     force: bool = False,
     on_bytes: OnBytes = lambda done, total: None,
@@ -229,7 +228,6 @@ def pull_model(
     Args:
         name: a registered name.
         weights_dir: folder to put it into; else as :func:`~rnafm_cli.weights.store.target_dir` says.
-        urls: mirrors of one's own, tried before the registered ones.
         mask_row: see the module's docstring.
         force: replace the model if it is there.
         on_bytes, report: see :func:`~rnafm_cli.weights.download.fetch`.
@@ -252,7 +250,7 @@ def pull_model(
         raise UsageError(f"'{name}' is in {folder} already", hint="fetch it again with --force")
     downloads, file_name = folder / "downloads", spec.download.file_name
     try:
-        fetched, url = fetch(spec.download, downloads, urls=urls, on_bytes=on_bytes, report=report)
+        fetched, url = fetch(spec.download, downloads, on_bytes=on_bytes, report=report)
     except WeightsError as error:
         size = f" ({spec.download.size:,} bytes)" if spec.download.size else ""
         places = "\n".join(f"  {url}" for url in spec.download.urls)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -93,8 +93,7 @@ class PairResNet(nn.Module):
             _BlockStage(cast(PairBlock, block), dtype, reach_between=reaches[2 * k + 1], reach=reaches[2 * k + 2])
             for k, block in enumerate(self.blocks)
         ]
-        last = self.last
-        stages.append(_Convolution(last.weight, last.bias, dtype, dilation=1, reach=0, rectify=False))
+        stages.append(_Convolution(self.last, dtype, reach=0))
         logits_LL = torch.zeros(length, length, device=features_LD.device)
         for strip in self._first_strips(features_LD, dtype, strip_rows, reaches[0]):
             result: _Strip | None = strip
@@ -102,7 +101,7 @@ class PairResNet(nn.Module):
                 if result is not None:
                     result = stage.push(result)
             if result is not None:
-                logits_LL[result.top : result.bottom, result.left :] = result.x_RWC[..., 0]
+                logits_LL[result.top : result.bottom, result.left :] = result.image[0, 0]
         return logits_LL.triu_() + logits_LL.triu(1).T
 
     def _first_strips(self, features_LD: Tensor, dtype: torch.dtype, strip_rows: int, reach: int) -> Iterator[_Strip]:
@@ -111,13 +110,11 @@ class PairResNet(nn.Module):
         row_weight_CE, column_weight_CE = self.first.weight[:, :, 0, 0].chunk(2, dim=1)
         row_LC = F.linear(reduced_LE, row_weight_CE, self.first.bias).float()
         column_LC = F.linear(reduced_LE, column_weight_CE).float()
-        length = features_LD.shape[0]
+        length = len(features_LD)
         for top in range(0, length, strip_rows):
-            bottom = min(top + strip_rows, length)
             left = _left(top - reach)
-            x_RWC = torch.empty(bottom - top, length - left, row_LC.shape[1], dtype=dtype, device=row_LC.device)
-            torch.add(row_LC[top:bottom, None], column_LC[None, left:], out=x_RWC)
-            yield _Strip(top, left, x_RWC, last=bottom == length)
+            x_RWC = (row_LC[top : top + strip_rows, None] + column_LC[None, left:]).to(dtype)
+            yield _Strip(top, left, x_RWC.permute(2, 0, 1)[None], last=top + strip_rows >= length)
 
 
 class PairBlock(nn.Module):
@@ -137,96 +134,86 @@ class _Strip:
 
     top: int
     left: int
-    x_RWC: Tensor
+    image: Tensor
+    """(1, C, R, W), channels last in memory."""
     last: bool
     """Whether the map ends with this strip."""
 
     @property
     def bottom(self) -> int:
-        return self.top + self.x_RWC.shape[0]
-
-    def below(self, row: int) -> _Strip:
-        """A copy of what lies at and below a row."""
-        top = max(row, self.top)
-        return _Strip(top, self.left, self.x_RWC[top - self.top :].clone(), self.last)
+        return self.top + self.image.shape[2]
 
 
 class _Convolution:
-    """A 3x3 convolution over a stream of strips; rows and columns beyond the map are zero."""
+    """A 3x3 convolution over a stream of strips; rows and columns beyond the map are zero.
 
-    def __init__(
-        self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype, *, dilation: int, reach: int, rectify: bool
-    ) -> None:
-        self.weight = weight.to(dtype, memory_format=torch.channels_last)
-        self.bias = None if bias is None else bias.to(dtype)
-        self.dilation = dilation
-        self.reach = reach
-        """Output column j of row i is needed where j >= i - reach."""
-        self.rectify = rectify
-        """Whether the input goes through a ReLU first."""
+    Args:
+        reach: output column j of row i is needed where j >= i - reach.
+        rectify: whether the input goes through a ReLU first.
+    """
+
+    def __init__(self, layer: nn.Conv2d, dtype: torch.dtype, *, reach: int, rectify: bool = False) -> None:
+        self.weight = layer.weight.to(dtype, memory_format=torch.channels_last)
+        self.bias = None if layer.bias is None else layer.bias.to(dtype)
+        self.dilation, self.reach, self.rectify = layer.dilation[0], reach, rectify
         self.kept: _Strip | None = None
 
     def push(self, strip: _Strip) -> _Strip | None:
         """The output rows whose input is complete."""
-        halo = self.dilation
-        x_RWC = strip.x_RWC
-        if self.kept is None:
-            kept = _Strip(-halo, strip.left, x_RWC.new_zeros(halo, *x_RWC.shape[1:]), last=False)
-        else:
-            kept = self.kept
-        left = max(strip.left, _left(kept.top + halo - self.reach - halo))
-        x_RWC = x_RWC[:, left - strip.left :]
-        end = kept.x_RWC.shape[0] + x_RWC.shape[0]
-        joined_RWC = x_RWC.new_empty(end + halo * strip.last, *x_RWC.shape[1:])
-        joined_RWC[: kept.x_RWC.shape[0]] = kept.x_RWC[:, left - kept.left :]
+        halo, above, image = self.dilation, self.kept, strip.image
+        if above is None:
+            above = _Strip(-halo, strip.left, _blank(image, halo), last=False)
+        left = max(strip.left, _left(above.top - self.reach))
+        joined = torch.cat([above.image[..., left - above.left :], image[..., left - strip.left :]], dim=2)
         if self.rectify:
-            torch.clamp_min(x_RWC, 0, out=joined_RWC[kept.x_RWC.shape[0] : end])
+            joined.relu_()
+        if strip.last:
+            joined = torch.cat([joined, _blank(joined, halo)], dim=2)
         else:
-            joined_RWC[kept.x_RWC.shape[0] : end] = x_RWC
-        joined_RWC[end:] = 0
-        if not strip.last:
             # A copy: a view would hold the memory of the whole strip in every layer.
-            keep = min(2 * halo, end)
-            self.kept = _Strip(strip.bottom - keep, left, joined_RWC[-keep:].clone(), last=False)
-        if joined_RWC.shape[0] <= 2 * halo:
+            kept = joined[:, :, -2 * halo :].clone()
+            self.kept = _Strip(strip.bottom - kept.shape[2], left, kept, last=False)
+        if joined.shape[2] <= 2 * halo:
             return None
-        y_1CRW = F.conv2d(_as_image(joined_RWC), self.weight, self.bias, padding=(0, halo), dilation=self.dilation)
-        return _Strip(kept.top + halo, left, y_1CRW[0].permute(1, 2, 0), strip.last)
+        output = F.conv2d(joined, self.weight, self.bias, padding=(0, halo), dilation=halo)
+        return _Strip(above.top + halo, left, output, strip.last)
 
 
 class _BlockStage:
     """One residual block over a stream of strips."""
 
     def __init__(self, block: PairBlock, dtype: torch.dtype, *, reach_between: int, reach: int) -> None:
-        norm = block.norm
-        assert norm.running_mean is not None and norm.running_var is not None
         # Statistics stay in float32 whatever the type of the map: rounding them would shift every pixel alike.
-        self.mean, self.variance = norm.running_mean.float(), norm.running_var.float()
-        self.scale, self.shift, self.eps = norm.weight.float(), norm.bias.float(), norm.eps
-        self.conv1 = _Convolution(block.conv1.weight, None, dtype, dilation=1, reach=reach_between, rectify=True)
-        self.conv2 = _Convolution(block.conv2.weight, None, dtype, dilation=block.dilation, reach=reach, rectify=True)
+        names = ("running_mean", "running_var", "weight", "bias")
+        self.norm: dict[str, Any] = {name: getattr(block.norm, name).float() for name in names} | {
+            "eps": block.norm.eps
+        }
+        self.conv1 = _Convolution(block.conv1, dtype, reach=reach_between, rectify=True)
+        self.conv2 = _Convolution(block.conv2, dtype, reach=reach, rectify=True)
         self.waiting: list[_Strip] = []
         """Input whose sum with the block's output is still to come."""
 
     def push(self, strip: _Strip) -> _Strip | None:
         """The output rows whose input is complete."""
-        normed_1CRW = F.batch_norm(
-            _as_image(strip.x_RWC), self.mean, self.variance, self.scale, self.shift, eps=self.eps
-        )
-        hidden = self.conv1.push(_Strip(strip.top, strip.left, normed_1CRW[0].permute(1, 2, 0), strip.last))
+        normed = F.batch_norm(strip.image, **self.norm)
+        hidden = self.conv1.push(_Strip(strip.top, strip.left, normed, strip.last))
         output = None if hidden is None else self.conv2.push(hidden)
         self.waiting.append(strip)
-        if output is not None:
-            for old in self.waiting:
-                rows = slice(old.top - output.top, max(old.top, min(old.bottom, output.bottom)) - output.top)
-                output.x_RWC[rows].add_(old.x_RWC[: rows.stop - rows.start, output.left - old.left :])
-            self.waiting = [old.below(output.bottom) for old in self.waiting if old.bottom > output.bottom]
+        if output is None:
+            return None
+        done, self.waiting = self.waiting, []
+        for old in done:
+            rows = max(0, min(old.bottom, output.bottom) - old.top)
+            place = old.top - output.top
+            output.image[:, :, place : place + rows] += old.image[:, :, :rows, output.left - old.left :]
+            if old.bottom > output.bottom:
+                self.waiting.append(_Strip(old.top + rows, old.left, old.image[:, :, rows:].clone(), old.last))
         return output
 
 
-def _as_image(x_RWC: Tensor) -> Tensor:
-    """The same memory as a batch of one image, (1, C, R, W) channels last."""
-    return x_RWC.permute(2, 0, 1)[None]
+def _blank(image: Tensor, rows: int) -> Tensor:
+    """Rows of zeros, as wide as an image."""
+    return image.new_zeros(1, rows, image.shape[3], image.shape[1]).permute(0, 3, 1, 2)
 
 
 def _left(column: int) -> int:

@@ -128,13 +128,13 @@ def knn_transfer(
     """
     from sklearn.neighbors import KNeighborsClassifier
 
-    names, truth = np.unique(np.asarray(labels), return_inverse=True)
-    predicted = np.zeros(len(truth), dtype=np.int64)
+    truth = np.asarray(labels)
+    predicted = np.empty_like(truth)
     for number in np.unique(fold):
         train, test = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
         voters = KNeighborsClassifier(min(neighbours, len(train)), weights=_votes, algorithm="brute", metric="cosine")
         predicted[test] = voters.fit(vectors[train], truth[train]).predict(vectors[test])
-    return score_types(truth, predicted, names)
+    return score_types(truth, predicted)
 
 
 def _votes(distances: np.ndarray) -> np.ndarray:
@@ -142,8 +142,8 @@ def _votes(distances: np.ndarray) -> np.ndarray:
     return np.zeros_like(distances) + 1 + 0.5 ** (np.arange(distances.shape[1]) + 2.0)
 
 
-def score_types(truth: np.ndarray, predicted: np.ndarray, names: np.ndarray) -> Transfer:
-    """Shares recovered, from numbers of types (n,), true and predicted, and the names of all types."""
+def score_types(truth: np.ndarray, predicted: np.ndarray) -> Transfer:
+    """Shares recovered, from types (n,), true and predicted."""
     right = truth == predicted
-    by_type = {str(name): float(right[truth == k].mean()) for k, name in enumerate(names) if (truth == k).any()}
+    by_type = {str(name): float(right[truth == name].mean()) for name in np.unique(truth)}
     return Transfer(float(right.mean()), float(np.mean(list(by_type.values()))), by_type)

@@ -13,7 +13,7 @@ import ssl
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -50,14 +50,12 @@ def fetch(
     download: Download,
     folder: Path,
     *,
-    urls: Sequence[str] = (),
     on_bytes: OnBytes = lambda done, total: None,
     report: Callable[[str], None] = lambda message: None,
 ) -> tuple[Path, str | None]:
     """Fetch a file into a folder. What an interrupted call leaves (``NAME.part``) is continued by the next.
 
     Args:
-        urls: mirrors of one's own, tried before the published ones.
         on_bytes: told about progress.
         report: told about every mirror that fails and every lost connection.
 
@@ -77,7 +75,7 @@ def fetch(
     if free < needed:
         raise RnafmError(f"{folder}: {needed:,} bytes are needed, {free:,} are free")
     reasons: list[str] = []
-    for url in [*urls, *download.urls]:
+    for url in download.urls:
         if reasons and not download.sha256:
             # Another mirror's bytes may be another version: a known hash will tell, nothing else would.
             part.unlink(missing_ok=True)
@@ -85,7 +83,7 @@ def fetch(
             _from_mirror(url, part, download, on_bytes, report)
             _check(part, download)
         except _MirrorFailed as failure:
-            reasons.append(f"{urlsplit(url).hostname or url}: {failure}")
+            reasons.append(f"{urlsplit(url).hostname}: {failure}")
             report(f"{url}: {failure}")
             continue
         os.replace(part, target)
@@ -177,8 +175,6 @@ def _opened(request: urllib.request.Request, part: Path) -> Any:
         raise kind(f"HTTP {error.code} {error.reason}".rstrip()) from error
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
-        if request.type == "file":
-            raise _MirrorFailed("no such file, or not readable") from error
         if isinstance(reason, socket.gaierror):
             raise _MirrorFailed("no network, or no such host") from error
         if isinstance(reason, ssl.SSLCertVerificationError):

@@ -18,7 +18,6 @@ from rnafm_cli.encoder.model import load_encoder
 from rnafm_cli.encoder.official import pull_model
 from rnafm_cli.errors import RnafmError, UsageError, WeightsError
 from rnafm_cli.weights import download, registry
-from rnafm_cli.weights.cards import file_sha256
 from rnafm_cli.weights.download import fetch
 from rnafm_cli.weights.registry import Download, ModelSpec
 
@@ -147,30 +146,12 @@ def test_refusal_goes_to_the_next_mirror_at_once(serve, tmp_path: Path, code: in
     assert f"HTTP {code}" in messages[0]
 
 
-def test_a_mirror_that_is_a_folder_is_asked_once(tmp_path: Path) -> None:
-    (tmp_path / "there").mkdir()
-    (tmp_path / "there" / "x.bin").write_bytes(b"abc")
-    sha256 = file_sha256(tmp_path / "there" / "x.bin")
-    urls = [f"file://{tmp_path}/{name}/x.bin" for name in ("none", "there")]
-    said: list[str] = []
-    download = Download(file_name="x.bin", urls=tuple(urls), sha256=sha256)
-    assert fetch(download, tmp_path / "store", report=said.append)[1] == urls[1]
-    assert said == [f"{urls[0]}: no such file, or not readable"]
-
-
 def test_busy_server_is_asked_again(serve, tmp_path: Path) -> None:
     server = serve(
         lambda handler, start: handler.refuse(503) if len(handler.server.asked) < 3 else good(handler, start)
     )
     fetch(wanted(server), tmp_path)
     assert server.asked == [None, None, None]
-
-
-def test_mirrors_of_ones_own_come_first(serve, tmp_path: Path) -> None:
-    registered, own = serve(good), serve(good)
-    _, url = fetch(wanted(registered), tmp_path, urls=[own.url])
-    assert url == own.url
-    assert registered.asked == []
 
 
 def corrupted(handler: Handler, start: int | None) -> None:

@@ -27,12 +27,6 @@ def test_every_entry_is_complete(name: str) -> None:
         assert Path(spec.download.file_name).suffix == ".pth"
 
 
-def test_completion_offers_every_name() -> None:
-    from rnafm_cli.cli.options import complete_model
-
-    assert set(complete_model("")) == set(MODELS)
-
-
 @pytest.mark.parametrize(
     ("typed", "meant"), [("rnafm-mimi", "rnafm-mini"), ("rnafm", "rna-fm"), ("mrnafm", "mrna-fm"), ("zzz", None)]
 )
