@@ -49,9 +49,6 @@ class Measuring:
         typer.Option(metavar="NAME|FILE", help="Another head to measure on the same rows; may be repeated."),
     ] = None
     split: Annotated[str, typer.Option(metavar="NAME", help="Rows to measure on; 'all' for all of them.")] = "dev"
-    limit: Annotated[
-        int, typer.Option(min=0, metavar="N", help="At most N rows of each table, drawn with the seed; 0: all.")
-    ] = 0
     output: options.Output = Path("-")
     report_format: Annotated[
         ReportFormat, typer.Option("--format", help="One row a figure, a document, or text for people.")
@@ -60,7 +57,7 @@ class Measuring:
         int, typer.Option(min=0, metavar="N", help="Bootstrap resamples of rows; 0 for no intervals.")
     ] = 1000
     confidence: Annotated[float, typer.Option(min=0.5, max=0.999, metavar="P", help="Width of the intervals.")] = 0.95
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the resamples and of --limit.")] = 0
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the resamples.")] = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,8 +183,6 @@ def _evaluate(
 
 def _rows(column: str, given: Measuring, model: str, baseline: bool) -> tuple[list[LabelledRows], list[LabelledRows]]:
     """The rows to measure on, and for a baseline the training rows of each table that share no 30-mer with them."""
-    import numpy as np
-
     from rnafm_cli.function.rows import KEPT_ROWS
     from rnafm_cli.training.labelled_rows import read_sets, without_leaks
 
@@ -204,8 +199,6 @@ def _rows(column: str, given: Measuring, model: str, baseline: bool) -> tuple[li
                 hint = f"{kept} has those that the run held out"
             message = f"{rows.name}: has no rows of the split '{given.split}'"
             raise InputError(message, hint=f"--split all takes all rows; {hint}")
-        if given.limit and len(part) > given.limit:
-            part = part.take(np.sort(np.random.default_rng(given.seed).permutation(len(part))[: given.limit]))
         measured.append(part)
     trained = without_leaks([rows.part("train") for rows in sets], measured) if baseline else []
     for rows in trained:

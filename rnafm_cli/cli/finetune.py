@@ -132,14 +132,13 @@ def tables(
     given: Training,
 ) -> None:
     """``rbp`` and ``mrl``, told apart by the name of the command."""
-    from rnafm_cli.function.run import FunctionFiles, run_function
+    from rnafm_cli.function.run import run_function
     from rnafm_cli.training.recipes import BindingRecipe, MrlRecipe, load_recipe
 
     task = ctx.command.name or ""
-    files = FunctionFiles(sets=tuple(tables), **given.asked(task))
     chosen = load_recipe(BindingRecipe if task == "rbp" else MrlRecipe, given.recipe, given.with_encoder)
     with _running(given.output) as progress:
-        outcome = run_function(files, chosen, report=console.info, progress=progress)
+        outcome = run_function(tables, chosen, report=console.info, progress=progress, **given.asked(task))
     _tell(outcome, "mean AUPRC" if task == "rbp" else "mean R2")
 
 

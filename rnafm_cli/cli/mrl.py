@@ -17,10 +17,6 @@ if TYPE_CHECKING:
     from rnafm_cli.rna.records import SequenceRecord
 
 
-_NAMED = 3
-"""UTRs of unusual length that are told one by one."""
-
-
 def mrl(
     inputs: options.Inputs = None,
     output: options.Output = Path("-"),
@@ -76,34 +72,27 @@ def mrl(
                 sink.write([*row.values()])
             sink.flush()
             bar.advance()
-    _report(seen, predictor.length)
+    for kind, than in (("long", "the model reads: their 3' ends were read"), ("short", "the model knows")):
+        if seen[kind] > 1:
+            console.warn(f"{seen[kind]} UTRs are {kind}er than {than}")
+    if count := seen["AUG"]:
+        these = f"{count} UTRs end" if count > 1 else "a UTR ends"
+        console.warn(f"{these} in AUG: if that is the start codon, leave it out, for a UTR ends before it")
     intake.finish()
 
 
 def _watched(records: Iterable[SequenceRecord], longest: int, seen: Counter[str]) -> Iterator[SequenceRecord]:
-    """The records as they are; the first UTRs of unusual length are told by name, and all are counted."""
+    """The records as they are; the first UTR of unusual length is told by name, and all are counted."""
     from rnafm_cli.function.mrl import SHORTEST
 
     for record in records:
-        length, kind, told = len(record.sequence), "", ""
-        if length > longest:
-            rest = f"the first {length - longest} are not"
-            kind, told = "long", f"the {longest} nt before the start codon are read, {rest}"
-        elif length < SHORTEST:
-            kind, told = "short", f"the model knows UTRs of {SHORTEST} nt or more"
+        length = len(record.sequence)
+        kind = "long" if length > longest else "short" if length < SHORTEST else ""
         seen[kind] += 1
-        if kind and seen[kind] <= _NAMED:
+        if kind and seen[kind] == 1:
+            told = f"the model knows UTRs of {SHORTEST} nt or more"
+            if kind == "long":
+                told = f"the {longest} nt before the start codon are read, the first {length - longest} are not"
             console.warn(f"{record.where}: {length} nt; {told}")
         seen["AUG"] += record.sequence.endswith("AUG")
         yield record
-
-
-def _report(seen: Counter[str], longest: int) -> None:
-    """What there is to say of all UTRs."""
-    if seen["long"] > _NAMED:
-        console.warn(f"{seen['long']} UTRs are longer than {longest} nt: their 3' ends were read")
-    if seen["short"] > _NAMED:
-        console.warn(f"{seen['short']} UTRs are shorter than the model knows")
-    if count := seen["AUG"]:
-        these = f"{count} UTRs end" if count > 1 else "a UTR ends"
-        console.warn(f"{these} in AUG: if that is the start codon, leave it out, for a UTR ends before it")

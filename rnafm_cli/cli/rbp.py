@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -54,7 +54,7 @@ def rbp(
         ),
     ] = None,
     list_proteins: Annotated[
-        bool, typer.Option("--list", help="Print the proteins with their development and reported figures, and stop.")
+        bool, typer.Option("--list", help="Print the proteins with their figures on development rows, and stop.")
     ] = False,
     windows: Annotated[
         bool,
@@ -122,8 +122,10 @@ def rbp(
     chosen = chosen_outputs(predictor.proteins, protein or ())
     if intake is None:
         with table_output(output, TABLES["rbp --list"], format=chosen_format, force=True) as sink:
-            for number in chosen:
-                sink.write(_listed(predictor, number))
+            for name, curve in ((predictor.proteins[k], predictor.curves[k]) for k in chosen):
+                figures = predictor.card.metrics.get(name, {})
+                measured = [figures.get(key) for key in ("auprc", "auroc", "calibration_error")]
+                sink.write([name, *measured, curve.prevalence, curve.threshold])
         return
     source = _structure(structure, predictor, loaded, max_memory)
     columns = TABLES["rbp --windows" if windows else "rbp"]
@@ -167,16 +169,6 @@ def rbp(
         _tell("no structure of", source, sorted(source.without))
         _tell("structures of RNAs that are not in the input:", source, source.unused())
     intake.finish()
-
-
-def _listed(predictor: BindingPredictor, number: int) -> list[Any]:
-    """The row of a protein in ``--list``."""
-    from rnafm_cli.function.rbp import REPORTED, REPORTED_BY
-
-    name, curve = predictor.proteins[number], predictor.curves[number]
-    mine, told = predictor.card.metrics.get(name, {}), REPORTED.get(name, "")
-    measured = [mine.get(key) for key in ("auprc", "auroc", "calibration_error")]
-    return [name, *measured, curve.prevalence, curve.threshold, told, REPORTED_BY if told else ""]
 
 
 def _structure(

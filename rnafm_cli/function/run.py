@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,61 +27,57 @@ from rnafm_cli.weights.cards import Card
 from rnafm_cli.weights.store import encoder_read_by, encoder_source, load_component
 
 
-@dataclass(frozen=True, kw_only=True)
-class FunctionFiles:
-    """What ``rnafm finetune rbp`` or ``mrl`` was asked to work on.
+def run_function(
+    sets: Sequence[Path],
+    recipe: RowRecipe,
+    *,
+    output: Path,
+    name: str,
+    report: Report,
+    model: str | None = "rnafm-mini",
+    init_from: str | None = None,
+    weights_dir: Path | None = None,
+    max_minutes: float | None = None,
+    threads: int | None = None,
+    progress: Progress = lambda what, done, total: None,
+) -> Outcome:
+    """Train, or go on with, the RBP or MRL head in a folder.
 
     Args:
         sets: tables, one a protein or an assay, or folders of them.
         model: name or file of the encoder; None for a head without one.
         init_from: model, or file of a head, whose weights are the start.
-    """
-
-    sets: tuple[Path, ...]
-    output: Path
-    name: str
-    model: str | None = "rnafm-mini"
-    init_from: str | None = None
-    weights_dir: Path | None = None
-    max_minutes: float | None = None
-    threads: int | None = None
-
-
-def run_function(
-    files: FunctionFiles, recipe: RowRecipe, *, report: Report, progress: Progress = lambda what, done, total: None
-) -> Outcome:
-    """Train, or go on with, the RBP or MRL head in ``files.output``.
 
     Raises:
         UsageError: when the recipe wants pairing and ViennaRNA is missing.
         InputError: when the tables cannot be used.
         WeightsError: when the encoder, or the head to begin from, cannot be used.
     """
-    started, run = time.monotonic(), files.output
+    started = time.monotonic()
     kind: type[RowTask] = BindingTask if isinstance(recipe, BindingRecipe) else MrlTask
     if isinstance(recipe, BindingRecipe) and recipe.data.structured and not thermo.available():
         raise UsageError(
             "data.structured needs ViennaRNA's Python package", hint="pip install ViennaRNA, or set it to 0"
         )
-    if files.threads is not None:
-        torch.set_num_threads(files.threads)
-    run.mkdir(parents=True, exist_ok=True)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    output.mkdir(parents=True, exist_ok=True)
     encoder, sha256, width = None, None, 0
-    if files.model is not None:
-        encoder, encoder_card = load_encoder(files.model, weights_dir=files.weights_dir)
-        encoder.config.check_nucleotides(files.model)
+    if model is not None:
+        encoder, encoder_card = load_encoder(model, weights_dir=weights_dir)
+        encoder.config.check_nucleotides(model)
         encoder.requires_grad_(False).eval()
         sha256, width = encoder_card.weights_sha256, encoder.config.width
-    rows = read_training_rows(files.sets, recipe, report=report, run=run)
+    rows = read_training_rows(sets, recipe, report=report, run=output)
     start, same, reduction = None, False, None
-    if files.init_from is not None:
-        tensors, card = load_component(files.init_from, kind.kind, weights_dir=files.weights_dir, any_encoder=True)
+    if init_from is not None:
+        tensors, card = load_component(init_from, kind.kind, weights_dir=weights_dir, any_encoder=True)
         start = built_head(kind.head_type, tensors, card)
         # Whether its embeddings are the run's: then so is its reduction of them.
         same = sha256 is not None and encoder_read_by(card) == sha256
         same = same and start.config.reduced == recipe.head.reduced
     if encoder is not None:
-        reduction = _reduction(run, recipe, encoder, rows, start.reduction if start is not None and same else None)
+        reduction = _reduction(output, recipe, encoder, rows, start.reduction if start is not None and same else None)
     frozen = recipe.run.encoder == "frozen"
 
     def begin(head: FunctionHead) -> None:
@@ -94,22 +89,22 @@ def run_function(
 
     def minutes_left() -> float | None:
         spent = (time.monotonic() - started) / 60
-        return None if files.max_minutes is None else max(0.0, files.max_minutes - spent)
+        return None if max_minutes is None else max(0.0, max_minutes - spent)
 
     caches: dict[str, NucleotideCache] = {}
     with StopSignals() as signals:
-        for name, cache, compute in _caches(run, recipe, rows, encoder if frozen else None, sha256, reduction):
-            caches[name] = cache
+        for inputs, cache, compute in _caches(output, recipe, rows, encoder if frozen else None, sha256, reduction):
+            caches[inputs] = cache
             if not cache.fill(compute, progress, stop=lambda: signals.received is not None or minutes_left() == 0):
-                return Outcome(0, False, float("-inf"), run / "best.safetensors", signals.received)
+                return Outcome(0, False, float("-inf"), output / "best.safetensors", signals.received)
     task = kind(recipe, rows, width, begin=begin, **caches)
-    source = {"rows": rows.counts, "sets": [path.name for path in files.sets], "encoder": encoder_source(files.model)}
+    source = {"rows": rows.counts, "sets": [path.name for path in sets], "encoder": encoder_source(model)}
     trainer = Trainer(
         _timed(recipe, len(task.batches(np.random.default_rng([recipe.optim.seed, 0])))),
         task,
-        run,
+        output,
         encoder=None if frozen else encoder,
-        card=Card(name=files.name, kind=task.kind, config={}, encoder_sha256=sha256, source=source),
+        card=Card(name=name, kind=task.kind, config={}, encoder_sha256=sha256, source=source),
         report=report,
         progress=progress,
     )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from rnafm_cli.errors import ConfigError, InputError, WeightsError
 from rnafm_cli.function.cache import NucleotideCache
 from rnafm_cli.function.mrl import MrlPredictor, ribosome_load
 from rnafm_cli.function.rbp import BindingPredictor, bind
-from rnafm_cli.function.run import FunctionFiles, run_function
+from rnafm_cli.function.run import run_function
 from rnafm_cli.model import load_model
 from rnafm_cli.rna.records import SequenceRecord
 from rnafm_cli.training.recipes import BindingRecipe, MrlRecipe, load_recipe
@@ -99,15 +99,9 @@ def records(sequences: list[str]) -> list[SequenceRecord]:
     return [SequenceRecord(f"r{k}", text) for k, text in enumerate(sequences)]
 
 
-def files(table: Path, output: Path, models: Path | None, *, minutes: float | None = None) -> FunctionFiles:
-    return FunctionFiles(
-        sets=(table,),
-        output=output,
-        name="t",
-        model="tiny" if models else None,
-        weights_dir=models,
-        max_minutes=minutes,
-    )
+def files(table: Path, output: Path, models: Path | None, *, minutes: float | None = None) -> dict[str, Any]:
+    asked = {"output": output, "name": "t", "weights_dir": models, "max_minutes": minutes}
+    return {"sets": [table], "model": "tiny" if models else None, **asked}
 
 
 def recipe_of(kind: str, changes: list[str]) -> BindingRecipe | MrlRecipe:
@@ -123,7 +117,7 @@ def column(path: Path, name: str) -> list[str]:
 
 def test_a_motif_is_learned_and_found_again(sites: Path, models: Path, tmp_path: Path) -> None:
     recipe = load_recipe(BindingRecipe, None, [*BINDING, "optim.epochs=10"])
-    outcome = run_function(files(sites, tmp_path, models), recipe, report=silent)
+    outcome = run_function(**files(sites, tmp_path, models), recipe=recipe, report=silent)
     assert outcome.finished and outcome.best_score > 0.8
     card = read_card(outcome.best_file)
     assert card.kind == "rbp" and card.encoder_sha256 == read_card(models / "tiny.safetensors").weights_sha256
@@ -143,8 +137,8 @@ def test_a_motif_is_learned_and_found_again(sites: Path, models: Path, tmp_path:
 
 def test_load_is_learned(utrs: Path, models: Path, tmp_path: Path) -> None:
     outcome = run_function(
-        files(utrs, tmp_path, models),
-        load_recipe(MrlRecipe, None, [*LOAD, "optim.epochs=15", "data.drop_embedding=0"]),
+        **files(utrs, tmp_path, models),
+        recipe=load_recipe(MrlRecipe, None, [*LOAD, "optim.epochs=15", "data.drop_embedding=0"]),
         report=silent,
     )
     assert outcome.finished and outcome.best_score > 0.3
@@ -160,9 +154,9 @@ def test_load_is_learned(utrs: Path, models: Path, tmp_path: Path) -> None:
 def test_a_run_begins_from_another_head(kind: str, sites: Path, utrs: Path, models: Path, tmp_path: Path) -> None:
     def run(folder: str, model: Path | None, start: str | None, epochs: float) -> Path:
         table = sites if kind == "rbp" else utrs
-        asked = dataclasses.replace(files(table, tmp_path / folder, model), init_from=start)
+        asked = files(table, tmp_path / folder, model) | {"init_from": start}
         steady = [f"optim.epochs={epochs}", "optim.warmup=1", f"optim.rate={1e-2 if start is None else 1e-5}"]
-        return run_function(asked, recipe_of(kind, steady), report=told.append).best_file
+        return run_function(**asked, recipe=recipe_of(kind, steady), report=told.append).best_file
 
     told: list[str] = []
     letters = run("letters", None, None, 6.0)
@@ -182,7 +176,7 @@ def test_withheld_embeddings_teach_nothing(share: float, utrs: Path, models: Pat
     def embedding_weights(epochs: float) -> torch.Tensor:
         changes = [f"data.drop_embedding={share}", f"optim.epochs={epochs}", "optim.weight_decay=0"]
         recipe = load_recipe(MrlRecipe, None, [*LOAD, *changes])
-        outcome = run_function(files(utrs, tmp_path / str(epochs), models), recipe, report=silent)
+        outcome = run_function(**files(utrs, tmp_path / str(epochs), models), recipe=recipe, report=silent)
         return load_model_file(outcome.best_file)[0]["members.0.first.weight"][:, 5:]
 
     assert torch.equal(embedding_weights(1.0), embedding_weights(2.0)) == (share == 1.0)
@@ -193,7 +187,7 @@ def test_resumed_run_ends_with_the_same_bits(kind: str, sites: Path, utrs: Path,
     def run(folder: str, epochs: float) -> Path:
         output, steady = tmp_path / folder, [f"optim.epochs={epochs}", "optim.cooldown=0.0", "optim.warmup=1"]
         table = sites if kind == "rbp" else utrs
-        run_function(files(table, output, models), recipe_of(kind, steady), report=silent)
+        run_function(**files(table, output, models), recipe=recipe_of(kind, steady), report=silent)
         return output
 
     # Stopped in the middle of a round.
@@ -209,12 +203,12 @@ def test_resumed_run_ends_with_the_same_bits(kind: str, sites: Path, utrs: Path,
 
 def test_no_time_leaves_a_run_that_goes_on(sites: Path, models: Path, tmp_path: Path) -> None:
     recipe = load_recipe(BindingRecipe, None, BINDING)
-    stopped = run_function(files(sites, tmp_path, models, minutes=0.0), recipe, report=silent)
+    stopped = run_function(**files(sites, tmp_path, models, minutes=0.0), recipe=recipe, report=silent)
     assert not stopped.finished and stopped.step == 0
-    assert run_function(files(sites, tmp_path, models), recipe, report=silent).finished
+    assert run_function(**files(sites, tmp_path, models), recipe=recipe, report=silent).finished
     other = load_recipe(BindingRecipe, None, [*BINDING, "head.channels=24"])
     with pytest.raises(ConfigError, match="another head"):
-        run_function(files(sites, tmp_path, models), other, report=silent)
+        run_function(**files(sites, tmp_path, models), recipe=other, report=silent)
 
 
 @pytest.mark.parametrize("kind", ["rbp", "mrl"])
@@ -225,7 +219,7 @@ def test_a_stopped_run_refuses_changed_labels(kind: str, sites: Path, utrs: Path
 
     def go(minutes: float | None = None) -> bool:
         asked = files(table, tmp_path / "run", None, minutes=minutes)
-        return run_function(asked, recipe_of(kind, []), report=silent).finished
+        return run_function(**asked, recipe=recipe_of(kind, []), report=silent).finished
 
     assert not go(minutes=0.0)
     sequence, _, _ = rest[1].split("\t")
@@ -236,12 +230,14 @@ def test_a_stopped_run_refuses_changed_labels(kind: str, sites: Path, utrs: Path
 
 def test_a_head_without_encoder_loads_without_one(sites: Path, utrs: Path, tmp_path: Path) -> None:
     binding = run_function(
-        files(sites, tmp_path / "b", None),
-        load_recipe(BindingRecipe, None, [*BINDING, "optim.epochs=1"]),
+        **files(sites, tmp_path / "b", None),
+        recipe=load_recipe(BindingRecipe, None, [*BINDING, "optim.epochs=1"]),
         report=silent,
     )
     loads = run_function(
-        files(utrs, tmp_path / "l", None), load_recipe(MrlRecipe, None, [*LOAD, "optim.epochs=1"]), report=silent
+        **files(utrs, tmp_path / "l", None),
+        recipe=load_recipe(MrlRecipe, None, [*LOAD, "optim.epochs=1"]),
+        report=silent,
     )
     model = load_model(str(binding.best_file), device="cpu")
     assert len(list(bind(records(["ACGU" * 20]), BindingPredictor(model)))) == 1
@@ -251,7 +247,9 @@ def test_a_head_without_encoder_loads_without_one(sites: Path, utrs: Path, tmp_p
 
 def test_encoder_is_trained_along_when_asked(sites: Path, models: Path, tmp_path: Path) -> None:
     changed = [*BINDING, "optim.epochs=1", 'run.encoder="full"', "optim.encoder_rate=1e-3", "run.score_rows=10"]
-    outcome = run_function(files(sites, tmp_path, models), load_recipe(BindingRecipe, None, changed), report=silent)
+    outcome = run_function(
+        **files(sites, tmp_path, models), recipe=load_recipe(BindingRecipe, None, changed), report=silent
+    )
     before, _ = load_model_file(models / "tiny.safetensors")
     after, card = load_model_file(outcome.best_file, prefix="encoder.")
     assert card.encoder_sha256 is None and not torch.equal(after["layers.0.qkv.weight"], before["layers.0.qkv.weight"])
@@ -271,7 +269,7 @@ def test_labels_of_one_kind_are_refused(tmp_path: Path) -> None:
     table = tmp_path / "A.tsv"
     table.write_text("sequence\tlabel\tsplit\nACGU\t1\ttrain\nGGGG\t1\ttrain\nCCCC\t0\tdev\n")
     with pytest.raises(InputError, match="all of one label"):
-        run_function(files(table, tmp_path / "run", None), BindingRecipe(), report=silent)
+        run_function(**files(table, tmp_path / "run", None), recipe=BindingRecipe(), report=silent)
 
 
 def test_cache_goes_on_where_it_stopped(tmp_path: Path) -> None:
