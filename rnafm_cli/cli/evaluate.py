@@ -73,17 +73,16 @@ def encoder(
         raise UsageError("nothing to evaluate on", hint="give --corpus, --atlas or --probe")
     loaded = load_model(model, weights_dir=weights_dir, device=device, threads=threads)
     loaded.check_nucleotides()
-    net, say = loaded.encoder, console.info
     figures: dict[str, object] = {"model": loaded.encoder_card.name, "sha256": loaded.encoder_card.weights_sha256}
     with console.stages() as progress:
-        how: dict[str, Any] = {"report": say, "progress": progress}
+        how: dict[str, Any] = {"report": console.info, "progress": progress}
         if corpus is not None:
-            figures["held_out"] = held_out_figures(net, corpus, sequences=sequences, crop=crop, seed=seed, **how)
+            figures["held_out"] = held_out_figures(loaded, corpus, sequences=sequences, crop=crop, seed=seed, **how)
         how["batch_tokens"] = batch_tokens
         if atlas is not None:
-            figures["knn_transfer"] = transfer_figures(net, atlas, per_type=per_type, seed=seed, **how)
+            figures["knn_transfer"] = transfer_figures(loaded, atlas, per_type=per_type, seed=seed, **how)
         if probe is not None:
-            figures["linear_probe"] = probe_figures(net, probe, **how)
+            figures["linear_probe"] = probe_figures(loaded, probe, **how)
     with open_output(output) as out:
         out.write(json.dumps(figures, indent=1) + "\n")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -137,25 +139,16 @@ def run(
     arguments += [word for text in overrides or () for word in ("--set", text)]
     arguments += ["--max-minutes", str(max_minutes)] if max_minutes is not None else []
     arguments += ["--quiet"] if quiet else []
-    command = ["rnafm", *arguments]
-    if not alone:
-        command = torchrun(arguments, nproc=nproc, nnodes=nnodes, rdzv=rdzv, max_restarts=max_restarts)
+    words = torchrun(arguments, nproc=nproc, nnodes=nnodes, rdzv=rdzv, max_restarts=max_restarts)
     if dry_run:
-        _print_plan(settings, world, command)
+        from rnafm_cli.pretrain.trainer import plan
+
+        command = shlex.join(["rnafm", *arguments] if alone else ["torchrun", *words])
+        sys.stdout.write("\n".join([*plan(settings, world=world), f"command: {command}\n"]))
     elif alone or under_torchrun():
         _train(settings, output, resume, max_minutes)
-    elif code := launch(command):
+    elif code := launch(words):
         raise typer.Exit(code)
-
-
-def _print_plan(config: PretrainConfig, world: int, command: list[str]) -> None:
-    import shlex
-    import sys
-
-    from rnafm_cli.pretrain.trainer import dry_run
-
-    for line in [*dry_run(config, world=world), f"command: {shlex.join(command)}"]:
-        sys.stdout.write(line + "\n")
 
 
 def _train(config: PretrainConfig, output: Path, resume: str, max_minutes: float | None) -> None:
@@ -190,8 +183,6 @@ def config(
     preset: Annotated[PresetChoice, typer.Option(help="Recipe to print.")] = "rnafm-mini",
 ) -> None:
     """Print a configuration with every key explained."""
-    import sys
-
     from rnafm_cli.pretrain.config import commented_toml, recipe
 
     sys.stdout.write(commented_toml(recipe(preset)))

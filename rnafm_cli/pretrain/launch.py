@@ -1,21 +1,15 @@
-"""Starts torchrun for a run of several processes and hands on signals and the exit code.
-
-``python -m rnafm_cli.pretrain.launch`` is PyTorch's torchrun, but a stop signal is no reason for a traceback.
-"""
+"""Starts the processes of a run by torchrun, hands on signals and finds the exit code."""
 
 from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import FrameType
 
 from rnafm_cli.errors import RnafmError
 
-SAVING_SECONDS = 240
+_SAVING_SECONDS = 240
 """How long torchrun waits for processes that save after a stop signal, before it kills them."""
 EXIT_CODE_FILE = "RNAFM_EXIT_CODE_FILE"
 """Variable that names where a process leaves its exit code: to torchrun any other than 0 is a crash."""
@@ -24,11 +18,11 @@ _ENVIRONMENT = {
     # Torchrun would show processes that it starts again the addresses of those that died.
     "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
 }
-_FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP, signal.SIGQUIT)
 
 
 def torchrun(arguments: list[str], *, nproc: int, nnodes: str, rdzv: str | None, max_restarts: int) -> list[str]:
-    """The command line that runs ``rnafm ARGUMENTS`` in several processes.
+    """The words after ``torchrun`` that run ``rnafm ARGUMENTS`` in several processes.
 
     Args:
         nproc: processes on this machine.
@@ -36,11 +30,12 @@ def torchrun(arguments: list[str], *, nproc: int, nnodes: str, rdzv: str | None,
         rdzv: HOST:PORT where several machines meet.
         max_restarts: how often the processes are started again after one has died.
     """
-    many = ["--rdzv-backend", "c10d", "--rdzv-id", "rnafm", "--rdzv-endpoint"]
-    command = [sys.executable, "-m", "rnafm_cli.pretrain.launch", "--nnodes", nnodes, "--nproc-per-node", str(nproc)]
-    command += ["--max-restarts", str(max_restarts), "--shutdown-timeout", str(SAVING_SECONDS)]
-    command += ["--standalone"] if rdzv is None else [*many, rdzv]
-    return [*command, "-m", "rnafm_cli", *arguments]
+    meeting = ["--rdzv-backend", "c10d", "--rdzv-id", "rnafm", "--rdzv-endpoint", rdzv] if rdzv else ["--standalone"]
+    words = ["--nnodes", nnodes, "--nproc-per-node", str(nproc), "--max-restarts", str(max_restarts)]
+    # What was ignored stays so: under nohup a hang-up ends nothing.
+    heard = ",".join(number.name for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN)
+    words += ["--shutdown-timeout", str(_SAVING_SECONDS), "--signals-to-handle", heard]
+    return [*words, *meeting, "-m", "rnafm_cli", *arguments]
 
 
 def under_torchrun() -> bool:
@@ -54,16 +49,36 @@ def tasks_a_node() -> int:
     return max(int(count.partition("(")[0]) for count in counts)
 
 
-def launch(command: list[str]) -> int:
-    """Run torchrun until it ends; a stop signal reaches the processes of the run, which save first.
+def launch(words: list[str]) -> int:
+    """Be torchrun until the run ends; a stop signal, then torchrun's for good, reaches its processes, which save first.
 
     Returns:
-        Exit code: 128 + signal when one stopped the run, that of the error when a process gave up, else torchrun's.
+        Exit code: 128 + signal when one stopped the run, or that of the error when a process gave up.
+
+    Raises:
+        RnafmError: when processes have died more often than they may be started again.
     """
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.run import parse_args, run
+
     with TemporaryDirectory(prefix="rnafm-run-") as folder:
         note = Path(folder) / "exit_code"
-        code = _supervise(command, {**_ENVIRONMENT, **os.environ, EXIT_CODE_FILE: str(note)})
-        return int(note.read_text(encoding="utf-8")) if code == 0 and note.exists() else code
+        os.environ[EXIT_CODE_FILE] = str(note)
+        try:
+            run(parse_args(words))
+        except SignalException as stop:
+            # The processes have saved and said so.
+            return 128 + stop.sigval
+        except ChildFailedError as failure:
+            rank, first = failure.get_first_failure()
+            raise RnafmError(
+                f"process {rank} of the run ended with exit code {first.exitcode}",
+                hint="what it said stands above; the same command goes on from the newest checkpoint",
+            ) from failure
+        return int(note.read_text(encoding="utf-8")) if note.exists() else 0
 
 
 def is_first_to_give_up(failure: RnafmError) -> bool:
@@ -83,34 +98,3 @@ def is_first_to_give_up(failure: RnafmError) -> bool:
     except FileExistsError:
         return False
     return True
-
-
-def _supervise(command: list[str], environment: dict[str, str]) -> int:
-    received: list[int] = []
-    # A session of its own: a Ctrl-C in the terminal must not reach the processes twice.
-    process = subprocess.Popen(command, env=environment, start_new_session=True)
-
-    def forward(number: int, frame: FrameType | None) -> None:
-        received.append(number)
-        process.send_signal(signal.SIGTERM)
-
-    # What was ignored stays so: under nohup a hang-up ends nothing.
-    heard = [number for number in _FORWARDED if signal.getsignal(number) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, forward) for number in heard}
-    try:
-        code = process.wait()
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    return 128 + received[0] if received else code
-
-
-if __name__ == "__main__":
-    from torch.distributed.elastic.multiprocessing.api import SignalException
-    from torch.distributed.run import main
-
-    try:
-        main()
-    except SignalException as stop:
-        # The processes have saved and said so.
-        sys.exit(128 + stop.sigval)

@@ -1,100 +1,37 @@
-"""Every figure by which an encoder is judged: masked-token loss held out, transfer of RNA type, linear probe.
-
-Shape suffixes: N sequences, D features, B batch, T tokens with <cls>/<eos>.
-"""
+"""Every figure by which an encoder is judged: masked-token loss held out, transfer of RNA type, linear probe."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from rnafm_cli.encoder.network import Encoder, untrained
+from rnafm_cli.encoder.embed import embed
+from rnafm_cli.encoder.model import NamedModel
+from rnafm_cli.encoder.network import untrained
 from rnafm_cli.encoder.vectors import Transfer, fit_pca, kmer_frequencies, knn_transfer, one_hot, score_types
-from rnafm_cli.encoder.workers import buckets, window_starts
 from rnafm_cli.errors import InputError, UsageError
 from rnafm_cli.io.fasta import read_fasta
 from rnafm_cli.pretrain.config import BatchSection
 from rnafm_cli.pretrain.model import MaskedTokenModel
+from rnafm_cli.pretrain.sampling import EpochPlan, TypeSampler, corrupt
 from rnafm_cli.pretrain.shards import Corpus, Split, verify_corpus
-from rnafm_cli.pretrain.validation import HeldOutPart, MarkovChain, Score
+from rnafm_cli.pretrain.validation import HeldOutPart, Score
+from rnafm_cli.rna.alphabet import NUCLEOTIDE
 from rnafm_cli.rna.kmers import separate_folds
+from rnafm_cli.rna.records import SequenceRecord
 from rnafm_cli.training.labelled_rows import read_classes
 from rnafm_cli.training.trainer import Progress, Report
 
-_POOL = 2048
-"""Sequences that are sorted by length together."""
-
-
-@torch.inference_mode()
-def mean_pooled(
-    encoder: Encoder,
-    sequences: Sequence[str],
-    *,
-    batch_tokens: int = 8192,
-    layer: int | None = None,
-    report: Callable[[int, int], None] = lambda done, total: None,
-) -> np.ndarray:
-    """(N, D) float32: the mean over a sequence's nucleotides of one layer's representations.
-
-    A sequence beyond the encoder's limit is cut into even windows that overlap as little as possible; a
-    nucleotide in two windows counts once for each.
-
-    Args:
-        layer: 0 to the number of layers; the last (after the final norm) if None.
-        report: called with the number of sequences that are done, and of all.
-    """
-    config = encoder.config
-    layer = config.layers if layer is None else layer
-    sums = np.zeros((len(sequences), config.width), dtype=np.float64)
-    counts = np.zeros(len(sequences))
-    for first in range(0, len(sequences), _POOL):
-        owners: list[int] = []
-        windows: list[np.ndarray] = []
-        for number, sequence in enumerate(sequences[first : first + _POOL], start=first):
-            for start in window_starts(len(sequence), config.max_length, 0):
-                owners.append(number)
-                windows.append(config.alphabet.encode(sequence[start : start + config.max_length]))
-        for group in buckets([len(window) for window in windows], batch_tokens):
-            for k, total_D in zip(group, _window_sums(encoder, [windows[k] for k in group], layer), strict=True):
-                sums[owners[k]] += total_D
-                counts[owners[k]] += len(windows[k]) - 2
-        report(min(first + _POOL, len(sequences)), len(sequences))
-    return (sums / np.maximum(counts, 1)[:, None]).astype(np.float32)
-
-
-def _window_sums(encoder: Encoder, windows: list[np.ndarray], layer: int) -> np.ndarray:
-    device = encoder.embed.weight.device
-    width = max(len(window) for window in windows)
-    tokens_BT = np.full((len(windows), width), encoder.config.alphabet.pad, dtype=np.int64)
-    inside_BT = np.zeros((len(windows), width), dtype=np.float32)
-    for row, window in enumerate(windows):
-        tokens_BT[row, : len(window)] = window
-        inside_BT[row, 1 : len(window) - 1] = 1
-    x_BTD = encoder(torch.from_numpy(tokens_BT).to(device), layers=(layer,)).hidden[layer].float()
-    inside = torch.from_numpy(inside_BT).to(device)
-    return torch.einsum("btd,bt->bd", x_BTD, inside).cpu().numpy()
-
-
-def linear_probe(
-    train: np.ndarray, train_labels: Sequence[str], dev: np.ndarray, dev_labels: Sequence[str], *, strength: float = 0.1
-) -> Transfer:
-    """Multinomial logistic regression on standardised vectors, ``strength`` being scikit-learn's C."""
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    probe = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=1000)).fit(train, train_labels)
-    return score_types(np.asarray(dev_labels), probe.predict(dev))
+_BATCH_TOKENS = 8192
 
 
 def held_out_figures(
-    encoder: Encoder,
+    model: NamedModel,
     folder: Path,
     *,
     sequences: int = 0,
@@ -110,6 +47,7 @@ def held_out_figures(
         sequences: of each part; 0 takes all.
         crop: longest window in tokens; the same windows and masks for every model with the same seed.
     """
+    encoder, device = model.encoder, model.runtime.device
     if encoder.token_head is None:
         raise InputError("this model has no masked-token head", hint="leave out --corpus, or evaluate another model")
     if crop > encoder.config.max_tokens:
@@ -117,32 +55,101 @@ def held_out_figures(
     verify_corpus(folder)
     corpus = Corpus(folder)
     report("counting letters and 6-mers of the training part")
-    chain = MarkovChain(corpus)
-    model = MaskedTokenModel(encoder).eval()
+    tables = markov_tables(corpus)
+    asked = MaskedTokenModel(encoder).eval()
     figures: dict[str, Any] = {"crop": crop, "seed": seed, "corpus": corpus.fingerprint}
-    section = BatchSection(layout="bucket", tokens=8192)
+    section = BatchSection(layout="bucket", tokens=_BATCH_TOKENS)
     for split in (Split.RANDOM, Split.GROUP):
         if not len(corpus.members(split)):
             continue
         part = HeldOutPart(corpus, split, sequences=sequences, section=section, crop=crop, seed=seed)
         report(f"masked tokens of {len(part.plan):,} sequences of the {part.name} hold-out")
         told = partial(progress, f"batches of the {part.name} hold-out")
-        figures[part.name] = {
-            "sequences": len(part.plan),
-            "model": _score(part.score(model, encoder.embed.weight.device, bf16=False, progress=told)),
-            "unigram": _score(chain.score(corpus, part.plan, order=0)),
-            "markov_5": _score(chain.score(corpus, part.plan, order=5)),
+        scores = {
+            "model": part.score(asked, device, bf16=False, progress=told),
+            "unigram": markov_score(tables[:1], corpus, part.plan),
+            "markov_5": markov_score(tables, corpus, part.plan),
         }
+        rounded = {
+            name: {key: round(value, 6) for key, value in dataclasses.asdict(score).items()}
+            for name, score in scores.items()
+        }
+        figures[part.name] = {"sequences": len(part.plan), **rounded}
     return figures
 
 
+_FIRST = NUCLEOTIDE.letters.start
+_BASES = 4
+_LETTERS = NUCLEOTIDE.letters.stop - _FIRST
+_CHUNK = 1 << 22
+
+
+def markov_tables(corpus: Corpus, *, exponent: float = 0.5, order: int = 5) -> list[np.ndarray]:
+    """Log probabilities of the letters (4 ** k, letters) after k true letters, k from 0 to ``order``.
+
+    They are counted in the training part. Types are weighted as in training (share proportional to size ** exponent),
+    which suits the chain better than the raw corpus when a few types dominate it. Contexts are A, C, G, U.
+    """
+    sampler = TypeSampler(corpus, exponent, window=1 << 30, seed=0)
+    is_trained = corpus.splits == Split.TRAIN
+    sizes = np.bincount(corpus.types[is_trained], corpus.lengths[is_trained])
+    weight_of_type = np.zeros(int(corpus.types.max()) + 1)
+    for kind, share in sampler.shares().items():
+        weight_of_type[kind] = share * sizes.sum() / sizes[kind]
+    weights = np.where(is_trained, weight_of_type[corpus.types], 0.0)
+    counts = [np.full((_BASES**k, _LETTERS), 0.01) for k in range(order + 1)]
+    for first, last in corpus.blocks(_CHUNK):
+        lengths = corpus.lengths[first:last]
+        codes, weight = corpus.tokens(first, last).astype(np.int64) - _FIRST, np.repeat(weights[first:last], lengths)
+        for table, (is_known, context) in zip(counts, _contexts(codes, lengths, order), strict=True):
+            keys = context[is_known] * _LETTERS + codes[is_known]
+            table += np.bincount(keys, weight[is_known], minlength=table.size).reshape(table.shape)
+    return [np.log(table / table.sum(axis=1, keepdims=True)) for table in counts]
+
+
+def markov_score(tables: list[np.ndarray], corpus: Corpus, plan: EpochPlan) -> Score:
+    """Loss and accuracy of a chain at the very positions of held-out windows that a model is asked for.
+
+    The chain sees the true letters to the left, which a model sees with 15 % of them corrupted. A position whose
+    context is cut short by the window's start or by another letter falls back to a shorter one.
+    """
+    ends = zip(plan.sequences.tolist(), plan.starts.tolist(), plan.lengths.tolist(), strict=True)
+    windows = [corpus.tokens(sequence)[start : start + length] for sequence, start, length in ends]
+    chosen = [corrupt(window, key)[1] for window, key in zip(windows, plan.keys, strict=True)]
+    asked = np.concatenate(chosen) + np.repeat(np.cumsum(plan.lengths) - plan.lengths, [len(one) for one in chosen])
+    codes = np.concatenate(windows).astype(np.int64) - _FIRST
+    log_p = np.zeros((len(asked), _LETTERS))
+    for table, (is_known, context) in zip(tables, _contexts(codes, plan.lengths, len(tables) - 1), strict=True):
+        known = is_known[asked]
+        log_p[known] = table[context[asked[known]]]
+    truth = codes[asked]
+    loss, right = -log_p[np.arange(len(truth)), truth].sum(), (log_p.argmax(axis=1) == truth).sum()
+    return Score.of(float(loss), int(right), len(truth))
+
+
+def _contexts(codes: np.ndarray, lengths: np.ndarray, order: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """For k from 0 to ``order``: which letters have k bases to their left, and the number of the word of these.
+
+    Args:
+        codes: letters, those below 4 being bases, of sequences of some lengths one after another.
+    """
+    place = np.arange(len(codes)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    context, is_known = np.zeros(len(codes), dtype=np.int64), np.ones(len(codes), dtype=bool)
+    yield is_known, context
+    for k in range(1, order + 1):
+        left = np.concatenate([np.full(k, _BASES), codes[:-k]])[: len(codes)]
+        is_known = is_known & (place >= k) & (left < _BASES)
+        context = context + np.where(is_known, left, 0) * _BASES ** (k - 1)
+        yield is_known, context
+
+
 def transfer_figures(
-    encoder: Encoder,
+    model: NamedModel,
     fasta: Path,
     *,
     per_type: int = 0,
     seed: int = 0,
-    batch_tokens: int = 8192,
+    batch_tokens: int = _BATCH_TOKENS,
     report: Report,
     progress: Progress = lambda what, done, total: None,
 ) -> dict[str, Any]:
@@ -154,39 +161,22 @@ def transfer_figures(
         per_type: at most this many records of each type, a seeded choice; 0 takes all.
     """
     sequences, labels = _typed(fasta, per_type, seed)
-    report(f"{len(sequences):,} sequences of {len(set(labels))} types: folds without near copies")
+    types = len(set(labels))
+    report(f"{len(sequences):,} sequences of {types} types: folds without near copies")
     fold = separate_folds(sequences, seed=seed)
-    figures: dict[str, Any] = {
-        "file": fasta.name,
-        "sequences": len(sequences),
-        "types": len(set(labels)),
-        "per_type": per_type,
-        "seed": seed,
-    }
-
-    def vectors(which: Encoder, name: str) -> np.ndarray:
-        return mean_pooled(
-            which,
-            sequences,
-            batch_tokens=batch_tokens,
-            report=partial(progress, f"embedding by {name}"),
-        )
-
-    compared = {"model": vectors(encoder, "the model"), "random_encoder": vectors(untrained(encoder), "random weights")}
-    report("4-mers and one-hot")
-    compared["kmer_4"] = kmer_frequencies(sequences)
-    for name, points in compared.items():
+    figures: dict[str, Any] = {"file": fasta.name, "sequences": len(sequences), "types": types}
+    figures |= {"per_type": per_type, "seed": seed}
+    for name, points in _compared(model, sequences, len(sequences), batch_tokens, progress):
         figures[name] = _transfer(knn_transfer(points, labels, fold))
-        figures[f"{name}_whitened"] = _transfer(knn_transfer(_whiten(points, points), labels, fold))
     figures["one_hot"] = _transfer(knn_transfer(one_hot(sequences), labels, fold))
     return figures
 
 
 def probe_figures(
-    encoder: Encoder,
+    model: NamedModel,
     table: Path,
     *,
-    batch_tokens: int = 8192,
+    batch_tokens: int = _BATCH_TOKENS,
     report: Report,
     progress: Progress = lambda what, done, total: None,
 ) -> dict[str, Any]:
@@ -195,60 +185,73 @@ def probe_figures(
     All also whitened, by the covariance of the training rows.
     """
     rows = read_classes(table, "label")
-    train = [(sequence, label) for sequence, label, split in rows if split == "train"]
-    dev = [(sequence, label) for sequence, label, split in rows if split == "dev"]
+    train, dev = ([(sequence, label) for sequence, label, split in rows if split == part] for part in ("train", "dev"))
     if not train or not dev:
         raise InputError(f"{table}: needs rows of split train and of split dev")
     if unknown := sorted({label for _, label in dev} - {label for _, label in train}):
         raise InputError(f"{table}: no training row has the label {', '.join(unknown)} of development rows")
     report(f"linear probe: {len(train):,} training and {len(dev):,} dev rows")
-
-    sequences, labels = [sequence for sequence, _ in train + dev], [label for _, label in train]
-
-    def vectors(which: Encoder, name: str) -> np.ndarray:
-        told = partial(progress, f"embedding by {name}")
-        return mean_pooled(which, sequences, batch_tokens=batch_tokens, report=told)
-
-    def fitted(points: np.ndarray) -> dict[str, Any]:
-        return _transfer(linear_probe(points[: len(train)], labels, points[len(train) :], [label for _, label in dev]))
-
+    sequences, labels = zip(*train, *dev, strict=True)
     figures: dict[str, Any] = {"file": table.name, "train": len(train), "dev": len(dev)}
-    compared = {
-        "model": vectors(encoder, "the model"),
-        "random_encoder": vectors(untrained(encoder), "random weights"),
-        "kmer_4": kmer_frequencies(sequences),
-    }
-    for name, points in compared.items():
-        figures[name] = fitted(points)
-        figures[f"{name}_whitened"] = fitted(_whiten(points, points[: len(train)]))
+    for name, points in _compared(model, sequences, len(train), batch_tokens, progress):
+        figures[name] = _transfer(linear_probe(points, labels, len(train)))
     return figures
 
 
-def _whiten(points: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Coordinates of equal variance along the principal axes of ``reference``."""
-    return fit_pca(reference, reference.shape[1], whiten=True).coordinates(points)
+def linear_probe(points: np.ndarray, labels: Sequence[str], train: int) -> Transfer:
+    """Multinomial logistic regression (C 0.1) on the first ``train`` vectors, standardised, scored on the others."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000)).fit(
+        points[:train], labels[:train]
+    )
+    names = probe.classes_
+    found = probe.predict(points[train:])
+    return score_types(np.searchsorted(names, labels[train:]), np.searchsorted(names, found), names)
+
+
+def _compared(
+    model: NamedModel, sequences: Sequence[str], reference: int, batch_tokens: int, progress: Progress
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Mean vectors by the model, by random weights, and 4-mer shares, each also whitened by the first ``reference``."""
+    records = [SequenceRecord(f"seq{number}", sequence) for number, sequence in enumerate(sequences, start=1)]
+
+    def vectors(encoder: Any, by: str) -> np.ndarray:
+        rows = embed(records, encoder, model.runtime, pool="mean", batch_tokens=batch_tokens)
+        found = np.empty((len(records), encoder.config.width), dtype=np.float32)
+        for number, (_, vector) in enumerate(rows):
+            found[number] = vector
+            progress(f"embedding by {by}", number + 1, len(records))
+        return found
+
+    makers = {
+        "model": lambda: vectors(model.encoder, "the model"),
+        "random_encoder": lambda: vectors(untrained(model.encoder), "random weights"),
+        "kmer_4": lambda: kmer_frequencies(sequences),
+    }
+    for name, make in makers.items():
+        points = make()
+        yield name, points
+        # Equal variance along the principal axes.
+        yield f"{name}_whitened", fit_pca(points[:reference], points.shape[1], whiten=True).coordinates(points)
 
 
 def _typed(fasta: Path, per_type: int, seed: int) -> tuple[list[str], list[str]]:
-    sequences: list[str] = []
-    labels: list[str] = []
+    found: list[tuple[str, str]] = []
     for record in read_fasta([fasta]):
         values = dict(word.partition("=")[::2] for word in record.description.split())
         if "type" in values:
-            sequences.append(record.sequence)
-            labels.append(values["type"])
-    if not sequences:
+            found.append((record.sequence, values["type"]))
+    if not found:
         raise InputError(f"{fasta}: no record has type= in its header")
     if per_type:
-        order = np.random.default_rng(seed).permutation(len(sequences))
-        shuffled = np.asarray(labels)[order]
+        order = np.random.default_rng(seed).permutation(len(found))
+        shuffled = np.asarray([label for _, label in found])[order]
         kept = np.sort(np.concatenate([order[shuffled == label][:per_type] for label in np.unique(shuffled)]))
-        sequences, labels = [sequences[k] for k in kept], [labels[k] for k in kept]
-    return sequences, labels
-
-
-def _score(score: Score) -> dict[str, float]:
-    return {key: round(value, 6) for key, value in dataclasses.asdict(score).items()}
+        found = [found[k] for k in kept]
+    return [sequence for sequence, _ in found], [label for _, label in found]
 
 
 def _transfer(transfer: Transfer) -> dict[str, Any]:

@@ -335,7 +335,7 @@ class Trainer:
         save_checkpoint(self._checkpoints, self.state, extra, self.model, self.optimizer, self._processes, keep=keep)
 
 
-def dry_run(config: PretrainConfig, *, world: int) -> list[str]:
+def plan(config: PretrainConfig, *, world: int) -> list[str]:
     """Check configuration and corpus, and say what a run needs; no GPU is touched and nothing is trained.
 
     Args:

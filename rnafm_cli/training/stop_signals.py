@@ -7,11 +7,11 @@ import signal
 import threading
 from types import FrameType, TracebackType
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 
 
 class StopSignals:
-    """Notes SIGINT, SIGTERM and SIGUSR1 for the time of a ``with`` block.
+    """Notes SIGINT, SIGTERM, SIGUSR1 and SIGHUP for the time of a ``with`` block.
 
     Alone, a second Ctrl-C stops at once. Under torchrun it does not: the launcher passes on the Ctrl-C that the
     terminal has already sent to every process.
@@ -24,7 +24,9 @@ class StopSignals:
     def __enter__(self) -> StopSignals:
         # Only the main thread may set handlers; elsewhere (a run inside a service, say) nobody asks.
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._note) for number in _SIGNALS}
+            # What was ignored stays so: under nohup a hang-up ends nothing.
+            heard = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+            self._before = {number: signal.signal(number, self._note) for number in heard}
         return self
 
     def __exit__(

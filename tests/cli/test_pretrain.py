@@ -43,7 +43,7 @@ def test_from_a_corpus_to_a_model(rnafm: Command, fasta: Path, tmp_path: Path) -
     plan = rnafm("pretrain", "run", "--config", config, "-o", tmp_path / "run", *settings, "--dry-run", "--nproc", "2")
     assert plan.returncode == 0, plan.stderr
     assert "parameters: " in plan.stdout and "tokens per step: 1,024 = 512 per micro-batch x 1" in plan.stdout
-    assert "rnafm_cli.pretrain.launch" in plan.stdout and not (tmp_path / "run").exists()
+    assert "command: torchrun --nnodes 1 --nproc-per-node 2" in plan.stdout and not (tmp_path / "run").exists()
     run = rnafm("pretrain", "run", "--config", config, "-o", tmp_path / "run", *settings)
     assert run.returncode == 0, run.stderr
     assert run.stdout == "" and "held-out random loss" in run.stderr
@@ -89,7 +89,7 @@ def test_srun_with_one_task_a_node_starts_the_processes_of_the_node(
     assert rnafm("pretrain", "prepare", fasta, "-o", tmp_path / "corpus").returncode == 0
     (tmp_path / "c.toml").write_text(f'[model]\npreset = "rnafm-tiny"\n[data]\ncorpus = "{tmp_path / "corpus"}"\n')
     started: list[list[str]] = []
-    monkeypatch.setattr("rnafm_cli.pretrain.launch.launch", lambda command: started.append(command) or 5)
+    monkeypatch.setattr("rnafm_cli.pretrain.launch.launch", lambda words: started.append(words) or 5)
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "2")
     monkeypatch.setenv("SLURM_STEP_TASKS_PER_NODE", "1(x2)")
     arguments = [

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -9,20 +10,33 @@ from scipy import sparse
 from support.closeness import kmer_set
 
 from rnafm_cli.encoder.config import ENCODER_PRESETS
+from rnafm_cli.encoder.model import NamedModel
 from rnafm_cli.encoder.network import Encoder
+from rnafm_cli.encoder.runtime import Runtime
 from rnafm_cli.encoder.vectors import kmer_frequencies, knn_transfer, one_hot
 from rnafm_cli.errors import InputError, UsageError
-from rnafm_cli.pretrain.report import held_out_figures, linear_probe, mean_pooled, probe_figures, transfer_figures
+from rnafm_cli.pretrain.report import (
+    held_out_figures,
+    linear_probe,
+    markov_score,
+    markov_tables,
+    probe_figures,
+    transfer_figures,
+)
 from rnafm_cli.pretrain.sampling import held_out_plan
 from rnafm_cli.pretrain.shards import Corpus, Split
-from rnafm_cli.pretrain.validation import MarkovChain
 from rnafm_cli.rna.kmers import separate_folds
+from rnafm_cli.weights.cards import Card
+from rnafm_cli.weights.files import save_model_file
 
 
 @pytest.fixture(scope="module")
-def encoder() -> Encoder:
+def model(tmp_path_factory: pytest.TempPathFactory) -> NamedModel:
     torch.manual_seed(1)
-    return Encoder(ENCODER_PRESETS["rnafm-tiny"]).eval()
+    encoder, path = Encoder(ENCODER_PRESETS["rnafm-tiny"]), tmp_path_factory.mktemp("model") / "tiny.safetensors"
+    card = Card(name="tiny", kind="encoder", config=dataclasses.asdict(encoder.config))
+    save_model_file(path, encoder.state_dict(), card)
+    return NamedModel(str(path), Runtime.create("cpu", threads=1))
 
 
 def silent(line: str) -> None:
@@ -31,20 +45,17 @@ def silent(line: str) -> None:
 
 def test_the_chain_counts_what_stands_left_of_a_letter(corpus_folder: Path) -> None:
     corpus = Corpus(corpus_folder)
-    chain = MarkovChain(corpus, exponent=1.0, order=2)
+    tables = markov_tables(corpus, exponent=1.0, order=2)
     counts = np.full((4, 4, 4), 0.01)
     for index in corpus.members(Split.TRAIN):
         codes = corpus.tokens(int(index)).astype(int) - 4
         for a, b, c in zip(codes, codes[1:], codes[2:], strict=False):
             counts[a, b, c] += 1
-    window = np.asarray([4, 5, 6, 7, 4], dtype=np.uint8)
-    log_p = chain.log_probabilities(window, np.asarray([0, 2, 4]), order=2)
-    expected = counts[0, 1] / (counts[0, 1].sum() + 0.12)
-    assert np.exp(log_p[1])[:4] == pytest.approx(expected, rel=0.02)
-    # At the start there is no context: plain frequencies.
+    # The number of a context counts its last letter first.
+    assert np.exp(tables[2][1])[:4] == pytest.approx(counts[0, 1] / (counts[0, 1].sum() + 0.12), rel=0.02)
     letters = np.concatenate([corpus.tokens(int(index)) for index in corpus.members(Split.TRAIN)])
-    assert np.exp(log_p[0])[:4] == pytest.approx(np.bincount(letters - 4)[:4] / len(letters), rel=0.01)
-    assert np.exp(log_p).sum(axis=1) == pytest.approx(np.ones(3))
+    assert np.exp(tables[0][0])[:4] == pytest.approx(np.bincount(letters - 4)[:4] / len(letters), rel=0.01)
+    assert all(np.exp(table).sum(axis=1) == pytest.approx(np.ones(len(table))) for table in tables)
 
 
 def test_a_longer_context_helps_on_text_that_repeats(tmp_path: Path) -> None:
@@ -62,26 +73,13 @@ def test_a_longer_context_helps_on_text_that_repeats(tmp_path: Path) -> None:
     rules = HoldoutRules(sequences=20, groups=0, filter_near=False)
     prepare_corpus([tmp_path / "x.fa"], tmp_path / "c", rules)
     corpus = Corpus(tmp_path / "c")
-    chain = MarkovChain(corpus)
+    tables = markov_tables(corpus)
     plan = held_out_plan(corpus, Split.RANDOM, sequences=0, window=62, seed=1)
-    flat = chain.score(corpus, plan, order=0)
-    first = chain.score(corpus, plan, order=1)
+    flat = markov_score(tables[:1], corpus, plan)
+    first = markov_score(tables[:2], corpus, plan)
     assert flat.loss == pytest.approx(np.log(4), abs=0.03)
     assert first.loss < 0.6 and first.accuracy > 0.85
     assert flat.masked == first.masked > 100
-
-
-def test_pooling_is_the_mean_over_nucleotides_whatever_the_batch(encoder: Encoder) -> None:
-    rng = np.random.default_rng(0)
-    sequences = ["".join("ACGU"[c] for c in rng.integers(0, 4, size=n)) for n in (5, 40, 17, 300)]
-    vectors = mean_pooled(encoder, sequences, batch_tokens=128)
-    for sequence, vector in zip(sequences, vectors, strict=True):
-        tokens = torch.from_numpy(encoder.config.alphabet.encode(sequence).astype(np.int64))[None]
-        with torch.no_grad():
-            rows = encoder(tokens).hidden[encoder.config.layers][0, 1:-1]
-        assert vector == pytest.approx(rows.mean(0).numpy(), abs=2e-5)
-    long = mean_pooled(encoder, ["ACGU" * 600])
-    assert np.isfinite(long).all()
 
 
 def test_features_of_the_baselines() -> None:
@@ -139,27 +137,23 @@ def test_the_probe_minimises_its_objective() -> None:
     truth = rng.integers(0, 3, size=200)
     x = rng.normal(size=(200, 5)) + np.eye(3, 5)[truth] * 3
     labels = ["abc"[k] for k in truth]
-    result = linear_probe(x[:150], labels[:150], x[150:], labels[150:])
-    assert result.accuracy > 0.85
-    weak = linear_probe(x[:150], labels[:150], x[150:], labels[150:], strength=1e-9)
-    assert weak.accuracy <= result.accuracy
-    noise = linear_probe(x[:150, 3:], labels[:150], x[150:, 3:], labels[150:])
-    assert noise.accuracy < 0.6
+    assert linear_probe(x, labels, 150).accuracy > 0.85
+    assert linear_probe(x[:, 3:], labels, 150).accuracy < 0.6
 
 
-def test_figures_of_an_encoder(encoder: Encoder, corpus_folder: Path, tmp_path: Path) -> None:
-    held_out = held_out_figures(encoder, corpus_folder, crop=64, report=silent)
+def test_figures_of_an_encoder(model: NamedModel, corpus_folder: Path, tmp_path: Path) -> None:
+    held_out = held_out_figures(model, corpus_folder, crop=64, report=silent)
     for part in ("random", "group"):
         figures = held_out[part]
         assert figures["model"]["masked"] == figures["unigram"]["masked"] == figures["markov_5"]["masked"]
         assert figures["unigram"]["loss"] == pytest.approx(np.log(4), abs=0.1)
         assert figures["model"]["loss"] > 2
-    again = held_out_figures(encoder, corpus_folder, crop=64, report=silent)
+    again = held_out_figures(model, corpus_folder, crop=64, report=silent)
     assert again == held_out
 
     from corpora import family_fasta
 
-    transfer = transfer_figures(encoder, family_fasta(tmp_path / "t.fa"), per_type=30, report=silent)
+    transfer = transfer_figures(model, family_fasta(tmp_path / "t.fa"), per_type=30, report=silent)
     assert transfer["types"] == 4 and transfer["sequences"] == 120
     assert set(transfer["model"]["by_type"]) == {"tRNA", "snoRNA", "riboswitch", "lncRNA"}
     assert {"random_encoder", "kmer_4", "one_hot"} <= set(transfer)
@@ -169,11 +163,11 @@ def test_figures_of_an_encoder(encoder: Encoder, corpus_folder: Path, tmp_path: 
     rows = [f"{'AAC' * 12}\ta", f"{'GGU' * 12}\tb", f"{'AAC' * 9}\ta", f"{'GGU' * 9}\tb"]
     splits = ["train", "train", "dev", "dev"]
     table.write_text("sequence\tlabel\tsplit\n" + "\n".join(f"{r}\t{s}" for r, s in zip(rows, splits, strict=True)))
-    probe = probe_figures(encoder, table, report=silent)
+    probe = probe_figures(model, table, report=silent)
     assert probe["kmer_4"]["accuracy"] == probe["model"]["accuracy"] == probe["model_whitened"]["accuracy"] == 1.0
     # DNA in small letters is the same.
     table.write_text(table.read_text().replace("AAC", "aac").replace("GGU", "ggt"))
-    assert probe_figures(encoder, table, report=silent) == probe
+    assert probe_figures(model, table, report=silent) == probe
 
 
 @pytest.mark.parametrize(
@@ -185,12 +179,12 @@ def test_figures_of_an_encoder(encoder: Encoder, corpus_folder: Path, tmp_path: 
         ("ACGUACGUA\ta\ttrain\n", "needs rows of split train and of split dev"),
     ],
 )
-def test_rows_that_cannot_be_probed_are_named(encoder: Encoder, tmp_path: Path, text: str, message: str) -> None:
+def test_rows_that_cannot_be_probed_are_named(model: NamedModel, tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "p.tsv").write_text("sequence\tlabel\tsplit\n" + text)
     with pytest.raises(InputError, match=message):
-        probe_figures(encoder, tmp_path / "p.tsv", report=silent)
+        probe_figures(model, tmp_path / "p.tsv", report=silent)
 
 
-def test_windows_longer_than_the_model_are_refused(encoder: Encoder, corpus_folder: Path) -> None:
+def test_windows_longer_than_the_model_are_refused(model: NamedModel, corpus_folder: Path) -> None:
     with pytest.raises(UsageError, match="--crop 5000 is more than the model's"):
-        held_out_figures(encoder, corpus_folder, crop=5000, report=silent)
+        held_out_figures(model, corpus_folder, crop=5000, report=silent)

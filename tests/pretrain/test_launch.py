@@ -6,16 +6,19 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
-from rnafm_cli.pretrain.launch import EXIT_CODE_FILE, launch, tasks_a_node, torchrun
+from rnafm_cli.pretrain.launch import EXIT_CODE_FILE, tasks_a_node, torchrun
 
 
-def python(code: str) -> list[str]:
-    return [sys.executable, "-c", code]
+def launched(code: str) -> list[str]:
+    """A process that lets torchrun run some code in another."""
+    words = torchrun([], nproc=1, nnodes="1", rdzv=None, max_restarts=0)[:-2]
+    words += ["--no-python", sys.executable, "-c", code]
+    started = f"import sys; from rnafm_cli.pretrain.launch import launch; sys.exit(launch({words}))"
+    return [sys.executable, "-c", started]
 
 
 @pytest.mark.parametrize(("counts", "most"), [("1(x8)", 1), ("8(x64)", 8), ("1,4(x2)", 4), (None, 1)])
@@ -27,8 +30,10 @@ def test_tasks_a_node_are_read_from_slurm(monkeypatch: pytest.MonkeyPatch, count
 
 
 def test_the_exit_code_is_that_of_a_worker_that_gave_up() -> None:
-    assert launch(python("import sys; sys.exit(7)")) == 7
-    assert launch(python(f"import os; open(os.environ['{EXIT_CODE_FILE}'], 'w').write('3')")) == 3
+    gave_up = launched(f"import os; open(os.environ['{EXIT_CODE_FILE}'], 'w').write('3')")
+    assert subprocess.run(gave_up, timeout=100).returncode == 3
+    died = subprocess.run(launched("import sys; sys.exit(7)"), capture_output=True, text=True, timeout=100)
+    assert "process 0 of the run ended with exit code 7" in died.stderr
 
 
 def test_a_process_that_gives_up_says_why_once_and_is_no_crash(tmp_path: Path, corpus_folder: Path) -> None:
@@ -44,22 +49,22 @@ def test_a_process_that_gives_up_says_why_once_and_is_no_crash(tmp_path: Path, c
 
 def test_the_torchrun_line() -> None:
     here = torchrun(["pretrain", "run"], nproc=4, nnodes="1", rdzv=None, max_restarts=3)
-    assert here[1:3] == ["-m", "rnafm_cli.pretrain.launch"] and "--standalone" in here
-    assert here[here.index("--nproc-per-node") + 1] == "4" and here[-4:] == ["-m", "rnafm_cli", "pretrain", "run"]
+    assert "--standalone" in here and here[-4:] == ["-m", "rnafm_cli", "pretrain", "run"]
+    assert here[here.index("--nproc-per-node") + 1] == "4"
     many = torchrun([], nproc=8, nnodes="2:4", rdzv="node1:29500", max_restarts=3)
     assert "--standalone" not in many and many[many.index("--rdzv-endpoint") + 1] == "node1:29500"
 
 
-def test_a_hang_up_that_was_ignored_stays_ignored() -> None:
-    code = [
-        "import signal, sys",
-        "from rnafm_cli.pretrain.launch import launch",
-        "signal.signal(signal.SIGHUP, signal.SIG_IGN)",
-        "print('up', flush=True)",
-        "sys.exit(launch([sys.executable, '-c', 'import time; time.sleep(3)']))",
-    ]
-    process = subprocess.Popen(python("; ".join(code)), stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None and process.stdout.readline() == "up\n"
-    time.sleep(1.0)
-    process.send_signal(signal.SIGHUP)
-    assert process.wait(timeout=60) == 0
+@pytest.mark.parametrize("ignored", [False, True])
+def test_a_hang_up_stops_a_run_unless_it_is_ignored(ignored: bool) -> None:
+    handler = signal.getsignal(signal.SIGHUP)
+    if ignored:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        words = launched("print('up', flush=True); import time; time.sleep(4)")
+        process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None and process.stdout.readline() == "up\n"
+        process.send_signal(signal.SIGHUP)
+        assert process.wait(timeout=60) == (0 if ignored else 128 + signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, handler)
