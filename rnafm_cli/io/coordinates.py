@@ -213,19 +213,6 @@ def _is_number(text: str) -> bool:
         return False
 
 
-_ABSENT = {
-    "id": "1",
-    "group_PDB": "ATOM",
-    "type_symbol": "",
-    "label_alt_id": ".",
-    "pdbx_PDB_ins_code": "?",
-    "pdbx_PDB_model_num": "1",
-    "occupancy": "1.0",
-    "B_iso_or_equiv": "0.0",
-}
-"""What stands for columns of atoms that a file need not have, or leaves open with ``.`` or ``?``."""
-
-
 def _parse_mmcif(path: Path, text: str) -> tuple[Any, dict[str, list[str]], dict[str, str]]:
     from gemmi import cif, make_structure_from_block
 
@@ -245,39 +232,24 @@ def _parse_mmcif(path: Path, text: str) -> tuple[Any, dict[str, list[str]], dict
 
 
 def _complete(path: Path, block: Any) -> None:
-    """Check the coordinates of the atoms and fill the columns that the format leaves free."""
-    loop = block.find_loop("_atom_site.Cartn_x").get_loop()
-    count = loop.length()
+    """Check the coordinates of the atoms, and fill in what the format leaves free and gemmi asks for."""
 
     def column(name: str) -> Any:
         return block.find_loop(f"_atom_site.{name}")
 
+    loop = column("Cartn_x").get_loop()
     for axis in ("Cartn_x", "Cartn_y", "Cartn_z"):
         for number, value in enumerate(column(axis), start=1):
             if not _is_number(value.split("(")[0]):
-                raise InputError(f"{path}: atom {number} of {count} has no number as {axis}", hint="repair the row")
-    for ours, other in (("auth", "label"), ("label", "auth")):
-        for name in ("atom_id", "comp_id", "asym_id", "seq_id"):
-            if not column(f"{ours}_{name}") and (twin := list(column(f"{other}_{name}"))):
-                loop.add_columns([f"_atom_site.{ours}_{name}"], ".")
-                _fill(column(f"{ours}_{name}"), twin)
-            elif ours == "auth":
-                _fill(column(f"auth_{name}"), list(column(f"label_{name}")))
-    for name, value in _ABSENT.items():
+                problem = f"atom {number} of {loop.length()} has no number as {axis}"
+                raise InputError(f"{path}: {problem}", hint="repair the row")
+    for name in ("id", "type_symbol", "label_alt_id", "label_asym_id"):
         if not column(name):
-            loop.add_columns([f"_atom_site.{name}"], value or ".")
-        if name == "type_symbol":
-            letters = [re.sub(r"[^A-Z]", "", atom.upper())[:1] or "X" for atom in column("label_atom_id")]
-            _fill(column(name), letters)
-        elif value not in ".?":
-            _fill(column(name), [value] * count)
-
-
-def _fill(column: Any, values: Sequence[str]) -> None:
-    if values:
-        for place, value in enumerate(list(column)):
-            if value in (".", "?"):
-                column[place] = values[place]
+            loop.add_columns([f"_atom_site.{name}"], ".")
+    elements = column("type_symbol")
+    for place, atom in enumerate(column("label_atom_id") or column("auth_atom_id")):
+        if elements[place] in (".", "?"):
+            elements[place] = re.sub("[^A-Z]", "", atom.upper())[:1] or "X"
 
 
 def _check_residues(path: Path, structure: Any, *, ended: bool) -> None:

@@ -45,22 +45,16 @@ def check_bases(record: SequenceRecord | StructureRecord, program: str) -> None:
 
 
 class Scored(Protocol):
-    """A prediction that tells how sure a structure is, and why."""
+    """A prediction that tells how sure a structure is, and why: by which families, the surest first."""
 
     @property
-    def expected_accuracy(self) -> float:
-        """Expected share of bases whose partner, or lack of one, is right."""
-        ...
+    def expected_accuracy(self) -> float: ...
 
     @property
-    def pair_confidence(self) -> float | None:
-        """Mean probability of the structure's pairs; None without pairs."""
-        ...
+    def pair_confidence(self) -> float | None: ...
 
     @property
-    def hits(self) -> Sequence[Any]:
-        """Hits of known families, the surest first."""
-        ...
+    def hits(self) -> Sequence[Any]: ...
 
 
 Score = Scored | None

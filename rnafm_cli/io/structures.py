@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -404,15 +405,8 @@ def _pairs_of_row(alignment: Alignment, name: str, row: str) -> Pairs:
     return np.cumsum(is_base_C)[pairs[is_base_C[pairs].all(axis=1)]] - 1
 
 
-@dataclass(frozen=True)
-class StructureFormat:
-    """A text format.
-
-    Args:
-        suffixes: of files in a folder that are read.
-        fits: whether a text that begins with these lines (the first is not blank) is one.
-        read: its reader.
-    """
+class StructureFormat(NamedTuple):
+    """Suffixes of files in a folder, whether a text that begins so (not with a blank line) is one, and its reader."""
 
     suffixes: tuple[str, ...]
     fits: Callable[[list[str]], bool]

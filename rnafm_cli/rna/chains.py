@@ -67,9 +67,7 @@ class Chain:
         if self.distance_LL is None:
             assert self.contact_LL is not None
             return self.contact_LL
-        known_LL = ~np.isnan(self.distance_LL)
-        close_LL = np.less(self.distance_LL, CONTACT_DISTANCE, where=known_LL, out=np.zeros_like(known_LL))
-        return np.where(known_LL, close_LL, -1).astype(np.int8)
+        return np.where(np.isnan(self.distance_LL), -1, self.distance_LL < CONTACT_DISTANCE).astype(np.int8)
 
     def clipped_distances(self) -> NDArray[np.float32] | None:
         """(L, L) float32 Å, none above 20, NaN where unknown; None where only contacts are known."""
