@@ -20,13 +20,6 @@ if TYPE_CHECKING:
     from rnafm_cli.training.trainer import Outcome
 
 
-RBP_EPILOG = "Example: rnafm finetune rbp mine.tsv -o runs/rbp --recipe configs/rbp-mini.toml"
-MRL_EPILOG = "Example: rnafm finetune mrl mine.tsv -o runs/mrl --recipe configs/mrl-mini.toml"
-
-
-EncoderChoice = Literal["frozen", "full", "none"]
-
-
 @dataclass(frozen=True, kw_only=True)
 class Training:
     """What every run is given."""
@@ -35,7 +28,7 @@ class Training:
     recipe: Annotated[Path | None, typer.Option(metavar="TOML", help="Recipe; the defaults without it.")] = None
     model: options.ModelName = "rnafm-mini"
     encoder: Annotated[
-        EncoderChoice | None,
+        Literal["frozen", "full", "none"] | None,
         typer.Option(
             help="Frozen, trained too, or a head without embeddings.",
             show_default="the recipe's run.encoder, frozen if it has none",
@@ -142,28 +135,26 @@ def tables(
     _tell(outcome, "mean AUPRC" if task == "rbp" else "mean R2")
 
 
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM outside the steps of training, as while pair probabilities are computed."""
-
-
 @contextmanager
 def _running(folder: Path) -> Iterator[Callable[[str, int, int], None]]:
     """A run for the time of a ``with`` block, which gets what shows its progress; a signal tells how to go on."""
-
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder}: is no folder")
+    received = signal.SIGINT
 
     def terminate(number: int, frame: Any) -> None:
-        raise _Terminated
+        # Outside the steps of training, as while pair probabilities are computed.
+        nonlocal received
+        received = signal.SIGTERM
+        raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGTERM, terminate)
     try:
         with console.stages() as progress:
             yield progress
-    except KeyboardInterrupt as asked:
+    except KeyboardInterrupt:
         console.info(f"stopped, what was done is kept in {folder}: run the same command again to go on from here")
-        number = signal.SIGTERM if isinstance(asked, _Terminated) else signal.SIGINT
-        raise typer.Exit(128 + number) from None
+        raise typer.Exit(128 + received) from None
     finally:
         signal.signal(signal.SIGTERM, before)
 
@@ -187,10 +178,6 @@ def _end(outcome: Outcome | TertiaryOutcome, folder: Path, where: str, found: st
 def _tell_left_out(rejections: Rejections) -> None:
     if count := rejections.skipped:
         console.warn(f"{count} structure{'s' if count > 1 else ''} or chains left out")
-
-
-CONTACT_EPILOG = "Example: rnafm finetune contact --pdb structures/ -o runs/contact --recipe configs/contact-mini.toml"
-DISTANCE_EPILOG = "Example: rnafm finetune distance --chains mine.h5 -o runs/distance --init-from rnafm-mini"
 
 
 CONTACT_HELP = """Train a head that predicts which bases are in contact and how far apart, from known 3D structures.
@@ -228,10 +215,11 @@ def chains(
     folds: Annotated[
         str | None,
         typer.Option(
-            metavar="0,1,..", help="Folds to hold out; several processes may share a run.", show_default="all"
+            metavar="0,1,..",
+            help="Folds to hold out, and no head to keep; several processes may share a run.",
+            show_default="all",
         ),
     ] = None,
-    final: Annotated[bool, typer.Option(help="Train the head to keep, on all chains.")] = True,
     *,
     given: ChainTraining,
 ) -> None:
@@ -242,13 +230,16 @@ def chains(
     files = (*(chains or ()), *(structures or ()))
     if not files:
         raise UsageError("nothing to train on", hint="give --chains FILE.h5 or --pdb DIR")
+    try:
+        held_out = tuple(map(int, folds.split(","))) if folds else ()
+    except ValueError as error:
+        raise UsageError(f"--folds {folds}: are no numbers", hint="write them as 0,1,2") from error
     rejections = Rejections(given.on_error)
     run = TertiaryRun(
         files=files,
         recipe=load_recipe(TertiaryRecipe, given.recipe, given.overrides),
         families=tuple(families or ()),
-        folds=_numbers(folds),
-        final=final,
+        folds=held_out,
         **given.asked("contact"),
     )
     with _running(given.output) as progress:
@@ -257,27 +248,19 @@ def chains(
     _end(outcome, given.output, "", "" if outcome.head is None else f": {outcome.head}")
 
 
-def _numbers(folds: str | None) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in folds.split(",")) if folds else ()
-    except ValueError as error:
-        raise UsageError(f"--folds {folds}: are no numbers", hint="write them as 0,1,2") from error
-
-
 app = typer.Typer(
     help="Train a head, or head and encoder, on your own labelled data.", no_args_is_help=True, rich_markup_mode=None
 )
+for command, text, how, example in (
+    (chains, CONTACT_HELP, "contact", "contact --pdb structures/ -o runs/contact --recipe configs/contact-mini.toml"),
+    (chains, DISTANCE_HELP, "distance", "distance --chains mine.h5 -o runs/distance --init-from rnafm-mini"),
+    (tables, RBP_HELP, "rbp", "rbp mine.tsv -o runs/rbp --recipe configs/rbp-mini.toml"),
+    (tables, MRL_HELP, "mrl", "mrl mine.tsv -o runs/mrl --recipe configs/mrl-mini.toml"),
+):
+    app.command(how, help=text, epilog=f"Example: rnafm finetune {example}")(command)
 
 
-app.command("contact", help=CONTACT_HELP, epilog=CONTACT_EPILOG)(chains)
-app.command("distance", help=DISTANCE_HELP, epilog=DISTANCE_EPILOG)(chains)
-app.command("rbp", help=RBP_HELP, epilog=RBP_EPILOG)(tables)
-app.command("mrl", help=MRL_HELP, epilog=MRL_EPILOG)(tables)
-
-
-@app.command(
-    epilog="Example: rnafm finetune fold mine.tsv -o runs/fold --recipe configs/fold-mini.toml",
-)
+@app.command(epilog="Example: rnafm finetune fold mine.tsv -o runs/fold --recipe configs/fold-mini.toml")
 def fold(
     train: Annotated[
         list[Path], typer.Argument(metavar="STRUCTURES...", help="Known structures in any format, files or folders.")

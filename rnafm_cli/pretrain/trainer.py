@@ -224,9 +224,6 @@ class Trainer:
             self._report(f"finished at step {state.step:,}{self._held_out_losses}")
         else:
             self._report(f"stopped at step {state.step:,}; the same command goes on from there")
-        if self._is_first:
-            self._metrics.close()
-            self._validation.close()
         return signals.received
 
     def _saves_at(self, step: int, saved_at: float) -> bool:

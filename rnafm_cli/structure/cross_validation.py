@@ -52,15 +52,13 @@ class TertiaryRun(HeadRun):
     Args:
         files: HDF5 files of chains, structure files or folders of them.
         families: libraries of families to look for, files or ``shipped``.
-        folds: folds to hold out; all if empty.
-        final: train the head to keep.
+        folds: folds to hold out, and no head to keep is trained; all, and then the head to keep, if empty.
     """
 
     files: tuple[Path, ...]
     recipe: TertiaryRecipe
     families: tuple[str, ...] = ()
     folds: tuple[int, ...] = ()
-    final: bool = True
 
 
 @dataclass(frozen=True)
@@ -189,7 +187,7 @@ class _CrossValidation:
         if tables:
             _write(run.output / TABLE, table_of(pd.concat(tables, ignore_index=True)), "%.4f")
         head: Path | None = None
-        if finished and run.final:
+        if finished and not run.folds:
             head = run.output / "final" / HEAD_FILE
             finished = head.exists() or self._train(None, means) is not None
         return TertiaryOutcome(finished, means, head, self.signal)
@@ -233,8 +231,6 @@ class _CrossValidation:
             task,
             run.output / what,
             card=Card(name=run.name, kind=HEAD_KIND, config={}, encoder_sha256=self.encoder_sha256, source=source),
-            names=(Path(HEAD_FILE).stem, None),
-            midway=False,
             progress=lambda counted, done, total: self.progress(f"{what}: {counted}", done, total),
         )
         left = None

@@ -126,6 +126,7 @@ class TertiaryTask(Task):
     kind = HEAD_KIND
     row_name = "chains"
     parts = ("contact", "bins", "square")
+    files, midway = ("head", None), False
 
     def __init__(
         self,

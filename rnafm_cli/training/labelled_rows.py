@@ -98,10 +98,20 @@ def read_labelled(path: Path, column: str, *, binary: bool = False) -> LabelledR
     rows = list(_rows(path, ("sequence", column)))
     if not rows:
         raise InputError(f"{input_name(path)}: holds no rows")
+    values = []
+    for where, cells in rows:
+        try:
+            value = float(cells[column])
+        except ValueError:
+            value = np.nan
+        if not np.isfinite(value) or (binary and value not in (0.0, 1.0)):
+            wanted = "0 or 1" if binary else "a number"
+            raise InputError(f"{where}: {column} '{cells[column]}' is not {wanted}")
+        values.append(value)
     return LabelledRows(
         set_name(path),
-        [_sequence(cells["sequence"], row) for row, cells in rows],
-        np.array([_value(cells[column], row, column, binary) for row, cells in rows]),
+        [cells["sequence"] for _, cells in rows],
+        np.array(values),
         np.array([cells.get("split", "") for _, cells in rows]),
         [cells.get("id", "") for _, cells in rows],
     )
@@ -114,14 +124,19 @@ def read_classes(path: Path, column: str) -> list[tuple[str, str, str]]:
         InputError: for a missing column or an unusable row, naming its line.
     """
     rows = _rows(path, ("sequence", column, "split"))
-    return [(_sequence(cells["sequence"], row), cells[column], cells["split"]) for row, cells in rows]
+    return [(cells["sequence"], cells[column], cells["split"]) for _, cells in rows]
 
 
 def _rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
-    """File and line of each row, and its cells by column."""
+    """File and line of each row, and its cells by column, the sequence as clean upper-case RNA."""
     where = input_name(path)
     with open_text(path) as lines:
         for number, cells in table_rows(lines, where, needed):
+            cells["sequence"] = cells["sequence"].translate(_CLEAN)
+            if not cells["sequence"]:
+                raise InputError(f"{where}:{number}: an empty sequence")
+            if rest := cells["sequence"].translate(_REST):
+                raise InputError(f"{where}:{number}: '{rest[0]}' is no nucleotide")
             yield f"{where}:{number}", cells
 
 
@@ -160,25 +175,6 @@ def without_leaks(train: Sequence[LabelledRows], dev: Sequence[LabelledRows]) ->
     ends = np.cumsum([len(rows) for rows in train])
     parts = np.split(leaks, ends[:-1])
     return [rows.take(np.flatnonzero(~part)) for rows, part in zip(train, parts, strict=True)]
-
-
-def _sequence(text: str, where: str) -> str:
-    sequence = text.translate(_CLEAN)
-    if not sequence:
-        raise InputError(f"{where}: an empty sequence")
-    if rest := sequence.translate(_REST):
-        raise InputError(f"{where}: '{rest[0]}' is no nucleotide")
-    return sequence
-
-
-def _value(text: str, where: str, column: str, binary: bool) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = np.nan
-    if not np.isfinite(value) or (binary and value not in (0.0, 1.0)):
-        raise InputError(f"{where}: {column} '{text}' is not {'0 or 1' if binary else 'a number'}")
-    return value
 
 
 def read_sets(paths: Sequence[Path], column: str, *, binary: bool) -> list[LabelledRows]:

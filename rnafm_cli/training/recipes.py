@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import tomllib
-import types
 import typing
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -35,7 +36,7 @@ def load_recipe(kind: type[Section], path: Path | None, overrides: list[str] | N
 
 def with_overrides(values: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
     """A copy of nested ``values`` with ``section.key=value`` texts applied; values are TOML or bare words."""
-    merged = {section: dict(keys) if isinstance(keys, dict) else keys for section, keys in values.items()}
+    merged = copy.deepcopy(values)
     for text in overrides:
         name, equals, value = text.partition("=")
         section, dot, key = name.strip().partition(".")
@@ -49,50 +50,54 @@ def with_overrides(values: dict[str, Any], overrides: list[str]) -> dict[str, An
     return merged
 
 
-def recipe_from_dict(
-    kind: type[Section], values: dict[str, Any], *, where: str = "configuration", section: str = ""
-) -> Section:
-    """Build a recipe, a dataclass whose fields are sections, from nested plain values.
+def recipe_from_dict(kind: type[Section], values: dict[str, Any], *, where: str = "configuration") -> Section:
+    """A recipe, a dataclass whose fields are sections, of nested plain values over its defaults.
 
     Raises:
         ConfigError: for an unknown section or key (with the nearest match) and a value of a wrong type.
     """
-    hints, built = typing.get_type_hints(kind), {}
+    return _with_values(kind(), values, where, "")
+
+
+def _with_values(section: Section, values: dict[str, Any], where: str, prefix: str) -> Section:
+    hints, built = typing.get_type_hints(type(section)), {}
     for key, value in values.items():
-        name = section + key
+        name = prefix + key
         if key not in hints:
-            known = [section + other for other in hints]
+            known = [prefix + other for other in hints]
             near = get_close_matches(name, known, n=1, cutoff=0.5)
             raise ConfigError(
-                f"{where}: unknown {'key' if section else 'section'} {name!r}",
+                f"{where}: unknown {'key' if prefix else 'section'} {name!r}",
                 hint=f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}",
             )
         if not dataclasses.is_dataclass(hints[key]):
             built[key] = _typed(value, hints[key], f"{where}: {name}")
         elif isinstance(value, dict):
-            built[key] = recipe_from_dict(typing.cast(type, hints[key]), value, where=where, section=f"{name}.")
+            built[key] = _with_values(getattr(section, key), value, where, f"{name}.")
         else:
             raise ConfigError(f"{where}: {name} must be a section", hint=f"write [{name}] and its keys below")
-    return kind(**built)
+    made: Any = section
+    return typing.cast(Section, dataclasses.replace(made, **built))
 
 
 def _typed(value: Any, hint: Any, name: str) -> Any:
-    union = typing.get_origin(hint) in (typing.Union, types.UnionType)
-    expected = [one for one in (typing.get_args(hint) if union else (hint,)) if one is not type(None)]
-    for option in expected:
-        if typing.get_origin(option) is Literal:
-            if value in typing.get_args(option):
-                return value
-            choices = ", ".join(map(str, typing.get_args(option)))
-            raise ConfigError(f"{name}: {value!r} is not one of {choices}")
-        if typing.get_origin(option) is tuple:
-            if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
-                return tuple(value)
-            raise ConfigError(f"{name}: {value!r} is no list of words", hint='write it as ["one", "two"]')
-        if option is float and isinstance(value, int) and not isinstance(value, bool):
-            return float(value)
-        if isinstance(value, option) and (option is bool or not isinstance(value, bool)):
-            return value
+    """A value as its key wants it: a word of a list, words, a number, or one of two types."""
+    origin, options = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal and value not in options:
+        raise ConfigError(f"{name}: {value!r} is not one of {', '.join(map(str, options))}")
+    if origin is Literal:
+        return value
+    if origin is tuple:
+        if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
+            return tuple(value)
+        raise ConfigError(f"{name}: {value!r} is no list of words", hint='write it as ["one", "two"]')
+    expected = [option for option in options or (hint,) if option is not type(None)]
+    if typing.get_origin(expected[0]) is Literal:
+        return _typed(value, expected[0], name)
+    if float in expected and type(value) is int:
+        return float(value)
+    if type(value) in expected:
+        return value
     raise ConfigError(f"{name}: {value!r} is not of type {' or '.join(option.__name__ for option in expected)}")
 
 
@@ -150,13 +155,6 @@ class RunSection:
     """Steps between measurements on the development rows; 0 for a tenth of all."""
     patience: int = 0
     """Stop after so many measurements without a better one; 0 for never."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class LearningRun(RunSection):
-    """The same where the encoder may be trained too."""
-
-    encoder: Literal["frozen", "full"] = "frozen"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -263,9 +261,10 @@ class FoldOptim(HeadOptim):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FoldRunSection(LearningRun):
+class FoldRunSection(RunSection):
     """The same for fold heads."""
 
+    encoder: Literal["frozen", "full"] = "frozen"
     score_records: int = 300
     """Records of each development set, drawn once."""
     score_longest: int = 300
@@ -429,19 +428,10 @@ class RowOptim(HeadOptim):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MrlOptim(RowOptim):
-    """The same with what suits a smaller data set."""
-
-    rate: float = 3e-3
-    epochs: float = 8.0
-    batch: int = 128
-    warmup: int = 100
-
-
-@dataclass(frozen=True, kw_only=True)
-class RowRun(LearningRun):
+class RowRun(RunSection):
     """The same for heads that learn from tables."""
 
+    encoder: Literal["frozen", "full"] = "frozen"
     log_steps: int = 50
     score_epochs: float = 1.0
     """Rounds between measurements on the development rows, where ``score_steps`` is 0."""
@@ -450,17 +440,7 @@ class RowRun(LearningRun):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RowShape:
-    """Size of a head that learns from tables."""
-
-    channels: int
-    reduced: int
-    """Channels to which embeddings are reduced."""
-    dropout: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class BindingShape(RowShape):
+class BindingShape:
     """Size of the RBP head."""
 
     channels: int = 96
@@ -468,11 +448,12 @@ class BindingShape(RowShape):
     block_kernel: int = 5
     blocks: int = 2
     reduced: int = 24
+    """Channels to which embeddings are reduced."""
     dropout: float = 0.25
 
 
 @dataclass(frozen=True, kw_only=True)
-class MrlShape(RowShape):
+class MrlShape:
     """Size of the MRL head."""
 
     letters: bool = True
@@ -486,7 +467,7 @@ class MrlShape(RowShape):
 class RowRecipe(Recipe):
     """Of a head that learns from tables."""
 
-    head: RowShape
+    head: BindingShape | MrlShape
     data: RowData = field(default_factory=RowData)
     optim: RowOptim = field(default_factory=RowOptim)
     run: RowRun = field(default_factory=RowRun)
@@ -512,4 +493,4 @@ class MrlRecipe(RowRecipe):
     """Of an MRL head."""
 
     head: MrlShape = field(default_factory=MrlShape)
-    optim: MrlOptim = field(default_factory=MrlOptim)
+    optim: RowOptim = field(default_factory=partial(RowOptim, rate=3e-3, epochs=8.0, batch=128, warmup=100))

@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,35 +30,23 @@ class CsvLog:
     """
 
     def __init__(self, path: Path, columns: tuple[str, ...], step: int) -> None:
-        kept: list[dict[str, str]] = []
-        known: Sequence[str] = ()
+        self._path, self._columns, kept = path, list(columns), []
         if path.exists():
             with open(path, newline="", encoding="utf-8") as handle:
-                reader = csv.DictReader(handle)
-                known = reader.fieldnames or ()
-                kept = [row for row in reader if _whole(row, known) and int(row["step"]) <= step]
-        columns = (*columns, *(name for name in known if name not in columns))
+                # The last line of a killed process may be cut short.
+                whole = [row for row in csv.DictReader(handle) if None not in row.values() and row["step"].isdigit()]
+            kept = [row for row in whole if int(row["step"]) <= step]
+            self._columns += [name for name in (whole[0] if whole else ()) if name not in columns]
         with atomic_path(path) as scratch, open(scratch, "w", newline="", encoding="utf-8") as handle:
-            writer = csv.DictWriter(handle, columns)
+            writer = csv.DictWriter(handle, self._columns)
             writer.writeheader()
             writer.writerows(kept)
-        self._handle = open(path, "a", newline="", encoding="utf-8")
-        self._writer = csv.DictWriter(self._handle, columns)
 
     def add(self, row: dict[str, Any]) -> None:
         """Write a row at once."""
         rounded = {key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()}
-        self._writer.writerow(rounded)
-        self._handle.flush()
-
-    def close(self) -> None:
-        """Close the file."""
-        self._handle.close()
-
-
-def _whole(row: dict[str, str], columns: Sequence[str]) -> bool:
-    # The last line of a killed process may be cut short.
-    return all(row[column] is not None for column in columns) and row.get("step", "").isdigit()
+        with open(self._path, "a", newline="", encoding="utf-8") as handle:
+            csv.DictWriter(handle, self._columns).writerow(rounded)
 
 
 def write_run_json(folder: Path, *, config: dict[str, Any], facts: dict[str, Any]) -> None:

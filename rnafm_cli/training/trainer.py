@@ -97,6 +97,10 @@ class Task(ABC):
     """What :meth:`loss` returns besides, for metrics.csv."""
     score_columns: Sequence[str] = ()
     """Of scores.csv, after step and seconds; without any there is no such file."""
+    files: tuple[str, str | None] = ("best", "last")
+    """Names, without suffix, of the best and the last head; None to leave the latter out."""
+    midway = True
+    """Measure while training, not at the end alone."""
     rows_sha256: str
     """Of the training rows."""
 
@@ -136,8 +140,6 @@ class Trainer:
         recipe: with the steps of the run.
         encoder: trained along with the head if given; a frozen one is the task's affair.
         card: name, hash of the encoder and source of the data; the rest is filled in.
-        names: files, without suffix, of the best and the last head; None to leave the latter out.
-        midway: measure while training, not at the end alone.
     """
 
     def __init__(
@@ -148,14 +150,12 @@ class Trainer:
         *,
         card: Card,
         encoder: nn.Module | None = None,
-        names: tuple[str, str | None] = ("best", "last"),
-        midway: bool = True,
         device: str = "cpu",
         report: Report = lambda line: None,
         progress: Progress = lambda what, done, total: None,
     ) -> None:
         self.recipe, self.task, self.folder = recipe, task, folder
-        self._card, self._names, self._midway, self._report, self._progress = card, names, midway, report, progress
+        self._card, self._report, self._progress = card, report, progress
         optim, self.steps = recipe.optim, recipe.optim.steps
         self._score_steps = recipe.run.score_steps or max(1, self.steps // 10)
         torch.manual_seed(optim.seed)
@@ -199,9 +199,11 @@ class Trainer:
                 if self.step % run.log_steps == 0:
                     means = {name: float(np.mean([one.get(name, math.nan) for one in seen])) for name in names}
                     speed = sum(one["rows"] for one in seen) / max(now - logged, 1e-9)
-                    log.add({**self._place(), **means, "rows_per_s": speed})
+                    rate = rate_at(self.step - 1, self.recipe.optim)
+                    place = {"step": self.step, "round": self._round, "rate": rate, "seconds": self._seconds}
+                    log.add({**place, **means, "rows_per_s": speed})
                     seen, logged = [], now
-                if self._midway and self.step % self._score_steps == 0:
+                if self.task.midway and self.step % self._score_steps == 0:
                     self._score()
                     scored_at = self.step
                 finished = self._is_finished()
@@ -215,16 +217,13 @@ class Trainer:
         # Weights first: whatever a measurement meets, they are kept.
         self._save()
         # Who asks by a signal wants the processor back soon; a finished run that is run again has been measured.
-        wanted = self.step > began_at if self._midway else finished
+        wanted = self.step > began_at if self.task.midway else finished
         if signals.received is None and wanted and scored_at != self.step:
             self._score(planned=finished)
             self._save()
-        best, last = self._names
+        best, last = self.task.files
         if last is not None:
             self._export(last, Scored(math.nan))
-        for table in (log, self._scores):
-            if table is not None:
-                table.close()
         received = None if finished else signals.received
         early = finished and self.step < self.steps
         return Outcome(self.step, finished, self._best, self.folder / f"{best}.safetensors", received, early)
@@ -235,10 +234,6 @@ class Trainer:
         averaged.load_state_dict(self.mean)
         averaged.eval()
         return averaged["head"], self._encoder_of(averaged)
-
-    def _place(self) -> dict[str, Any]:
-        rate = rate_at(self.step - 1, self.recipe.optim)
-        return {"step": self.step, "round": self._round, "rate": rate, "seconds": self._seconds}
 
     def _batches(self) -> Iterator[tuple[np.ndarray, np.random.Generator]]:
         seed = self.recipe.optim.seed
@@ -287,7 +282,7 @@ class Trainer:
         # A measure may be undefined (one value for all rows, say): what there is first counts as the best.
         if found.score > self._best or self._best == -math.inf:
             self._best, self._since_best = max(self._best, found.score), 0
-            self._export(self._names[0], found)
+            self._export(self.task.files[0], found)
         if self.task.measure_name:
             left = (self.steps - self.step) * self._seconds / max(1, self.step) / 60
             time_left = f"{left / 60:.1f} hours" if left > 90 else f"{left:.0f} minutes"

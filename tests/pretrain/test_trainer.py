@@ -266,7 +266,6 @@ def test_a_log_of_an_older_version_is_kept(tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_text("step,loss,old\n1,0.5,x\n2,0.4,y\n3,0.3,z\n4,0.2")
     log = CsvLog(tmp_path / "m.csv", ("step", "loss", "sketch_loss"), 2)
     log.add({"step": 3, "loss": 0.25, "sketch_loss": 0.125})
-    log.close()
     assert (tmp_path / "m.csv").read_text().split() == [
         "step,loss,sketch_loss,old",
         "1,0.5,,x",

@@ -64,9 +64,7 @@ def trainer(
     count = len(some)
     data = ChainSet(tuple(some), np.zeros(count, dtype=np.int64), np.arange(count), {})
     config = TertiaryConfig(pair=PAIR, **dataclasses.asdict(recipe.map))
-    return Trainer(
-        recipe, TertiaryTask(recipe, data, config, fold=fold), folder, card=card, names=("head", None), midway=False
-    )
+    return Trainer(recipe, TertiaryTask(recipe, data, config, fold=fold), folder, card=card)
 
 
 def rows(path: Path, delimiter: str = ",") -> list[dict[str, str]]:
@@ -181,7 +179,7 @@ def test_a_whole_run_with_an_encoder_and_a_fold_head(tmp_path: Path) -> None:
     options = {"model": str(model), "init_from": str(start)}
     folder = tmp_path / "run"
 
-    outcome, told = run(folder, tmp_path, folds=(0, 2), final=False, **options)
+    outcome, told = run(folder, tmp_path, folds=(0, 2), **options)
     assert outcome.finished
     assert outcome.head is None
     assert any("pair probabilities" in line for line in told)
@@ -238,7 +236,7 @@ def test_chains_too_short_or_unknown_are_left_out(tmp_path: Path) -> None:
     short = Chain("short", "ACGU", np.zeros((4, 4), dtype=np.float32))
     blank = Chain("blank", "A" * 30, contact_LL=np.full((30, 30), -1, dtype=np.int8))
     chain_file(tmp_path / "chains.h5", [*chains, short, blank])
-    outcome, told = run(tmp_path / "run", tmp_path, prior=False, final=False)
+    outcome, told = run(tmp_path / "run", tmp_path, prior=False)
     assert outcome.means["chains"] == 7
     assert "too short or long 1" in told[0]
     assert "nothing known 1" in told[0]
@@ -246,7 +244,7 @@ def test_chains_too_short_or_unknown_are_left_out(tmp_path: Path) -> None:
 
 def test_folds_of_another_recipe_or_other_chains_are_not_mixed(tmp_path: Path) -> None:
     chain_file(tmp_path / "chains.h5", made_chains(6))
-    options = {"prior": False, "final": False, "folds": (0,)}
+    options = {"prior": False, "folds": (0,)}
     run(tmp_path / "run", tmp_path, **options)
     with pytest.raises(ConfigError, match="holds a run with another recipe"):
         run(tmp_path / "run", tmp_path, recipe=recipe(map={"blocks": 2}), **options)
