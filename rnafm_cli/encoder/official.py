@@ -93,9 +93,6 @@ def convert(
         only_more = not misfits["missing "] and not misfits[""]
         hint = "--kind encoder takes the encoder alone" if only_more else None
         raise WeightsError(f"{path}: its tensors do not fit: {'; '.join(told)}", hint=hint)
-    for key, tensor in tensors.items():
-        if not torch.isfinite(tensor).all():
-            raise WeightsError(f"{path}: {key} holds values that are not finite", hint="fetch the file again")
     source = {
         "file": path.name,
         "sha256": file_sha256(path),
@@ -202,16 +199,13 @@ def _check_registered(name: str, spec: ModelSpec | None, card: Card, path: Path)
     """A registered name stands for one published network: nothing else may take it."""
     if spec is None:
         return
-    config, preset = encoder_config(card, path), ENCODER_PRESETS[spec.preset]
-    found, wanted = ((c.tokens, c.layers, c.width, c.heads, c.ffn) for c in (config, preset))
     kind = ENCODER if set(spec.components) == {ENCODER} else _STRUCTURE
-    if found != wanted or card.kind != kind:
-        raise WeightsError(
-            f"{path}: is not {name}: {card.kind} with {config.tokens} tokens, {config.layers} layers of "
-            f"{config.width} channels, where {name} is {kind} with {preset.tokens} tokens, "
-            f"{preset.layers} layers of {preset.width}",
-            hint="choose another name",
-        )
+    found, wanted = (
+        f"{kind} with {c.tokens} tokens, {c.layers} layers of {c.width} channels, {c.heads} heads, {c.ffn} in between"
+        for kind, c in ((card.kind, encoder_config(card, path)), (kind, ENCODER_PRESETS[spec.preset]))
+    )
+    if found != wanted:
+        raise WeightsError(f"{path}: is not {name}: {found}, where {name} is {wanted}", hint="choose another name")
 
 
 def pull_model(

@@ -173,11 +173,7 @@ def free_memory(groups: Path = _GROUPS, own: Path = _OWN, machine: Path = Path("
 
 
 def threads_for(wanted: int | None) -> int:
-    """Threads or processes to work with: at most one a CPU; one, with a warning, where the system makes no more.
-
-    Args:
-        wanted: None for one a CPU.
-    """
+    """Threads or processes to work with, one a CPU or fewer; one, with a warning, where the system makes no more."""
     count = min(wanted or usable_cpus(), usable_cpus())
     if count > 1 and not _can_start(2 * count + _BESIDE):
         warnings.warn("the system allows no more threads (ulimit -u): working with one", RnafmWarning, stacklevel=3)
@@ -188,18 +184,17 @@ def threads_for(wanted: int | None) -> int:
 def _can_start(threads: int) -> bool:
     """Whether the system makes so many threads more; processes count as threads."""
     ended = threading.Event()
-    started: list[threading.Thread] = []
+    made = [threading.Thread(target=ended.wait, daemon=True) for _ in range(threads)]
     try:
-        for _ in range(threads):
-            thread = threading.Thread(target=ended.wait, daemon=True)
+        for thread in made:
             thread.start()
-            started.append(thread)
     except RuntimeError:
         return False
     finally:
         ended.set()
-        for thread in started:
-            thread.join()
+        for thread in made:
+            if thread.ident is not None:
+                thread.join()
     return True
 
 

@@ -115,7 +115,7 @@ def load_model_file(path: Path, *, prefix: str = "") -> tuple[dict[str, Tensor],
         prefix: only tensors whose names begin with it; it is cut off.
 
     Raises:
-        WeightsError: when the file or its card is missing, damaged or altered, or holds what is no finite number.
+        WeightsError: when the file or its card is missing, damaged or altered.
     """
     card = verify_model_file(path)
     tensors: dict[str, Tensor] = {}
@@ -126,8 +126,6 @@ def load_model_file(path: Path, *, prefix: str = "") -> tuple[dict[str, Tensor],
                 # A copy: a mapped tensor would follow whatever happens to the file.
                 dtype = torch.float32 if tensor.is_floating_point() else tensor.dtype
                 tensors[name.removeprefix(prefix)] = tensor.to(dtype, copy=True)
-                if tensor.is_floating_point() and not tensor.isfinite().all():
-                    raise WeightsError(f"{path}: {name} holds values that are no finite numbers", hint="train it again")
     return tensors, card
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from rnafm_cli.encoder.config import EncoderConfig
 from rnafm_cli.encoder.network import Encoder
-from rnafm_cli.encoder.official import convert
+from rnafm_cli.encoder.official import convert, import_file
 from rnafm_cli.encoder.resnet import PairResNet, PairResNetConfig
 from rnafm_cli.errors import UsageError, WeightsError
 from rnafm_cli.weights.foreign import read_foreign
@@ -304,8 +304,9 @@ def test_another_vocabulary_and_another_model(tmp_path: Path) -> None:
 def test_values_that_are_not_finite(tmp_path: Path) -> None:
     tensors = small()
     tensors["encoder.sentence_encoder.layers.0.fc1.weight"] = torch.full((128, 64), float("nan"))
-    with pytest.raises(WeightsError, match="layers.0.ffn_in.weight holds values that are not finite"):
-        convert(saved(tmp_path / "nan.pth", tensors), name="x")
+    with pytest.raises(WeightsError, match="layers.0.ffn_in.weight holds values that are no finite numbers"):
+        import_file(saved(tmp_path / "nan.pth", tensors), name="x", weights_dir=tmp_path / "store")
+    assert not list((tmp_path / "store").glob("x*"))
 
 
 class Payload:
