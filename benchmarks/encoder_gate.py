@@ -37,7 +37,7 @@ from rnafm_cli.structure.batches import collate
 from rnafm_cli.structure.chain_folds import FOLDS, folds_of
 from rnafm_cli.structure.fold_data import load_structures, new_families
 from rnafm_cli.structure.fold_task import row_loss
-from rnafm_cli.structure.pair import MIN_DISTANCE, PairConfig, PairHead, PairInputs
+from rnafm_cli.structure.pair import MIN_DISTANCE, Guide, PairConfig, PairHead, PairInputs, pair_inputs
 from rnafm_cli.training.labelled_rows import LabelledRows, read_labelled
 
 RBP_SETS = ("RBP31_QKI_HEK293_PARCLIP", "RBP31_TIA1_Hela_ICLIP", "PrismNet_IGF2BP1_K562")
@@ -290,13 +290,11 @@ def train_contacts(way: Way, chains: list[Chain], seed: int, steps: int, crop: i
 def chain_inputs(way: Way, part: list[tuple[Chain, slice]]) -> PairInputs:
     """A padded batch of windows of chains."""
     _, rows, letters = way
-    codes = [torch.from_numpy(letter_codes(chain.sequence)[window].astype(np.int64)) for chain, window in part]
-    inputs = PairInputs(torch.tensor([len(code) for code in codes]), nn.utils.rnn.pad_sequence(codes, batch_first=True))
-    inputs.has_sequence_B = torch.full((len(part),), letters)
-    if rows is not None:
-        windows = [rows[chain.sequence][window].float() for chain, window in part]
-        inputs.embedding_BLD = nn.utils.rnn.pad_sequence(windows, batch_first=True)
-    return inputs
+    guides = [
+        Guide(chain.sequence, None if rows is None else rows[chain.sequence].float()).part(window)
+        for chain, window in part
+    ]
+    return pair_inputs(guides, ("embedding", "sequence") if letters else ("embedding",))
 
 
 def padded_rows(rows: Rows | None, sequences: list[str], width: int) -> Tensor | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from rnafm_cli.families.annotate import Annotation
     from rnafm_cli.function.mrl import RibosomeLoad
     from rnafm_cli.function.rbp import Binding, StructureOf
-    from rnafm_cli.structure.evidence import EvidenceOf
     from rnafm_cli.structure.fold import Fold
+    from rnafm_cli.structure.predict import Query
     from rnafm_cli.structure.tertiary import TertiaryMaps
 
 
@@ -56,7 +56,7 @@ class Model(NamedModel):
         records: Records,
         *,
         families: Sequence[str | Path] = ("shipped",),
-        evidence_of: EvidenceOf | None = None,
+        query_of: Callable[[SequenceRecord], Query] | None = None,
         long: LongRnas = "window",
         reject: Reject = raise_rejected,
         **settings: Any,
@@ -65,17 +65,16 @@ class Model(NamedModel):
 
         Args:
             families: libraries of known families, files or ``shipped``, earlier ones first; empty to do without.
-            evidence_of: gives a record's constraint and SHAPE reactivities.
+            query_of: adds constraints and SHAPE reactivities to a record.
             settings: ``prior``, ``options``, ``max_bytes``, ``batch_tokens`` and ``warn``, as for
                 :func:`~rnafm_cli.structure.fold.load_fold_predictor`.
         """
-        from rnafm_cli.structure.evidence import no_evidence
         from rnafm_cli.structure.fold import load_fold_predictor
-        from rnafm_cli.structure.predict import predict
+        from rnafm_cli.structure.predict import Query, predict
 
         predictor = load_fold_predictor(self, families=families, **settings)
-        evidence_of = evidence_of or no_evidence
-        return predict(as_records(records, reject=reject), predictor, evidence_of=evidence_of, long=long, reject=reject)
+        known = as_records(records, reject=reject)
+        return predict(known, predictor, query_of=query_of or Query, long=long, reject=reject)
 
     def annotate(self, records: Records, **settings: Any) -> Iterator[Annotation]:
         """Yield an :class:`~rnafm_cli.families.annotate.Annotation` per record; settings as for ``rnafm.annotate``."""

@@ -190,13 +190,13 @@ def _compared(
 
 
 def _calibration(path: Path, truth: list[StructureRecord], told: Reporting) -> Calibration:
-    from rnafm_cli.io.maps import read_matched_probabilities
     from rnafm_cli.rna.calibration import calibrate
+    from rnafm_cli.structure.map_files import stored_maps
 
     absent: list[str] = []
 
     def known() -> Iterator[tuple[np.ndarray, Pairs]]:
-        for record, probs_LL in read_matched_probabilities(path, truth):
+        for record, probs_LL in stored_maps(path, truth, "contact"):
             if probs_LL is not None:
                 yield probs_LL, record.pairs
             else:

@@ -119,52 +119,15 @@ def contact(
     _report("contact", job, report, scores, CONTACT_METRICS)
 
 
-def distance(
-    *,
-    job: Comparing,
-    embed3d: Annotated[
-        bool,
-        typer.Option(
-            "--embed3d",
-            help="Also lay out one point a residue by the distances: correlation with the known distances, RMSD of the "
-            "traces; with --plot a picture of each chain.",
-        ),
-    ] = False,
-    report: Reporting,
-) -> None:
+def distance(*, job: Comparing, report: Reporting) -> None:
     """Score predicted distances: MSE, R2, PMCC and PA of distance / 20, clipped at 20 Å, all pairs, mean over chains.
 
-    PA is the share of pairs whose error is at most 2 Å. --embed3d also lays out one point a residue by the distances:
-    a check of how well they fit together, not a structure.
+    PA is the share of pairs whose error is at most 2 Å.
     """
     from rnafm_cli.rna.metrics import DISTANCE_METRICS, score_distances
 
     chains, maps = _read("distance", job, report)
-    scores = _scored(chains, maps, score_distances)
-    traces = _add_traces(chains, maps, scores, report) if embed3d else ()
-    _report("distance", job, report, scores, DISTANCE_METRICS + traces)
-
-
-def _add_traces(
-    chains: list[Chain], maps: dict[str, dict], scores: dict[str, list[Score]], report: Reporting
-) -> tuple[str, ...]:
-    """Add to the scores those of the points in space, draw those of the first predictor: the names of the scores."""
-    from rnafm_cli.io.names import file_stem
-    from rnafm_cli.structure.figures import draw_trace
-    from rnafm_cli.structure.traces import TRACE_METRICS, compare_traces
-
-    known = {chain.id: chain for chain in chains}
-    for number, (label, by_id) in enumerate(maps.items()):
-        for score in scores[label]:
-            compared = compare_traces(known[score.id], by_id[score.id])
-            if compared is None:
-                continue
-            values, found_LX, known_LX = compared
-            score.values.update(values)
-            if report.plot is not None and number == 0:
-                folder = figure_folder(report.plot / "traces")
-                draw_trace(score.id, found_LX, known_LX, folder / f"{file_stem(score.id)}.{report.plot_format}")
-    return TRACE_METRICS
+    _report("distance", job, report, _scored(chains, maps, score_distances), DISTANCE_METRICS)
 
 
 def figure_folder(path: Path) -> Path:

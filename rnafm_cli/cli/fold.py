@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -15,12 +14,9 @@ from rnafm_cli.cli.options import Intake
 from rnafm_cli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    from rnafm_cli.io.maps import PairProbabilityWriter
     from rnafm_cli.io.record_output import RecordOutput
     from rnafm_cli.model import Model
-    from rnafm_cli.rna.records import SequenceRecord
-    from rnafm_cli.structure.fold import Fold, FoldPredictor
-    from rnafm_cli.structure.tertiary import TertiaryMaps
+    from rnafm_cli.structure.fold import Fold
     from rnafm_cli.viz.structure import Gallery
 
 
@@ -76,9 +72,6 @@ def fold(
             show_default=False,
         ),
     ] = None,
-    report_3d: Annotated[
-        bool, typer.Option("--report-3d", help="In the page also what 'contact' and 'distance' tell of each RNA.")
-    ] = False,
     convert: Annotated[
         bool,
         typer.Option(
@@ -171,10 +164,10 @@ def fold(
         intake.finish()
         return
 
-    libraries = given.libraries
+    settings = given.settings(run)
     from rnafm_cli.families.search import search_ahead
 
-    search_ahead(libraries, run.weights_dir)
+    search_ahead(given.libraries, run.weights_dir)
 
     from rnafm_cli.rna.decode import DecodeOptions
     from rnafm_cli.structure.evidence import Knowledge
@@ -189,48 +182,56 @@ def fold(
             raise UsageError(f"--upstream-compat and --decoder {decoder} contradict each other")
         decoder = "upstream"
         threshold = _released_threshold(loaded) if threshold is None else threshold
-    predictor = load_fold_predictor(
-        loaded,
-        prior=given.prior,
-        families=libraries,
-        options=DecodeOptions(
-            decoder=decoder or "mea",
-            threshold=threshold,
-            min_loop=min_loop,
-            canonical=False if allow_noncanonical else None,
-            pseudoknots=pseudoknots,
-            isolated=isolated,
-            gamma=gamma,
-        ),
-        warn=console.warn,
-        max_bytes=given.max_bytes,
-        batch_tokens=run.batch_tokens,
+    decoding = DecodeOptions(
+        decoder=decoder or "mea",
+        threshold=threshold,
+        min_loop=min_loop,
+        canonical=False if allow_noncanonical else None,
+        pseudoknots=pseudoknots,
+        isolated=isolated,
+        gamma=gamma,
     )
-    if shape is not None and not predictor.takes_reactivities:
+    predictor = load_fold_predictor(loaded, options=decoding, **settings)
+    if shape is not None and predictor.parameters is None:
         raise UsageError(
             "--shape acts through the thermodynamic prior, and this run has none",
             hint="use rnafm-mini with its prior (and ViennaRNA installed)",
         )
-    if report_3d and report is None:
-        raise UsageError("--report-3d is about --report", hint="add --report FILE.html")
-    maps_of = _maps_of(loaded, libraries, predictor, given, run) if report_3d else None
     if half and probs is None:
         raise UsageError("--half is about --probs", hint="add --probs FILE.h5")
     with ExitStack() as stack:
         structures = _structures(stack, given, output_format, scored=score, force=run.force)
-        maps = _probabilities(stack, probs, loaded, prior=given.prior, half=half, force=run.force) if probs else None
-        page = _report(stack, report, loaded, maps_of, force=run.force) if report else None
+        claimed: list[options.Claims] = [structures]
+        beside: list[Callable[[Fold], object]] = []
+        if probs is not None:
+            from rnafm_cli.io.maps import PAIRS, map_writer
+
+            provenance: dict[str, str | bool | None] = {
+                "model": loaded.name,
+                "weights_sha256": loaded.component("fold")[1].weights_sha256,
+                "encoder_sha256": loaded.encoder_card.weights_sha256,
+                "prior": given.prior,
+                "command": options.command_line(),
+            }
+            writing = map_writer(probs, PAIRS, provenance=provenance, half=half, force=run.force)
+            maps = stack.enter_context(writing)
+            claimed.append(maps)
+            beside.append(lambda found: maps.add(found.record, found.probs_LL))
+        if pictures is not None:
+            gallery = pictures
+            beside.append(lambda found: gallery.add(found.subject))
+        if report is not None:
+            beside.append(_page(stack, report, loaded.name, force=run.force))
         results = predict(
-            intake.claimed([structures, maps], rename=given.rename_duplicates),
+            intake.claimed(claimed, rename=given.rename_duplicates),
             predictor,
-            evidence_of=knowledge.of,
+            query_of=knowledge.query,
             long=given.long,
             reject=intake.reject_predicted,
             tell=console.info,
         )
         bar = stack.enter_context(intake.progress("folding"))
-        scored = score or output_format == "jsonl"
-        _write(results, structures, maps, pictures, page, intake, bar, scored=scored)
+        _write(results, structures, beside, intake, bar, scored=score or output_format == "jsonl")
     for warning in knowledge.unused():
         console.warn(warning)
     intake.finish()
@@ -247,60 +248,13 @@ def _structures(
     return stack.enter_context(record_output(given.output, given.out_dir, formats, elsewhere=elsewhere, force=force))
 
 
-def _probabilities(
-    stack: ExitStack, path: Path, loaded: Model, *, prior: bool, half: bool, force: bool
-) -> PairProbabilityWriter:
-    from rnafm_cli.io.maps import PairProbabilityWriter
-
-    provenance: dict[str, str | bool] = {
-        "model": loaded.name,
-        "weights_sha256": loaded.component("fold")[1].weights_sha256,
-        "encoder_sha256": loaded.encoder_card.weights_sha256,
-        "prior": prior,
-        "command": options.command_line(),
-    }
-    return stack.enter_context(PairProbabilityWriter(path, provenance=provenance, half=half, force=force))
-
-
-def _maps_of(
-    loaded: Model, libraries: list[str], folding: FoldPredictor, given: options.Pairing, run: options.Running
-) -> Callable[[Sequence[SequenceRecord]], Iterator[TertiaryMaps]]:
-    """What predicts contacts and distances of RNAs that were folded: here, while the workers go on folding."""
-    from rnafm_cli.structure.predict import predict
-    from rnafm_cli.structure.tertiary import TASKS, load_tertiary_predictor
-
-    predictor = load_tertiary_predictor(
-        loaded,
-        TASKS,
-        prior=given.prior,
-        families=libraries,
-        warn=console.warn,
-        max_bytes=folding.max_bytes,
-        batch_tokens=run.batch_tokens,
-    )
-    predictor.runtime = dataclasses.replace(loaded.runtime, workers=1)
-
-    def lacking(error: InputError) -> None:
-        console.warn(f"the page has no contacts and distances: {error.message}")
-
-    return lambda records: predict(records, predictor, reject=lacking)
-
-
-def _report(
-    stack: ExitStack,
-    path: Path,
-    loaded: Model,
-    maps_of: Callable[[Sequence[SequenceRecord]], Iterator[TertiaryMaps]] | None,
-    *,
-    force: bool,
-) -> Callable[[Fold], None]:
+def _page(stack: ExitStack, path: Path, model: str, *, force: bool) -> Callable[[Fold], None]:
     from rnafm_cli import __version__
     from rnafm_cli.io.names import refuse_suffix
     from rnafm_cli.structure.report import fold_report
 
     refuse_suffix(path, (".html", ".htm"), "a page", "name it .html")
-    caption = f"rnafm {__version__}, model {loaded.name}"
-    return stack.enter_context(fold_report(path, caption=caption, maps_of=maps_of, force=force))
+    return stack.enter_context(fold_report(path, caption=f"rnafm {__version__}, model {model}", force=force))
 
 
 def _gallery(target: Path | None, style: PlotStyleChoice) -> Gallery | None:
@@ -326,14 +280,13 @@ def _released_threshold(loaded: Model) -> float:
 def _write(
     results: Iterator[Fold],
     structures: RecordOutput,
-    maps: PairProbabilityWriter | None,
-    pictures: Gallery | None,
-    page: Callable[[Fold], None] | None,
+    beside: list[Callable[[Fold], object]],
     intake: Intake,
     bar: console.Bar,
     *,
     scored: bool,
 ) -> None:
+    """Write each structure, and what other outputs show of it."""
     from rnafm_cli.rna.pairs import BRACKET_LAYERS, layers
 
     replaced = crowded = 0
@@ -348,13 +301,9 @@ def _write(
         except InputError as error:
             intake.reject(error)
             continue
-        if maps is not None:
-            maps.add(result.record, result.probs_LL)
-        if pictures is not None:
-            pictures.add(result.subject)
-        if page is not None:
-            page(result)
-        replaced += len(result.record.sequence) - sum(map(result.record.sequence.count, "ACGUN"))
+        for write in beside:
+            write(result)
+        replaced += len(result.record) - sum(map(result.record.sequence.count, "ACGUN"))
         crowded += len(layers(result.pairs)) > BRACKET_LAYERS
         bar.advance()
     if replaced:
@@ -366,7 +315,7 @@ def _write(
 
 
 _PREDICTING = (
-    *("score", "probs", "half", "report", "report_3d", "model", "decoder", "threshold", "gamma", "min_loop"),
+    *("score", "probs", "half", "report", "model", "decoder", "threshold", "gamma", "min_loop"),
     *("pseudoknots", "allow_noncanonical", "isolated", "upstream_compat", "prior", "families", "use_families"),
     *("constraints", "shape", "max_memory", "long"),
 )

@@ -183,10 +183,15 @@ class Pairing:
             raise UsageError("--families and --no-families contradict each other")
         return (self.families or ["shipped"]) if self.use_families else []
 
-    @property
-    def max_bytes(self) -> int | None:
-        """The memory to stay within."""
-        return bytes_of(self.max_memory)
+    def settings(self, run: Running) -> dict[str, Any]:
+        """How to predict, see :func:`rnafm_cli.structure.predict.surroundings`."""
+        return {
+            "prior": self.prior,
+            "families": self.libraries,
+            "warn": console.warn,
+            "max_bytes": bytes_of(self.max_memory),
+            "batch_tokens": run.batch_tokens,
+        }
 
 
 def bytes_of(gigabytes: float | None) -> int | None:

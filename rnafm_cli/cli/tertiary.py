@@ -14,11 +14,9 @@ from rnafm_cli.cli.options import Intake
 from rnafm_cli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    from rnafm_cli.io.maps import TertiaryMapWriter
-    from rnafm_cli.model import Model
     from rnafm_cli.rna.chains import Chain
     from rnafm_cli.rna.records import SequenceRecord
-    from rnafm_cli.structure.tertiary import PairChoice, TertiaryMaps
+    from rnafm_cli.structure.tertiary import TertiaryMaps
 
 
 ContactFormatChoice = Literal["tsv", "jsonl", "casprr", "3drna", "rosetta"]
@@ -26,7 +24,6 @@ DistanceFormatChoice = Literal["tsv", "jsonl", "3drna", "rosetta"]
 
 
 _RESTRAINTS = ("3drna", "rosetta")
-_LEAST_PROBABILITY = {"tsv": 0.01, "jsonl": 0.01, "casprr": 0.01, "3drna": 0.3, "rosetta": 0.3}
 _FARTHEST_RESTRAINT = 15.0
 _LEAST_SEPARATION = 5
 _HDF5_SUFFIXES = (".h5", ".hdf5")
@@ -77,28 +74,16 @@ class Asked(options.Pairing):
         ),
     ] = None
 
-    @property
-    def only_maps(self) -> bool:
-        """``-o FILE.h5`` means ``--h5 FILE.h5`` and no text."""
-        return self.output.suffix.lower() in _HDF5_SUFFIXES
-
-    def check(self, output_format: str) -> None:
-        """Refuse options that do not go together."""
-        if self.only_maps and (self.h5 is not None or output_format != "tsv"):
+    def target(self, output_format: str) -> Path | None:
+        """Where whole maps go: ``-o FILE.h5`` means ``--h5 FILE.h5`` and no text; options must go together."""
+        only_maps = self.output.suffix.lower() in _HDF5_SUFFIXES
+        if only_maps and (self.h5 is not None or output_format != "tsv"):
             raise UsageError(f"{self.output}: is the name of an HDF5 file, not of text", hint="give it to --h5")
-        if self.half and self.h5 is None and not self.only_maps:
+        if self.half and self.h5 is None and not only_maps:
             raise UsageError("--half is about --h5", hint="add --h5 FILE.h5")
         if self.truth is not None and self.plot is None:
             raise UsageError("--truth is about --plot", hint="add --plot DIR")
-
-    def choice(self, output_format: str, *, least: float | None, farthest: float | None) -> PairChoice:
-        """The pairs to write."""
-        from rnafm_cli.structure.tertiary import PairChoice, parse_top
-
-        plain = output_format in ("tsv", "jsonl") and self.top is None
-        separation = self.min_separation or (1 if plain else _LEAST_SEPARATION)
-        top = parse_top(self.top) if self.top is not None else None
-        return PairChoice(least=least, farthest=farthest, separation=separation, top=top)
+        return self.output if only_maps else self.h5
 
 
 def contact(
@@ -141,7 +126,8 @@ def contact(
 
       rnafm contact one.fa --format rosetta -o one.cst --plot one.svg
     """
-    least = _LEAST_PROBABILITY[output_format] if min_prob is None else min_prob
+    usual = 0.3 if output_format in _RESTRAINTS else 0.01
+    least = usual if min_prob is None else min_prob
     _predict("contact", inputs, output_format, given, run, least=least, with_distance=with_distance)
 
 
@@ -192,36 +178,40 @@ def _predict(
 ) -> None:
     """Read, predict, choose pairs, write."""
     intake = Intake(inputs, given.on_error, given.long)
-    libraries = given.libraries
-    given.check(output_format)
-    choice = given.choice(output_format, least=least, farthest=farthest)
+    settings, h5 = given.settings(run), given.target(output_format)
 
     from rnafm_cli.families.search import search_ahead
 
-    search_ahead(libraries, run.weights_dir)
+    search_ahead(given.libraries, run.weights_dir)
 
-    from rnafm_cli.io.map_output import map_formats, pair_rows
+    from rnafm_cli.io.map_output import map_format, pair_rows
+    from rnafm_cli.io.maps import TERTIARY, map_writer
     from rnafm_cli.io.record_output import record_output
     from rnafm_cli.structure.predict import predict
-    from rnafm_cli.structure.tertiary import load_tertiary_predictor
+    from rnafm_cli.structure.tertiary import HEAD_KIND, best_pairs, load_tertiary_predictor, parse_top
 
+    top = None if given.top is None else parse_top(given.top)
+    plain = output_format in ("tsv", "jsonl") and top is None
+    separation = given.min_separation or (1 if plain else _LEAST_SEPARATION)
     pictures = _Pictures(given.plot, given.truth) if given.plot is not None else None
     loaded = run.load()
-    predictor = load_tertiary_predictor(
-        loaded,
-        ("contact", "distance") if with_distance else (task,),
-        prior=given.prior,
-        families=libraries,
-        warn=console.warn,
-        max_bytes=given.max_bytes,
-        batch_tokens=run.batch_tokens,
-    )
+    predictor = load_tertiary_predictor(loaded, ("contact", "distance") if with_distance else (task,), **settings)
     maps = text = None
     with ExitStack() as stack:
-        if path := given.output if given.only_maps else given.h5:
-            maps = stack.enter_context(_map_writer(path, loaded, libraries, given, run))
-        if not given.only_maps:
-            formats = map_formats(task, output_format, with_distance=with_distance)
+        if h5 is not None:
+            head = loaded.component(HEAD_KIND)[1]
+            provenance: dict[str, str | bool | None] = {
+                "model": loaded.name,
+                "head_sha256": head.weights_sha256,
+                "encoder_sha256": head.encoder_sha256,
+                "prior": given.prior,
+                "families": " ".join(given.libraries),
+                "command": options.command_line(),
+            }
+            writing = map_writer(h5, TERTIARY, provenance=provenance, half=given.half, force=run.force)
+            maps = stack.enter_context(writing)
+        if h5 != given.output:
+            formats = [map_format(task, output_format, with_distance=with_distance)]
             elsewhere = "--h5 FILE.h5 writes maps, --plot pictures"
             text = stack.enter_context(
                 record_output(given.output, given.out_dir, formats, elsewhere=elsewhere, force=run.force)
@@ -235,40 +225,22 @@ def _predict(
         )
         bar = stack.enter_context(intake.progress("predicting"))
         for result in results:
+            record, named = result.record, result.named()
             try:
                 if text is not None:
-                    pairs = choice.pairs(result.contact_LL, result.distance_LL)
-                    text.add(result.record, pair_rows(result.record, pairs, result.named()))
+                    pairs = best_pairs(named, least=least, farthest=farthest, separation=separation, top=top)
+                    text.add(record, pair_rows(record, pairs, named))
             except InputError as error:
                 intake.reject(error)
                 continue
             if maps is not None:
-                maps.add_maps(result.record, result.named())
+                maps.add(record, named)
             if pictures is not None:
                 pictures.add(result, task)
             bar.advance()
     if pictures is not None:
         pictures.report()
     intake.finish()
-
-
-def _map_writer(
-    path: Path, loaded: Model, libraries: list[str], given: Asked, run: options.Running
-) -> TertiaryMapWriter:
-    from rnafm_cli.io.maps import TertiaryMapWriter
-    from rnafm_cli.structure.tertiary import HEAD_KIND
-
-    head = loaded.component(HEAD_KIND)[1]
-    provenance: dict[str, str | bool] = {
-        "model": loaded.name,
-        "head_sha256": head.weights_sha256,
-        "prior": given.prior,
-        "families": " ".join(libraries),
-        "command": options.command_line(),
-    }
-    if head.encoder_sha256 is not None:
-        provenance["encoder_sha256"] = head.encoder_sha256
-    return TertiaryMapWriter(path, provenance=provenance, half=given.half, force=run.force)
 
 
 class _Pictures:
@@ -307,8 +279,7 @@ class _Pictures:
         from rnafm_cli.structure.figures import draw_map
 
         name, truth = result.record.id, self._of(result.record)
-        path = self._gallery.place(name)
-        draw_map(name, task, result.named()[task], path, truth=truth, relatives=result.relatives)
+        draw_map(name, task, result.named()[task], self._gallery.place(name), truth=truth, relatives=result.relatives)
 
     def report(self) -> None:
         """Name the RNAs of which nothing is known."""

@@ -9,17 +9,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rnafm_cli.errors import InputError, UsageError
+from rnafm_cli.errors import InputError
 from rnafm_cli.io.columns import TABLES
 from rnafm_cli.io.record_output import TextFormat
 from rnafm_cli.io.structure_output import check_bases
 from rnafm_cli.rna.chains import CONTACT_DISTANCE
 from rnafm_cli.rna.records import SequenceRecord
+
+_DIGITS = 4
+_LINE = 50
+_FULL, _NONE = 14.0, 22.0
+"""Å between C1': up to the first a contact is rewarded fully, from the second on not at all."""
+_MIDDLE, _TOLERANCE, _LEAST_SD = 6.5, 4.0, 1.0
+"""Å: C1' are about this much farther apart than the nearest atoms, give or take the second number."""
 
 
 class PairRow(NamedTuple):
@@ -51,39 +58,23 @@ def pair_rows(record: SequenceRecord, pairs: NDArray[np.int64], maps: Mapping[st
     ]
 
 
-def map_formats(task: str, name: str, *, with_distance: bool = False) -> list[TextFormat]:
-    """The one format of a name for the pairs (:class:`PairRow`) of ``contact`` or ``distance``.
-
-    Raises:
-        UsageError: when the task has no such format.
-    """
+def map_format(task: str, name: str, *, with_distance: bool = False) -> TextFormat:
+    """The format of a name for the pairs (:class:`PairRow`) of ``contact`` or ``distance``."""
     columns = tuple(TABLES[f"{task} --with-distance" if with_distance else task])
-    known = {
-        "contact": [
-            _table(columns),
-            _json_lines(columns),
-            TextFormat("casprr", ".rr", format_casprr),
-            TextFormat("3drna", ".dca", _for_3drna("p", 4), single=True),
-            TextFormat("rosetta", ".cst", _format_rosetta, single=True),
-        ],
-        "distance": [
-            _table(columns),
-            _json_lines(columns),
-            TextFormat("3drna", ".distances", _for_3drna("distance", 2), single=True),
-            TextFormat("rosetta", ".cst", _format_rosetta, single=True),
-        ],
-    }[task]
-    chosen = [entry for entry in known if entry.name == name]
-    if not chosen:
-        names = ", ".join(entry.name for entry in known)
-        raise UsageError(f"{task} has no format {name}", hint=f"known are {names}")
-    return chosen
+    if name == "tsv":
+        return TextFormat(name, ".tsv", _table(columns), header="\t".join(columns) + "\n")
+    if name == "jsonl":
+        return TextFormat(name, ".jsonl", _json_lines(columns), also=(".json",))
+    if name == "casprr":
+        return TextFormat(name, ".rr", format_casprr)
+    if name == "rosetta":
+        return TextFormat(name, ".cst", _format_rosetta, single=True)
+    if task == "contact":
+        return TextFormat(name, ".dca", _for_3drna("p", 4), single=True)
+    return TextFormat(name, ".distances", _for_3drna("distance", 2), single=True)
 
 
-_DIGITS = 4
-
-
-def _table(columns: tuple[str, ...]) -> TextFormat:
+def _table(columns: tuple[str, ...]) -> Callable[[SequenceRecord, Rows], str]:
     # All pairs of a long RNA are a million rows: one format for all columns is five times as fast as a row writer.
     numbers = [PairRow._fields.index(name) for name in columns[5:]]
     line = "%s\t%d\t%d\t%s\t%s" + f"\t%.{_DIGITS}g" * len(numbers) + "\n"
@@ -92,11 +83,14 @@ def _table(columns: tuple[str, ...]) -> TextFormat:
         name = " ".join(record.id.split())
         return "".join([line % (name, *row[:4], *(row[k] for k in numbers)) for row in sorted(rows)])
 
-    return TextFormat("tsv", ".tsv", text, header="\t".join(columns) + "\n")
+    return text
 
 
-def _json_lines(columns: tuple[str, ...]) -> TextFormat:
+def _json_lines(columns: tuple[str, ...]) -> Callable[[SequenceRecord, Rows], str]:
     shown = [name for name in columns[1:] if not name.startswith("base")]
+
+    def rounded(row: PairRow) -> list[int | float]:
+        return [*row[:2], *(float(f"{getattr(row, name):.{_DIGITS}g}") for name in shown[2:])]
 
     def text(record: SequenceRecord, rows: Rows) -> str:
         document = {
@@ -105,18 +99,11 @@ def _json_lines(columns: tuple[str, ...]) -> TextFormat:
             "length": len(record),
             "sequence": record.sequence,
             "columns": shown,
-            "pairs": [[_rounded(getattr(row, name)) for name in shown] for row in sorted(rows)],
+            "pairs": [rounded(row) for row in sorted(rows)],
         }
         return json.dumps(document, ensure_ascii=False) + "\n"
 
-    return TextFormat("jsonl", ".jsonl", text, also=(".json",))
-
-
-def _rounded(value: Any) -> Any:
-    return float(f"{value:.{_DIGITS}g}") if isinstance(value, float) else value
-
-
-_LINE = 50
+    return text
 
 
 def format_casprr(record: SequenceRecord, rows: Rows) -> str:
@@ -165,12 +152,6 @@ def _for_3drna(column: str, digits: int) -> Callable[[SequenceRecord, Rows], str
         return "".join(f"{row.i} {row.j} {getattr(row, column):.{digits}f}\n" for row in rows)
 
     return text
-
-
-_FULL, _NONE = 14.0, 22.0
-"""Å between C1': up to the first a contact is rewarded fully, from the second on not at all."""
-_MIDDLE, _TOLERANCE, _LEAST_SD = 6.5, 4.0, 1.0
-"""Å: C1' are about this much farther apart than the nearest atoms, give or take the second number."""
 
 
 def _format_rosetta(record: SequenceRecord, rows: Rows) -> str:

@@ -90,23 +90,6 @@ def validate(pairs: Pairs, length: int, *, min_loop: int = 0) -> None:
         raise InputError(f"pair {_shown(tight[0])} encloses fewer than {min_loop} bases")
 
 
-def stems(pairs: Pairs) -> list[Pairs]:
-    """The pairs grouped into runs of stacked pairs (i, j), (i+1, j-1), ..., ascending by first base."""
-    if len(pairs) == 0:
-        return []
-    partner_of = dict(pairs.tolist())
-    found: list[Pairs] = []
-    while partner_of:
-        i = next(iter(partner_of))
-        j = partner_of.pop(i)
-        stem = [(i, j)]
-        while partner_of.get(stem[-1][0] + 1) == stem[-1][1] - 1:
-            partner_of.pop(stem[-1][0] + 1)
-            stem.append((stem[-1][0] + 1, stem[-1][1] - 1))
-        found.append(np.array(stem, dtype=np.int64))
-    return found
-
-
 def _shown(pair: NDArray[np.int64]) -> str:
     return f"{int(pair[0]) + 1}-{int(pair[1]) + 1}"
 

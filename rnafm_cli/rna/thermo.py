@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from rnafm_cli.errors import ConfigError, InputError, RnafmError
+from rnafm_cli.errors import ConfigError, RnafmError
 
 Parameters = tuple[str, ...]
 """Names of energy parameter sets; probabilities are the mean over them."""
@@ -43,6 +43,7 @@ _OVERFLOW = 99_000.0
 
 _SHAPE_SLOPE, _SHAPE_INTERCEPT = 1.8, -0.6
 _MISSING_REACTIVITY = -999.0
+_LEAST_LOCAL = 1e-5
 _TO_ACGU = {ord(letter): "N" for letter in "RYKMSWBDHV-"} | {ord("T"): "U"}
 
 
@@ -74,19 +75,17 @@ def pair_probabilities(
     parameters: Parameters = TURNER,
     constraint: str | None = None,
     shape: np.ndarray | None = None,
-    temperature: float = 37.0,
     max_span: int | None = None,
 ) -> np.ndarray:
-    """Equilibrium pair probabilities of one RNA (McCaskill 1990), the mean over sets of energy parameters.
+    """Equilibrium pair probabilities of one RNA (McCaskill 1990) at 37 °C, the mean over sets of energy parameters.
 
     Args:
-        sequence: upper-case RNA; a letter other than A, C, G, U pairs with nothing.
+        sequence: upper-case RNA of L letters; a letter other than A, C, G, U pairs with nothing.
         parameters: names of ``PARAMETER_SETS``.
-        constraint: one symbol a base with RNAfold's meaning: ``|`` paired, ``x`` unpaired, ``<`` / ``>`` paired
+        constraint: L symbols with RNAfold's meaning: ``|`` paired, ``x`` unpaired, ``<`` / ``>`` paired
             with a base downstream / upstream, ``(`` ``)`` this pair, ``.`` free.
         shape: (L,) SHAPE reactivities, NaN where there is none; turned into stacking energies by the rule of
             Deigan et al. 2009 (slope 1.8, intercept -0.6 kcal/mol).
-        temperature: degrees Celsius.
         max_span: longest distance j - i of a pair; no limit if None.
 
     Returns:
@@ -95,26 +94,20 @@ def pair_probabilities(
     Raises:
         RnafmError: when ViennaRNA is missing.
         ConfigError: for unknown parameters.
-        InputError: when a constraint or SHAPE profile has another length than the sequence.
     """
     check_parameters(parameters)
     library, length = _library(), len(sequence)
     if length < 5:
         return np.zeros((length, length), dtype=np.float32)
-    if constraint is not None:
-        _check_length("constraint", len(constraint), length)
-    if shape is not None:
-        _check_length("SHAPE profile", len(shape), length)
-        known = np.where(np.isfinite(shape), shape, _MISSING_REACTIVITY)
-        reactivities = [_MISSING_REACTIVITY, *map(float, known)]
     letters = sequence.translate(_TO_ACGU)
     upper_LL = np.zeros((length, length), dtype=np.float32)
     for name in parameters:
-        model, energies, factors = _energies(name, temperature, max_span)
+        model, energies, factors = _energies(name, max_span)
         compound = library.fold_compound(letters, model)
         if constraint is not None:
             compound.hc_add_from_db(constraint, library.CONSTRAINT_DB_DEFAULT | library.CONSTRAINT_DB_ENFORCE_BP)
         if shape is not None:
+            reactivities = [_MISSING_REACTIVITY, *np.nan_to_num(shape, nan=_MISSING_REACTIVITY).tolist()]
             compound.sc_add_SHAPE_deigan(reactivities, _SHAPE_SLOPE, _SHAPE_INTERCEPT)
         # In this order: the other way round, ViennaRNA computes the factors anew from its default parameters.
         compound.exp_params_subst(factors)
@@ -130,27 +123,22 @@ def pair_probabilities(
 
 
 def local_pair_probabilities(
-    sequence: str,
-    *,
-    parameters: Parameters = TURNER,
-    window: int = 600,
-    max_span: int = LONGEST_SPAN,
-    cutoff: float = 1e-5,
+    sequence: str, *, parameters: Parameters = TURNER, window: int = 600, max_span: int = LONGEST_SPAN
 ) -> np.ndarray:
     """Pair probabilities of a long RNA: means over all windows that hold both bases (Bernhart et al. 2006).
 
-    Time grows linearly with length. Probabilities below ``cutoff`` are zero.
+    Time grows linearly with length. Probabilities below 1e-5 are zero.
 
     Returns:
         (L, L) float32, symmetric; zero farther than ``max_span`` from the diagonal.
     """
     check_parameters(parameters)
-    library, length = _library(), len(sequence)
+    length = len(sequence)
     window = min(window, length)
     p_LL = np.zeros((length, length), dtype=np.float32)
     for name in parameters:
         with _in_force(name):
-            found = library.pfl_fold(sequence.translate(_TO_ACGU), window, min(max_span, window), cutoff)
+            found = _library().pfl_fold(sequence.translate(_TO_ACGU), window, min(max_span, window), _LEAST_LOCAL)
         for entry in found:
             if entry.i > 0 and entry.j > 0:
                 p_LL[entry.i - 1, entry.j - 1] += entry.p / len(parameters)
@@ -158,10 +146,7 @@ def local_pair_probabilities(
 
 
 def prior(
-    sequence: str,
-    parameters: Parameters,
-    constraint: str | None = None,
-    reactivities: np.ndarray | None = None,
+    sequence: str, parameters: Parameters, constraint: str | None = None, reactivities: np.ndarray | None = None
 ) -> np.ndarray:
     """Pair probabilities to guide a head, (L, L) float32 symmetric; local ones of a long RNA that nothing is known of.
 
@@ -170,18 +155,17 @@ def prior(
     """
     long = len(sequence) > LONGEST_EXACT
     if long and constraint is None and reactivities is None:
-        return local_pair_probabilities(sequence, parameters=parameters, max_span=LONGEST_SPAN)
+        return local_pair_probabilities(sequence, parameters=parameters)
     span = LONGEST_SPAN if long else None
     return pair_probabilities(sequence, parameters=parameters, constraint=constraint, shape=reactivities, max_span=span)
 
 
 @lru_cache(maxsize=16)
-def _energies(name: str, temperature: float, max_span: int | None) -> tuple[Any, Any, Any]:
+def _energies(name: str, max_span: int | None) -> tuple[Any, Any, Any]:
     """ViennaRNA's model details, energies and Boltzmann factors; loading takes as long as folding 80 nt."""
     library = _library()
     with _in_force(name):
         model = library.md()
-        model.temperature = temperature
         model.uniq_ML = 0
         if max_span is not None:
             model.max_bp_span = max_span
@@ -215,8 +199,3 @@ def _library() -> ModuleType:
             "the thermodynamic prior needs ViennaRNA's Python package, which is not installed",
             hint="pip install ViennaRNA, or run without the prior",
         ) from error
-
-
-def _check_length(what: str, given: int, length: int) -> None:
-    if given != length:
-        raise InputError(f"the {what} has {given} positions and the sequence {length}")

@@ -16,8 +16,7 @@ from rnafm_cli.rna.chains import Chain
 from rnafm_cli.rna.pairs import are_canonical, pairs_to_partners
 from rnafm_cli.rna.records import StructureRecord
 from rnafm_cli.rna.thermo import pair_probabilities
-from rnafm_cli.structure.pair import MIN_DISTANCE, PairConfig, PairInputs, padded, pair_inputs
-from rnafm_cli.structure.predict import Guide, batch_of
+from rnafm_cli.structure.pair import MIN_DISTANCE, Guide, PairConfig, PairInputs, padded, pair_inputs
 from rnafm_cli.structure.prior_cache import PriorCache
 from rnafm_cli.structure.training_templates import RecordTemplates
 from rnafm_cli.training.recipes import ChainVariation, FoldVariation, Sampling, Variation
@@ -103,30 +102,32 @@ def collate(
             is withheld.
         rng: of that.
     """
-    records, rng = list(records), rng or np.random.default_rng(0)
-    priors: list[np.ndarray] = []
-    known = [templates.of(record.sequence) if templates is not None else None for record in records]
-    for k, record in enumerate(records):
+    rng = rng or np.random.default_rng(0)
+    guides, targets = [], []
+    for record in records:
+        prior_LL, template = None, None
         if rng.random() < variation.mutate and len(record) <= variation.mutate_longest:
-            records[k], known[k] = mutate(record, variation.mutate_rate * rng.random(), rng), None
+            record = mutate(record, variation.mutate_rate * rng.random(), rng)
             if cache is not None:
-                priors.append(pair_probabilities(records[k].sequence, parameters=cache.parameters))
-            continue
-        if cache is not None:
-            priors.append(cache[record.sequence])
-        if templates is not None and known[k] is not None:
-            close = record.sequence in templates.close
-            if rng.random() < (variation.drop_close_template if close else variation.drop_template):
-                known[k] = None
-    sequences = [record.sequence for record in records]
-    inputs = padded(pair_inputs(sequences, priors=priors if cache is not None else None, templates=known), 2)
+                prior_LL = pair_probabilities(record.sequence, parameters=cache.parameters)
+        else:
+            if cache is not None:
+                prior_LL = cache[record.sequence]
+            if templates is not None and (template := templates.of(record.sequence)) is not None:
+                close = record.sequence in templates.close
+                if rng.random() < (variation.drop_close_template if close else variation.drop_template):
+                    template = None
+        guides.append(Guide(record.sequence, None, prior_LL, template))
+        targets.append(target_partners(record))
+    inputs = padded(pair_inputs(guides), 2)
     widest = inputs.letters_BL.shape[1]
-    target_BL = np.full((len(records), widest), _IGNORED, dtype=np.int64)
-    for row_L, record in zip(target_BL, records, strict=True):
-        partners = target_partners(record)
+    target_BL = np.full((len(guides), widest), _IGNORED, dtype=np.int64)
+    for row_L, partners in zip(target_BL, targets, strict=True):
         row_L[: len(partners)] = np.where(partners == -1, widest, partners)
-    _withhold(inputs, [True, True, True], [False, True, False], variation, rng)
-    return PairBatch(inputs, torch.from_numpy(target_BL), sequences)
+    # Embeddings are added later.
+    inputs.has_embedding_B |= True
+    _withhold(inputs, [False, True, False], variation, rng)
+    return PairBatch(inputs, torch.from_numpy(target_BL), [guide.sequence for guide in guides])
 
 
 @dataclass(frozen=True)
@@ -172,9 +173,8 @@ def collate_chains(
             start = int(rng.integers(0, length - crop + 1))
         parts.append(slice(start, min(start + crop, length)))
         guides.append(_without_families(example.guide.part(parts[-1]), variation, rng))
-    inputs = padded(pair_inputs(**batch_of(guides, config), width=config.embedding), 2)
-    given = [inputs.embedding_BLD is not None, "sequence" in config.inputs, inputs.prior_BLL is not None]
-    _withhold(inputs, given, given, variation, rng)
+    inputs = padded(pair_inputs(guides, config.inputs), 2)
+    _withhold(inputs, [True, True, True], variation, rng)
     square = (len(examples), inputs.letters_BL.shape[1], inputs.letters_BL.shape[1])
     contact_BLL, distance_BLL = np.full(square, -1, dtype=np.int8), np.full(square, np.nan, dtype=np.float32)
     for k, (example, part) in enumerate(zip(examples, parts, strict=True)):
@@ -193,15 +193,14 @@ def _without_families(guide: Guide, variation: ChainVariation, rng: np.random.Ge
     return replace(guide, template=None if draw < variation.drop_template else replace(template, relatives=None))
 
 
-def _withhold(
-    inputs: PairInputs, given: list[bool], least: list[bool], variation: Variation, rng: np.random.Generator
-) -> None:
+def _withhold(inputs: PairInputs, least: list[bool], variation: Variation, rng: np.random.Generator) -> None:
     """Switch inputs off at random; where that would leave an example with nothing, it keeps some.
 
     Args:
-        given, least: which of embedding, sequence and prior there are, and which are kept.
+        least: which of embedding, sequence and prior are kept, of those that there are.
     """
+    given = np.stack([inputs.has_embedding_B, inputs.has_sequence_B, inputs.has_prior_B])
     shares = [[variation.drop_embedding], [variation.drop_sequence], [variation.drop_prior]]
-    on = np.array(given)[:, None] & (rng.random((3, len(inputs.lengths_B))) >= np.array(shares))
-    on |= np.array(least)[:, None] & ~on.any(axis=0)
+    on = given & (rng.random(given.shape) >= np.array(shares))
+    on |= given & np.array(least)[:, None] & ~on.any(axis=0)
     inputs.has_embedding_B, inputs.has_sequence_B, inputs.has_prior_B = map(torch.from_numpy, on)

@@ -21,7 +21,7 @@ import pandas as pd
 
 from rnafm_cli.errors import ConfigError, InputError, UsageError, WeightsError
 from rnafm_cli.families.library import load_libraries
-from rnafm_cli.io.maps import TertiaryMapWriter
+from rnafm_cli.io.maps import TERTIARY, map_writer
 from rnafm_cli.io.streams import atomic_path, write_json
 from rnafm_cli.rna.chains import Chain
 from rnafm_cli.rna.metrics import CONTACT_METRICS, DISTANCE_METRICS, score_contacts, score_distances
@@ -179,9 +179,10 @@ class _CrossValidation:
         if all((part / SCORES).exists() for part in parts):
             scores = pd.concat([_read(part / SCORES) for part in parts], ignore_index=True)
             tables.append(scores.assign(row="head"))
-            with TertiaryMapWriter(run.output / MAPS, provenance={"name": run.name}, half=True, force=True) as writer:
+            named = {"name": run.name}
+            with map_writer(run.output / MAPS, TERTIARY, provenance=named, half=True, force=True) as writer:
                 for record, maps in _stored(part / MAPS for part in parts):
-                    writer.add_maps(record, maps)
+                    writer.add(record, maps)
             means = mean_values(scores) | calibrated([one.chain for one in self.data.examples], run.output / MAPS)
             self._tell("cross-validated", scores)
         if tables:
@@ -199,9 +200,9 @@ class _CrossValidation:
             return True
         if (maps := self._train(fold, {})) is None:
             return False
-        with TertiaryMapWriter(folder / MAPS, provenance={"fold": fold}, half=True, force=True) as writer:
+        with map_writer(folder / MAPS, TERTIARY, provenance={"fold": fold}, half=True, force=True) as writer:
             for one in maps:
-                writer.add_maps(one.record, one.named())
+                writer.add(one.record, one.named())
         scores = score_maps(self.data.inside(fold), maps)
         _write(folder / SCORES, scores)
         self._tell(f"fold {fold} held out", scores)

@@ -76,8 +76,6 @@ METRIC_NAMES = {
     "top_l5": "precision of the best L/5 long-range pairs",
     "top_l2": "precision of the best L/2 long-range pairs",
     "top_l1": "precision of the best L long-range pairs",
-    "trace_correlation": "correlation of distances of the points in space",
-    "trace_rmsd": "RMSD of the points in space (Å)",
     "mse": "mean squared error of distance / 20",
     "r2": "coefficient of determination",
     "pa": "share of pairs within 2 Å",
@@ -243,28 +241,4 @@ def draw_map(
     bar = figure.colorbar(image, ax=axes, fraction=0.046, pad=0.03)
     bar.set_label(label, fontsize=9)
     bar.ax.tick_params(labelsize=8)
-    save_figure(figure, path)
-
-
-def draw_trace(name: str, found_LX: NDArray[np.floating], known_LX: NDArray[np.floating], path: Path) -> None:
-    """Points of predicted distances over those of the known ones, one a residue, from two sides.
-
-    Args:
-        found_LX, known_LX: (L, 3) Å, one laid on the other, NaN where unknown.
-    """
-    from matplotlib.figure import Figure
-
-    there_L = np.isfinite(known_LX).all(axis=1)
-    # Seen along the thinnest and the middle axis of the known points.
-    axes_XX = np.linalg.svd(known_LX[there_L] - known_LX[there_L].mean(axis=0), full_matrices=False)[2]
-    figure = Figure(figsize=(8.0, 4.2), facecolor="white", layout="constrained")
-    for axes, second in zip(figure.subplots(1, 2), (1, 2), strict=True):
-        for label, points_LX, colour in (("known", known_LX, MUTED), ("predicted", found_LX, PREDICTORS[0])):
-            seen = points_LX @ axes_XX.T
-            axes.plot(seen[:, 0], seen[:, second], color=colour, linewidth=1.2, marker="o", markersize=2.5, label=label)
-        axes.set(xlabel="first axis (Å)", ylabel=f"{('second', 'third')[second - 1]} axis (Å)", aspect="equal")
-        axes.set_adjustable("datalim")
-        plain_frame(axes)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8, frameon=False)
-    figure.suptitle(f"{name}: one point a residue, by distances; 5' to 3' along the line", fontsize=9, color=INK)
     save_figure(figure, path)

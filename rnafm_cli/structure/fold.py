@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from rnafm_cli.encoder.embed import DEFAULT_BATCH_TOKENS
 from rnafm_cli.encoder.resnet import PairResNet, PairResNetConfig
-from rnafm_cli.encoder.runtime import Runtime
+from rnafm_cli.errors import InputError
 from rnafm_cli.rna.decode import DecodeOptions, decode, expected_accuracy
 from rnafm_cli.rna.records import SequenceRecord, StructureRecord
-from rnafm_cli.structure.evidence import Evidence
-from rnafm_cli.structure.pair import PairConfig, PairHead, pair_probabilities
-from rnafm_cli.structure.predict import Guide, Maps, PairPredictor, Query, batch_of, head_file, ready, surroundings
+from rnafm_cli.structure.pair import Guide, PairConfig, PairHead, pair_probabilities
+from rnafm_cli.structure.predict import Maps, PairPredictor, Query, head_file, ready, surroundings
 
 if TYPE_CHECKING:
     from rnafm_cli.encoder.model import NamedModel
@@ -42,8 +38,6 @@ class Fold:
     """(n, 2), 0-based, i < j."""
     probs_LL: np.ndarray
     """(L, L) float32 symmetric: probability that i and j pair."""
-    evidence: Evidence = field(default_factory=Evidence)
-    """What was known beforehand."""
     hits: Sequence[Hit] = ()
     """Families that the RNA holds, the surest first."""
     is_supported: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
@@ -130,20 +124,24 @@ class FoldPredictor(PairPredictor[Fold]):
         options: decoding rules.
     """
 
-    def __init__(self, runtime: Runtime, *, gamma: float = 1.0, options: DecodeOptions | None = None, **more: Any):
-        super().__init__(runtime, **more)
+    def __init__(self, *given: Any, gamma: float = 1.0, options: DecodeOptions | None = None, **more: Any) -> None:
+        super().__init__(*given, **more)
         self.options = options or DecodeOptions()
         if self.options.gamma is None:
             self.options = dataclasses.replace(self.options, gamma=gamma)
 
-    @property
-    def takes_reactivities(self) -> bool:
-        """Whether SHAPE reactivities change anything: they enter through the prior."""
-        return self.parameters is not None
-
-    def check(self, query: Query) -> None:
-        """Refuse evidence that no structure of the record can meet."""
-        query.evidence.check(query.record, self.options)
+    def admit(self, query: Query, tell: Callable[[str], None] | None = None) -> None:
+        """Refuse an RNA that would not fit, and what no structure of it can meet; tell of one that goes in windows."""
+        record, reactivities = query.record, query.reactivities
+        if (known := query.constraints) is not None:
+            try:
+                known.check(len(record), self.options)
+            except InputError as error:
+                where = f"{known.place}: constraint of record '{record.id}'" if known.place else record.where
+                raise InputError(f"{where}: {error.message}", hint=error.hint) from error
+        if reactivities is not None and len(reactivities) != len(record):
+            raise InputError(f"{record.where}: {len(reactivities)} reactivities for {len(record)} bases")
+        super().admit(query, tell)
 
     def outside(self, guide: Guide) -> Maps:
         """The prior; without one nothing pairs."""
@@ -153,11 +151,11 @@ class FoldPredictor(PairPredictor[Fold]):
     def result(self, query: Query, guide: Guide, maps: Maps) -> Fold:
         """The structure that the probabilities stand for."""
         probs_LL = one_partner(maps["pair"]) if self.plan(query).window else maps["pair"]
-        pairs = decode(probs_LL, guide.sequence, self.options, constraints=query.evidence.constraints)
+        pairs = decode(probs_LL, guide.sequence, self.options, constraints=query.constraints)
         if guide.template is None:
-            return Fold(query.record, pairs, probs_LL, query.evidence)
+            return Fold(query.record, pairs, probs_LL)
         supported = guide.template.pairs_LL[pairs[:, 0], pairs[:, 1]] >= SUPPORT
-        return Fold(query.record, pairs, probs_LL, query.evidence, guide.template.hits, supported)
+        return Fold(query.record, pairs, probs_LL, guide.template.hits, supported)
 
 
 class GuidedPredictor(FoldPredictor):
@@ -165,14 +163,9 @@ class GuidedPredictor(FoldPredictor):
 
     cell_bytes = _HEAD_CELL_BYTES
 
-    def __init__(self, head: PairHead, runtime: Runtime, **more: Any) -> None:
-        super().__init__(runtime, **more)
-        self._head = head
-
     def maps(self, guides: Sequence[Guide]) -> list[Maps]:
         """Pair probabilities of RNAs of similar length."""
-        bf16 = self.runtime.dtype == torch.bfloat16
-        found = pair_probabilities(self._head, **batch_of(guides, self._head.config), bf16=bf16)
+        found = pair_probabilities(self.head, guides, bf16=self.runtime.dtype == torch.bfloat16)
         return [{"pair": p_LL} for p_LL in found]
 
 
@@ -182,50 +175,33 @@ class ResNetPredictor(FoldPredictor):
     cell_bytes = RESNET_CELL_BYTES
     windows = False
 
-    def __init__(self, head: PairResNet, runtime: Runtime, **more: Any) -> None:
-        super().__init__(runtime, **more)
-        self._head = head
-
     def maps(self, guides: Sequence[Guide]) -> list[Maps]:
         """Pair probabilities of RNAs."""
         features = [guide.rows_LD for guide in guides if guide.rows_LD is not None]
         moved = [rows_LD.to(self.runtime.device, self.runtime.dtype) for rows_LD in features]
-        return [{"pair": self._head(rows_LD).sigmoid().cpu().numpy()} for rows_LD in moved]
+        return [{"pair": self.head(rows_LD).sigmoid().cpu().numpy()} for rows_LD in moved]
 
 
-def load_fold_predictor(
-    model: NamedModel,
-    *,
-    prior: bool = True,
-    families: Sequence[str | Path] = (),
-    options: DecodeOptions | None = None,
-    warn: Callable[[str], None] = warnings.warn,
-    max_bytes: int | None = None,
-    batch_tokens: int = DEFAULT_BATCH_TOKENS,
-) -> FoldPredictor:
+def load_fold_predictor(model: NamedModel, *, options: DecodeOptions | None = None, **settings: Any) -> FoldPredictor:
     """What folds RNAs by a model.
 
     Args:
-        prior, families, warn: see :func:`rnafm_cli.structure.predict.surroundings`.
         options: decoding rules.
-        max_bytes: memory that the process may take; see :func:`rnafm_cli.structure.predict.default_max_memory`.
-        batch_tokens: tokens per batch of the encoder, if the head reads one.
+        settings: see :func:`rnafm_cli.structure.predict.surroundings`.
 
     Raises:
         UsageError: for a codon model, which folds nothing.
         WeightsError: when the model has no structure head that fits its encoder.
     """
     tensors, card = head_file(model, "fold")
-    shared: dict[str, Any] = {"options": options, "max_bytes": max_bytes, "batch_tokens": batch_tokens}
     if card.kind == "fold-resnet":
         shape = PairResNetConfig(**card.config["head"])
         resnet = ready(lambda: PairResNet(shape), tensors, card, model.runtime).to(model.runtime.dtype)
-        return ResNetPredictor(resnet, model.runtime, encoder=model.encoder_for("fold"), **shared)
+        # It reads embeddings alone.
+        beside = surroundings(model, "fold", PairConfig(embedding=shape.width, inputs=("embedding",)), **settings)
+        return ResNetPredictor(resnet, model.runtime, options=options, **beside)
     config = PairConfig.from_dict(card.config)
-    return GuidedPredictor(
-        ready(lambda: PairHead(config), tensors, card, model.runtime),
-        model.runtime,
-        gamma=float(card.config.get("gamma", 1.0)),
-        **surroundings(model, "fold", config, prior=prior, families=families, warn=warn),
-        **shared,
-    )
+    head = ready(lambda: PairHead(config), tensors, card, model.runtime)
+    gamma = float(card.config.get("gamma", 1.0))
+    beside = surroundings(model, "fold", config, **settings)
+    return GuidedPredictor(head, model.runtime, gamma=gamma, options=options, **beside)

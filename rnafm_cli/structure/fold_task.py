@@ -29,7 +29,7 @@ from rnafm_cli.rna.metrics import Score, score_fold
 from rnafm_cli.rna.records import StructureRecord
 from rnafm_cli.structure.batches import collate, draw_batches
 from rnafm_cli.structure.fold_data import FoldData, assemble, shipped_dev_families
-from rnafm_cli.structure.pair import INPUTS, PairConfig, PairHead, PairLogits, pair_probabilities
+from rnafm_cli.structure.pair import INPUTS, Guide, PairConfig, PairHead, PairLogits, pair_probabilities
 from rnafm_cli.structure.prior_cache import PriorCache
 from rnafm_cli.structure.training_templates import RecordTemplates, record_templates
 from rnafm_cli.training.recipes import FoldRecipe, FoldRunSection, PairSection
@@ -235,15 +235,19 @@ def score_head(
     scores: dict[int, list[Score]] = {}
     for group in buckets([len(record.sequence) ** 2 for record in records], _CELLS_AT_ONCE):
         sequences = [records[k].sequence for k in group]
-        found = pair_probabilities(
-            head,
-            sequences,
-            embeddings=embed_batch(encoder, sequences, bf16=bf16) if encoder and "embedding" in inputs else None,
-            priors=[cache[s] for s in sequences] if cache is not None and "prior" in inputs else None,
-            templates=[templates.of(s) for s in sequences] if templates is not None and "template" in inputs else None,
-            use_sequence="sequence" in inputs,
-            bf16=bf16,
-        )
+        rows: Sequence[Tensor | None] = [None] * len(group)
+        if encoder is not None and "embedding" in inputs:
+            rows = embed_batch(encoder, sequences, bf16=bf16)
+        guides = [
+            Guide(
+                sequence,
+                rows_LD,
+                cache[sequence] if cache is not None and "prior" in inputs else None,
+                templates.of(sequence) if templates is not None else None,
+            )
+            for sequence, rows_LD in zip(sequences, rows, strict=True)
+        ]
+        found = pair_probabilities(head, guides, inputs=inputs, bf16=bf16)
         for k, p_LL in zip(group, found, strict=True):
             sequence, true = records[k].sequence, records[k].pairs
             ways = [decode(p_LL, sequence, way) for way in options]

@@ -1,29 +1,33 @@
-"""Predicted maps of chains from files.
+"""Predicted maps of known RNAs from files.
 
-HDF5, as ``rnafm contact --h5`` writes it or any file with an (L, L) data set per id at its root; a table with the
-columns ``id i j`` (from 1) and ``p`` or ``distance``; contacts also in CASP's RR format. Shape suffix: L residues.
+HDF5, as ``rnafm contact --h5`` and ``rnafm fold --probs`` write it or any file with an (L, L) data set per id at its
+root; a table with the columns ``id i j`` (from 1) and ``p`` or ``distance``; contacts also in CASP's RR format. Shape
+suffix: L residues.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from rnafm_cli.errors import InputError
+from rnafm_cli.io.hdf5 import open_hdf5
 from rnafm_cli.io.map_output import read_casprr
 from rnafm_cli.io.names import hdf5_key
 from rnafm_cli.io.streams import STDIO, input_name, open_text
 from rnafm_cli.io.tables import table_rows
 from rnafm_cli.rna.chains import Chain
+from rnafm_cli.rna.records import StructureRecord
 from rnafm_cli.structure.evaluation import sequence_difference
 
 _VALUE_COLUMNS = {"contact": "p", "distance": "distance"}
+_Known = TypeVar("_Known", Chain, StructureRecord)
 
 
 def read_maps(path: str | Path, chains: Sequence[Chain], task: str) -> dict[str, NDArray[np.float32]]:
@@ -40,44 +44,46 @@ def read_maps(path: str | Path, chains: Sequence[Chain], task: str) -> dict[str,
     if str(path) != STDIO and not Path(path).exists():
         raise InputError(f"{path}: no such file")
     if str(path) != STDIO and h5py.is_hdf5(path):
-        return _from_hdf5(Path(path), chains, task)
+        return {chain.id: map_LL for chain, map_LL in stored_maps(path, chains, task) if map_LL is not None}
     return _from_table(path, chains, task)
 
 
-def _from_hdf5(path: Path, chains: Sequence[Chain], task: str) -> dict[str, NDArray[np.float32]]:
-    found = {}
-    try:
-        with h5py.File(path, "r") as file:
-            for chain in chains:
-                key = hdf5_key(chain.id)
-                if key in file:
-                    found[chain.id] = _stored_map(file[key], chain, task, f"{path}: '{key}'")
-    except OSError as error:
-        raise InputError(f"{path}: is no readable HDF5 file ({error})") from error
-    return found
+def stored_maps(
+    path: str | Path, known: Iterable[_Known], task: str
+) -> Iterator[tuple[_Known, NDArray[np.float32] | None]]:
+    """Yield known RNAs with their maps of an HDF5 file; None where it holds nothing of that id.
+
+    Args:
+        task: ``contact`` or ``distance`` where the file has groups.
+
+    Raises:
+        InputError: when the file is no HDF5 file, or a map is not (L, L) with values that can be.
+    """
+    with open_hdf5(path, hint="'rnafm fold --probs' and 'rnafm contact --h5' write one") as file:
+        for rna in known:
+            key = hdf5_key(rna.id)
+            yield rna, _stored_map(file[key], rna, task, f"{path}: '{key}'") if key in file else None
 
 
-def _stored_map(stored: Any, chain: Chain, task: str, where: str) -> NDArray[np.float32]:
+def _stored_map(stored: Any, rna: Chain | StructureRecord, task: str, where: str) -> NDArray[np.float32]:
     if isinstance(stored, h5py.Group):
         if task not in stored:
-            have = ", ".join(stored) or "nothing"
-            raise InputError(f"{where}: has no '{task}', only {have}")
-        sequence = str(stored.attrs.get("sequence", "")) or chain.sequence
-        if sequence_difference(sequence, chain.sequence):
-            raise InputError(f"{where}: is another sequence than that of {chain.where}")
+            raise InputError(f"{where}: has no '{task}', only {', '.join(stored) or 'nothing'}")
+        if sequence_difference(str(stored.attrs.get("sequence", "")) or rna.sequence, rna.sequence):
+            raise InputError(f"{where}: is another sequence than that of {rna.where}")
         stored = stored[task]
-    if stored.shape != (len(chain), len(chain)):
-        raise InputError(f"{where}: is {stored.shape}, the chain has {len(chain)} residues")
+    if stored.shape != (len(rna), len(rna)):
+        raise InputError(f"{where}: is {stored.shape}, the RNA has {len(rna)} bases")
     map_LL = np.asarray(stored, dtype=np.float32)
     _check_values(map_LL, task, where)
     return map_LL
 
 
 def _check_values(map_LL: NDArray[np.float32], task: str, where: str) -> None:
-    highest = 1.001 if task == "contact" else np.inf
+    # Half precision and sums in float32 leave the interval by a hair.
+    highest = np.inf if task == "distance" else 1.001
     if not np.isfinite(map_LL).all() or map_LL.min(initial=0) < -1e-3 or map_LL.max(initial=0) > highest:
-        what = "probabilities" if task == "contact" else "distances"
-        raise InputError(f"{where}: holds values that are no {what}")
+        raise InputError(f"{where}: holds values that are no {'distances' if task == 'distance' else 'probabilities'}")
 
 
 def _from_table(path: str | Path, chains: Sequence[Chain], task: str) -> dict[str, NDArray[np.float32]]:

@@ -9,12 +9,13 @@ embedding width, W width per base, C channels, I input width, F features of a pa
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -27,10 +28,168 @@ from rnafm_cli.weights.files import known_values
 if TYPE_CHECKING:
     from rnafm_cli.families.alignment import Template
 
-PAIR_FEATURES = 8
-TEMPLATE_FEATURES = 3
-"""More of them in heads that take what a family says."""
+INPUTS = ("embedding", "sequence", "prior")
+"""What a head may be told beside what its RNA's families say, the input ``template``."""
+MIN_DISTANCE = 4
+PRIOR_FLOOR = 5e-4
+"""Prior probabilities below this count as zero: training reads them from a cache that ends here."""
 _EPSILON = 1e-4
+_MIXER_HEAD = 48
+"""Width of an attention head of the mixer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairConfig:
+    """Everything that fixes the pair head's tensors and its arithmetic."""
+
+    embedding: int
+    """Width of the encoder's representations; 0 for a head without them."""
+    width: int = 64
+    mixer_width: int = 144
+    mixer_layers: int = 0
+    """Transformer layers over the bases; 0 for none."""
+    channels: int = 64
+    dilations: tuple[int, ...] = (1, 2, 4, 1, 2, 4, 1, 2)
+    """A residual block of the coarse map each."""
+    heads: int = 16
+    """Bilinear products of the two sides that enter the map."""
+    fine: int = 16
+    """Channels of the full-resolution part."""
+    axial_every: int = 4
+    """After this many blocks every row is pooled and the result handed to its row and column, so that partners of one
+    base see each other; 0 for never."""
+    dropout: float = 0.1
+    inputs: tuple[str, ...] = INPUTS
+    """Inputs that training showed; others must not be given."""
+    parameters: tuple[str, ...] = ("turner2004",)
+    """Energy parameters behind the prior, whose pair probabilities are averaged."""
+
+    @property
+    def pair_features(self) -> int:
+        """Channels of what is known of each pair of bases beforehand."""
+        return 11 if "template" in self.inputs else 8
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> PairConfig:
+        """From a model card's plain values."""
+        return cls(**known_values(cls, values))
+
+
+@dataclass(frozen=True, eq=False)
+class Guide:
+    """What a head is told of an RNA, or a part of it; None where it does without.
+
+    Args:
+        rows_LD: the encoder's representations, special tokens stripped.
+        prior_LL: ViennaRNA's pair probabilities, symmetric.
+        template: what the RNA's families say.
+    """
+
+    sequence: str
+    rows_LD: Tensor | None = None
+    prior_LL: NDArray[np.float32] | None = None
+    template: Template | None = None
+
+    def part(self, bases: slice) -> Guide:
+        """The same of some of the bases."""
+        return Guide(
+            self.sequence[bases],
+            None if self.rows_LD is None else self.rows_LD[bases],
+            None if self.prior_LL is None else self.prior_LL[bases, bases],
+            None if self.template is None else self.template.part(bases),
+        )
+
+
+@dataclass
+class PairInputs:
+    """A padded batch; what is not known of an RNA is zero.
+
+    Args:
+        lengths_B: bases of each RNA.
+        letters_BL: 1 to 4 for A, C, G, U, 0 otherwise and in padding.
+        prior_BLL: pair probabilities, symmetric.
+        template_BLL: consensus pairs that the RNA's families let expect, symmetric.
+        known_BL2: with it, how likely a base stands on a family's profile, and a tenth of -log10 of the E-value.
+        has_sequence_B, has_embedding_B, has_prior_B, has_template_B: RNAs for which the input may be used.
+        embedding_BLD: the encoder's representations, special tokens stripped.
+        relatives_BLL5: what known 3D structures of the families let expect: the maps of
+            :class:`rnafm_cli.families.shapes.Relatives`.
+    """
+
+    lengths_B: Tensor
+    letters_BL: Tensor
+    prior_BLL: Tensor
+    template_BLL: Tensor
+    known_BL2: Tensor
+    has_sequence_B: Tensor
+    has_embedding_B: Tensor
+    has_prior_B: Tensor
+    has_template_B: Tensor
+    embedding_BLD: Tensor | None = None
+    relatives_BLL5: Tensor | None = None
+
+    def to(self, device: torch.device) -> PairInputs:
+        """The same batch on another device."""
+        return PairInputs(**{name: value.to(device) for name, value in vars(self).items() if value is not None})
+
+
+def pair_inputs(guides: Sequence[Guide], inputs: Collection[str] = (*INPUTS, "template")) -> PairInputs:
+    """A padded batch of RNAs.
+
+    Args:
+        inputs: names of what may be shown.
+    """
+    count, widest = len(guides), max(len(guide.sequence) for guide in guides)
+
+    def batch(parts: Mapping[int, Any], *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        whole = torch.zeros(count, *shape, dtype=dtype)
+        for k, part in parts.items():
+            # Only bases are padded, so the first places are a part's whatever its number of axes.
+            whole[k][tuple(slice(size) for size in part.shape)] = torch.as_tensor(part)
+        return whole
+
+    def given(name: str, values: Sequence[Any]) -> dict[int, Any]:
+        return {k: value for k, value in enumerate(values) if value is not None and name in inputs}
+
+    def flags(known: Mapping[int, Any]) -> Tensor:
+        return torch.tensor([k in known for k in range(count)])
+
+    letters = given("sequence", [letter_codes(guide.sequence) for guide in guides])
+    rows = given("embedding", [guide.rows_LD for guide in guides])
+    priors = given("prior", [guide.prior_LL for guide in guides])
+    known = given("template", [guide.template for guide in guides])
+    relatives = {
+        k: np.stack([*vars(one.relatives).values()], axis=-1) for k, one in known.items() if one.relatives is not None
+    }
+    stands = {k: np.stack([one.coverage_L, 0.1 * one.confidence_L], axis=1) for k, one in known.items()}
+    return PairInputs(
+        torch.tensor([len(guide.sequence) for guide in guides]),
+        batch(letters, widest, dtype=torch.long),
+        batch(priors, widest, widest),
+        batch({k: one.pairs_LL for k, one in known.items()}, widest, widest),
+        batch(stands, widest, 2),
+        flags(letters),
+        flags(rows),
+        flags(priors),
+        flags(known),
+        embedding_BLD=batch(rows, widest, next(iter(rows.values())).shape[1]) if rows else None,
+        relatives_BLL5=batch(relatives, widest, widest, 5) if relatives else None,
+    )
+
+
+def padded(inputs: PairInputs, multiple: int) -> PairInputs:
+    """The same batch with its width padded to a multiple."""
+    extra = -inputs.letters_BL.shape[1] % multiple
+    if not extra:
+        return inputs
+
+    def wider(name: str, tensor: Tensor) -> Tensor:
+        # The axes stand in the name; F.pad takes the last one first.
+        axes = reversed(name.rpartition("_")[2])
+        return F.pad(tensor, [size for axis in axes for size in (0, extra if axis == "L" else 0)])
+
+    given = {name: value for name, value in vars(inputs).items() if value is not None}
+    return PairInputs(**{name: wider(name, value) for name, value in given.items()})
 
 
 def base_mask(lengths_B: Tensor, length: int) -> Tensor:
@@ -46,16 +205,7 @@ def map_mask(lengths_B: Tensor, length: int, dtype: torch.dtype) -> Tensor:
     return mask.to(torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else dtype)
 
 
-def pair_features(
-    letters_BL: Tensor,
-    prior_BLL: Tensor | None,
-    has_sequence_B: Tensor,
-    has_prior_B: Tensor,
-    *,
-    template_BLL: Tensor | None = None,
-    has_template_B: Tensor | None = None,
-    channels: int = PAIR_FEATURES,
-) -> Tensor:
+def pair_features(inputs: PairInputs, channels: int) -> Tensor:
     """What is known of each pair of bases beforehand, (B, L, L, F).
 
     Channels: prior probability and its scaled logarithm, AU, GC, GU, signed logarithm of the distance, too close
@@ -63,33 +213,29 @@ def pair_features(
     Channels of an absent input are zero.
 
     Args:
-        letters_BL: 1 to 4 for A, C, G, U, 0 for anything else.
-        prior_BLL: pair probabilities, or None.
-        template_BLL: consensus pairs that the RNA's families let expect, or None.
         channels: F, with or without those of the families.
     """
-    batch, length = letters_BL.shape
-    device = letters_BL.device
+    batch, length = inputs.letters_BL.shape
+    device = inputs.letters_BL.device
     features = torch.zeros(batch, length, length, channels, device=device)
-    if prior_BLL is not None:
-        on = has_prior_B[:, None, None].float()
-        features[..., 0] = prior_BLL * on
-        features[..., 1] = (torch.log(prior_BLL + _EPSILON) * 0.25 + 1.0) * on
-        features[..., 7] = on
-    if template_BLL is not None and has_template_B is not None:
-        on = has_template_B[:, None, None].float()
-        features[..., 8] = template_BLL * on
-        features[..., 9] = (torch.log(template_BLL + _EPSILON) * 0.25 + 1.0) * on
-        features[..., 10] = on
+    for first, present, map_BLL, has_B in (
+        (0, 7, inputs.prior_BLL, inputs.has_prior_B),
+        (8, 10, inputs.template_BLL, inputs.has_template_B),
+    ):
+        if present < channels and bool(has_B.any()):
+            on = has_B[:, None, None].float()
+            features[..., first] = map_BLL * on
+            features[..., first + 1] = (torch.log(map_BLL + _EPSILON) * 0.25 + 1.0) * on
+            features[..., present] = on
     # Products of A=1, C=2, G=3, U=5 tell the three canonical pairs apart: AU 5, CG 6, GU 15.
-    primes = torch.tensor([0, 1, 2, 3, 5], device=device)[letters_BL] * has_sequence_B[:, None]
+    primes = torch.tensor([0, 1, 2, 3, 5], device=device)[inputs.letters_BL] * inputs.has_sequence_B[:, None]
     product_BLL = primes[:, :, None] * primes[:, None, :]
     for channel, product in enumerate((5, 6, 15), start=2):
         features[..., channel] = product_BLL == product
     position = torch.arange(length, device=device, dtype=torch.float32)
     offset_LL = position[None, :] - position[:, None]
     features[..., 5] = offset_LL.sign() * offset_LL.abs().log1p() / 3.0
-    features[..., 6] = offset_LL.abs() < 4
+    features[..., 6] = offset_LL.abs() < MIN_DISTANCE
     return features
 
 
@@ -109,38 +255,19 @@ def refine(map_BHHC: Tensor) -> Tensor:
 
 
 class CoarseMap(nn.Module):
-    """A map over pairs of neighbouring-base pairs: outer sum, products and pair features, then residual blocks.
+    """A map over pairs of neighbouring-base pairs: outer sum, products and pair features, then residual blocks."""
 
-    Args:
-        width: of the per-base features.
-        channels: of the map.
-        dilations: one residual block each.
-        heads: bilinear products of the two sides that enter the map.
-        axial_every: after this many blocks every row is pooled and the result handed to its row and column, so
-            that partners of one base see each other; 0 for never.
-        features: F, channels of the pair features.
-    """
-
-    def __init__(
-        self,
-        *,
-        width: int,
-        channels: int,
-        dilations: Sequence[int],
-        heads: int,
-        axial_every: int,
-        dropout: float,
-        features: int = PAIR_FEATURES,
-    ) -> None:
+    def __init__(self, config: PairConfig) -> None:
         super().__init__()
-        self.heads = heads
-        self.row = nn.Linear(2 * width, channels)
-        self.column = nn.Linear(2 * width, channels, bias=False)
-        self.query = nn.Linear(2 * width, 8 * heads)
-        self.key = nn.Linear(2 * width, 8 * heads)
-        self.enter = nn.Linear(4 * features + heads, channels)
-        self.blocks = nn.ModuleList(ResidualBlock(channels, dilation, dropout) for dilation in dilations)
-        places = [k for k in range(len(dilations)) if axial_every and (k + 1) % axial_every == 0]
+        sides, channels, count = 2 * config.width, config.channels, len(config.dilations)
+        self.heads = config.heads
+        self.row = nn.Linear(sides, channels)
+        self.column = nn.Linear(sides, channels, bias=False)
+        self.query = nn.Linear(sides, 8 * config.heads)
+        self.key = nn.Linear(sides, 8 * config.heads)
+        self.enter = nn.Linear(4 * config.pair_features + config.heads, channels)
+        self.blocks = nn.ModuleList(ResidualBlock(channels, k, config.dropout / 2) for k in config.dilations)
+        places = [k for k in range(count) if config.axial_every and (k + 1) % config.axial_every == 0]
         self.axial = nn.ModuleDict({str(k): _RowPool(channels) for k in places})
         self.norm = nn.LayerNorm(channels, bias=False)
 
@@ -213,30 +340,20 @@ class _RowPool(nn.Module):
         return x_BHHC + (row[:, :, None] + column[:, None, :]) * mask
 
 
-_HEAD_WIDTH = 48
-
-
 class BaseMixer(nn.Module):
-    """Adds to the features of each base what the other bases of its RNA say; adds nothing before training.
+    """Adds to the features of each base what the other bases of its RNA say; adds nothing before training."""
 
-    Args:
-        inputs: width of what comes in.
-        width: width of what goes out.
-        layers: transformer layers with rotary positions.
-        inner: their width, a multiple of 48.
-    """
-
-    def __init__(self, inputs: int, width: int, *, layers: int, inner: int) -> None:
+    def __init__(self, config: PairConfig) -> None:
         super().__init__()
-        shape = EncoderConfig(
-            layers=layers, width=inner, heads=max(1, inner // _HEAD_WIDTH), ffn=4 * inner, positions="rotary"
-        )
-        self.head_width = inner // shape.heads
-        self.enter = nn.Linear(inputs, inner)
-        stack = [EncoderLayer(shape) for _ in range(layers)]
+        inner = config.mixer_width
+        heads = max(1, inner // _MIXER_HEAD)
+        shape = EncoderConfig(layers=config.mixer_layers, width=inner, heads=heads, ffn=4 * inner, positions="rotary")
+        self.head_width = inner // heads
+        self.enter = nn.Linear(config.embedding + config.width, inner)
+        stack = [EncoderLayer(shape) for _ in range(config.mixer_layers)]
         self.layers = nn.ModuleList(stack)
         self.norm = nn.LayerNorm(inner)
-        self.leave = nn.Linear(inner, width)
+        self.leave = nn.Linear(inner, config.width)
         for layer in stack:
             for last in (layer.out, layer.ffn_out):
                 nn.init.normal_(last.weight, std=0.02)
@@ -257,87 +374,21 @@ class BaseMixer(nn.Module):
         return self.leave(self.norm(x.to(torch.float32)))
 
 
-INPUTS = ("embedding", "sequence", "prior")
-"""What a head may be told beside what its RNA's families say, the input ``template``."""
-MIN_DISTANCE = 4
-PRIOR_FLOOR = 5e-4
-"""Prior probabilities below this count as zero: training reads them from a cache that ends here."""
-
-_EPSILON = 1e-4
-
-
-@dataclass(frozen=True, kw_only=True)
-class PairConfig:
-    """Everything that fixes the pair head's tensors and its arithmetic."""
-
-    embedding: int
-    """Width of the encoder's representations; 0 for a head without them."""
-    width: int = 64
-    mixer_width: int = 144
-    mixer_layers: int = 0
-    """Transformer layers over the bases; 0 for none."""
-    channels: int = 64
-    dilations: tuple[int, ...] = (1, 2, 4, 1, 2, 4, 1, 2)
-    heads: int = 16
-    fine: int = 16
-    """Channels of the full-resolution part."""
-    axial_every: int = 4
-    dropout: float = 0.1
-    inputs: tuple[str, ...] = INPUTS
-    """Inputs that training showed; others must not be given."""
-    parameters: tuple[str, ...] = ("turner2004",)
-    """Energy parameters behind the prior, whose pair probabilities are averaged."""
-
-    @property
-    def pair_features(self) -> int:
-        """Channels of what is known of each pair of bases beforehand."""
-        return PAIR_FEATURES + TEMPLATE_FEATURES * ("template" in self.inputs)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> PairConfig:
-        """From a model card's plain values."""
-        return cls(**known_values(cls, values))
-
-
-@dataclass
-class PairInputs:
-    """A padded batch.
-
-    Args:
-        lengths_B: bases of each RNA.
-        letters_BL: 1 to 4 for A, C, G, U, 0 otherwise and in padding.
-        embedding_BLD: the encoder's representations, special tokens stripped, or None.
-        prior_BLL: pair probabilities, symmetric, or None.
-        template_BLL: consensus pairs that the RNA's families let expect, symmetric, or None.
-        known_BL2: with it, how likely a base stands on a family's profile, and a tenth of -log10 of the E-value.
-        relatives_BLL5: what known 3D structures of the families let expect: the maps of
-            :class:`rnafm_cli.families.shapes.Relatives`; None where there are none, or the head is about pairs alone.
-        has_sequence_B, has_embedding_B, has_prior_B, has_template_B: RNAs for which the input may be used; all if None.
-    """
-
-    lengths_B: Tensor
-    letters_BL: Tensor
-    embedding_BLD: Tensor | None = None
-    prior_BLL: Tensor | None = None
-    template_BLL: Tensor | None = None
-    known_BL2: Tensor | None = None
-    relatives_BLL5: Tensor | None = None
-    has_sequence_B: Tensor | None = None
-    has_embedding_B: Tensor | None = None
-    has_prior_B: Tensor | None = None
-    has_template_B: Tensor | None = None
-
-    def to(self, device: torch.device) -> PairInputs:
-        """The same batch on another device."""
-        return PairInputs(**{name: value.to(device) for name, value in vars(self).items() if value is not None})
-
-
 @dataclass
 class PairLogits:
-    """Unnormalised log-odds, float32: ``pair_BLL`` symmetric (-inf where no pair can be), ``unpaired_BL``."""
+    """What a pair head makes of a batch.
+
+    Args:
+        pair_BLL: unnormalised log-odds, float32, symmetric, -inf where no pair can be.
+        unpaired_BL: the same of no partner.
+        map_BHHC: the coarse map behind them, padded to an even number of bases as all that follows.
+        features_BLLF: the features of pairs that went in.
+    """
 
     pair_BLL: Tensor
     unpaired_BL: Tensor
+    map_BHHC: Tensor
+    features_BLLF: Tensor
 
     def log_choices(self) -> Tensor:
         """(B, L, L + 1) log-probability of base i's choice: partner j, or none in the last column."""
@@ -347,21 +398,6 @@ class PairLogits:
         """(B, L, L) symmetric: mean of the probabilities with which the two bases choose each other."""
         choice_BLL = self.log_choices()[..., :-1].exp()
         return 0.5 * (choice_BLL + choice_BLL.transpose(1, 2))
-
-
-@dataclass
-class PairView:
-    """What a pair head makes of a batch.
-
-    Args:
-        logits: without the base that makes the length even.
-        map_BHHC: the coarse map behind them.
-        features_BLLF: the features of pairs that went in.
-    """
-
-    logits: PairLogits
-    map_BHHC: Tensor
-    features_BLLF: Tensor
 
 
 class PairHead(nn.Module):
@@ -381,21 +417,11 @@ class PairHead(nn.Module):
         if "template" in config.inputs:
             self.family_in = nn.Linear(4, width)
         if config.mixer_layers:
-            self.mixer = BaseMixer(
-                config.embedding + width, width, layers=config.mixer_layers, inner=config.mixer_width
-            )
+            self.mixer = BaseMixer(config)
         self.base_norm = nn.LayerNorm(width)
         self.base = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
         self.dropout = nn.Dropout(config.dropout)
-        self.map = CoarseMap(
-            width=width,
-            channels=channels,
-            dilations=config.dilations,
-            heads=config.heads,
-            axial_every=config.axial_every,
-            dropout=config.dropout / 2,
-            features=config.pair_features,
-        )
+        self.map = CoarseMap(config)
         self.fine_in = nn.Linear(channels, 4 * config.fine)
         self.fine = nn.Conv2d(config.fine + config.pair_features, config.fine, 3, padding=1)
         self.fine_out = nn.Linear(config.fine, 1)
@@ -411,224 +437,101 @@ class PairHead(nn.Module):
 
     def forward(self, inputs: PairInputs) -> PairLogits:
         """Logits of a batch; results of one RNA do not depend on the others or on padding."""
-        return self.explore(inputs).logits
-
-    def explore(self, inputs: PairInputs) -> PairView:
-        """Logits and the maps behind them, for heads that build on this one."""
         full = inputs.letters_BL.shape[1]
         inputs = padded(inputs, 2)
-        lengths_B, letters_BL = inputs.lengths_B, inputs.letters_BL
-        batch, length = letters_BL.shape
-        present = [
-            _present(flag, value is not None, letters_BL)
-            for flag, value in (
-                (inputs.has_sequence_B, letters_BL),
-                (inputs.has_embedding_B, inputs.embedding_BLD),
-                (inputs.has_prior_B, inputs.prior_BLL),
-                (inputs.has_template_B, inputs.template_BLL),
-            )
-        ]
-        has_sequence_B, has_embedding_B, has_prior_B, has_template_B = present
-        real_BL = base_mask(lengths_B, length)
-        prior_BLL = inputs.prior_BLL
-        if prior_BLL is not None:
-            prior_BLL = prior_BLL.float()
-            prior_BLL = torch.where(prior_BLL < PRIOR_FLOOR, 0.0, prior_BLL)
-        unpaired_BL = 1.0 - prior_BLL.sum(dim=-1) if prior_BLL is not None else torch.ones(batch, length)
-        unpaired_BL = unpaired_BL.to(lengths_B.device).clamp(min=_EPSILON)
-        template_BLL = inputs.template_BLL if "template" in self.config.inputs else None
-        family_BL4 = torch.zeros(batch, length, 4, device=letters_BL.device)
-        if template_BLL is not None:
-            shown_B = has_template_B[:, None, None]
-            template_BLL = torch.where(shown_B, template_BLL.float(), 0.0)
-            free_BL = _left_free(template_BLL)
-            on_BL = has_template_B[:, None].float().expand_as(free_BL)
-            assert inputs.known_BL2 is not None
-            family_BL4 = torch.cat([torch.stack([free_BL, on_BL], dim=-1), inputs.known_BL2], dim=-1) * on_BL[..., None]
-
-        x_BLW = self._bases(inputs, has_sequence_B, has_embedding_B, has_prior_B, unpaired_BL, family_BL4)
-        x_BLW = x_BLW * real_BL[..., None]
-        features_BLLF = pair_features(
-            letters_BL,
-            prior_BLL,
-            has_sequence_B,
-            has_prior_B,
-            template_BLL=template_BLL,
-            has_template_B=has_template_B,
-            channels=self.config.pair_features,
+        inputs = replace(
+            inputs,
+            prior_BLL=torch.where(inputs.prior_BLL < PRIOR_FLOOR, 0.0, inputs.prior_BLL),
+            template_BLL=torch.where(inputs.has_template_B[:, None, None], inputs.template_BLL, 0.0),
         )
+        lengths_B, length = inputs.lengths_B, inputs.letters_BL.shape[1]
+        real_BL = base_mask(lengths_B, length)
+        both_BLL = real_BL[:, :, None] & real_BL[:, None, :]
+        unpaired_BL = _left_free(inputs.prior_BLL).clamp(min=_EPSILON)
+        x_BLW = self._bases(inputs, unpaired_BL) * real_BL[..., None]
+        features_BLLF = pair_features(inputs, self.config.pair_features)
         map_BHHC = self.map(x_BLW, features_BLLF, lengths_B)
         fine = refine(self.fine_in(map_BHHC))
-        fine = torch.cat([fine, features_BLLF.to(fine.dtype)], dim=-1)
-        both_BLL = real_BL[:, :, None] & real_BL[:, None, :]
-        fine = fine * both_BLL[..., None]
+        fine = torch.cat([fine, features_BLLF.to(fine.dtype)], dim=-1) * both_BLL[..., None]
         fine = F.relu(self.fine(fine.permute(0, 3, 1, 2))).permute(0, 2, 3, 1)
 
         raw_BLL = self.fine_out(fine)[..., 0].float()
-        pair_BLL = 0.5 * (raw_BLL + raw_BLL.transpose(1, 2))
-        weight = self.prior_weight.float()
-        default_pair, default_unpaired = self.no_prior.float()
-        # What is said before the network speaks.
-        if "template" in self.config.inputs:
-            guide_BLL, guide_BL = self._guide(prior_BLL, unpaired_BL, template_BLL, has_prior_B)
-            pair_BLL = pair_BLL + weight[0] * torch.log(guide_BLL + _EPSILON)
-            base_BL = (weight[1] * torch.log(guide_BL)).expand(batch, length)
-        elif prior_BLL is not None:
-            shown_B = has_prior_B[:, None, None]
-            pair_BLL = pair_BLL + torch.where(shown_B, weight[0] * torch.log(prior_BLL + _EPSILON), default_pair)
-            base_BL = torch.where(shown_B[..., 0], weight[1] * torch.log(unpaired_BL), default_unpaired)
-        else:
-            pair_BLL, base_BL = pair_BLL + default_pair, default_unpaired.expand(batch, length)
-        position = torch.arange(length, device=letters_BL.device)
+        said_BLL, said_BL = self._beforehand(inputs, unpaired_BL)
+        position = torch.arange(length, device=lengths_B.device)
         allowed_LL = (position[:, None] - position[None, :]).abs() >= MIN_DISTANCE
+        pair_BLL = 0.5 * (raw_BLL + raw_BLL.transpose(1, 2)) + said_BLL
         pair_BLL = pair_BLL.masked_fill(~(both_BLL & allowed_LL), float("-inf"))
 
         masked = fine * both_BLL[..., None]
         count_B = lengths_B[:, None, None].to(masked.dtype)
         row = torch.cat([masked.sum(dim=2) / count_B, masked.amax(dim=2)], dim=-1)
-        own_BL = self.unpaired_out(self.unpaired_norm(x_BLW)) + self.unpaired_row(row)
-        logits = PairLogits(pair_BLL[:, :full, :full], (base_BL + own_BL[..., 0].float())[:, :full])
-        return PairView(logits, map_BHHC, features_BLLF)
+        own_BL = (self.unpaired_out(self.unpaired_norm(x_BLW)) + self.unpaired_row(row))[..., 0].float()
+        return PairLogits(pair_BLL[:, :full, :full], (said_BL + own_BL)[:, :full], map_BHHC, features_BLLF)
 
-    def _guide(
-        self, prior_BLL: Tensor | None, unpaired_BL: Tensor, template_BLL: Tensor | None, has_prior_B: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Probabilities of pairs and of none: the family's pairs, and the prior where the family leaves bases free."""
-        default_pair, default_unpaired = self.no_prior.float()
-        guide_BLL, guide_BL = torch.exp(default_pair), torch.exp(default_unpaired)
-        if prior_BLL is not None:
-            guide_BLL = torch.where(has_prior_B[:, None, None], prior_BLL, guide_BLL)
-            guide_BL = torch.where(has_prior_B[:, None], unpaired_BL, guide_BL)
-        if template_BLL is not None:
-            free_BL = _left_free(template_BLL)
-            guide_BLL = template_BLL + free_BL[:, :, None] * free_BL[:, None, :] * guide_BLL
-            guide_BL = (free_BL * guide_BL).clamp(min=_EPSILON)
-        return guide_BLL, guide_BL
-
-    def _bases(
-        self,
-        inputs: PairInputs,
-        has_sequence_B: Tensor,
-        has_embedding_B: Tensor,
-        has_prior_B: Tensor,
-        unpaired_BL: Tensor,
-        family_BL4: Tensor,
-    ) -> Tensor:
+    def _bases(self, inputs: PairInputs, unpaired_BL: Tensor) -> Tensor:
+        """(B, L, W) features of the bases."""
         absent = self.no_embedding
         batch, length = inputs.letters_BL.shape
         normed_BLD = absent.new_zeros(batch, length, self.config.embedding)
         if inputs.embedding_BLD is not None and self.config.embedding:
-            there = has_embedding_B[:, None, None]
+            there = inputs.has_embedding_B[:, None, None]
             normed_BLD = torch.where(there, self.embedding_norm(inputs.embedding_BLD.float()), normed_BLD)
             embedded = self.embedding_in(normed_BLD)
             x = torch.where(there, embedded, absent.to(embedded.dtype))
         else:
             x = absent.expand(batch, length, -1)
-        letters = torch.where(has_sequence_B[:, None, None], self.letter(inputs.letters_BL), self.no_letter)
-        on_BL = has_prior_B[:, None].float().expand_as(unpaired_BL)
-        prior = self.unpaired_in(torch.stack([unpaired_BL * on_BL, on_BL], dim=-1))
-        x = x + letters + prior
+        letters = torch.where(inputs.has_sequence_B[:, None, None], self.letter(inputs.letters_BL), self.no_letter)
+        on_BL = inputs.has_prior_B[:, None].float().expand_as(unpaired_BL)
+        x = x + letters + self.unpaired_in(torch.stack([unpaired_BL * on_BL, on_BL], dim=-1))
         if "template" in self.config.inputs:
-            x = x + self.family_in(family_BL4)
+            on_BL1 = inputs.has_template_B[:, None, None].float().expand(batch, length, 1)
+            free_BL1 = _left_free(inputs.template_BLL)[..., None]
+            x = x + self.family_in(torch.cat([free_BL1, on_BL1, inputs.known_BL2], dim=-1) * on_BL1)
         if self.config.mixer_layers:
             x = x + self.mixer(torch.cat([normed_BLD, x.float()], dim=-1), inputs.lengths_B)
         x = self.dropout(x)
         return x + self.base(self.base_norm(x))
 
+    def _beforehand(self, inputs: PairInputs, unpaired_BL: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-odds of pairs and of none before the network speaks."""
+        weight = self.prior_weight.float()
+        default_pair, default_unpaired = self.no_prior.float()
+        has_B1, has_B11 = inputs.has_prior_B[:, None], inputs.has_prior_B[:, None, None]
+        if "template" not in self.config.inputs:
+            return (
+                torch.where(has_B11, weight[0] * torch.log(inputs.prior_BLL + _EPSILON), default_pair),
+                torch.where(has_B1, weight[1] * torch.log(unpaired_BL), default_unpaired),
+            )
+        # The family's pairs, and the prior where the family leaves bases free.
+        guide_BLL = torch.where(has_B11, inputs.prior_BLL, torch.exp(default_pair))
+        guide_BL = torch.where(has_B1, unpaired_BL, torch.exp(default_unpaired))
+        free_BL = _left_free(inputs.template_BLL)
+        guide_BLL = inputs.template_BLL + free_BL[:, :, None] * free_BL[:, None, :] * guide_BLL
+        guide_BL = (free_BL * guide_BL).clamp(min=_EPSILON)
+        return weight[0] * torch.log(guide_BLL + _EPSILON), weight[1] * torch.log(guide_BL)
 
-def _left_free(template_BLL: Tensor) -> Tensor:
-    """(B, L) probability that a family pairs a base with none."""
-    return (1.0 - template_BLL.sum(dim=-1)).clamp(min=0.0)
 
-
-def pair_inputs(
-    sequences: Sequence[str],
-    *,
-    embeddings: Sequence[Tensor] | None = None,
-    priors: Sequence[np.ndarray] | None = None,
-    templates: Sequence[Template | None] | None = None,
-    width: int = 0,
-    use_sequence: bool = True,
-) -> PairInputs:
-    """A padded batch of RNAs.
-
-    Args:
-        embeddings: per RNA (L, D), special tokens stripped; None to do without.
-        priors: per RNA (L, L), symmetric; None to do without.
-        templates: per RNA what its families say, None for an RNA without one; None to do without.
-        width: D.
-        use_sequence: show the letters.
-    """
-    count, widest = len(sequences), max(map(len, sequences), default=0)
-    known = {k: template for k, template in enumerate(templates or ()) if template is not None}
-    relatives = {k: template.relatives for k, template in known.items() if template.relatives is not None}
-
-    def batch(parts: Mapping[int, Any], *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
-        whole = torch.zeros(count, *shape, dtype=dtype)
-        for k, part in parts.items():
-            # Only bases are padded, so the first places are a part's whatever its number of axes.
-            whole[k][tuple(slice(size) for size in part.shape)] = torch.as_tensor(part)
-        return whole
-
-    return PairInputs(
-        torch.tensor([len(sequence) for sequence in sequences]),
-        batch({k: letter_codes(sequence) for k, sequence in enumerate(sequences)}, widest, dtype=torch.long),
-        embedding_BLD=None if embeddings is None else batch(dict(enumerate(embeddings)), widest, width),
-        prior_BLL=None if priors is None else batch(dict(enumerate(priors)), widest, widest),
-        template_BLL=batch({k: one.pairs_LL for k, one in known.items()}, widest, widest) if known else None,
-        known_BL2=batch(
-            {k: np.stack([one.coverage_L, 0.1 * one.confidence_L], axis=1) for k, one in known.items()}, widest, 2
-        )
-        if known
-        else None,
-        relatives_BLL5=batch(
-            {k: np.stack([*vars(one).values()], axis=-1) for k, one in relatives.items()}, widest, widest, 5
-        )
-        if relatives
-        else None,
-        has_sequence_B=torch.full((count,), use_sequence),
-        has_template_B=torch.tensor([k in known for k in range(count)]) if known else None,
-    )
+def _left_free(p_BLL: Tensor) -> Tensor:
+    """(B, L) probability that a base pairs with none."""
+    return (1.0 - p_BLL.sum(dim=-1)).clamp(min=0.0)
 
 
 @torch.inference_mode()
 def pair_probabilities(
-    head: PairHead, sequences: Sequence[str], *, bf16: bool = False, **inputs: Any
+    head: PairHead, guides: Sequence[Guide], *, inputs: Collection[str] | None = None, bf16: bool = False
 ) -> list[np.ndarray]:
     """Pair probabilities of a few RNAs of similar length, one padded batch.
 
     Args:
         head: in evaluation mode.
-        sequences: upper-case RNA.
+        inputs: names of what it is shown; what it was trained with if None.
         bf16: run the map in bfloat16.
-        inputs: ``embeddings``, ``priors``, ``templates`` and ``use_sequence``, see :func:`pair_inputs`.
 
     Returns:
         per RNA (L, L) float32, symmetric.
     """
     device = head.no_letter.device
-    batch = pair_inputs(sequences, width=head.config.embedding, **inputs).to(device)
+    batch = pair_inputs(guides, head.config.inputs if inputs is None else inputs).to(device)
     with mixed_precision(device.type, bf16=bf16):
         p_BLL = head(batch).probabilities().float().cpu().numpy()
-    return [p_BLL[k, : len(sequence), : len(sequence)].copy() for k, sequence in enumerate(sequences)]
-
-
-def padded(inputs: PairInputs, multiple: int) -> PairInputs:
-    """The same batch with its width padded to a multiple."""
-    extra = -inputs.letters_BL.shape[1] % multiple
-    if not extra:
-        return inputs
-
-    def wider(name: str, tensor: Tensor) -> Tensor:
-        # The axes stand in the name; F.pad takes the last one first.
-        axes = reversed(name.rpartition("_")[2])
-        return F.pad(tensor, [size for axis in axes for size in (0, extra if axis == "L" else 0)])
-
-    given = {name: value for name, value in vars(inputs).items() if value is not None}
-    return PairInputs(**{name: wider(name, value) for name, value in given.items()})
-
-
-def _present(flag_B: Tensor | None, given: bool, like: Tensor) -> Tensor:
-    if flag_B is None or not given:
-        return torch.full((like.shape[0],), given, device=like.device)
-    return flag_B
+    return [p_LL[:size, :size].copy() for p_LL, size in zip(p_BLL, batch.lengths_B.tolist(), strict=True)]

@@ -6,9 +6,10 @@ else is here. Shape suffixes: L bases, W bases of a window, D embedding width.
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
@@ -22,8 +23,9 @@ from rnafm_cli.encoder.runtime import Runtime
 from rnafm_cli.encoder.workers import blend_weights, buckets, free_memory, read_ahead, window_starts, worked
 from rnafm_cli.errors import InputError, Reject, WeightsError, raise_rejected
 from rnafm_cli.rna import thermo
+from rnafm_cli.rna.decode import Constraints
 from rnafm_cli.rna.records import SequenceRecord
-from rnafm_cli.structure.evidence import Evidence, EvidenceOf, no_evidence
+from rnafm_cli.structure.pair import Guide, PairConfig
 from rnafm_cli.weights.cards import Card
 from rnafm_cli.weights.files import NoInitialValues, load_tensors
 
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
     from rnafm_cli.encoder.model import NamedModel
     from rnafm_cli.families.alignment import Template
     from rnafm_cli.families.search import Search
-    from rnafm_cli.structure.pair import PairConfig
 
 GIGABYTE = 10**9
 DEFAULT_GIGABYTES = 4
@@ -58,40 +59,20 @@ Maps = dict[str, NDArray[np.float32]]
 
 @dataclass(frozen=True, eq=False)
 class Query:
-    """An RNA to predict, and what is known of it beforehand."""
+    """An RNA of L bases to predict, and what is known of it beforehand.
+
+    Args:
+        reactivities: (L,) SHAPE reactivities, NaN where there is none.
+    """
 
     record: SequenceRecord
-    evidence: Evidence = field(default_factory=Evidence)
+    constraints: Constraints | None = None
+    reactivities: NDArray[np.float64] | None = None
 
     @property
     def cells(self) -> int:
         """Pairs of bases, both orders."""
         return len(self.record.sequence) ** 2
-
-
-@dataclass(frozen=True, eq=False)
-class Guide:
-    """What a head is told of an RNA, or a part of it, besides its letters; None where it does without.
-
-    Args:
-        rows_LD: the encoder's representations, special tokens stripped.
-        prior_LL: ViennaRNA's pair probabilities, symmetric.
-        template: what the RNA's families say.
-    """
-
-    sequence: str
-    rows_LD: Tensor | None = None
-    prior_LL: NDArray[np.float32] | None = None
-    template: Template | None = None
-
-    def part(self, bases: slice) -> Guide:
-        """The same of some of the bases."""
-        return Guide(
-            self.sequence[bases],
-            None if self.rows_LD is None else self.rows_LD[bases],
-            None if self.prior_LL is None else self.prior_LL[bases, bases],
-            None if self.template is None else self.template.part(bases),
-        )
 
 
 @dataclass(frozen=True)
@@ -119,22 +100,22 @@ class PairPlan:
         Raises:
             InputError: when not even windows fit.
         """
-        length = len(record.sequence)
+        where, length = record.where, len(record)
         if self.bytes > max_bytes:
             raise InputError(
-                f"{record.where}: {doing} {length} nt takes about {self.bytes / GIGABYTE:.1f} GB "
+                f"{where}: {doing} {length} nt takes about {self.bytes / GIGABYTE:.1f} GB "
                 f"and the limit is {max_bytes / GIGABYTE:.1f} GB",
                 hint=f"--max-memory {-(-self.bytes // GIGABYTE)} allows it, or cut the sequence into overlapping parts",
             )
         if self.window is not None and tell is not None:
             tell(
-                f"{record.where}: {length} nt would take about {self.whole / GIGABYTE:.1f} GB at once; "
+                f"{where}: {length} nt would take about {self.whole / GIGABYTE:.1f} GB at once; "
                 f"{doing} in windows of {self.window} nt (about {self.bytes / GIGABYTE:.1f} GB)"
             )
 
 
 def plan_pairs(length: int, max_bytes: int, *, cell_bytes: int, prior_cell_bytes: int, windows: bool) -> PairPlan:
-    """Choose how to compute a pair map.
+    """How to compute a pair map.
 
     Args:
         length: L.
@@ -174,6 +155,7 @@ class PairPredictor(ABC, Generic[Result]):
     """Makes results of queries; what it needs beside the network is computed where it runs.
 
     Args:
+        head: the network, in evaluation mode.
         encoder: whose representations the head reads; None for a head that reads letters alone.
         parameters: energy parameters of the prior; None to do without.
         search: families to look for; None to do without.
@@ -191,6 +173,7 @@ class PairPredictor(ABC, Generic[Result]):
 
     def __init__(
         self,
+        head: Any,
         runtime: Runtime,
         *,
         encoder: Encoder | None = None,
@@ -199,7 +182,8 @@ class PairPredictor(ABC, Generic[Result]):
         max_bytes: int | None = None,
         batch_tokens: int = DEFAULT_BATCH_TOKENS,
     ) -> None:
-        self.runtime, self.encoder, self.parameters, self.search = runtime, encoder, parameters, search
+        self.head, self.runtime = head, runtime
+        self.encoder, self.parameters, self.search = encoder, parameters, search
         self.max_bytes = max_bytes or default_max_memory()
         self.batch_tokens = batch_tokens
 
@@ -215,20 +199,23 @@ class PairPredictor(ABC, Generic[Result]):
     def result(self, query: Query, guide: Guide, maps: Maps) -> Result:
         """What is told of an RNA."""
 
-    def check(self, query: Query) -> None:
-        """Refuse a query that cannot be met.
+    def plan(self, query: Query) -> PairPlan:
+        """Memory for one RNA, and whether it needs windows."""
+        length, prior = len(query.record), 0
+        if self.parameters is not None:
+            knows = query.constraints is not None or query.reactivities is not None
+            prior = prior_cell_bytes(length, exact=knows)
+        return plan_pairs(
+            length, self.max_bytes, cell_bytes=self.cell_bytes, prior_cell_bytes=prior, windows=self.windows
+        )
+
+    def admit(self, query: Query, tell: Callable[[str], None] | None = None) -> None:
+        """Refuse a query that cannot be met, and tell of one that goes in windows.
 
         Raises:
             InputError: naming the record.
         """
-
-    def plan(self, query: Query) -> PairPlan:
-        """Memory for one RNA, and whether it needs windows."""
-        length = len(query.record.sequence)
-        prior = prior_cell_bytes(length, exact=bool(query.evidence)) if self.parameters else 0
-        return plan_pairs(
-            length, self.max_bytes, cell_bytes=self.cell_bytes, prior_cell_bytes=prior, windows=self.windows
-        )
+        self.plan(query).check(query.record, self.max_bytes, self.doing, tell)
 
     def __call__(self, queries: Sequence[Query]) -> list[Result]:
         """Results in the order of the queries."""
@@ -246,21 +233,20 @@ class PairPredictor(ABC, Generic[Result]):
 
     def run(self, queries: Sequence[Query], guides: Sequence[Guide]) -> list[Result]:
         """Results of RNAs of similar length."""
+        first = guides[0]
         if len(guides) == 1 and (window := self.plan(queries[0]).window):
-            guide = guides[0]
-            maps = [stitch(len(guide.sequence), window, lambda part: self._window(guide, part), self.outside(guide))]
+            outside = self.outside(first)
+            maps = [stitch(len(first.sequence), window, lambda bases: self.maps([first.part(bases)])[0], outside)]
         else:
             maps = self.maps(guides)
         return [self.result(*one) for one in zip(queries, guides, maps, strict=True)]
 
-    def _window(self, guide: Guide, bases: slice) -> Maps:
-        return self.maps([guide.part(bases)])[0]
-
     def _prior(self, query: Query) -> NDArray[np.float32] | None:
         if self.parameters is None:
             return None
-        sequence, evidence = query.record.sequence, query.evidence
-        return thermo.prior(sequence, self.parameters, evidence.nested(sequence), evidence.reactivities)
+        sequence, constraints = query.record.sequence, query.constraints
+        nested = None if constraints is None else constraints.nested(sequence)
+        return thermo.prior(sequence, self.parameters, nested, query.reactivities)
 
     def _templates(self, queries: Sequence[Query]) -> list[Template | None]:
         if self.search is None:
@@ -269,13 +255,11 @@ class PairPredictor(ABC, Generic[Result]):
 
         found = templates([query.record.sequence for query in queries], self.search, relatives=self.relatives)
         for query, template in zip(queries, found, strict=True):
-            constraints = query.evidence.constraints
-            if template is not None and constraints is not None:
+            if template is not None and query.constraints is not None:
                 # What is demanded wins: the family has no say on those bases.
-                demanded = constraints.forced_unpaired.copy()
-                demanded[constraints.forced_pairs.ravel()] = True
-                template.pairs_LL[demanded] = 0.0
-                template.pairs_LL[:, demanded] = 0.0
+                settled_L = query.constraints.settled
+                template.pairs_LL[settled_L] = 0.0
+                template.pairs_LL[:, settled_L] = 0.0
         return found
 
 
@@ -314,7 +298,7 @@ def predict(
     records: Iterable[SequenceRecord],
     predictor: PairPredictor[Result],
     *,
-    evidence_of: EvidenceOf = no_evidence,
+    query_of: Callable[[SequenceRecord], Query] = Query,
     long: Literal["window", "error", "skip"] = "window",
     reject: Reject = raise_rejected,
     tell: Callable[[str], None] | None = None,
@@ -326,7 +310,7 @@ def predict(
 
     Args:
         records: clean sequences.
-        evidence_of: what is known of a record beforehand.
+        query_of: adds to a record what is known of it beforehand.
         long: what happens to records beyond the encoder's limit, if the head reads an encoder.
         reject: called with the error of a record that cannot be used.
         tell: called with a message before an RNA goes in windows.
@@ -337,9 +321,8 @@ def predict(
     def queries() -> Iterator[Query]:
         for record in records:
             try:
-                query = Query(record, evidence_of(record))
-                predictor.check(query)
-                predictor.plan(query).check(record, predictor.max_bytes, predictor.doing, tell)
+                query = query_of(record)
+                predictor.admit(query, tell)
             except InputError as error:
                 reject(error)
                 continue
@@ -382,18 +365,22 @@ def surroundings(
     name: str,
     config: PairConfig,
     *,
-    prior: bool,
-    families: Sequence[str | Path],
-    warn: Callable[[str], None],
+    prior: bool = True,
+    families: Sequence[str | Path] = (),
+    warn: Callable[[str], None] = warnings.warn,
+    max_bytes: int | None = None,
+    batch_tokens: int = DEFAULT_BATCH_TOKENS,
 ) -> dict[str, Any]:
-    """What a head is to be guided by, as arguments of a :class:`PairPredictor`: encoder, energy parameters, families.
+    """What a head needs beside itself, as arguments of a :class:`PairPredictor`.
 
     Args:
         prior: use the thermodynamic prior where the head takes one.
         families: libraries of families to look for, files or ``shipped``, where the head takes templates.
         warn: called once when the prior is wanted and ViennaRNA is missing.
+        max_bytes: memory that the process may take; see :func:`default_max_memory`.
+        batch_tokens: tokens per batch of the encoder, if the head reads one.
     """
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = {"max_bytes": max_bytes, "batch_tokens": batch_tokens}
     if config.embedding:
         found["encoder"] = model.encoder_for(name)
     if prior and "prior" in config.inputs:
@@ -406,17 +393,3 @@ def surroundings(
 
         found["search"] = search_of(families, model.weights_dir)
     return found
-
-
-def batch_of(guides: Sequence[Guide], config: PairConfig) -> dict[str, Any]:
-    """Guides as arguments of :func:`rnafm_cli.structure.pair.pair_inputs`, less what a head was trained without."""
-    inputs = config.inputs
-    rows = [guide.rows_LD for guide in guides if guide.rows_LD is not None]
-    priors = [guide.prior_LL for guide in guides if guide.prior_LL is not None]
-    return {
-        "sequences": [guide.sequence for guide in guides],
-        "embeddings": rows if rows and "embedding" in inputs else None,
-        "priors": priors if priors and "prior" in inputs else None,
-        "templates": [guide.template for guide in guides] if "template" in inputs else None,
-        "use_sequence": "sequence" in inputs,
-    }

@@ -6,7 +6,7 @@ RNA is chosen, so a page of many RNAs opens at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,26 +15,16 @@ from rnafm_cli.families.annotate import Annotation, consensus_alignments
 from rnafm_cli.io.stockholm import Alignment
 from rnafm_cli.io.structure_output import format_ct, format_dotbracket
 from rnafm_cli.rna.pairs import layers, to_dot_bracket
-from rnafm_cli.rna.records import SequenceRecord
 from rnafm_cli.structure.fold import Fold
-from rnafm_cli.structure.tertiary import TertiaryMaps
-from rnafm_cli.viz.dots import contacts_above, distances_above, draw_dots
 from rnafm_cli.viz.page import html_page, json_text, packed
 from rnafm_cli.viz.structure import STYLES
 
 _TEMPLATE = Path(__file__).with_name("html") / "report.html"
-_MAPPED_AT_ONCE = 64
-"""RNAs whose contacts and distances are predicted together."""
 
 
 @contextmanager
 def fold_report(
-    path: str | Path,
-    *,
-    title: str = "RNA structures",
-    caption: str = "",
-    maps_of: Callable[[Sequence[SequenceRecord]], Iterable[TertiaryMaps]] | None = None,
-    force: bool = True,
+    path: str | Path, *, title: str = "RNA structures", caption: str = "", force: bool = True
 ) -> Iterator[Callable[[Fold], None]]:
     """A page for the time of a ``with`` block, and the function that adds an RNA to it; equal folds give equal bytes.
 
@@ -44,40 +34,34 @@ def fold_report(
 
     Args:
         caption: a line below the title.
-        maps_of: predicts contacts and distances of some RNAs, for the page to show as well.
         force: replace a file that exists.
 
     Raises:
         UsageError: for a folder, or a file that exists and ``force`` is off.
     """
-    waiting: list[Fold] = []
-    count = 0
+    divider = ""
     with html_page(path, _TEMPLATE, title=title, caption=caption, force=force) as write:
 
-        def write_waiting() -> None:
-            nonlocal count
-            found = maps_of([fold.record for fold in waiting]) if maps_of and waiting else ()
-            maps = {one.record.sequence: one for one in found}
-            for fold in waiting:
-                write(f"{',' if count else ''}\n{json_text(_row(fold, maps.get(fold.record.sequence)))}")
-                count += 1
-            waiting.clear()
-
         def add(fold: Fold) -> None:
-            waiting.append(fold)
-            if maps_of is None or len(waiting) == _MAPPED_AT_ONCE:
-                write_waiting()
+            nonlocal divider
+            write(f"{divider}\n{json_text(_row(fold))}")
+            divider = ","
 
         write("[")
         yield add
-        write_waiting()
         write("]")
 
 
-def _row(fold: Fold, maps: TertiaryMaps | None) -> dict[str, Any]:
+def _row(fold: Fold) -> dict[str, Any]:
     """What the list shows of an RNA, and the rest of it packed."""
     best = fold.hits[0] if fold.hits else None
-    confidence = fold.pair_confidence
+    confidence, structure, subject = fold.pair_confidence, fold.structure, fold.subject
+    details = {
+        "dbn": format_dotbracket(structure),
+        "ct": format_ct(structure),
+        "drawings": {style: draw(subject).svg() for style, draw in STYLES.items()},
+        "families": _families(fold),
+    }
     return {
         "id": fold.record.id,
         "description": fold.record.description,
@@ -89,23 +73,7 @@ def _row(fold: Fold, maps: TertiaryMaps | None) -> dict[str, Any]:
         "confidence": None if confidence is None else round(confidence, 4),
         "family": best.family.name if best else "",
         "accession": best.family.accession if best else "",
-        "packed": packed(_details(fold, maps)),
-    }
-
-
-def _details(fold: Fold, maps: TertiaryMaps | None) -> dict[str, Any]:
-    structure, subject = fold.structure, fold.subject
-    drawings = {style: draw(subject) for style, draw in STYLES.items()}
-    if maps is not None and maps.contact_LL is not None:
-        drawings["contact"] = draw_dots(subject, contacts_above(maps.contact_LL))
-    if maps is not None and maps.distance_LL is not None:
-        drawings["distance"] = draw_dots(subject, distances_above(maps.distance_LL))
-    return {
-        "dbn": format_dotbracket(structure),
-        "ct": format_ct(structure),
-        "drawings": {style: canvas.svg() for style, canvas in drawings.items()},
-        "relatives": None if maps is None else maps.relatives,
-        "families": _families(fold),
+        "packed": packed(details),
     }
 
 

@@ -6,10 +6,8 @@ Shape suffixes: L bases, N pairs, W bases of a window.
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,90 +15,65 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rnafm_cli.encoder.embed import DEFAULT_BATCH_TOKENS
 from rnafm_cli.encoder.runtime import Runtime, mixed_precision
 from rnafm_cli.errors import UsageError, WeightsError
 from rnafm_cli.rna.chains import FARTHEST
 from rnafm_cli.rna.records import SequenceRecord
 from rnafm_cli.structure.baselines import spread_probabilities
-from rnafm_cli.structure.pair import pair_inputs
-from rnafm_cli.structure.predict import Guide, Maps, PairPredictor, Query, batch_of, head_file, ready, surroundings
+from rnafm_cli.structure.pair import Guide, pair_inputs
+from rnafm_cli.structure.predict import Maps, PairPredictor, Query, head_file, ready, surroundings
 from rnafm_cli.structure.tertiary_head import TertiaryConfig, TertiaryHead
 
 if TYPE_CHECKING:
     from rnafm_cli.encoder.model import NamedModel
     from rnafm_cli.families.alignment import Template
 
-_TOP = re.compile(r"(?P<times>\d+(?:\.\d+)?)?\s*\*?\s*(?P<length>L)?\s*(?:/\s*(?P<part>\d+(?:\.\d+)?))?", re.IGNORECASE)
+_TOP = re.compile(r"(?P<times>\d+(\.\d+)?)?\s*\*?\s*L\s*(/\s*(?P<part>\d+(\.\d+)?))?|(?P<fixed>\d+)", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class Top:
-    """A number of pairs: fixed, or a multiple of the length."""
-
-    times: float
-    of_length: bool
-
-    def count(self, length: int) -> int:
-        """Pairs of an RNA, at least 1."""
-        return max(1, int(self.times * (length if self.of_length else 1)))
-
-
-def parse_top(text: str) -> Top:
-    """Read ``L/2``, ``L``, ``1.5L`` or ``100``.
+def parse_top(text: str) -> Callable[[int], int]:
+    """Read ``L/2``, ``L``, ``1.5L`` or ``100``: how many pairs an RNA of L bases has, at least 1.
 
     Raises:
         UsageError: for anything else.
     """
     match = _TOP.fullmatch(text.strip())
-    if match is None or not (match["times"] or match["length"]):
+    times, part, fixed = (float(match[name] or 1) for name in ("times", "part", "fixed")) if match else (0.0, 1.0, 0.0)
+    if match is None or not (times and part and fixed):
         raise UsageError(f"--top {text}: is no number of pairs", hint="write L/2, L, 2L or a number")
-    part = float(match["part"] or 1)
-    times = float(match["times"] or 1) / part if part else 0.0
-    if not times or (not match["length"] and (match["part"] or times != int(times))):
-        raise UsageError(f"--top {text}: is no number of pairs", hint="write L/2, L, 2L or a number")
-    return Top(times, match["length"] is not None)
+    if match["fixed"]:
+        return lambda length: int(fixed)
+    return lambda length: max(1, int(times / part * length))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PairChoice:
-    """Rules for the pairs i < j to write; what is None does not matter.
+def best_pairs(
+    maps: Maps,
+    *,
+    least: float | None = None,
+    farthest: float | None = None,
+    separation: int = 1,
+    top: Callable[[int], int] | None = None,
+) -> NDArray[np.int64]:
+    """(N, 2) pairs to write, 0-based, i < j, the best first: most probable, or nearest where there are no contacts.
 
     Args:
-        least: smallest contact probability.
+        maps: ``contact``, ``distance`` or both, see :meth:`TertiaryMaps.named`.
+        least: smallest contact probability; None does not matter, nor do the next ones.
         farthest: largest distance, Å.
         separation: smallest j - i.
-        top: how many of the best.
+        top: how many of the best, by the length.
     """
-
-    least: float | None = None
-    farthest: float | None = None
-    separation: int = 1
-    top: Top | None = None
-
-    def pairs(
-        self, contact_LL: NDArray[np.floating] | None, distance_LL: NDArray[np.floating] | None
-    ) -> NDArray[np.int64]:
-        """(N, 2) pairs, 0-based, i < j, the best first: most probable, or nearest where there are no probabilities.
-
-        Raises:
-            ValueError: when there is no map at all.
-        """
-        ranked_LL = contact_LL if contact_LL is not None else distance_LL
-        if ranked_LL is None:
-            raise ValueError("no map to choose pairs from")
-        rows, columns = np.triu_indices(len(ranked_LL), k=max(1, self.separation))
-        kept = np.ones(len(rows), dtype=np.bool_)
-        if self.least is not None and contact_LL is not None:
-            kept &= contact_LL[rows, columns] >= self.least
-        if self.farthest is not None and distance_LL is not None:
-            kept &= distance_LL[rows, columns] <= self.farthest
-        rows, columns = rows[kept], columns[kept]
-        rank_N = ranked_LL[rows, columns].astype(np.float64)
-        order = np.argsort(-rank_N if contact_LL is not None else rank_N, kind="stable")
-        if self.top is not None:
-            order = order[: self.top.count(len(ranked_LL))]
-        return np.stack([rows[order], columns[order]], axis=1).astype(np.int64)
+    ranked_LL = -maps["contact"] if "contact" in maps else maps["distance"]
+    pairs_N2 = np.stack(np.triu_indices(len(ranked_LL), k=separation), axis=1)
+    rows, columns = pairs_N2.T
+    kept = np.ones(len(rows), dtype=np.bool_)
+    if least is not None and "contact" in maps:
+        kept &= maps["contact"][rows, columns] >= least
+    if farthest is not None and "distance" in maps:
+        kept &= maps["distance"][rows, columns] <= farthest
+    pairs_N2 = pairs_N2[kept]
+    order = np.argsort(ranked_LL[*pairs_N2.T], kind="stable")
+    return pairs_N2[order if top is None else order[: top(len(ranked_LL))]]
 
 
 TASKS = ("contact", "distance")
@@ -123,29 +96,29 @@ class TertiaryPredictor(PairPredictor["TertiaryMaps"]):
     relatives = True
 
     def __init__(self, head: TertiaryHead, runtime: Runtime, tasks: Sequence[str], **more: Any) -> None:
-        super().__init__(runtime, **more)
-        self._head, self._tasks = head, tasks
+        super().__init__(head, runtime, **more)
+        self._tasks = tasks
 
     @torch.inference_mode()
     def maps(self, guides: Sequence[Guide]) -> list[Maps]:
         """What is asked for: ``contact`` probabilities, ``distance`` and its deviation ``sd`` (Å)."""
-        device, pair = self.runtime.device, self._head.config.pair
-        inputs = pair_inputs(**batch_of(guides, pair), width=pair.embedding).to(device)
+        device, config = self.runtime.device, self.head.config
+        inputs = pair_inputs(guides, config.pair.inputs).to(device)
         with mixed_precision(device.type, bf16=self.runtime.dtype == torch.bfloat16):
-            logits = self._head(inputs, distances="distance" in self._tasks)
+            logits = self.head(inputs, distances="distance" in self._tasks)
         maps: dict[str, Tensor] = {}
         if "contact" in self._tasks:
             maps["contact"] = logits.contacts()
         if "distance" in self._tasks:
             mean, sd = logits.distances()
-            maps |= {"distance": mean, "sd": sd * self._head.config.sd_scale}
+            maps |= {"distance": mean, "sd": sd * config.sd_scale}
+        found: list[Maps] = [{} for _ in guides]
         for name, map_BLL in maps.items():
             # The head also has an opinion on a base and itself.
             map_BLL.diagonal(dim1=1, dim2=2).fill_(1.0 if name == "contact" else 0.0)
-        return [
-            {name: m[k, :size, :size].float().cpu().numpy().copy() for name, m in maps.items()}
-            for k, size in enumerate(len(guide.sequence) for guide in guides)
-        ]
+            for mine, map_LL, size in zip(found, map_BLL.float().cpu().numpy(), inputs.lengths_B.tolist(), strict=True):
+                mine[name] = map_LL[:size, :size].copy()
+        return found
 
     def outside(self, guide: Guide) -> Maps:
         """Contacts as likely as the prior's pairs nearby; all distances long."""
@@ -162,42 +135,23 @@ class TertiaryPredictor(PairPredictor["TertiaryMaps"]):
         return TertiaryMaps(query.record, maps.get("contact"), maps.get("distance"), maps.get("sd"), guide.template)
 
 
-def load_tertiary_predictor(
-    model: NamedModel,
-    tasks: Sequence[str],
-    *,
-    prior: bool = True,
-    families: Sequence[str | Path] = (),
-    warn: Callable[[str], None] = warnings.warn,
-    max_bytes: int | None = None,
-    batch_tokens: int = DEFAULT_BATCH_TOKENS,
-) -> TertiaryPredictor:
+def load_tertiary_predictor(model: NamedModel, tasks: Sequence[str], **settings: Any) -> TertiaryPredictor:
     """The predictor of a model for ``contact``, ``distance``, or both.
 
     Args:
-        prior, families, warn: see :func:`rnafm_cli.structure.predict.surroundings`.
-        max_bytes: memory that the process may take.
-        batch_tokens: tokens per batch of the encoder, if the head reads one.
+        settings: see :func:`rnafm_cli.structure.predict.surroundings`.
 
     Raises:
         UsageError: for a codon model.
         WeightsError: when the model lacks a head, or the head belongs to another encoder.
     """
     tensors, card = head_file(model, HEAD_KIND)
-    if card.kind != HEAD_KIND:
-        raise WeightsError(f"'{card.name}' is a model of kind {card.kind}, not {HEAD_KIND}")
     try:
         config = TertiaryConfig.from_dict(card.config)
     except (KeyError, TypeError) as error:
-        raise WeightsError(f"the card of '{card.name}' ({card.kind}) holds no usable configuration") from error
-    return TertiaryPredictor(
-        ready(lambda: TertiaryHead(config), tensors, card, model.runtime),
-        model.runtime,
-        tasks,
-        max_bytes=max_bytes,
-        batch_tokens=batch_tokens,
-        **surroundings(model, HEAD_KIND, config.pair, prior=prior, families=families, warn=warn),
-    )
+        raise WeightsError(f"'{card.name}' (of kind {card.kind}) is no head for contacts and distances") from error
+    head = ready(lambda: TertiaryHead(config), tensors, card, model.runtime)
+    return TertiaryPredictor(head, model.runtime, tasks, **surroundings(model, HEAD_KIND, config.pair, **settings))
 
 
 @dataclass(frozen=True, eq=False)

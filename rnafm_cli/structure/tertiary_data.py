@@ -25,7 +25,7 @@ from rnafm_cli.io.maps import read_chains
 from rnafm_cli.rna.chains import Chain, without_repeats
 from rnafm_cli.structure.batches import Example, sampling_weights
 from rnafm_cli.structure.chain_folds import folds_of, linked_chains
-from rnafm_cli.structure.predict import Guide
+from rnafm_cli.structure.pair import Guide
 from rnafm_cli.structure.prior_cache import PriorCache
 from rnafm_cli.structure.training_templates import chain_templates
 from rnafm_cli.training.recipes import ChainSampling, TertiaryRecipe

@@ -135,10 +135,10 @@ class TertiaryHead(nn.Module):
         full = inputs.letters_BL.shape[1]
         inputs = padded(inputs, 2)
         length, lengths_B = inputs.letters_BL.shape[1], inputs.lengths_B
-        view = self.fold.explore(inputs)
+        pairs = self.fold(inputs)
         real_BL = base_mask(lengths_B, length)
         both_BLL1 = (real_BL[:, :, None] & real_BL[:, None, :])[..., None]
-        evidence_BLLE = self._evidence(view.logits.probabilities(), inputs) * both_BLL1
+        evidence_BLLE = self._evidence(pairs.probabilities(), inputs) * both_BLL1
         # Contacts come first, so that leaving out the distances takes rows off the same products.
         wanted = slice(None) if distances else slice(1)
         image_BELL = evidence_BLLE.permute(0, 3, 1, 2)
@@ -146,14 +146,14 @@ class TertiaryHead(nn.Module):
         usual_BLLK = usual_BLLK + self.separation.weight[:, wanted][separation_ranges(length, usual_BLLK.device)]
         if inputs.relatives_BLL5 is not None:
             usual_BLLK = self._instead(usual_BLLK, inputs.relatives_BLL5, distances=distances)
-        evidence_BLLE = evidence_BLLE.to(view.map_BHHC.dtype)
-        x_BHHC = self.enter(torch.cat([view.map_BHHC, coarsen(evidence_BLLE)], dim=-1))
+        evidence_BLLE = evidence_BLLE.to(pairs.map_BHHC.dtype)
+        x_BHHC = self.enter(torch.cat([pairs.map_BHHC, coarsen(evidence_BLLE)], dim=-1))
         mask = map_mask(torch.div(lengths_B + 1, 2, rounding_mode="floor"), length // 2, x_BHHC.dtype)
         x_BHHC = x_BHHC * mask
         for block in self.body:
             x_BHHC = block(x_BHHC, mask)
-        x_BHHC = self.norm(x_BHHC).to(view.map_BHHC.dtype)
-        around = torch.cat([view.features_BLLF.to(x_BHHC.dtype), evidence_BLLE], dim=-1) * both_BLL1
+        x_BHHC = self.norm(x_BHHC).to(pairs.map_BHHC.dtype)
+        around = torch.cat([pairs.features_BLLF.to(x_BHHC.dtype), evidence_BLLE], dim=-1) * both_BLL1
         fine = torch.cat([refine(self.fine_in(x_BHHC)) * both_BLL1, around], dim=-1)
         parts = [self.fine(fine.permute(0, 3, 1, 2)), self.patch(around.permute(0, 3, 1, 2))]
         fine = self.dropout(F.relu(torch.cat(parts, dim=1))).permute(0, 2, 3, 1)
@@ -166,9 +166,7 @@ class TertiaryHead(nn.Module):
 
     def _evidence(self, p_BLL: Tensor, inputs: PairInputs) -> Tensor:
         """(B, L, L, E) of :data:`EVIDENCE`; those of an absent input are zero."""
-        prior_BLL = torch.zeros_like(p_BLL) if inputs.prior_BLL is None else inputs.prior_BLL.float()
-        if inputs.has_prior_B is not None:
-            prior_BLL = prior_BLL * inputs.has_prior_B[:, None, None]
+        prior_BLL = inputs.prior_BLL * inputs.has_prior_B[:, None, None]
         maps = [p_BLL, _scaled_log(p_BLL), prior_BLL, _scaled_log(prior_BLL)]
         if inputs.relatives_BLL5 is None:
             maps += [torch.zeros_like(p_BLL)] * (EVIDENCE - len(maps))

@@ -17,8 +17,7 @@ from rnafm_cli.structure.evidence import ReactivityProfiles
 from rnafm_cli.structure.fold import load_fold_predictor
 from rnafm_cli.structure.predict import Query, default_max_memory, plan_pairs, prior_cell_bytes
 
-COMPUTED = ("thermo", "fold")
-"""ViennaRNA's ensemble, as in training; the model's own structure head."""
+_Unpaired = NDArray[np.floating]
 
 
 class StructureSource:
@@ -26,20 +25,28 @@ class StructureSource:
 
     Args:
         name: what to call it.
+        look_up: (L,) how likely each nucleotide of a record is unpaired, 0 to 1, NaN where unknown; None if nothing is
+            known. It raises InputError for what does not fit the record.
+        admit: raises InputError for a record too long to fold; None where nothing is computed.
+        unused: ids of which something is known and that no checked record bears.
     """
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(
+        self,
+        name: str,
+        look_up: Callable[[SequenceRecord], _Unpaired | None],
+        *,
+        admit: Callable[[SequenceRecord], None] | None = None,
+        unused: Callable[[], list[str]] = list,
+    ) -> None:
+        self.name, self.unused = name, unused
+        self._look_up, self._admit = look_up, admit
         self.without: set[str] = set()
         """Ids of records of which it knows nothing."""
 
-    def __call__(self, record: SequenceRecord) -> NDArray[np.floating] | None:
-        """(L,) how likely each nucleotide is unpaired, 0 to 1, NaN where unknown; None if nothing is known.
-
-        Raises:
-            InputError: for what does not fit the record.
-        """
-        raise NotImplementedError
+    def __call__(self, record: SequenceRecord) -> _Unpaired | None:
+        """What ``look_up`` gives."""
+        return self._look_up(record)
 
     def check(self, record: SequenceRecord) -> None:
         """Note what will be asked for, which may happen in another process.
@@ -47,7 +54,9 @@ class StructureSource:
         Raises:
             InputError: for what does not fit the record, or a record too long to fold in the memory there is.
         """
-        if self(record) is None:
+        if self._admit is not None:
+            self._admit(record)
+        elif self._look_up(record) is None:
             self.without.add(record.id)
 
     def checked(self, records: Iterable[SequenceRecord], reject: Reject = raise_rejected) -> Iterator[SequenceRecord]:
@@ -60,10 +69,6 @@ class StructureSource:
             else:
                 yield record
 
-    def unused(self) -> list[str]:
-        """Ids of which something is known and that no checked record bears."""
-        return []
-
 
 def structure_source(
     source: str,
@@ -75,8 +80,9 @@ def structure_source(
     """What gives a record's unpaired probabilities.
 
     Args:
-        source: one of ``COMPUTED``; a file ``.h5`` of ``rnafm fold --probs``; or a table (or folder of tables) of
-            positions and scores, such as icSHAPE's, of which what exceeds 1 counts as 1.
+        source: ``thermo``, ViennaRNA's ensemble, as in training; ``fold``, the model's own structure head; a file
+            ``.h5`` of ``rnafm fold --probs``; or a table (or folder of tables) of positions and scores, such as
+            icSHAPE's, of which what exceeds 1 counts as 1.
         max_bytes: memory that folding may take; see :func:`rnafm_cli.structure.predict.default_max_memory`.
         warn: called once when the model's structure head has to do without ViennaRNA.
 
@@ -85,73 +91,49 @@ def structure_source(
         InputError: for an unreadable file.
     """
     if source == "thermo":
-        if not thermo.available():
-            raise UsageError("--structure thermo needs ViennaRNA's Python package", hint="pip install ViennaRNA")
-        return _Thermodynamic(max_bytes)
+        return _thermodynamic(max_bytes or default_max_memory())
     if source == "fold":
-        return _Folded(model, max_bytes, warn)
-    if source.endswith((".h5", ".hdf5")):
-        return _Stored(source)
-    return _Measured(source)
-
-
-class _Thermodynamic(StructureSource):
-    def __init__(self, max_bytes: int | None) -> None:
-        super().__init__("thermo")
-        self._max_bytes = max_bytes or default_max_memory()
-
-    def check(self, record: SequenceRecord) -> None:
-        length = len(record.sequence)
-        plan = plan_pairs(
-            length, self._max_bytes, cell_bytes=0, prior_cell_bytes=prior_cell_bytes(length), windows=False
+        predictor = load_fold_predictor(model, warn=warn, max_bytes=max_bytes)
+        return StructureSource(
+            source,
+            lambda record: _unpaired(predictor([Query(record)])[0].probs_LL),
+            admit=lambda record: predictor.plan(Query(record)).check(record, predictor.max_bytes, "folding"),
         )
-        plan.check(record, self._max_bytes, "folding")
+    if source.endswith((".h5", ".hdf5")):
+        return _stored(source)
+    profiles = ReactivityProfiles(source)
 
-    def __call__(self, record: SequenceRecord) -> NDArray[np.floating]:
-        return _unpaired(thermo.prior(record.sequence, thermo.TURNER))
-
-
-class _Folded(StructureSource):
-    def __init__(self, model: NamedModel, max_bytes: int | None, warn: Callable[[str], None]) -> None:
-        super().__init__("fold")
-        self._predictor = load_fold_predictor(model, warn=warn, max_bytes=max_bytes)
-
-    def check(self, record: SequenceRecord) -> None:
-        self._predictor.plan(Query(record)).check(record, self._predictor.max_bytes, "folding")
-
-    def __call__(self, record: SequenceRecord) -> NDArray[np.floating]:
-        return _unpaired(self._predictor([Query(record)])[0].probs_LL)
-
-
-class _Stored(StructureSource):
-    def __init__(self, path: str) -> None:
-        super().__init__(path)
-        self._known = {record.id: _unpaired(p_LL) for record, p_LL in read_pair_probabilities(Path(path))}
-        self._waiting = set(self._known)
-
-    def __call__(self, record: SequenceRecord) -> NDArray[np.floating] | None:
-        return self._known.get(record.id)
-
-    def check(self, record: SequenceRecord) -> None:
-        super().check(record)
-        self._waiting.discard(record.id)
-
-    def unused(self) -> list[str]:
-        return [name for name in self._known if name in self._waiting]
-
-
-class _Measured(StructureSource):
-    def __init__(self, path: str) -> None:
-        self._profiles = ReactivityProfiles(path)
-        super().__init__(self._profiles.name)
-
-    def __call__(self, record: SequenceRecord) -> NDArray[np.floating] | None:
-        scores_L = self._profiles.of(record)
+    def measured(record: SequenceRecord) -> _Unpaired | None:
+        scores_L = profiles.of(record)
         return None if scores_L is None else np.minimum(scores_L, 1.0)
 
-    def unused(self) -> list[str]:
-        return self._profiles.unused()
+    return StructureSource(profiles.name, measured, unused=profiles.unused)
 
 
-def _unpaired(p_LL: NDArray[np.floating]) -> NDArray[np.floating]:
+def _thermodynamic(max_bytes: int) -> StructureSource:
+    if not thermo.available():
+        raise UsageError("--structure thermo needs ViennaRNA's Python package", hint="pip install ViennaRNA")
+
+    def admit(record: SequenceRecord) -> None:
+        prior = prior_cell_bytes(len(record))
+        plan = plan_pairs(len(record), max_bytes, cell_bytes=0, prior_cell_bytes=prior, windows=False)
+        plan.check(record, max_bytes, "folding")
+
+    return StructureSource(
+        "thermo", lambda record: _unpaired(thermo.prior(record.sequence, thermo.TURNER)), admit=admit
+    )
+
+
+def _stored(path: str) -> StructureSource:
+    known = {record.id: _unpaired(p_LL) for record, p_LL in read_pair_probabilities(Path(path))}
+    waiting = set(known)
+
+    def look_up(record: SequenceRecord) -> _Unpaired | None:
+        waiting.discard(record.id)
+        return known.get(record.id)
+
+    return StructureSource(path, look_up, unused=lambda: [name for name in known if name in waiting])
+
+
+def _unpaired(p_LL: _Unpaired) -> _Unpaired:
     return np.clip(1.0 - p_LL.sum(axis=1), 0.0, 1.0)

@@ -94,7 +94,7 @@ def test_structure_changes_probabilities(predictor: BindingPredictor, tmp_path: 
 
 
 def test_structure_comes_from_scores_or_maps(model: Model, tmp_path: Path) -> None:
-    from rnafm_cli.io.maps import PairProbabilityWriter
+    from rnafm_cli.io.maps import PAIRS, map_writer
 
     record = SequenceRecord("x", "GGGGAAAACCCC")
     scores = tmp_path / "icshape.txt"
@@ -103,7 +103,7 @@ def test_structure_comes_from_scores_or_maps(model: Model, tmp_path: Path) -> No
     assert measured is not None and measured[0] == 0.2 and measured[4] == 1.0 and np.isnan(measured[5])
     p_LL = np.zeros((12, 12), dtype=np.float32)
     p_LL[0, 11] = p_LL[11, 0] = 0.75
-    with PairProbabilityWriter(tmp_path / "p.h5", provenance={}) as writer:
+    with map_writer(tmp_path / "p.h5", PAIRS, provenance={}) as writer:
         writer.add(record, p_LL)
     stored = structure_source(str(tmp_path / "p.h5"), model)
     assert stored(record) is not None and stored(record)[[0, 5]].tolist() == [0.25, 1.0]  # type: ignore[index]

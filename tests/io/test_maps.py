@@ -10,7 +10,7 @@ import pytest
 from support.made_chains import chain_file, made_chains
 
 from rnafm_cli.errors import InputError, UsageError
-from rnafm_cli.io.maps import PairProbabilityWriter, TertiaryMapWriter, read_chains, read_pair_probabilities
+from rnafm_cli.io.maps import PAIRS, TERTIARY, map_writer, read_chains, read_pair_probabilities
 from rnafm_cli.rna.chains import Chain, without_repeats
 from rnafm_cli.rna.records import SequenceRecord
 from rnafm_cli.structure.map_files import read_maps
@@ -26,7 +26,7 @@ def random_map(length: int) -> np.ndarray:
 @pytest.mark.parametrize("half", [False, True])
 def test_maps_come_back(tmp_path: Path, half: bool) -> None:
     path = tmp_path / "p.h5"
-    with PairProbabilityWriter(path, provenance={"model": "m", "seed": None}, half=half) as writer:
+    with map_writer(path, PAIRS, provenance={"model": "m", "seed": None}, half=half) as writer:
         for record in RECORDS:
             writer.claim(record)
             writer.add(record, random_map(len(record)))
@@ -43,7 +43,7 @@ def test_maps_come_back(tmp_path: Path, half: bool) -> None:
 
 def test_a_failure_leaves_nothing(tmp_path: Path) -> None:
     path = tmp_path / "p.h5"
-    with pytest.raises(RuntimeError, match="elsewhere"), PairProbabilityWriter(path, provenance={}) as writer:
+    with pytest.raises(RuntimeError, match="elsewhere"), map_writer(path, PAIRS, provenance={}) as writer:
         writer.add(RECORDS[1], random_map(1))
         raise RuntimeError("elsewhere")
     assert list(tmp_path.iterdir()) == []
@@ -52,15 +52,15 @@ def test_a_failure_leaves_nothing(tmp_path: Path) -> None:
 def test_nothing_is_overwritten_unasked(tmp_path: Path) -> None:
     path = tmp_path / "p.h5"
     path.write_text("precious")
-    with pytest.raises(UsageError, match="exists"):
-        PairProbabilityWriter(path, provenance={})
-    with PairProbabilityWriter(path, provenance={}, force=True):
+    with pytest.raises(UsageError, match="exists"), map_writer(path, PAIRS, provenance={}):
+        pass
+    with map_writer(path, PAIRS, provenance={}, force=True):
         pass
     assert list(read_pair_probabilities(path)) == []
 
 
 def test_two_records_of_one_name(tmp_path: Path) -> None:
-    with PairProbabilityWriter(tmp_path / "p.h5", provenance={}) as writer:
+    with map_writer(tmp_path / "p.h5", PAIRS, provenance={}) as writer:
         writer.claim(RECORDS[0])
         with pytest.raises(InputError, match="b_1"):
             writer.claim(SequenceRecord("b_1", "ACGU"))
@@ -73,8 +73,8 @@ def test_files_without_probabilities_are_refused(tmp_path: Path) -> None:
     for path in (text, other):
         with pytest.raises(InputError, match=path.name):
             list(read_pair_probabilities(path))
-    with pytest.raises(UsageError, match="stdout"):
-        PairProbabilityWriter("-", provenance={})
+    with pytest.raises(UsageError, match="stdout"), map_writer("-", PAIRS, provenance={}):
+        pass
 
 
 def test_chains_come_back(tmp_path: Path) -> None:
@@ -127,12 +127,12 @@ def test_written_maps_are_found_again(tmp_path: Path) -> None:
     path = tmp_path / "maps.h5"
     rng = np.random.default_rng(0)
     maps = {}
-    with TertiaryMapWriter(path, provenance={"model": "m"}) as writer:
+    with map_writer(path, TERTIARY, provenance={"model": "m"}) as writer:
         for chain in chains:
             half_LL = rng.random((len(chain), len(chain))).astype(np.float32)
             maps[chain.id] = (half_LL + half_LL.T) / 2
             record = SequenceRecord(chain.id, chain.sequence)
-            writer.add_maps(record, {"contact": maps[chain.id], "distance": 20 * maps[chain.id]})
+            writer.add(record, {"contact": maps[chain.id], "distance": 20 * maps[chain.id]})
     found = read_maps(path, chains, "contact")
     assert all(np.array_equal(found[key], maps[key]) for key in maps)
     assert read_maps(path, chains, "distance")["made1"].max() > 1

@@ -7,25 +7,23 @@ from hypothesis import strategies as st
 from rna_strategies import SEEDS, THOROUGH, random_pairs, random_probs, random_sequence
 
 from rnafm_cli.errors import InputError
-from rnafm_cli.rna.decode import Constraints, DecodeOptions, decode, parse_constraints
-from rnafm_cli.rna.pairs import as_pairs, from_dot_bracket, layers, to_dot_bracket, validate
+from rnafm_cli.rna.decode import Constraints, DecodeOptions, decode
+from rnafm_cli.rna.pairs import from_dot_bracket, layers, to_dot_bracket, validate
 
 DECODERS = ("mea", "threshold", "matching", "upstream")
 
 
 def test_symbols_of_rnafold() -> None:
-    found = parse_constraints("(x.|<[>).]")
-    assert np.flatnonzero(found.forced_unpaired).tolist() == [1]
-    assert found.forced_pairs.tolist() == [[0, 7], [5, 9]]
-    assert found.forced_paired is not None and np.flatnonzero(found.forced_paired).tolist() == [3, 4, 6]
-    assert found.opens is not None and np.flatnonzero(found.opens).tolist() == [4]
-    assert found.closes is not None and np.flatnonzero(found.closes).tolist() == [6]
+    found = Constraints("(x.|<[>).]")
+    assert found.pairs.tolist() == [[0, 7], [5, 9]]
+    assert np.flatnonzero(found.settled).tolist() == [0, 1, 5, 7, 9]
+    assert np.flatnonzero(found.marks("|<>")).tolist() == [3, 4, 6]
 
 
 @pytest.mark.parametrize(("text", "message"), [("(..", "position 1 is never closed"), ("..?", "position 3")])
 def test_broken_constraints_are_located(text: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        parse_constraints(text)
+        Constraints(text)
 
 
 @THOROUGH
@@ -41,7 +39,8 @@ def test_constraints_hold_whatever_the_probabilities(
         forced = layers(forced)[0] if len(forced) else forced
     unpaired = rng.random(length) < 0.3
     unpaired[forced.ravel()] = False
-    constraints = Constraints(forced_unpaired=unpaired, forced_pairs=forced)
+    brackets = to_dot_bracket(forced, length)
+    constraints = Constraints("".join("x" if free else b for free, b in zip(unpaired, brackets, strict=True)))
     options = DecodeOptions(
         decoder=decoder,  # type: ignore[arg-type]
         isolated=isolated,
@@ -49,7 +48,6 @@ def test_constraints_hold_whatever_the_probabilities(
         canonical=False,
         min_loop=3,
         threshold=0.01,
-        max_layers=None if pseudoknots else 1,
     )
     pairs = decode(probs, sequence, options, constraints=constraints)
     validate(pairs, length, min_loop=3)
@@ -69,7 +67,7 @@ def test_direction_and_pairing(decoder: str) -> None:
     options = DecodeOptions(decoder=decoder, threshold=0.3, canonical=True)  # type: ignore[arg-type]
 
     def text(symbols: str) -> str:
-        return to_dot_bracket(decode(probs, sequence, options, constraints=parse_constraints(symbols)), 15)
+        return to_dot_bracket(decode(probs, sequence, options, constraints=Constraints(symbols)), 15)
 
     assert text("...............") == "(((...)))......"
     assert text("......<<<......") == "......(((...)))"
@@ -83,31 +81,22 @@ def test_forced_paired_bases_pair_against_the_odds() -> None:
     assert decode(probs, "GAAAAAAAC").tolist() == []
     for decoder in ("mea", "matching"):
         options = DecodeOptions(decoder=decoder)  # type: ignore[arg-type]
-        assert decode(probs, "GAAAAAAAC", options, constraints=parse_constraints("|........")).tolist() == [[0, 8]]
+        assert decode(probs, "GAAAAAAAC", options, constraints=Constraints("|........")).tolist() == [[0, 8]]
 
 
 def test_forced_pairs_may_be_non_canonical_and_carry_their_region() -> None:
     probs = np.zeros((12, 12))
     probs[2, 11] = probs[11, 2] = 0.9
-    constraints = Constraints(forced_unpaired=np.zeros(12, dtype=bool), forced_pairs=as_pairs([(0, 8)]))
+    constraints = Constraints("(.......)...")
     nested = decode(probs, "AAGAAAAAAAAC", DecodeOptions(pseudoknots=False), constraints=constraints)
     assert nested.tolist() == [[0, 8]]
 
 
 def test_contradictions_are_errors() -> None:
-    free = np.zeros(10, dtype=bool)
-    with pytest.raises(InputError, match="base 1 is constrained both"):
-        Constraints(forced_unpaired=~free, forced_pairs=as_pairs([(0, 8)]))
-    with pytest.raises(InputError, match="base 9 pairs more than once"):
-        Constraints(forced_unpaired=free, forced_pairs=as_pairs([(0, 8), (1, 8)]))
     with pytest.raises(InputError, match="covers 10 bases, the sequence has 4"):
-        decode(np.zeros((4, 4)), "GAAC", constraints=Constraints(forced_unpaired=free))
+        Constraints("." * 10).check(4, DecodeOptions())
     with pytest.raises(InputError, match="encloses fewer than 3"):
-        decode(np.zeros((4, 4)), "GAAC", constraints=parse_constraints("(..)"))
+        Constraints("(..)").check(4, DecodeOptions())
+    Constraints("(..)").check(4, DecodeOptions(decoder="upstream"))
     with pytest.raises(InputError, match="allow pseudoknots"):
-        decode(
-            np.zeros((12, 12)),
-            "A" * 12,
-            DecodeOptions(pseudoknots=False),
-            constraints=parse_constraints("(.[....)...]"),
-        )
+        Constraints("(.[....)...]").check(12, DecodeOptions(pseudoknots=False))

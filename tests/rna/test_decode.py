@@ -17,7 +17,6 @@ from rnafm_cli.rna.pairs import (
     is_nested,
     layers,
     no_pairs,
-    stems,
     to_dot_bracket,
     validate,
 )
@@ -33,9 +32,6 @@ OPTIONS = st.builds(
     pseudoknots=st.booleans(),
     isolated=st.booleans(),
     gamma=st.sampled_from([0.5, 1.0, 4.0]),
-    knot_threshold=st.sampled_from([0.05, 0.3]),
-    knot_stem=st.integers(1, 3),
-    max_layers=st.sampled_from([None, 1, 2, 4]),
 )
 
 
@@ -61,8 +57,8 @@ def test_every_result_is_valid(seed: int, length: int, sharpness: float, options
     assert (probs[pairs[:, 0], pairs[:, 1]] > (options.threshold or 0.0)).all()
     if not options.pseudoknots:
         assert is_nested(pairs)
-    if options.max_layers or not upstream:
-        assert len(layers(pairs)) <= (options.max_layers or 4)
+    if not upstream:
+        assert len(layers(pairs)) <= 4
         assert np.array_equal(from_dot_bracket(to_dot_bracket(pairs, length)), pairs)
     assert np.array_equal(decode(probs.T.copy(), sequence, options), pairs)
 
@@ -111,11 +107,11 @@ def test_pseudoknot_is_found(decoder: str) -> None:
     assert to_dot_bracket(decode(probs, PSEUDOKNOT, nested), 24) == "((((..........))))......"
 
 
-@pytest.mark.parametrize(("threshold", "stem", "found"), [(0.3, 4, True), (0.3, 5, False), (0.75, 3, False)])
-def test_knots_need_probability_and_length(threshold: float, stem: int, found: bool) -> None:
-    probs = probs_of(KNOTTED, {"(": 0.9, "[": 0.7})
-    pairs = decode(probs, PSEUDOKNOT, DecodeOptions(knot_threshold=threshold, knot_stem=stem))
-    assert (len(pairs) == 8) is found
+@pytest.mark.parametrize(("value", "stem", "found"), [(0.31, 3, True), (0.7, 2, False), (0.29, 4, False)])
+def test_knots_need_probability_and_length(value: float, stem: int, found: bool) -> None:
+    text = KNOTTED.replace("[[[[", "[" * stem + "." * (4 - stem)).replace("]]]]", "." * (4 - stem) + "]" * stem)
+    pairs = decode(probs_of(text, {"(": 0.9, "[": value}), PSEUDOKNOT)
+    assert (len(pairs) == 4 + stem) is found
 
 
 @pytest.mark.parametrize(("lost", "found"), [(0, True), (1, False), (2, False)])
@@ -179,9 +175,6 @@ def test_bad_probabilities_are_refused() -> None:
         ({"threshold": 1.5}, "threshold 1.5"),
         ({"gamma": 0.0}, "gamma 0.0"),
         ({"min_loop": -1}, "min_loop -1"),
-        ({"knot_stem": 0}, "knot_stem 0"),
-        ({"knot_threshold": -0.1}, "knot threshold -0.1"),
-        ({"max_layers": 0}, "max_layers 0"),
     ],
 )
 def test_bad_options_are_refused(values: dict[str, object], message: str) -> None:
@@ -194,4 +187,5 @@ def test_stacks_survive_the_isolated_filter_whatever_the_decoder() -> None:
     sequence, probs = random_sequence(rng, 80), random_probs(rng, 80, 0.5)
     for decoder in ("mea", "matching"):
         options = DecodeOptions(decoder=decoder, isolated=False, pseudoknots=False)  # type: ignore[arg-type]
-        assert all(len(stem) > 1 for stem in stems(decode(probs, sequence, options)))
+        pairs = set(map(tuple, decode(probs, sequence, options).tolist()))
+        assert all({(i - 1, j + 1), (i + 1, j - 1)} & pairs for i, j in pairs)

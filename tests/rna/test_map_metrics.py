@@ -12,7 +12,7 @@ from rnafm_cli.rna.bootstrap import Resampling
 from rnafm_cli.rna.chains import Chain
 from rnafm_cli.rna.metrics import score_contacts, score_distances
 from rnafm_cli.structure.evaluation import ceiling_scores, report_scores
-from rnafm_cli.structure.tertiary import PairChoice, Top, parse_top
+from rnafm_cli.structure.tertiary import best_pairs, parse_top
 
 
 def chain(length: int, contacts: list[tuple[int, int]], unknown: list[int] | None = None) -> Chain:
@@ -109,7 +109,7 @@ def test_reports_hold_means_and_differences() -> None:
     ("text", "length", "count"), [("L/2", 41, 20), ("L", 41, 41), ("2L", 10, 20), ("100", 7, 100), ("l/10", 5, 1)]
 )
 def test_numbers_of_best_pairs(text: str, length: int, count: int) -> None:
-    assert parse_top(text).count(length) == count
+    assert parse_top(text)(length) == count
 
 
 @pytest.mark.parametrize("text", ["", "half", "L/0", "-5", "1.5", "0", "L/L"])
@@ -122,9 +122,9 @@ def test_choice_of_pairs() -> None:
     contact_LL = np.zeros((6, 6))
     contact_LL[0, 3], contact_LL[1, 2], contact_LL[2, 5] = 0.5, 0.9, 0.7
     contact_LL += contact_LL.T
-    every = PairChoice(least=0.6).pairs(contact_LL, None)
+    every = best_pairs({"contact": contact_LL}, least=0.6)
     assert every.tolist() == [[1, 2], [2, 5]]
-    assert PairChoice(least=0.0).pairs(contact_LL, None).shape == (15, 2)
-    assert PairChoice(separation=3, top=Top(1, False)).pairs(contact_LL, None).tolist() == [[2, 5]]
+    assert best_pairs({"contact": contact_LL}, least=0.0).shape == (15, 2)
+    assert best_pairs({"contact": contact_LL}, separation=3, top=parse_top("1")).tolist() == [[2, 5]]
     distance_LL = 10.0 - contact_LL
-    assert PairChoice(farthest=9.4).pairs(None, distance_LL).tolist() == [[1, 2], [2, 5]]
+    assert best_pairs({"distance": distance_LL}, farthest=9.4).tolist() == [[1, 2], [2, 5]]

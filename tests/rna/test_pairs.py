@@ -12,7 +12,6 @@ from rnafm_cli.rna.pairs import (
     as_pairs,
     canonical_matrix,
     pairs_to_partners,
-    stems,
     validate,
 )
 
@@ -24,18 +23,6 @@ def test_partners_are_those_of_the_pairs(structure: tuple[int, Pairs]) -> None:
     validate(pairs, length)
     partners = pairs_to_partners(pairs, length)
     assert np.array_equal(as_pairs([(i, j) for i, j in enumerate(partners.tolist()) if j >= 0]), pairs)
-
-
-@QUICK
-@given(structures())
-def test_stems_hold_every_pair_once(structure: tuple[int, Pairs]) -> None:
-    _, pairs = structure
-    found = stems(pairs)
-    assert sorted(p for stem in found for p in stem.tolist()) == pairs.tolist()
-    starts = {tuple(stem[0]) for stem in found}
-    for stem in found:
-        assert (np.diff(stem[:, 0]) == 1).all() and (np.diff(stem[:, 1]) == -1).all()
-        assert (stem[-1][0] + 1, stem[-1][1] - 1) not in starts
 
 
 def test_as_pairs_sorts_and_drops_repeats() -> None:

@@ -12,11 +12,11 @@ from rnafm_cli.encoder.runtime import Runtime
 from rnafm_cli.families.library import Library, build_library
 from rnafm_cli.families.search import Search
 from rnafm_cli.io.stockholm import read_stockholm
+from rnafm_cli.rna.decode import Constraints
 from rnafm_cli.rna.records import SequenceRecord
-from rnafm_cli.structure.evidence import Evidence
 from rnafm_cli.structure.fold import Fold, GuidedPredictor
 from rnafm_cli.structure.pair import PairConfig, PairHead
-from rnafm_cli.structure.predict import predict
+from rnafm_cli.structure.predict import Query, predict
 
 ROWS = (
     "GGCACUGGAUCCAAGUUCGCUUGGAACCGAGUGCCAUAUCCGGAUACGCC",
@@ -54,9 +54,9 @@ def predictor(library: Library | None) -> GuidedPredictor:
     return GuidedPredictor(PairHead(config).eval(), Runtime.create("cpu", threads=1), search=search)
 
 
-def folded(sequence: str, library: Library | None, evidence: Evidence | None = None) -> Fold:
+def folded(sequence: str, library: Library | None, constraints: Constraints | None = None) -> Fold:
     (found,) = predict(
-        [SequenceRecord("r", sequence)], predictor(library), evidence_of=lambda record: evidence or Evidence()
+        [SequenceRecord("r", sequence)], predictor(library), query_of=lambda record: Query(record, constraints)
     )
     return found
 
@@ -85,7 +85,7 @@ def test_an_rna_does_not_depend_on_its_neighbours(library: Library) -> None:
 
 def test_constraints_win_over_the_family(library: Library) -> None:
     free = "x" * 6 + "." * (len(MEMBER) - 6)
-    found = folded(MEMBER, library, Evidence(free))
+    found = folded(MEMBER, library, Constraints(free))
     assert not set(range(6)) & set(found.pairs.ravel().tolist())
     assert len(found.hits) == 1
 

@@ -16,10 +16,9 @@ from rnafm_cli.encoder.network import Encoder
 from rnafm_cli.encoder.resnet import PairResNet, PairResNetConfig
 from rnafm_cli.encoder.runtime import Runtime
 from rnafm_cli.errors import InputError
-from rnafm_cli.rna.decode import DecodeOptions
+from rnafm_cli.rna.decode import Constraints, DecodeOptions
 from rnafm_cli.rna.pairs import are_canonical
 from rnafm_cli.rna.records import SequenceRecord
-from rnafm_cli.structure.evidence import Evidence
 from rnafm_cli.structure.fold import Fold, FoldPredictor, GuidedPredictor, ResNetPredictor, one_partner
 from rnafm_cli.structure.pair import PairConfig, PairHead
 from rnafm_cli.structure.predict import (
@@ -85,7 +84,7 @@ def test_forced_pairs_and_forced_gaps_are_kept(tiny: Encoder, prior: bool) -> No
         pytest.importorskip("RNA")
     constraint = "xx((..[[[[..)).....]]]]..."[:18] + "]]]]...."
     predictor = guided(tiny, prior=prior)
-    (found,) = folds([KNOT], predictor, evidence_of=lambda record: Evidence(constraint))
+    (found,) = folds([KNOT], predictor, query_of=lambda record: Query(record, Constraints(constraint)))
     pairs = set(map(tuple, found.pairs.tolist()))
     assert {(2, 13), (3, 12), (6, 21), (7, 20), (8, 19), (9, 18)} <= pairs
     assert not {0, 1} & set(found.pairs.ravel().tolist())
@@ -95,9 +94,8 @@ def test_the_official_head_takes_constraints_and_no_reactivities(tiny: Encoder) 
     torch.manual_seed(0)
     head = PairResNet(PairResNetConfig(width=tiny.config.width, reduced=8, channels=8, blocks=2)).eval()
     predictor = ResNetPredictor(head, RUNTIME, encoder=tiny, options=DecodeOptions(decoder="upstream"))
-    assert not predictor.takes_reactivities
-    known = Evidence("(........................)")
-    (found,) = folds([KNOT], predictor, evidence_of=lambda r: known)
+    known = Constraints("(........................)")
+    (found,) = folds([KNOT], predictor, query_of=lambda r: Query(r, known))
     assert [0, 25] in found.pairs.tolist()
 
 
@@ -107,29 +105,34 @@ def test_reactive_bases_open(tiny: Encoder) -> None:
     reactivities = np.full(len(hairpin), np.nan)
     reactivities[:6] = 3.0
     free, probed = (
-        folds([hairpin], guided(tiny, prior=True), evidence_of=lambda r, known=known: known)[0].probs_LL
-        for known in (Evidence(), Evidence(reactivities=reactivities))
+        folds([hairpin], guided(tiny, prior=True), query_of=lambda r, known=known: Query(r, reactivities=known))[
+            0
+        ].probs_LL
+        for known in (None, reactivities)
     )
     assert probed[:6].sum() < free[:6].sum() - 1
 
 
 def test_the_prior_sees_what_a_nested_ensemble_can_hold() -> None:
-    assert Evidence("((((.[[[.)))).]]]").nested("GGGGACCCACCCCAGGG") == "((((.xxx.)))).xxx"
-    assert Evidence("(....)|<x").nested("AGGGGAGGG") == "x....x|<x"
-    assert Evidence().nested("ACGU") is None
+    assert Constraints("((((.[[[.)))).]]]").nested("GGGGACCCACCCCAGGG") == "((((.xxx.)))).xxx"
+    assert Constraints("(....)|<x").nested("AGGGGAGGG") == "x....x|<x"
 
 
 @pytest.mark.parametrize(
     ("constraint", "message"),
-    [("((.))", "record 'knot': the constraint covers 5"), ("(" * 26, "knot"), ("()" + "." * 24, "knot")],
+    [
+        (Constraints("((.))"), "record 'knot': the constraint covers 5"),
+        (Constraints("()" + "." * 24), "knot"),
+        (Constraints("()" + "." * 24, "x.con:1"), "x.con:1: constraint of record 'knot'"),
+    ],
 )
-def test_impossible_constraints_are_refused_by_record(tiny: Encoder, constraint: str, message: str) -> None:
+def test_impossible_constraints_are_refused_by_record(tiny: Encoder, constraint: Constraints, message: str) -> None:
     seen: list[str] = []
     rnas = [KNOT, SequenceRecord("next", "GGGGAAAACCCC")]
     found = folds(
         rnas,
         guided(tiny, prior=False),
-        evidence_of=lambda record: Evidence(constraint if record is KNOT else None),
+        query_of=lambda record: Query(record, constraint if record is KNOT else None),
         reject=lambda error: seen.append(error.message),
     )
     assert [one.record.id for one in found] == ["next"]

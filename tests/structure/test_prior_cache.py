@@ -45,9 +45,6 @@ def test_constraints_shape_and_span_change_the_ensemble() -> None:
     assert pair_probabilities(HAIRPIN, shape=reactive)[0, 13] < free[0, 13]
     assert np.allclose(pair_probabilities(HAIRPIN, shape=np.full(14, np.nan)), free)
     assert pair_probabilities(HAIRPIN, max_span=10)[0, 13] == 0
-    assert pair_probabilities(HAIRPIN, temperature=90.0)[0, 13] < free[0, 13]
-    with pytest.raises(InputError, match="13 positions"):
-        pair_probabilities(HAIRPIN, constraint="." * 13)
 
 
 def test_one_window_over_all_equals_the_whole_ensemble() -> None:

@@ -87,7 +87,7 @@ def test_a_folder_of_profiles(tmp_path: Path) -> None:
         ("1 high\n", "x.shape:1: 'high' is no reactivity"),
         ("1 0.5 0.6\n", "x.shape:1: 3 columns"),
         (">\n1 0.5\n", "x.shape:1: a header without an id"),
-        (">a\n1 0.5\n>a\n1 0.5\n", "x.shape:3: a second profile of 'a'"),
+        (">a\n1 0.5\n>a\n1 0.5\n", "x.shape:3: reactivities of 'a' again, beside .*x.shape:1"),
         ("99 0.5\n", "position 99 in a sequence of 12 nt"),
     ],
 )

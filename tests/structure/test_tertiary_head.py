@@ -14,7 +14,7 @@ from torch import Tensor
 from rnafm_cli.families.alignment import Template
 from rnafm_cli.families.shapes import Relatives, Shape
 from rnafm_cli.rna.metrics import score_distances
-from rnafm_cli.structure.pair import PairHead, pair_inputs
+from rnafm_cli.structure.pair import Guide, PairHead, pair_inputs
 from rnafm_cli.structure.tertiary_head import BIN_CENTRES, BIN_EDGES, TertiaryConfig, TertiaryHead, TertiaryLogits
 from rnafm_cli.structure.tertiary_task import distance_bins, usual_logits
 
@@ -35,12 +35,7 @@ def embedding(length: int) -> Tensor:
 
 
 def run(head: TertiaryHead, lengths: tuple[int, ...], *, distances: bool = True) -> TertiaryLogits:
-    inputs = pair_inputs(
-        [rna(n) for n in lengths],
-        embeddings=[embedding(n) for n in lengths],
-        priors=[prior(n) for n in lengths],
-        width=WIDTH,
-    )
+    inputs = pair_inputs([Guide(rna(n), embedding(n), prior(n)) for n in lengths])
     with torch.inference_mode():
         return head(inputs, distances=distances)
 
@@ -79,7 +74,7 @@ def test_an_untrained_head_knows_what_is_usual() -> None:
     head.set_usual(usual)
     with torch.no_grad():
         head.direct.weight.zero_()
-        logits = head(pair_inputs([rna(30)], embeddings=None, priors=None, width=0))
+        logits = head(pair_inputs([Guide(rna(30))]))
     probability = logits.contacts()[0]
     assert probability[0, 1] > 0.9
     assert probability[0, 1] == pytest.approx(float(usual[1, 0].sigmoid()), abs=1e-4)
@@ -100,7 +95,7 @@ def test_an_untrained_head_believes_relatives() -> None:
     head = TertiaryHead(dataclasses.replace(tiny_config(), pair=tiny_pair(("sequence", "template")))).eval()
     head.set_usual(usual_logits(made_chains(6, seed=1)))
     with torch.no_grad():
-        told, alone = (head(pair_inputs([chain.sequence], templates=[one])) for one in (template, None))
+        told, alone = (head(pair_inputs([Guide(chain.sequence, template=one)])) for one in (template, None))
     score = [score_distances(chain, logits.distances()[0][0].numpy()).values["mse"] for logits in (told, alone)]  # type: ignore[union-attr]
     assert score[0] < 0.3 * score[1]
     close = torch.from_numpy(chain.contacts() == 1)

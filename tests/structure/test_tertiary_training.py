@@ -19,8 +19,7 @@ from rnafm_cli.rna.chains import Chain
 from rnafm_cli.structure.batches import Example, collate_chains
 from rnafm_cli.structure.cross_validation import HEAD_FILE, TertiaryOutcome, TertiaryRun, run_tertiary
 from rnafm_cli.structure.map_files import read_maps
-from rnafm_cli.structure.pair import PairHead
-from rnafm_cli.structure.predict import Guide
+from rnafm_cli.structure.pair import Guide, PairHead
 from rnafm_cli.structure.prior_cache import PriorCache
 from rnafm_cli.structure.tertiary_data import ChainSet, chains_sha256
 from rnafm_cli.structure.tertiary_head import TertiaryConfig, TertiaryHead

@@ -88,11 +88,10 @@ def test_templates_are_found_once_and_shown_at_random(seeds: Path, rnas: list[st
     records = [StructureRecord(f"r{k}", rna, pairs) for k, rna in enumerate(fresh * 20)]
     still = FoldVariation(mutate=0.0, drop_template=0.25, drop_close_template=0.5)
     batch = collate(records, None, templates=known, variation=still, rng=rng)
-    assert batch.inputs.has_template_B is not None
     assert 0.3 < batch.inputs.has_template_B.float().mean() < 0.9
     changed = dataclasses.replace(still, mutate=1.0, mutate_rate=0.5)
     batch = collate(records, None, templates=known, variation=changed, rng=rng)
-    assert batch.inputs.has_template_B is None
+    assert not batch.inputs.has_template_B.any()
 
 
 def test_a_head_learns_with_families_and_goes_on(seeds: Path, tmp_path: Path) -> None:
