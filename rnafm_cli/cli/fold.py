@@ -15,14 +15,13 @@ from rnafm_cli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from rnafm_cli.io.record_output import RecordOutput
-    from rnafm_cli.model import Model
     from rnafm_cli.structure.fold import Fold
     from rnafm_cli.viz.structure import Gallery
 
 
 FormatChoice = Literal["dbn", "ct", "bpseq", "tsv", "jsonl", "3drna", "rosetta", "elements"]
 PlotStyleChoice = Literal["arc", "radial", "dots"]
-DecoderChoice = Literal["mea", "threshold", "matching", "upstream"]
+DecoderChoice = Literal["mea", "threshold", "upstream"]
 
 
 def fold(
@@ -81,24 +80,25 @@ def fold(
         ),
     ] = False,
     decoder: Annotated[
-        DecoderChoice | None,
+        DecoderChoice,
         typer.Option(
-            help="How probabilities become one structure: greatest expected accuracy, nested with pseudoknots added "
-            "(mea) or with crossings free (matching); best pairs first (threshold); RNA-FM's own rule (upstream).",
-            show_default="mea",
+            help="How probabilities become one structure: greatest expected accuracy, nested, with pseudoknots added "
+            "(mea); best pairs first (threshold); RNA-FM's own rule, any two letters (upstream).",
         ),
-    ] = None,
+    ] = "mea",
     threshold: Annotated[
         float | None,
         typer.Option(
-            metavar="P", help="Pairs must be more probable than this.", show_default="0; threshold and upstream 0.5"
+            metavar="P",
+            help="Pairs must be more probable than this.",
+            show_default="mea 0; threshold 0.5; upstream the model's, else 0.5",
         ),
     ] = None,
     gamma: Annotated[
         float | None,
         typer.Option(
             metavar="G",
-            help="Weight of pairs in mea and matching; higher gives more pairs.",
+            help="Weight of pairs in mea; higher gives more pairs.",
             show_default="what suits the model",
         ),
     ] = None,
@@ -110,13 +110,6 @@ def fold(
         bool, typer.Option("--allow-noncanonical", help="Allow pairs other than AU, GC and GU.")
     ] = False,
     isolated: Annotated[bool, typer.Option(help="Allow pairs that stack on no other.")] = True,
-    upstream_compat: Annotated[
-        bool,
-        typer.Option(
-            "--upstream-compat",
-            help="RNA-FM's own post-processing: its greedy rule, the model's threshold, any two letters.",
-        ),
-    ] = False,
     constraints: Annotated[
         Path | None,
         typer.Option(
@@ -177,13 +170,8 @@ def fold(
     pictures = _gallery(plot, plot_style)
     knowledge = Knowledge(constraints, shape)
     loaded = run.load()
-    if upstream_compat:
-        if decoder not in (None, "upstream"):
-            raise UsageError(f"--upstream-compat and --decoder {decoder} contradict each other")
-        decoder = "upstream"
-        threshold = _released_threshold(loaded) if threshold is None else threshold
     decoding = DecodeOptions(
-        decoder=decoder or "mea",
+        decoder=decoder,
         threshold=threshold,
         min_loop=min_loop,
         canonical=False if allow_noncanonical else None,
@@ -265,18 +253,6 @@ def _gallery(target: Path | None, style: PlotStyleChoice) -> Gallery | None:
     return Gallery(target, style=style)
 
 
-def _released_threshold(loaded: Model) -> float:
-    from rnafm_cli.encoder.resnet import RELEASED_THRESHOLDS
-
-    name = loaded.component("fold")[1].name
-    if name not in RELEASED_THRESHOLDS:
-        raise UsageError(
-            f"upstream has no threshold for the model '{name}'",
-            hint=f"--upstream-compat goes with {' and '.join(sorted(RELEASED_THRESHOLDS))}; else give --threshold",
-        )
-    return RELEASED_THRESHOLDS[name]
-
-
 def _write(
     results: Iterator[Fold],
     structures: RecordOutput,
@@ -316,7 +292,7 @@ def _write(
 
 _PREDICTING = (
     *("score", "probs", "half", "report", "model", "decoder", "threshold", "gamma", "min_loop"),
-    *("pseudoknots", "allow_noncanonical", "isolated", "upstream_compat", "prior", "families", "use_families"),
+    *("pseudoknots", "allow_noncanonical", "isolated", "prior", "families", "use_families"),
     *("constraints", "shape", "max_memory", "long"),
 )
 

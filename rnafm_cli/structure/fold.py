@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from rnafm_cli.encoder.resnet import PairResNet, PairResNetConfig
+from rnafm_cli.encoder.resnet import RELEASED_THRESHOLDS, PairResNet, PairResNetConfig
 from rnafm_cli.errors import InputError
 from rnafm_cli.rna.decode import DecodeOptions, decode, expected_accuracy
 from rnafm_cli.rna.records import SequenceRecord, StructureRecord
@@ -120,15 +120,25 @@ class FoldPredictor(PairPredictor[Fold]):
     unless the options say otherwise.
 
     Args:
-        gamma: the decoder's weight of pairs that suits the head, found on its development sets.
         options: decoding rules.
+        gamma: the decoder's weight of pairs that suits the head, found on its development sets.
+        threshold: that of upstream's own rule, of its heads.
     """
 
-    def __init__(self, *given: Any, gamma: float = 1.0, options: DecodeOptions | None = None, **more: Any) -> None:
+    def __init__(
+        self,
+        *given: Any,
+        options: DecodeOptions | None = None,
+        gamma: float = 1.0,
+        threshold: float | None = None,
+        **more: Any,
+    ) -> None:
         super().__init__(*given, **more)
         self.options = options or DecodeOptions()
         if self.options.gamma is None:
             self.options = dataclasses.replace(self.options, gamma=gamma)
+        if self.options.threshold is None and self.options.decoder == "upstream":
+            self.options = dataclasses.replace(self.options, threshold=threshold)
 
     def admit(self, query: Query, tell: Callable[[str], None] | None = None) -> None:
         """Refuse an RNA that would not fit, and what no structure of it can meet; tell of one that goes in windows."""
@@ -199,7 +209,8 @@ def load_fold_predictor(model: NamedModel, *, options: DecodeOptions | None = No
         resnet = ready(lambda: PairResNet(shape), tensors, card, model.runtime).to(model.runtime.dtype)
         # It reads embeddings alone.
         beside = surroundings(model, "fold", PairConfig(embedding=shape.width, inputs=("embedding",)), **settings)
-        return ResNetPredictor(resnet, model.runtime, options=options, **beside)
+        threshold = RELEASED_THRESHOLDS.get(card.name)
+        return ResNetPredictor(resnet, model.runtime, options=options, threshold=threshold, **beside)
     config = PairConfig.from_dict(card.config)
     head = ready(lambda: PairHead(config), tensors, card, model.runtime)
     gamma = float(card.config.get("gamma", 1.0))

@@ -334,8 +334,6 @@ def test_repeated_ids_need_names_of_their_own(rnafm: Command, tmp_path: Path) ->
         (("--format", "rosetta"), "--out-dir"),
         (("--format", "ct", "--score"), "--score"),
         (("--out-dir", "x", "-o", "y"), "--out-dir"),
-        (("--upstream-compat",), "rna-fm-ss-bprna"),
-        (("--upstream-compat", "--decoder", "mea"), "contradict"),
         (("--threshold", "2"), "threshold"),
         (("--half",), "--probs"),
     ],

@@ -93,7 +93,9 @@ def test_forced_pairs_and_forced_gaps_are_kept(tiny: Encoder, prior: bool) -> No
 def test_the_official_head_takes_constraints_and_no_reactivities(tiny: Encoder) -> None:
     torch.manual_seed(0)
     head = PairResNet(PairResNetConfig(width=tiny.config.width, reduced=8, channels=8, blocks=2)).eval()
-    predictor = ResNetPredictor(head, RUNTIME, encoder=tiny, options=DecodeOptions(decoder="upstream"))
+    options = DecodeOptions(decoder="upstream")
+    predictor = ResNetPredictor(head, RUNTIME, encoder=tiny, options=options, threshold=0.34)
+    assert predictor.options.floor == 0.34
     known = Constraints("(........................)")
     (found,) = folds([KNOT], predictor, query_of=lambda r: Query(r, known))
     assert [0, 25] in found.pairs.tolist()
