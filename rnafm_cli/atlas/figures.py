@@ -2,7 +2,7 @@
 
 Lengths are in points (1/72 inch) from the lower left corner.
 
-Shape suffixes: N points, L labels, M new ones.
+Shape suffixes: N points, L labels, M new ones, C clusters, T terminal clusters, G cells along one side of a grid.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from matplotlib.patheffects import Stroke
 from scipy.ndimage import gaussian_filter
 
 from rnafm_cli.atlas.comparison import Panel
+from rnafm_cli.atlas.trajectory import Trajectory
 from rnafm_cli.viz.canvas import save_figure
 from rnafm_cli.viz.palette import INK, MUTED
 
@@ -52,6 +53,12 @@ _MOST_PANEL_NAMES = 14
 _FEW = 6
 _WASH = 0.62
 """How much of an atlas point's colour gives way to white where new RNAs are shown."""
+_WEAKEST = 0.05
+"""Connectivity of clusters from which a line is drawn."""
+_SMOOTHED = 2.0
+"""Standard deviation of a cell's neighbourhood in the field of streams, in cells."""
+_LEAST = 0.15
+"""Density, as a share of the 95th percentile over cells with points, below which a cell has no stream."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,31 +131,30 @@ def scale_limits(value_N: np.ndarray, *, logarithmic: bool = False) -> tuple[flo
 def scale_colours(value_N: np.ndarray) -> tuple[np.ndarray, ScalarMappable]:
     """(N, 3) colours of a quantity, grey where it is unknown (NaN), and the mappable for its colour bar."""
     mappable = ScalarMappable(norm=Normalize(*scale_limits(value_N), clip=True), cmap=SCALE)
-    return coloured(mappable, value_N), mappable
+    return _coloured(mappable, value_N), mappable
 
 
-def coloured(mappable: ScalarMappable, value_N: np.ndarray) -> np.ndarray:
+def _coloured(mappable: ScalarMappable, value_N: np.ndarray) -> np.ndarray:
     """(N, 3) colours of values on a scale, grey for those that are unknown (NaN)."""
     return np.where(np.isfinite(value_N)[:, None], mappable.to_rgba(np.nan_to_num(value_N))[:, :3], to_rgb(NO_GROUP))
 
 
-def closed_up(place_N2: np.ndarray, also_M2: np.ndarray | None = None) -> np.ndarray:
-    """The places, or others on the same map, with wide empty stripes narrowed: far islands do not squeeze the rest.
+def closed_up(place_N2: np.ndarray) -> np.ndarray:
+    """The places with wide empty stripes narrowed: far islands do not squeeze the rest.
 
     Along each axis no gap is wider than about a tenth of the whole. The distance between far parts of a map means
     little; order and the shape of what hangs together stay.
     """
-    shown = (place_N2 if also_M2 is None else also_M2).astype(np.float64)
-    if len(place_N2) < 10:
+    shown = place_N2.astype(np.float64)
+    if len(shown) < 10:
         return shown
     for axis in (0, 1):
-        ordered = np.sort(place_N2[:, axis].astype(np.float64))
-        gaps = np.diff(ordered)
+        order = np.argsort(shown[:, axis])
+        first, gaps = shown[order[0], axis], np.diff(shown[order, axis])
         widest = gaps.sum()
         for _ in range(4):
             widest = 0.1 * np.minimum(gaps, widest).sum()
-        closed = ordered[0] + np.append(0.0, np.minimum(gaps, widest).cumsum())
-        shown[:, axis] = np.interp(shown[:, axis], ordered, closed)
+        shown[order, axis] = first + np.append(0.0, np.minimum(gaps, widest).cumsum())
     return shown
 
 
@@ -162,39 +168,31 @@ def map_box(place_N2: np.ndarray, *, least: float = 1 / 3) -> tuple[float, float
 
 
 @contextmanager
-def picture(
-    stem: Path, width: float, height: float, *, title: str = "", caption: str = "", grid: tuple[int, int] = (1, 1)
-) -> Iterator[Any]:
-    """The axes of a figure of so many inches, an array where there are several; saved at the end of the ``with`` block.
+def _picture(stem: Path, width: float, height: float, caption: str, grid: tuple[int, int] = (1, 1)) -> Iterator[Any]:
+    """The axes, in rows and columns, of a figure of so many inches, saved as ``stem.png`` and ``stem.svg`` in the end.
 
     Args:
-        stem: ``stem.png`` and ``stem.svg`` are written.
         caption: small words below, in as many lines as the width asks for.
-        grid: rows and columns of axes.
     """
     figure = Figure(figsize=(width, height), facecolor="white", layout="constrained")
-    axes: Any = figure.subplots(*grid)
-    if title:
-        axes.set_title(title, fontsize=10, color=INK, loc="left")
+    axes = figure.subplots(*grid, squeeze=False)
     if caption:
         words = textwrap.fill(caption, width=round(_LETTERS_PER_INCH * width))
         figure.supxlabel(words, fontsize=6.5, color=MUTED, x=0.01, ha="left")
-    yield axes
+    yield axes.ravel()
     for suffix in (".png", ".svg"):
         save_figure(figure, stem.with_name(stem.name + suffix))
 
 
 @contextmanager
-def map_picture(place_N2: np.ndarray, stem: Path, **words: str) -> Iterator[Any]:
-    """A picture whose axes are the map.
-
-    Args:
-        words: ``title`` and ``caption`` of :func:`picture`.
-    """
+def _map_picture(place_N2: np.ndarray, stem: Path, *, title: str = "", caption: str = "") -> Iterator[Any]:
+    """A picture whose axes are the map."""
     left, right, bottom, top = map_box(place_N2)
     height = float(np.clip(6.6 * (top - bottom) / (right - left) + 0.7, 3.4, 7.6))
-    with picture(stem, 6.8, height, **words) as axes:  # type: ignore[arg-type]
-        _set_limits(axes, map_box(place_N2))
+    with _picture(stem, 6.8, height, caption) as (axes,):
+        _set_limits(axes, (left, right, bottom, top))
+        if title:
+            axes.set_title(title, fontsize=10, color=INK, loc="left")
         yield axes
 
 
@@ -204,7 +202,7 @@ def _set_limits(axes: Any, box: tuple[float, float, float, float]) -> None:
     axes.spines[:].set_visible(False)
 
 
-def draw_points(axes: Any, place_N2: np.ndarray, colour_N3: np.ndarray, *, seed: int = 0, size: float = 1.0) -> None:
+def _draw_points(axes: Any, place_N2: np.ndarray, colour_N3: np.ndarray, *, seed: int = 0, size: float = 1.0) -> None:
     """All points as translucent discs in random order, so that no group hides another.
 
     Args:
@@ -217,7 +215,7 @@ def draw_points(axes: Any, place_N2: np.ndarray, colour_N3: np.ndarray, *, seed:
     axes.scatter(*place_N2[order].T, c=colour_N3[order], linewidths=0, zorder=1, rasterized=is_crowd, **style)
 
 
-def write_with_halo(
+def _write_with_halo(
     axes: Any, place_2: np.ndarray, words: str, *, size: float, colour: Any, bold: bool = True, above: float = 0.0
 ) -> None:
     """Write words at a place of the plot, or so many points above it."""
@@ -229,7 +227,7 @@ def write_with_halo(
     axes.annotate(words, place_2, color=colour, zorder=7.1, **style)
 
 
-def write_names(
+def _write_names(
     axes: Any,
     names: Sequence[str],
     anchors_L2: np.ndarray,
@@ -258,7 +256,7 @@ def write_names(
         if moved[k]:
             ends = np.stack([anchors_L2[k], shown[k]]).T
             axes.plot(*ends, color=INK, linewidth=0.5, alpha=0.6, zorder=3, scalex=False, scaley=False)
-        write_with_halo(axes, shown[k], name, size=size, colour=colours[k], bold=k < bold)
+        _write_with_halo(axes, shown[k], name, size=size, colour=colours[k], bold=k < bold)
 
 
 def name_boxes(names: Sequence[str], size: float) -> np.ndarray:
@@ -294,15 +292,15 @@ def _name_groups(
     ids: Sequence[str] = (),
 ) -> None:
     """Write the names of the largest groups beside their densest parts, and ids beside new points."""
-    names = plain_words(groups.names[:most])
+    names = _plain_words(groups.names[:most])
     colours = [*map(_darker, groups.colours[:most]), *["black"] * len(ids)]
     anchors = np.concatenate([groups.anchors_L2[:most], *([] if new_M2 is None else [new_M2[: len(ids)]])])
     # Ids begin up and right of their rings.
     shift = np.concatenate([np.zeros((len(names), 2)), np.tile((12, 7), (len(ids), 1))])
-    write_names(axes, [*names, *ids], anchors, colours, size=size, shift=shift, bold=len(names))
+    _write_names(axes, [*names, *ids], anchors, colours, size=size, shift=shift, bold=len(names))
 
 
-def plain_words(names: Sequence[str]) -> list[str]:
+def _plain_words(names: Sequence[str]) -> list[str]:
     """Names with spaces as people write them."""
     return [name.replace("_", " ") for name in names]
 
@@ -328,10 +326,10 @@ def draw_groups(
     """
     place_N2 = closed_up(place_N2)
     groups = group_points(place_N2, labels, counts)
-    with map_picture(place_N2, stem, **words) as axes:
-        draw_points(axes, place_N2, groups.colour_of_points(), seed=seed)
+    with _map_picture(place_N2, stem, **words) as axes:
+        _draw_points(axes, place_N2, groups.colour_of_points(), seed=seed)
         _name_groups(axes, groups, size=7.0)
-        few = zip(plain_words(groups.names), groups.sizes, groups.colours, strict=True)
+        few = zip(_plain_words(groups.names), groups.sizes, groups.colours, strict=True)
         for k, (name, count, colour) in enumerate(few if len(groups.names) <= _FEW else ()):
             style = {"transform": axes.transAxes, "fontsize": 7, "color": _darker(colour), "va": "top"}
             axes.text(0.0, 1.0 - 0.028 * k, f"{name}  {count:,}", **style)
@@ -355,14 +353,13 @@ def draw_panels(
     rows = -(-len(panels) // columns)
     places = [closed_up(panel.layout.place_N2) for panel in panels]
     first = group_points(places[0], labels, counts)
-    with picture(stem, 3.7 * columns, 4.1 * rows, caption=caption, grid=(rows, columns)) as grid:
-        every = np.atleast_1d(grid).ravel()
+    with _picture(stem, 3.7 * columns, 4.1 * rows, caption, (rows, columns)) as every:
         for axes in every[len(panels) :]:
             axes.set_axis_off()
         for axes, panel, place_N2 in zip(every, panels, places, strict=False):
             _set_limits(axes, map_box(place_N2, least=1.0))
             axes.set_title(panel.name, fontsize=9, color=INK, loc="left")
-            draw_points(axes, place_N2, first.colour_of_points(), seed=seed, size=0.35)
+            _draw_points(axes, place_N2, first.colour_of_points(), seed=seed, size=0.35)
             axes.set_xlabel("\n".join(map(str, panel.separations)), fontsize=6.5, color=INK)
         for axes, place_N2 in zip(every, places, strict=False):
             groups = replace(group_points(place_N2, labels, counts), colours=first.colours)
@@ -388,8 +385,100 @@ def draw_mapped(
     every = closed_up(np.concatenate([place_N2, new_M2]))
     place_N2, new_M2 = every[: len(place_N2)], every[len(place_N2) :]
     groups = group_points(place_N2, labels)
-    with map_picture(every, stem, **words) as axes:
-        draw_points(axes, place_N2, 1 - (1 - groups.colour_of_points()) * (1 - _WASH), seed=seed)
+    with _map_picture(every, stem, **words) as axes:
+        _draw_points(axes, place_N2, 1 - (1 - groups.colour_of_points()) * (1 - _WASH), seed=seed)
         area = float(np.clip(4000 / max(1, len(new_M2)), 8, 42))
         axes.scatter(*new_M2.T, s=area, facecolors="none", edgecolors=INK, linewidths=1.1, zorder=5)
         _name_groups(axes, groups, size=6.0, new_M2=new_M2, ids=ids if len(ids) <= _MOST_NAMES else ())
+
+
+def draw_stream(
+    place_N2: np.ndarray, found: Trajectory, cluster_N: np.ndarray, names: Sequence[str], stem: Path, **words: str
+) -> None:
+    """Streams along growing pseudotime over the map; a star marks the root, crosses the terminal clusters.
+
+    Args:
+        names: of the clusters.
+        words: ``title`` and ``caption``.
+    """
+    place_N2 = closed_up(place_N2)
+    colour_N3, mappable = scale_colours(found.time_N)
+    with _map_picture(place_N2, stem, **words) as axes:
+        _draw_points(axes, place_N2, colour_N3)
+        x_G, y_G, along_GG, up_GG = flow_field(place_N2, found.time_N)
+        speed_GG = np.hypot(along_GG, up_GG)
+        if (top := np.max(speed_GG, initial=0.0, where=np.isfinite(speed_GG))) > 0:
+            # Log speed: flat and steep stretches both keep lines that can be seen.
+            width = 0.4 + 1.0 * np.nan_to_num(np.log1p(9 * speed_GG / top) / np.log(10))
+            flow = np.ma.masked_invalid(along_GG), np.ma.masked_invalid(up_GG)
+            axes.streamplot(x_G, y_G, *flow, color=INK, density=1.5, linewidth=width, arrowsize=0.8, zorder=3)
+        _mark(axes, np.median(place_N2[found.root_points], axis=0), "root", "*", 150)
+        for k in found.terminal_T:
+            _mark(axes, np.median(place_N2[cluster_N == k], axis=0), names[k], "X", 55)
+        _time_bar(axes, mappable)
+
+
+def flow_field(
+    place_N2: np.ndarray, value_N: np.ndarray, *, cells: int = 60
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Average the value over the neighbourhood on the map, and take the gradient.
+
+    Returns:
+        (G,) x and y of a square grid, and (G, G) gradients along x and along y, a row for each y; NaN where there are
+        no points.
+
+    Args:
+        value_N: NaN values are left out.
+        cells: G.
+    """
+    known = np.isfinite(value_N)
+    (x_N, y_N), value_N = place_N2[known].T, value_N[known]
+    low, high = place_N2[known].min(axis=0), place_N2[known].max(axis=0)
+    middle, span = (low + high) / 2, max(float((high - low).max()), 1e-9) * 1.1
+    edges_x, edges_y = middle[:, None] + np.linspace(-span / 2, span / 2, cells + 1)
+    count_GG, sum_GG = (
+        np.histogram2d(y_N, x_N, bins=(edges_y, edges_x), weights=weights)[0] for weights in (None, value_N)
+    )
+    density_GG = gaussian_filter(count_GG, _SMOOTHED, mode="constant")
+    value_GG = gaussian_filter(sum_GG, _SMOOTHED, mode="constant") / np.maximum(density_GG, 1e-12)
+    up_GG, along_GG = np.gradient(value_GG, span / cells)
+    empty_GG = density_GG < _LEAST * np.quantile(density_GG[count_GG > 0], 0.95)
+    along_GG[empty_GG] = up_GG[empty_GG] = np.nan
+    return (edges_x[:-1] + edges_x[1:]) / 2, (edges_y[:-1] + edges_y[1:]) / 2, along_GG, up_GG
+
+
+def draw_cluster_graph(
+    place_N2: np.ndarray, found: Trajectory, cluster_N: np.ndarray, names: Sequence[str], stem: Path, **words: str
+) -> None:
+    """Clusters as discs where they lie, lines as strong as their connectivity, arrows along the tree from the root."""
+    place_N2 = closed_up(place_N2)
+    count = len(found.time_C)
+    centre_C2 = np.asarray([np.median(place_N2[cluster_N == k], axis=0) for k in range(count)])
+    _, mappable = scale_colours(found.time_N)
+    with _map_picture(place_N2, stem, **words) as axes:
+        _draw_points(axes, place_N2, np.tile((0.87, 0.88, 0.9), (len(place_N2), 1)))
+        for a, b in np.argwhere(np.tril(found.connectivity_CC >= _WEAKEST)):
+            style = {"linewidth": 3.0 * found.connectivity_CC[a, b], "alpha": 0.5, "zorder": 2}
+            axes.plot(*centre_C2[[a, b]].T, color=MUTED, **style)
+        for child in np.flatnonzero(found.parent_C >= 0):
+            arrow = {"arrowstyle": "-|>", "color": INK, "linewidth": 1.1, "shrinkA": 5, "shrinkB": 6}
+            ends = {"xy": centre_C2[child], "xytext": centre_C2[found.parent_C[child]]}
+            axes.annotate("", **ends, arrowprops=arrow, zorder=3)
+        sizes = np.bincount(cluster_N, minlength=count)
+        edge = [INK if k in found.terminal_T else "white" for k in range(count)]
+        discs = {"s": 30 + 320 * np.sqrt(sizes / sizes.max()), "c": _coloured(mappable, found.time_C)}
+        axes.scatter(*centre_C2.T, **discs, edgecolors=edge, linewidths=1.4, zorder=4)
+        _time_bar(axes, mappable)
+        _write_names(axes, names, centre_C2, [INK] * count, size=5.5, shift=(0, -12))
+
+
+def _mark(axes: Any, place_2: np.ndarray, name: str, marker: str, area: float) -> None:
+    axes.scatter(*place_2, marker=marker, s=area, color="#d55e00", edgecolors="white", linewidths=0.9, zorder=6)
+    _write_with_halo(axes, place_2, *_plain_words([name]), size=7, colour=INK, above=10)
+
+
+def _time_bar(axes: Any, mappable: Any) -> None:
+    bar = axes.get_figure().colorbar(mappable, ax=axes, shrink=0.5, aspect=18, pad=0.02, extend="max")
+    bar.set_label("pseudotime", fontsize=8, color=INK)
+    bar.ax.tick_params(labelsize=7)
+    bar.outline.set_visible(False)

@@ -365,7 +365,7 @@ def map_onto(atlas: AtlasFile, vectors_MD: np.ndarray, *, seed: int = 0) -> list
     return calls
 
 
-def call_row(name: str, length: int, call: TypeCall, *, format: str = "tsv") -> list[Any]:
+def call_row(name: str, length: int, call: TypeCall, format: str) -> list[Any]:
     """The row of a new sequence in the table of calls; unknown values are None."""
     near: Any = call.neighbours
     if format == "tsv":

@@ -16,17 +16,17 @@ from typing import Any
 import numpy as np
 
 from rnafm_cli.atlas.comparison import Panel
-from rnafm_cli.atlas.figures import draw_groups, draw_mapped, draw_panels
+from rnafm_cli.atlas.figures import draw_cluster_graph, draw_groups, draw_mapped, draw_panels, draw_stream
 from rnafm_cli.atlas.layout import AtlasLayout
 from rnafm_cli.atlas.page import Colouring, write_page
-from rnafm_cli.atlas.placement import AtlasFile, TypeCall
+from rnafm_cli.atlas.placement import STARTS, AtlasFile, TypeCall
 from rnafm_cli.atlas.points import AtlasPoints, clusters_as_labels, view_labels
 from rnafm_cli.atlas.trajectory import Trajectory, associate, labels_with_times, mean_times
-from rnafm_cli.atlas.trajectory_figures import draw_cluster_graph, draw_stream, draw_time_scatter, draw_violins
 from rnafm_cli.errors import InputError, RnafmWarning
 from rnafm_cli.io.columns import TABLES
 from rnafm_cli.io.streams import open_output
 from rnafm_cli.io.tables import TableWriter
+from rnafm_cli.rna.records import SequenceRecord
 
 _METHODS = {"umap": "UMAP", "pca": "principal axes", "tsne": "t-SNE"}
 _PAGE_STARTS = 48
@@ -121,7 +121,7 @@ class AtlasFolder:
         return rows
 
     def write_trajectory(self, found: Trajectory, times: Mapping[str, float] | None) -> dict[str, Any]:
-        """Stream plot, graph of clusters, violins and tables; returns the figures."""
+        """Stream plot, graph of clusters and tables; returns the figures."""
         folder, cluster_N, time_N, label_N = self.folder, self.layout.cluster_N, found.time_N, np.asarray(self.labels)
         rows, names = [], []
         for k, time in enumerate(found.time_C.tolist()):
@@ -155,7 +155,6 @@ class AtlasFolder:
         place_N2 = self.layout.place_N2
         draw_stream(place_N2, found, cluster_N, names, folder / "trajectory", **words)
         draw_cluster_graph(place_N2, found, cluster_N, names, folder / "trajectory_graph", **words)
-        draw_violins(time_N, self.labels, list(means), folder / "trajectory_violins", **words)
         self.tell(f"terminal states: {', '.join(terminal) or 'none'}")
         summary: dict[str, Any] = {
             "root": found.root,
@@ -171,7 +170,6 @@ class AtlasFolder:
                 return summary
             given, reached = np.asarray([(times[name], means[name][0]) for name in both]).T
             link = associate(reached, given, seed=self.seed)
-            draw_time_scatter(both, given, reached, link, folder / "trajectory_times")
             summary["times"] = dataclasses.asdict(link)
             self.tell(
                 f"mean pseudotime of {link.values} labels against their times: Spearman {link.spearman:+.3f}, "
@@ -217,22 +215,18 @@ class AtlasFolder:
 def write_mapped(
     folder: Path,
     atlas: AtlasFile,
-    new: Sequence[tuple[str, int, str]],
+    new: Sequence[tuple[SequenceRecord, int]],
     calls: Sequence[TypeCall],
     *,
     title: str,
     seed: int = 0,
     page: bool = True,
 ) -> None:
-    """New sequences over the atlas, as picture and page.
-
-    Args:
-        new: id, length and first bases of each.
-    """
+    """New sequences, with their lengths, over the atlas, as picture and page."""
     place_M2 = np.asarray([(call.x, call.y) for call in calls], dtype=np.float32).reshape(-1, 2)
     caption = f"{len(new):,} sequences on the atlas of {len(atlas.ids):,} ({model_name(atlas.settings)})"
-    ids, starts = [name for name, _, _ in new], [start for _, _, start in new]
-    lengths = np.asarray([length for _, length, _ in new], dtype=np.int64)
+    ids, starts = [record.id for record, _ in new], [record.sequence[:STARTS] for record, _ in new]
+    lengths = np.asarray([length for _, length in new], dtype=np.int64)
     draw_mapped(atlas.place_N2, atlas.labels, place_M2, ids, folder / "mapped", title=title, caption=caption, seed=seed)
     if not page:
         return

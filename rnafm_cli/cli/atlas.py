@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property, partial
-from itertools import islice, repeat
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -24,12 +23,11 @@ if TYPE_CHECKING:
     import numpy as np
 
     from rnafm_cli.atlas.comparison import Panel
-    from rnafm_cli.atlas.layout import AtlasLayout
     from rnafm_cli.atlas.placement import AtlasFile, TypeCall
     from rnafm_cli.atlas.points import AtlasPoints
     from rnafm_cli.atlas.results import AtlasFolder
-    from rnafm_cli.encoder.network import Encoder
     from rnafm_cli.model import Model
+    from rnafm_cli.rna.records import SequenceRecord
 
 _BASELINES = {"random": "random weights", "onehot": "one-hot", "kmer": "4-mer counts"}
 _MAPPED_AT_ONCE = 256
@@ -73,7 +71,7 @@ class Drawing:
         ),
     ] = None
     trajectory: Annotated[
-        bool, typer.Option("--trajectory", help="Pseudotime from --root, terminal states, stream plot and violins.")
+        bool, typer.Option("--trajectory", help="Pseudotime from --root, terminal states, stream plot.")
     ] = False
     root: Annotated[
         str | None, typer.Option(metavar="LABEL|ID", help="Where time is zero: a label or one id.", show_default=False)
@@ -199,8 +197,18 @@ def atlas(
     from rnafm_cli.atlas.placement import find_atlas
 
     target = None if map_onto is None else find_atlas(map_onto, weights_dir=run.weights_dir)
-    source = _Source(inputs or [], intake, run, run.model or _model_of(target), layer, long)
-    if source.embedded and (baselines or asked.fold):
+    task = _Atlas(
+        inputs=inputs or [],
+        intake=intake,
+        run=run,
+        model_name=run.model or _model_of(target),
+        layer=layer,
+        long=long,
+        asked=asked,
+        layout=layout,
+        baselines=baselines,
+    )
+    if task.embedded and (baselines or asked.fold):
         raise UsageError(
             f"{'--compare' if baselines else '--fold'} needs the sequences",
             hint="give the FASTA, and the embeddings with --h5 to reuse them",
@@ -209,10 +217,9 @@ def atlas(
         results = ("atlas.tsv",) if target is None else (f"calls.{output_format}", "mapped.svg")
         _make_folder(output, results, force=run.force)
     if target is not None:
-        figures = {"title": asked.title, "seed": layout.seed, "page": asked.page}
-        _map(source, target, output, output_format, figures)
+        task.map_onto(target, output, output_format)
     elif output is not None:
-        _Making(source, output, asked, layout, baselines, rename_duplicates).run()
+        task.make(output, rename=rename_duplicates)
     intake.finish()
 
 
@@ -246,9 +253,9 @@ def _make_folder(folder: Path, results: Sequence[str], *, force: bool) -> None:
     folder.mkdir(parents=True, exist_ok=True)
 
 
-@dataclass(eq=False)
-class _Source:
-    """Sequences or embeddings, and what embeds the sequences."""
+@dataclass(eq=False, kw_only=True)
+class _Atlas:
+    """What the user asked for, and the steps that make a map or find the place of sequences on one."""
 
     inputs: list[Path]
     intake: Intake
@@ -256,6 +263,9 @@ class _Source:
     model_name: str
     layer: int
     long: LongChoice
+    asked: Drawing
+    layout: Layout
+    baselines: list[str]
 
     @cached_property
     def embedded(self) -> bool:
@@ -287,19 +297,7 @@ class _Source:
         how = {"layer": self.layer, "batch_tokens": self.run.batch_tokens, "long": self.long}
         return {**how, "reject": self.intake.reject_predicted}
 
-
-@dataclass(eq=False)
-class _Making:
-    """A new map: what the user asked for, and the steps that make it."""
-
-    source: _Source
-    folder: Path
-    asked: Drawing
-    layout: Layout
-    baselines: list[str]
-    rename_duplicates: bool
-
-    def run(self) -> None:
+    def make(self, folder: Path, *, rename: bool) -> None:
         """Read, embed, lay out, measure, write."""
         from rnafm_cli.atlas.comparison import folds_of
         from rnafm_cli.atlas.layout import lay_out
@@ -309,11 +307,9 @@ class _Making:
         from rnafm_cli.atlas.trajectory import find_trajectory, roots_named
         from rnafm_cli.io.streams import open_output
 
-        asked, folder, seed = self.asked, self.folder, self.layout.seed
-        views = [chosen.value for chosen in asked.view or ()]
+        asked, seed, settings = self.asked, self.layout.seed, dataclasses.asdict(self.layout)
         times = read_times(asked.times) if asked.times else None
-        points, labels, counts = self._gather(times)
-        settings = dataclasses.asdict(self.layout)
+        points, labels, counts = self._gather(folder, times, rename=rename)
         with console.progress(len(points), "neighbours") as bar:
             layout = lay_out(points.vectors_ND, **settings, tell=console.info, advance=bar.advance)
         if labels is None:
@@ -337,28 +333,30 @@ class _Making:
             "layout": settings | {"method": layout.method},
         }
         folds = folds_of(points, made.labels, seed=seed, every=bool(self.baselines), tell=console.info)
-        panels = self._compare(made, views, folds) if self.baselines else []
+        panels = self._compare(made, folds) if self.baselines else []
         trajectory = None
         if asked.root is not None:
             console.info(f"pseudotime from {asked.root}")
             trajectory = find_trajectory(layout, asked.root, roots_named(asked.root, points.ids, made.labels))
         time_N = None if trajectory is None else trajectory.time_N
-        structures = self._structures(points) if asked.fold else None
+        structures = self._structures(points, folder / "structures.dbn") if asked.fold else None
         made.write_points(time_N)
         roles = view_labels("role", points, made.labels)
         write_atlas_file(folder / "atlas.h5", atlas_file_of(points, layout, made.labels, roles, fold_N=folds))
-        made.draw_maps(views)
+        made.draw_maps(asked.view or ())
         if panels:
             summary["comparison"] = made.write_comparison(panels)
         if trajectory is not None:
             summary["trajectory"] = made.write_trajectory(trajectory, times)
         if asked.page:
-            made.write_page(asked.label_by or "type", time_N, structures, by_role="role" in views)
+            made.write_page(asked.label_by or "type", time_N, structures, by_role="role" in (asked.view or ()))
         with open_output(folder / "atlas.json") as sink:
             sink.write(json.dumps(summary, indent=1, default=str) + "\n")
         console.info(f"wrote the atlas of {len(points):,} sequences to {folder}")
 
-    def _gather(self, times: Mapping[str, float] | None) -> tuple[AtlasPoints, list[str] | None, Counter[str]]:
+    def _gather(
+        self, folder: Path, times: Mapping[str, float] | None, *, rename: bool
+    ) -> tuple[AtlasPoints, list[str] | None, Counter[str]]:
         """The points, at most ``--per-label`` of each label, with their labels (None when no point has one).
 
         Also how many sequences had each label before the choice. What these sequences cannot give is refused before
@@ -368,67 +366,67 @@ class _Making:
         from rnafm_cli.atlas.trajectory import labels_with_times, roots_named
         from rnafm_cli.io.names import DistinctNames
 
-        asked, source = self.asked, self.source
+        asked = self.asked
         known = read_label_table(asked.labels, key=asked.label_by or "label") if asked.labels else None
-        if source.embedded:
-            points = embedded_points(source.inputs, reject=source.intake.reject)
+        if self.embedded:
+            points = embedded_points(self.inputs, reject=self.intake.reject)
         else:
-            distinct = DistinctNames(str, kind="id")
-            records = source.intake.claimed([distinct], rename=self.rename_duplicates)
-            points = points_of(list(records), source.provenance)
+            records = self.intake.claimed([DistinctNames(str, kind="id")], rename=rename)
+            points = points_of(list(records), self.provenance)
         labels = labels_of(points, asked.label_by, table=known, tell=console.info)
         counts = Counter(labels or ())
-        # Clusters will be the labels of points without, and their names are not known yet.
-        if labels is None and (asked.per_label or self.baselines):
-            wanted = "--per-label needs labels" if asked.per_label else "--compare measures labels"
-            raise UsageError(f"{wanted}, and the sequences have none", hint="give --labels TSV")
-        if labels is not None and asked.per_label:
-            rows = chosen_per_label(labels, asked.per_label, seed=self.layout.seed)
-            points, labels = points.chosen(rows), [labels[k] for k in rows]
-        if labels is not None and asked.root is not None:
-            roots_named(asked.root, points.ids, labels)
-        if labels is not None and times is not None:
-            labels_with_times(labels, times)
-        if not source.embedded:
-            kept, vectors = self._embed(points, self._kept, source.provenance)
+        if labels is None:
+            if asked.per_label or self.baselines:
+                wanted = "--per-label needs labels" if asked.per_label else "--compare measures labels"
+                raise UsageError(f"{wanted}, and the sequences have none", hint="give --labels TSV")
+        else:
+            if asked.per_label:
+                rows = chosen_per_label(labels, asked.per_label, seed=self.layout.seed)
+                points, labels = points.chosen(rows), [labels[k] for k in rows]
+            if asked.root is not None:
+                roots_named(asked.root, points.ids, labels)
+            if times is not None:
+                labels_with_times(labels, times)
+        if not self.embedded:
+            kept, vectors = self._embed(points, folder)
             points = dataclasses.replace(points.chosen(kept), vectors_ND=vectors)
             labels = [labels[k] for k in kept] if labels is not None else None
         return points, labels, counts
 
-    @property
-    def _kept(self) -> Path:
-        """The file of embeddings."""
-        return self.asked.h5 or self.folder / "embeddings.h5"
+    def _embed(self, points: AtlasPoints, folder: Path, *, at_random: bool = False) -> tuple[np.ndarray, np.ndarray]:
+        """Numbers of the points that have vectors, and the vectors, by way of the file that keeps them.
 
-    def _embed(
-        self,
-        points: AtlasPoints,
-        cache: Path,
-        provenance: dict[str, Any],
-        encoder: Encoder | None = None,
-        description: str = "embedding",
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Numbers of the points that have vectors, and the vectors, by way of the file that keeps them."""
+        Args:
+            at_random: by the same network with random weights, kept in a file beside.
+        """
         from rnafm_cli.atlas.points import pooled_vectors
+        from rnafm_cli.encoder.network import untrained
 
+        encoder, provenance, description = self.model.encoder, self.provenance, "embedding"
+        cache = self.asked.h5 or folder / "embeddings.h5"
+        if at_random:
+            name = f"{provenance['model']} with random weights, seed {self.layout.seed}"
+            provenance |= {"model": name, "weights_sha256": f"random {self.layout.seed}"}
+            encoder = untrained(encoder, seed=self.layout.seed).to(self.model.runtime.dtype)
+            cache, description = cache.with_name(f"{cache.stem}.random.h5"), "embedding, random weights"
         try:
             with console.progress(len(points), description) as bar:
                 return pooled_vectors(
                     points.records,
-                    encoder or self.source.model.encoder,
-                    self.source.model.runtime,
+                    encoder,
+                    self.model.runtime,
                     cache=cache,
                     provenance=provenance,
                     # Embeddings of a run may be replaced where they do not fit, a file of the user's own never.
-                    replace=self.source.run.force and self.asked.h5 is None,
+                    replace=self.run.force and self.asked.h5 is None,
                     advance=bar.advance,
-                    **self.source.embedding,
+                    **self.embedding,
                 )
         except KeyboardInterrupt:
             console.warn("interrupted; what is embedded is kept, run the command again to go on from there")
             raise
 
-    def _compare(self, made: AtlasFolder, views: Sequence[Any], folds: np.ndarray | None) -> list[Panel]:
+    def _compare(self, made: AtlasFolder, folds: np.ndarray | None) -> list[Panel]:
         """The map and others of the same sequences by other vectors."""
         from rnafm_cli.atlas.comparison import measured
         from rnafm_cli.atlas.layout import lay_out
@@ -436,52 +434,33 @@ class _Making:
         from rnafm_cli.atlas.results import model_name
         from rnafm_cli.encoder.vectors import kmer_frequencies, one_hot
 
-        points = made.points
+        points, found = made.points, []
         if len(set(made.labels) - {""}) < 2:
             console.warn("one label only: the maps are drawn without figures")
-        divisions = {view: view_labels(view, points, made.labels) for view in ["type", *views]}
-        vectors_of: dict[str, Callable[[], Any]] = {
-            "random": partial(self._random_vectors, points),
-            "onehot": partial(one_hot, points.sequences or []),
-            "kmer": partial(kmer_frequencies, points.sequences or []),
-        }
-        found: list[Panel] = []
-
-        def measure(name: str, vectors: Any, layout: AtlasLayout) -> None:
-            console.info(f"{name}: figures")
+        views: list[Any] = ["type", *(self.asked.view or ())]
+        divisions = {view: view_labels(view, points, made.labels) for view in views}
+        for kind in ("", *self.baselines):
+            name = _BASELINES.get(kind) or model_name(points.provenance)
+            tell = partial(_tell_of, name)
+            vectors: Any = points.vectors_ND
+            if kind == "random":
+                _, vectors = self._embed(points, made.folder, at_random=True)
+            elif kind:
+                vectors = (one_hot if kind == "onehot" else kmer_frequencies)(points.sequences or [])
+            layout = lay_out(vectors, **dataclasses.asdict(self.layout), tell=tell) if kind else made.layout
+            tell("figures")
             found.append(measured(name, vectors, layout, divisions, fold_N=folds, seed=self.layout.seed))
-
-        measure(model_name(points.provenance), points.vectors_ND, made.layout)
-        for kind in self.baselines:
-            name, vectors = _BASELINES[kind], vectors_of[kind]()
-            say = partial(lambda name, message: console.info(f"{name}: {message}"), name)
-            measure(name, vectors, lay_out(vectors, **dataclasses.asdict(self.layout), tell=say))
         return found
 
-    def _random_vectors(self, points: AtlasPoints) -> np.ndarray:
-        """The same sequences through the same network with random weights, kept beside the embeddings."""
-        from rnafm_cli.encoder.network import untrained
-
-        seed, by, model = self.layout.seed, self.source.provenance, self.source.model
-        by |= {"model": f"{by['model']} with random weights, seed {seed}", "weights_sha256": f"random {seed}"}
-        encoder = untrained(model.encoder, seed=seed).to(model.runtime.dtype)
-        beside = self._kept.with_name(f"{self._kept.stem}.random.h5")
-        return self._embed(points, beside, by, encoder, "embedding, random weights")[1]
-
-    def _structures(self, points: AtlasPoints) -> list[str]:
-        """The dot-bracket string of each RNA, ``""`` where it cannot be folded; kept in ``structures.dbn``."""
+    def _structures(self, points: AtlasPoints, path: Path) -> list[str]:
+        """The dot-bracket string of each RNA, ``""`` where it cannot be folded; kept in a file."""
         from rnafm_cli.io.streams import open_output
 
         refused: list[InputError] = []
         structures = dict.fromkeys(points.ids, "")
-        records = [
-            dataclasses.replace(record, sequence=re.sub("[^ACGU]", "N", record.sequence)) for record in points.records
-        ]
-        path = self.folder / "structures.dbn"
-        with console.progress(len(records), "folding") as bar, open_output(path) as sink:
-            for result in self.source.model.fold(
-                records, batch_tokens=self.source.run.batch_tokens, reject=refused.append, warn=console.warn
-            ):
+        how: dict[str, Any] = {"batch_tokens": self.run.batch_tokens, "reject": refused.append, "warn": console.warn}
+        with console.progress(len(points), "folding") as bar, open_output(path) as sink:
+            for result in self.model.fold(points.records, **how):
                 found = result.structure
                 structures[found.id] = found.dot_bracket
                 sink.write(f">{found.id}\n{found.sequence}\n{found.dot_bracket}\n")
@@ -490,63 +469,60 @@ class _Making:
             console.warn(f"{len(refused)} RNAs have no structure: {refused[0].message}")
         return list(structures.values())
 
+    def map_onto(self, atlas: AtlasFile, folder: Path | None, table_format: Any) -> None:
+        """Write where each sequence lies on the atlas and what it is, to stdout or into a folder with figures."""
+        from rnafm_cli.atlas.placement import call_row, map_onto
+        from rnafm_cli.io.columns import TABLES
+        from rnafm_cli.io.streams import open_output
+        from rnafm_cli.io.tables import TableWriter
 
-def _map(source: _Source, atlas: AtlasFile, folder: Path | None, table_format: Any, figures: dict[str, Any]) -> None:
-    """Write where each sequence lies on the atlas and what it is, to stdout or into a folder with figures."""
-    from rnafm_cli.atlas.placement import call_row, map_onto
-    from rnafm_cli.io.columns import TABLES
-    from rnafm_cli.io.streams import open_output
-    from rnafm_cli.io.tables import TableWriter
-
-    placed: list[tuple[str, int, str]] = []
-    calls: list[TypeCall] = []
-    far = 0
-    with (
-        open_output(folder / f"calls.{table_format}" if folder else "-") as sink,
-        console.progress(description="mapping") as bar,
-    ):
-        table = TableWriter(sink, list(TABLES["atlas --map-onto"]), format=table_format)
-        for names, vectors in _vectors(source, atlas):
-            found = map_onto(atlas, vectors, seed=figures["seed"])
-            table.write_all(
-                call_row(name, length, call, format=table_format)
-                for (name, length, _), call in zip(names, found, strict=True)
-            )
+        placed: list[tuple[SequenceRecord, int]] = []
+        calls: list[TypeCall] = []
+        target, far = folder / f"calls.{table_format}" if folder else "-", 0
+        with open_output(target) as sink, console.progress(description="mapping") as bar:
+            table = TableWriter(sink, list(TABLES["atlas --map-onto"]), format=table_format)
+            for new, vectors in self._vectors(atlas):
+                found = map_onto(atlas, vectors, seed=self.layout.seed)
+                rows = zip(new, found, strict=True)
+                table.write_all(call_row(record.id, length, call, table_format) for (record, length), call in rows)
+                table.flush()
+                bar.advance(len(found))
+                far += sum(call.far for call in found)
+                if folder:
+                    placed += new
+                    calls += found
             table.flush()
-            bar.advance(len(found))
-            far += sum(call.far for call in found)
-            if folder:
-                placed += names
-                calls += found
-        table.flush()
-    if not len(atlas.share_P):
-        console.warn("the atlas was made without sequences or with one label: its calls have no confidence")
-    if far:
-        console.warn(f"{far} sequences lie far from everything on the atlas: their type may not be on it")
-    if folder:
-        from rnafm_cli.atlas.results import write_mapped
+        if not len(atlas.share_P):
+            console.warn("the atlas was made without sequences or with one label: its calls have no confidence")
+        if far:
+            console.warn(f"{far} sequences lie far from everything on the atlas: their type may not be on it")
+        if folder:
+            from rnafm_cli.atlas.results import write_mapped
 
-        write_mapped(folder, atlas, placed, calls, **figures)
-        console.info(f"wrote the calls of {len(placed):,} sequences to {folder}")
+            title, seed, page = self.asked.title, self.layout.seed, self.asked.page
+            write_mapped(folder, atlas, placed, calls, title=title, seed=seed, page=page)
+            console.info(f"wrote the calls of {len(placed):,} sequences to {folder}")
+
+    def _vectors(self, atlas: AtlasFile) -> Iterator[tuple[list[tuple[SequenceRecord, int]], np.ndarray]]:
+        """Records with their lengths, and vectors, some at a time, once they are known to be of the atlas's model."""
+        import numpy as np
+
+        from rnafm_cli.atlas.placement import check_vectors
+        from rnafm_cli.atlas.points import embedded_points
+
+        every: Iterable[tuple[SequenceRecord, int, np.ndarray]]
+        if self.embedded:
+            points = embedded_points(self.inputs, reject=self.intake.reject)
+            check_vectors(atlas, points.provenance, points.vectors_ND.shape[1])
+            every = zip(points.records, points.lengths_N.tolist(), points.vectors_ND, strict=True)
+        else:
+            check_vectors(atlas, self.provenance, self.model.encoder.config.width)
+            found = self.model.embed(self.intake.records(), pool="mean", **self.embedding)
+            every = ((record, len(record), vector_D) for record, vector_D in found)
+        every = iter(every)
+        while some := list(islice(every, _MAPPED_AT_ONCE)):
+            yield [(record, length) for record, length, _ in some], np.stack([vector_D for _, _, vector_D in some])
 
 
-def _vectors(source: _Source, atlas: AtlasFile) -> Iterator[tuple[list[tuple[str, int, str]], np.ndarray]]:
-    """(Id, length, first bases) and vectors, some at a time, once they are known to be of the atlas's model."""
-    import numpy as np
-
-    from rnafm_cli.atlas.placement import STARTS, check_vectors
-    from rnafm_cli.atlas.points import embedded_points
-
-    every: Iterator[tuple[tuple[str, int, str], np.ndarray]]
-    if source.embedded:
-        points = embedded_points(source.inputs, reject=source.intake.reject)
-        check_vectors(atlas, points.provenance, points.vectors_ND.shape[1])
-        every = zip(
-            zip(points.ids, points.lengths_N.tolist(), repeat(""), strict=False), points.vectors_ND, strict=True
-        )
-    else:
-        check_vectors(atlas, source.provenance, source.model.encoder.config.width)
-        found = source.model.embed(source.intake.records(), pool="mean", **source.embedding)
-        every = (((record.id, len(record), record.sequence[:STARTS]), vector_D) for record, vector_D in found)
-    while some := list(islice(every, _MAPPED_AT_ONCE)):
-        yield [name for name, _ in some], np.stack([vector_D for _, vector_D in some])
+def _tell_of(name: str, message: str) -> None:
+    console.info(f"{name}: {message}")

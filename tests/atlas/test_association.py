@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
+from rnafm_cli.atlas.figures import flow_field
 from rnafm_cli.atlas.trajectory import associate
-from rnafm_cli.atlas.trajectory_figures import flow_field
 
 
 def test_correlation_agrees_with_scipy() -> None:
