@@ -18,13 +18,16 @@ LayoutChoice = Literal["per-record", "matrix"]
 def embed(
     inputs: options.Inputs = None,
     h5: Annotated[
-        Path | None, typer.Option("--h5", "-o", "--output", metavar="FILE", help="HDF5 file to write.")
+        Path | None, typer.Option("--h5", "-o", "--output", metavar="FILE", help="HDF5 file (or folder) to write.")
     ] = None,
     layer: Annotated[int, typer.Option(help="Layer to write: 0 is the embedding, -1 the last (after its norm).")] = -1,
     pool: Annotated[PoolChoice, typer.Option(help="One vector per RNA instead of one row per nucleotide.")] = "none",
     layout: Annotated[
         LayoutChoice, typer.Option(help="One data set per record, or one matrix for all (pooled vectors only).")
     ] = "per-record",
+    output_format: Annotated[
+        Literal["h5", "npy-dir"], typer.Option("--format", help="HDF5, or upstream RNA-FM's folder of .npy files.")
+    ] = "h5",
     half: Annotated[bool, typer.Option("--half", help="Store float16 instead of float32.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with what an earlier run left.")] = False,
     rename_duplicates: Annotated[
@@ -49,16 +52,25 @@ def embed(
         raise UsageError("embeddings are binary and need a file", hint="give --h5 FILE")
     if layout == "matrix" and pool == "none":
         raise UsageError("--layout matrix holds one vector per RNA", hint="add --pool mean, max or cls")
+    if resume and output_format == "npy-dir":
+        raise UsageError("--resume goes on with an HDF5 file", hint="leave out --format npy-dir")
     intake = Intake(inputs, on_error, long)
 
     from rnafm_cli.encoder.embed import embedding_provenance
-    from rnafm_cli.io.embeddings import EmbeddingWriter
+    from rnafm_cli.io.embeddings import EmbeddingWriter, NpyFolder
     from rnafm_cli.io.names import HDF5_SUFFIXES, refuse_suffix
 
-    refuse_suffix(h5, HDF5_SUFFIXES, "HDF5", "name it .h5")
+    if output_format == "npy-dir":
+        refuse_suffix(h5, (), "a folder of .npy files", "name a folder")
+    else:
+        refuse_suffix(h5, HDF5_SUFFIXES, "HDF5", "name it .h5; --format npy-dir -o FOLDER writes .npy files")
     loaded = run.load()
-    provenance = embedding_provenance(loaded, layer=layer, pool=pool, command=options.command_line())
-    writer = EmbeddingWriter(h5, provenance=provenance, layout=layout, half=half, force=run.force, resume=resume)
+    writer: EmbeddingWriter | NpyFolder
+    if output_format == "npy-dir":
+        writer = NpyFolder(h5, half=half, force=run.force)
+    else:
+        provenance = embedding_provenance(loaded, layer=layer, pool=pool, command=options.command_line())
+        writer = EmbeddingWriter(h5, provenance=provenance, layout=layout, half=half, force=run.force, resume=resume)
     records = intake.claimed((), rename=rename_duplicates)
     try:
         with writer, intake.progress("embedding") as bar:

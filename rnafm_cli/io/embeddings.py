@@ -1,4 +1,4 @@
-"""Embeddings on disk: HDF5 with a data set per record or one matrix.
+"""Embeddings on disk: HDF5 with a data set per record or one matrix, or upstream's folder of ``.npy`` files.
 
 An HDF5 file that a process leaves between two writes is nonsense. So records first go to the end of ``NAME.tmp``: for
 each a line of JSON that describes it, then its numbers. What a kill leaves there is whole but for the last record, and
@@ -22,8 +22,8 @@ import numpy as np
 
 from rnafm_cli.errors import InputError, RnafmError, UsageError
 from rnafm_cli.io.hdf5 import Hdf5Output, Provenance, attributes_of, new_hdf5, open_hdf5, stamped
-from rnafm_cli.io.names import DistinctNames, hdf5_key
-from rnafm_cli.io.streams import STDIO, check_target, writing
+from rnafm_cli.io.names import DistinctNames, hdf5_key, npy_stem
+from rnafm_cli.io.streams import STDIO, atomic_path, check_target, writing
 from rnafm_cli.rna.records import SequenceRecord
 
 try:
@@ -270,6 +270,46 @@ class EmbeddingWriter:
             with contextlib.suppress(OSError):
                 fcntl.flock(self._part, fcntl.LOCK_UN)
         self._part.close()
+
+
+class NpyFolder:
+    """Writes ``<id>.npy`` for each record, as upstream does; spaces and ``/`` in the id become ``_``.
+
+    Used as :class:`EmbeddingWriter`; every record is a whole file as soon as it is added.
+
+    Raises:
+        UsageError: for a file, or a folder that holds something when ``force`` is off.
+        InputError: when two records share a file name.
+    """
+
+    def __init__(self, path: Path, *, half: bool = False, force: bool = False) -> None:
+        self._path, self._dtype = path, np.dtype(np.float16 if half else np.float32)
+        self._names = DistinctNames(npy_stem, kind="file name")
+        self.count = 0
+        if path.is_file():
+            raise UsageError(f"{path}: is a file", hint="name a folder")
+        with writing(path):
+            path.mkdir(parents=True, exist_ok=True)
+        if not force and any(path.iterdir()):
+            raise UsageError(f"{path}: is not empty", hint="--force replaces files in it")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *of_error: object) -> None: ...
+
+    def todo(self, records: Iterable[SequenceRecord], skipped: Callable[[], None]) -> Iterator[SequenceRecord]:
+        """All records, each once its file name is known to be free."""
+        for record in records:
+            self._names.claim(record)
+            yield record
+
+    def add(self, record: SequenceRecord, array: np.ndarray) -> None:
+        """Store one record: (L, D) with row i for nucleotide (codon) i, or (D,) when pooled."""
+        target = self._path / f"{self._names.name(record)}.npy"
+        with writing(target), atomic_path(target) as path, path.open("wb") as handle:
+            np.save(handle, np.ascontiguousarray(array, self._dtype))
+        self.count += 1
 
 
 def _line(told: Mapping[str, Any]) -> bytes:

@@ -15,7 +15,7 @@ from rnafm_cli.rna.records import SequenceRecord, StructureRecord
 Record = SequenceRecord | StructureRecord
 _Record = TypeVar("_Record", SequenceRecord, StructureRecord)
 _UNSAFE = re.compile(r"""[\\/?%*:|"<>\s\x00-\x1f]""")
-PACKED = frozenset({".gz", ".bz2", ".xz"})
+PACKED = frozenset({".gz", ".bz2", ".xz", ".zst"})
 """Suffixes of packed files."""
 _LONGEST = 200
 """Bytes of a file name without its suffix; common file systems take 255 in all."""
@@ -52,6 +52,11 @@ def hdf5_key(identifier: str) -> str:
     """The data set name of a record: its id with ``/``, which would make groups, as ``_``."""
     key = identifier.replace("/", "_")
     return "_" * len(key) if key in (".", "..") else key
+
+
+def npy_stem(identifier: str) -> str:
+    """Upstream's file name of a record: the id with spaces (and here ``/``) as ``_``."""
+    return _fit(identifier.replace(" ", "_").replace("/", "_"))
 
 
 def file_stem(identifier: str) -> str:

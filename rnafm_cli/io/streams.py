@@ -26,11 +26,20 @@ BLOCK = 1 << 16
 _BOM = b"\xef\xbb\xbf"
 _CONTROL_Z = b"\x1a"
 _HEAD = 6
+
+
+def _zstd(packed: BinaryIO) -> Any:
+    import zstandard
+
+    return io.BufferedReader(zstandard.ZstdDecompressor().stream_reader(packed, read_across_frames=True))
+
+
 _PACKINGS: dict[bytes, tuple[str, Callable[[BinaryIO], Any]]] = {
     b"\x1f\x8b": ("gzip", gzip.open),
     b"BZh": ("bzip2", bz2.open),
     b"\xfd7zXZ\x00": ("xz", lzma.open),
     b"\x5d\x00\x00": ("lzma", lzma.open),
+    b"\x28\xb5\x2f\xfd": ("zstd", _zstd),
 }
 _FOREIGN = {
     rb"PK\x03\x04.{0,60}\[Content_Types\]\.xml": ("an Office document", "save it as text, a table as CSV"),
@@ -42,7 +51,6 @@ _FOREIGN = {
     rb"Rar!": ("a RAR archive", "unpack it first"),
     rb".{257}ustar": ("a tar archive", "unpack it first"),
     rb"\x1f\x9d": ("packed by compress (.Z)", "uncompress it first"),
-    rb"\x28\xb5\x2f\xfd": ("packed by zstd", "unpack it first"),
     rb"BAM\x01": ("a BAM file", "take its sequences out first, e.g. with samtools fasta"),
     rb"{\\rtf": ("an RTF document", "save it as plain text"),
     rb"\s*<(?i:!doctype html|html)": ("a page of HTML", "its address was not that of the file; get it again"),
@@ -83,7 +91,12 @@ def text_blocks(raw: BinaryIO, name: str) -> Iterator[bytes]:
     while packing := next((packing for magic, packing in _PACKINGS.items() if head.startswith(magic)), None):
         kind, unpack = packing
         packed = io.BufferedReader(BlockReader(itertools.chain([head], blocks)), BLOCK)
-        blocks = _guarded(unpack(packed), name, f"{kind} data")
+        try:
+            blocks = _guarded(unpack(packed), name, f"{kind} data")
+        except ImportError as error:
+            raise InputError(
+                f"{name}: is packed by {kind}", hint="unpack it first, or pip install zstandard"
+            ) from error
         head = _take(blocks)
     foreign = next((told for start, told in _FOREIGN.items() if re.match(start, head, re.DOTALL)), None)
     if foreign is not None:
@@ -138,7 +151,7 @@ def input_name(source: str | Path) -> str:
 def open_text(source: str | Path) -> TextIO:
     """Open a text input for reading; ``-`` is stdin.
 
-    gzip, bzip2 and xz are recognised by content, never by name;
+    gzip, bzip2 and xz (zstd where a decoder is installed) are recognised by content, never by name;
     a byte-order mark is dropped; CR, LF and CRLF end lines; bytes that are no UTF-8 become U+FFFD.
     Nothing is read ahead beyond one block, so a pipe is followed as it fills.
 

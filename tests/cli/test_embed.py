@@ -150,3 +150,10 @@ def test_bf16_that_the_processor_would_emulate_is_one_line(
     assert told.count(f"rnafm embed: warning: {SLOW_BF16}\n") == told.count("bfloat16") == 1
     with h5py.File(tmp_path / "e.h5") as file:
         assert file.attrs["precision"] == "fp32"
+
+
+def test_upstream_folder_layout(rnafm: Command, fasta: Path, tmp_path: Path) -> None:
+    result = rnafm("embed", fasta, "--format", "npy-dir", "-o", tmp_path / "reps")
+    assert result.returncode == 0, result.stderr
+    rows = np.load(next((tmp_path / "reps").rglob("a.npy")))
+    assert rows.shape[0] == 8

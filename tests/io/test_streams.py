@@ -12,6 +12,8 @@ import sys
 import tarfile
 import threading
 from functools import partial
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +121,6 @@ def test_files_of_dos_end_with_control_z(tmp_path: Path) -> None:
         (b"PK\x03\x04" + bytes(26) + b"[Content_Types].xml", "an Office document, not plain text; save it"),
         (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
         (b"Rar!\x1a\x07", "a RAR archive"),
-        (b"\x28\xb5\x2f\xfdtext", "packed by zstd, not plain text; unpack it first"),
         (b"\x1f\x9d\x90text", r"packed by compress \(.Z\)"),
         (gzip.compress(b"BAM\1" + bytes(50), mtime=0), "a BAM file.*samtools"),
         (b"{\\rtf1 >a\\par ACGU}", "an RTF document"),
@@ -324,3 +325,14 @@ def test_what_exists_stays_unless_forced(tmp_path: Path, writer: Any) -> None:
     with writer(path, force=True):
         pass
     assert path.read_text() == ""
+
+
+def test_zstd(tmp_path: Path) -> None:
+    path = tmp_path / "a.fa.zst"
+    if not find_spec("zstandard"):
+        path.write_bytes(b"\x28\xb5\x2f\xfdtext")
+        with pytest.raises(InputError, match="is packed by zstd; unpack it first, or pip install zstandard"):
+            open_text(path).read()
+        return
+    path.write_bytes(import_module("zstandard").compress(b">a\nACGU\n"))
+    assert open_text(path).read() == ">a\nACGU\n"
