@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from rnafm_cli.families.annotate import Annotation
 
 FormatChoice = Literal["tsv", "gff3", "jsonl"]
-StrandsChoice = Literal["plus", "both"]
+_SUFFIXES: dict[str, FormatChoice] = {".gff": "gff3", ".gff3": "gff3", ".jsonl": "jsonl"}
+_ALIGNMENT = "Stockholm file with the hits of each family aligned to its consensus."
 
 
 def annotate(
@@ -26,21 +27,14 @@ def annotate(
         FormatChoice | None,
         typer.Option("--format", help="Output format.", show_default="by the name of the output, else tsv"),
     ] = None,
-    alignment: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Stockholm file with the hits of each family aligned to its consensus.",
-            show_default=False,
-        ),
-    ] = None,
+    alignment: Annotated[Path | None, typer.Option(metavar="FILE", help=_ALIGNMENT, show_default=False)] = None,
     max_evalue: Annotated[
         float, typer.Option(min=0.0, metavar="E", help="Hits by chance that one RNA may have.")
     ] = 1e-3,
     every: Annotated[
-        bool, typer.Option("--all", help="Also hits that overlap a better one of the same family or clan.")
+        bool, typer.Option("--all", help="Also hits that overlap a better one of the family or clan.")
     ] = False,
-    strands: Annotated[StrandsChoice, typer.Option(help="Strands to search; both for genomic DNA.")] = "plus",
+    strands: Annotated[Literal["plus", "both"], typer.Option(help="Strands to search; both for genomic DNA.")] = "plus",
     families: options.Families = None,
     on_error: options.OnError = "fail",
     weights_dir: options.WeightsDir = None,
@@ -115,6 +109,3 @@ def annotate(
             where = "the RNA" if missing == 1 else f"any of {missing} RNAs"
         console.info(f"no known family in {where} (E-value up to {max_evalue:g})")
     intake.finish()
-
-
-_SUFFIXES: dict[str, FormatChoice] = {".gff": "gff3", ".gff3": "gff3", ".jsonl": "jsonl"}

@@ -29,33 +29,26 @@ MRL_EPILOG = "Example: rnafm evaluate mrl mrl/*.tsv.gz --baseline --against runs
 ReportFormat = Literal["tsv", "json", "table"]
 
 
+_TABLES = "Tables with the columns of the training data, named by protein or assay; or folders."
+
+
 @dataclass(frozen=True, kw_only=True)
 class Measuring:
     """What is measured, on which rows, and how it is told."""
 
-    tables: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="TABLE...",
-            help="Tables with the columns of the training data, named by protein or assay; or folders.",
-        ),
-    ]
+    tables: Annotated[list[Path], typer.Argument(metavar="TABLE...", help=_TABLES)]
     predictions: Annotated[
-        Path | None,
-        typer.Option(metavar="TSV", help="Measure this output of the command instead of a model; matched by 'id'."),
+        Path | None, typer.Option(metavar="TSV", help="Measure this output instead of a model; matched by 'id'.")
     ] = None
     against: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME|FILE", help="Another head to measure on the same rows; may be repeated."),
+        list[str] | None, typer.Option(metavar="NAME|FILE", help="Another head to measure, too; may be repeated.")
     ] = None
     split: Annotated[str, typer.Option(metavar="NAME", help="Rows to measure on; 'all' for all of them.")] = "dev"
     output: options.Output = Path("-")
     report_format: Annotated[
         ReportFormat, typer.Option("--format", help="One row a figure, a document, or text for people.")
     ] = "tsv"
-    resamples: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Bootstrap resamples of rows; 0 for no intervals.")
-    ] = 1000
+    resamples: Annotated[int, typer.Option(min=0, metavar="N", help="Bootstrap resamples; 0: no intervals.")] = 1000
     confidence: Annotated[float, typer.Option(min=0.5, max=0.999, metavar="P", help="Width of the intervals.")] = 0.95
     seed: Annotated[int, typer.Option(min=0, help="Seed of the resamples.")] = 0
 
@@ -71,8 +64,7 @@ def rbp(
     *,
     given: Measuring,
     baseline: Annotated[
-        bool,
-        typer.Option("--baseline", help="Also a logistic regression on 5-mers, fitted on the tables' training rows."),
+        bool, typer.Option("--baseline", help="Also a logistic regression on 5-mers of the training rows.")
     ] = False,
     structure: Structure = None,
     run: Running,
@@ -106,10 +98,7 @@ def mrl(
     *,
     given: Measuring,
     baseline: Annotated[
-        bool,
-        typer.Option(
-            "--baseline", help="Also a ridge regression on upstream starts, k-mers and the start's surroundings."
-        ),
+        bool, typer.Option("--baseline", help="Also a ridge regression on upstream starts and k-mers.")
     ] = False,
     assay: Annotated[
         str | None, typer.Option(metavar="NAME", help="Predict this assay for all tables.", show_default="the table's")

@@ -24,39 +24,23 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-OfLibrary = Annotated[
-    str, typer.Argument(metavar="[LIB]", help="A library file, or 'shipped' for that of Rfam.", show_default=False)
-]
+_LIBRARY = "A library file, or 'shipped' for that of Rfam."
+OfLibrary = Annotated[str, typer.Argument(metavar="[LIB]", help=_LIBRARY, show_default=False)]
+_WITHOUT = "Leave out rows close (8-mers) to the RNAs of a FASTA or structure file; repeatable."
+_CHAINS = "Known 3D structures (HDF5, PDB, mmCIF, folders): maps of the families they belong to; repeatable."
 
 
 @app.command()
 def build(
-    seeds: Annotated[
-        list[Path], typer.Argument(metavar="SEEDS.sto...", help="Stockholm alignments, plain or compressed.")
-    ],
+    seeds: Annotated[list[Path], typer.Argument(metavar="SEEDS.sto...", help="Stockholm files, plain or compressed.")],
     output: Annotated[
         Path, typer.Option("-o", "--output", metavar="LIB", help="Library to write; NAME.safetensors gets a card too.")
     ],
-    without: Annotated[
-        list[Path] | None,
-        typer.Option(
-            metavar="FILE",
-            help="Leave out rows close (8-mers) to the RNAs of a FASTA or structure file; repeatable.",
-            show_default=False,
-        ),
-    ] = None,
+    without: Annotated[list[Path] | None, typer.Option(metavar="FILE", help=_WITHOUT, show_default=False)] = None,
     without_families: Annotated[
         Path | None, typer.Option(metavar="LIST", help="Leave out the families of this list, an accession a line.")
     ] = None,
-    chains: Annotated[
-        list[Path] | None,
-        typer.Option(
-            metavar="FILE.h5|DIR",
-            help="Chains with known 3D structure (HDF5, PDB, mmCIF, folders): maps of the families they belong to; "
-            "repeatable.",
-            show_default=False,
-        ),
-    ] = None,
+    chains: Annotated[list[Path] | None, typer.Option(metavar="FILE.h5|DIR", help=_CHAINS, show_default=False)] = None,
     on_error: options.OnError = "fail",
     force: options.Force = False,
     quiet: options.Quiet = False,

@@ -17,21 +17,15 @@ if TYPE_CHECKING:
     from rnafm_cli.rna.records import SequenceRecord
 
 
+_ASSAY = "Whose ribosome load is predicted: random_25to100, human_50, egfp_unmod_1 or egfp_m1pseudo_2."
+
+
 def mrl(
     inputs: options.Inputs = None,
     output: options.Output = Path("-"),
     output_format: OutputFormat = None,
-    assay: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="Whose ribosome load is predicted: random_25to100, human_50, egfp_unmod_1 or egfp_m1pseudo_2.",
-            show_default="random_25to100",
-        ),
-    ] = None,
-    scan: Annotated[
-        bool, typer.Option("--scan", help="A row for each single-nucleotide variant of each UTR, with its effect.")
-    ] = False,
+    assay: Annotated[str | None, typer.Option(metavar="NAME", help=_ASSAY, show_default="random_25to100")] = None,
+    scan: Annotated[bool, typer.Option("--scan", help="A row for each single-nucleotide variant.")] = False,
     on_error: options.OnError = "fail",
     *,
     run: options.Running,

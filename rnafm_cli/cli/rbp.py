@@ -18,25 +18,19 @@ if TYPE_CHECKING:
     from rnafm_cli.structure.unpaired import StructureSource
 
 
-TableChoice = Literal["tsv", "jsonl", "h5"]
+_TABLE = "A table with a header, an object a line, or HDF5."
+_STRUCTURE = (
+    "How likely bases are unpaired: by ViennaRNA, this model's fold head, 'fold --probs' (.h5), or scores (icSHAPE's)."
+)
 OutputFormat = Annotated[
-    TableChoice | None,
-    typer.Option(
-        "--format",
-        help="A table with a header, an object a line, or HDF5 with a data set a column.",
-        show_default="by the suffix of -o, else tsv",
-    ),
+    Literal["tsv", "jsonl", "h5"] | None,
+    typer.Option("--format", help=_TABLE, show_default="by the suffix of -o, else tsv"),
 ]
 Structure = Annotated[
-    str | None,
-    typer.Option(
-        "--structure",
-        metavar="thermo|fold|FILE",
-        help="How likely bases are unpaired: by ViennaRNA, by this model's fold head, from a file of 'rnafm fold "
-        "--probs' (.h5), or scores by position such as icSHAPE's.",
-        show_default=False,
-    ),
+    str | None, typer.Option("--structure", metavar="thermo|fold|FILE", help=_STRUCTURE, show_default=False)
 ]
+_PROTEIN = "A model's name (see --list), or a bare protein's for all its models; may be repeated."
+_SALIENCY = "Substitute every nucleotide: saliency.tsv, and a logo for each protein called bound (or chosen)."
 
 
 def rbp(
@@ -44,48 +38,22 @@ def rbp(
     output: options.Output = Path("-"),
     output_format: OutputFormat = None,
     protein: Annotated[
-        list[str] | None,
-        typer.Option(
-            "-p",
-            "--protein",
-            metavar="NAME",
-            help="A model's name (see --list), or a bare protein name for all its models; may be repeated.",
-            show_default="all",
-        ),
+        list[str] | None, typer.Option("-p", "--protein", metavar="NAME", help=_PROTEIN, show_default="all")
     ] = None,
     list_proteins: Annotated[
         bool, typer.Option("--list", help="Print the proteins with their figures on development rows, and stop.")
     ] = False,
-    windows: Annotated[
-        bool,
-        typer.Option(
-            "--windows", help="A row for each window, with its start and end as in BED (from 0, end excluded)."
-        ),
-    ] = False,
+    windows: Annotated[bool, typer.Option("--windows", help="A row for each window, its place as in BED.")] = False,
     step: Annotated[
-        int,
-        typer.Option(
-            min=1, metavar="N", help="Nucleotides from one 101-nt window to the next, at most, in longer RNAs."
-        ),
+        int, typer.Option(min=1, metavar="N", help="Bases from one 101-nt window to the next, at most.")
     ] = 20,
     threshold: Annotated[
         float | None,
         typer.Option(
-            min=0.0,
-            max=1.0,
-            metavar="P",
-            help="Probability from which a protein is called bound.",
-            show_default="each protein's own",
+            min=0.0, max=1.0, metavar="P", help="Bound from this probability.", show_default="each protein's own"
         ),
     ] = None,
-    saliency: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Substitute every nucleotide: saliency.tsv, and a logo for each protein called bound (or chosen).",
-            show_default=False,
-        ),
-    ] = None,
+    saliency: Annotated[Path | None, typer.Option(metavar="DIR", help=_SALIENCY, show_default=False)] = None,
     structure: Structure = None,
     max_memory: options.MaxMemory = None,
     letters: Annotated[

@@ -91,7 +91,7 @@ def align(jobs: Sequence[tuple[Family, str]], *, rounds: int = ROUNDS) -> list[P
         jobs: stretches are upper-case RNA; letters other than A, C, G, U fit every state alike.
         rounds: passes in which the pairs are known, after one in which they are not.
     """
-    found: list[Posterior | None] = [None] * len(jobs)
+    found: dict[int, Posterior] = {}
     for part in _batches(jobs):
         batch = _Batch([jobs[k] for k in part])
         match_MLB = batch.posterior()
@@ -101,7 +101,7 @@ def align(jobs: Sequence[tuple[Family, str]], *, rounds: int = ROUNDS) -> list[P
         for b, k in enumerate(part):
             family, sequence = jobs[k]
             found[k] = Posterior(family, sequence, match_MLB[: len(family), : len(sequence), b].copy())
-    return [one for one in found if one is not None]
+    return [found[k] for k in range(len(jobs))]
 
 
 def _batches(jobs: Sequence[tuple[Family, str]]) -> Iterator[list[int]]:
@@ -192,10 +192,8 @@ class _Batch:
         kept_RB = np.zeros_like(emit_RB)
         scale_DB, scale_B = np.zeros((states + bases, batch)), np.zeros(batch)
         # Row 0 stands before the first state. Two antidiagonals of what goes on to the next match, and of the states.
-        (on_MB, on_before_MB), (now_SMB, before_SMB) = (
-            np.zeros((2, states + 1, batch)),
-            np.zeros((2, 3, states + 1, batch)),
-        )
+        on_MB, on_before_MB = np.zeros((2, states + 1, batch))
+        now_SMB, before_SMB = np.zeros((2, 3, states + 1, batch))
         to_match_SMB, work_SMB = self.to_match_SMB, np.empty((3, states, batch))
         enter_MB, skip_B, sum_MB = self.enter_MB, self.skip_first_B, np.zeros((states, batch))
         for d, k, cells in self._ranges():
@@ -224,16 +222,10 @@ class _Batch:
             np.multiply(now_SMB[:, shifted], to_match_SMB[:, k], out=work)
             np.add(work[0], work[1], out=on_MB[shifted])
             on_MB[shifted] += work[2]
+            scale_DB[d] = scale_B
             if d % _RESCALE == _RESCALE - 1:
-                top_B = now_SMB[:, shifted].max(axis=(0, 1))
-                top_B[top_B <= 0.0] = 1.0
-                scale_DB[d] = scale_B
-                for array in (now_SMB, on_MB, on_before_MB, sum_MB):
-                    array /= top_B
-                scale_B = scale_B + np.log(top_B)
+                scale_B = scale_B + _rescaled(now_SMB[:, shifted], now_SMB, on_MB, on_before_MB, sum_MB)
                 enter_MB, skip_B = self.enter_MB * np.exp(-scale_B), self.skip_first_B * np.exp(-scale_B)
-            else:
-                scale_DB[d] = scale_B
         return kept_RB.reshape(states, bases, batch), scale_DB, scale_B + np.log(self._ended(sum_MB, skip_B))
 
     def _ended(self, sum_MB: Floats, skip_B: Floats) -> Floats:
@@ -250,10 +242,8 @@ class _Batch:
         states, bases, batch = self.plain_MLB.shape
         emit_RB, weight_RB = self.emit_MLB.reshape(-1, batch), weight_MLB.reshape(-1, batch)
         # The last row stands behind the last state. Two antidiagonals of what a match cell is worth with its letter.
-        (worth_MB, worth_before_MB), (now_SMB, before_SMB) = (
-            np.zeros((2, states + 1, batch)),
-            np.zeros((2, 3, states + 1, batch)),
-        )
+        worth_MB, worth_before_MB = np.zeros((2, states + 1, batch))
+        now_SMB, before_SMB = np.zeros((2, 3, states + 1, batch))
         work_SMB, scale_B, leave_SMB = np.empty((3, states, batch)), np.zeros(batch), self.leave_SMB
         for d, k, cells in reversed(list(self._ranges())):
             before_SMB, now_SMB, worth_before_MB, worth_MB = now_SMB, before_SMB, worth_MB, worth_before_MB
@@ -273,12 +263,17 @@ class _Batch:
                 )
                 weight_RB[cells] *= part
             if d % _RESCALE == 0:
-                top_B = now.max(axis=(0, 1))
-                top_B[top_B <= 0.0] = 1.0
-                for array in (now_SMB, worth_MB, worth_before_MB):
-                    array /= top_B
-                scale_B = scale_B + np.log(top_B)
+                scale_B = scale_B + _rescaled(now, now_SMB, worth_MB, worth_before_MB)
                 leave_SMB = self.leave_SMB * np.exp(-scale_B)
+
+
+def _rescaled(now_SMB: Floats, *arrays: Floats) -> Floats:
+    """(B,) logarithm of the largest weight of an antidiagonal, by which the arrays are divided in place."""
+    top_B = now_SMB.max(axis=(0, 1))
+    top_B[top_B <= 0.0] = 1.0
+    for array in arrays:
+        array /= top_B
+    return np.log(top_B)
 
 
 def _fit(partner_PL: Floats, codes: NDArray[np.intp], odds_P55: Floats, *, partner_follows: bool) -> Floats:

@@ -86,12 +86,7 @@ class NucleotideCache:
         return np.memmap(self._path, np.int8, "r", offset=_HEADER).reshape(-1, self._channels)
 
     def fill(self, compute: Compute, progress: Progress, *, stop: Callable[[], bool]) -> bool:
-        """Compute what is missing; whether all is done.
-
-        Args:
-            progress: told how much is done each time some are saved.
-            stop: asked before each part; when true, what is done stays for another run.
-        """
+        """Compute what is missing, until ``stop`` says so before a part; whether all is done."""
         total = len(self._sequences)
         kept = (self._path.stat().st_size - _HEADER) // self._channels
         done = int(np.searchsorted(self._ends, kept, side="right")) - 1
@@ -119,18 +114,14 @@ class NucleotideCache:
         return True
 
 
-def embed_reduced(encoder: Encoder, reduction: Reduction, *, bf16: bool) -> Compute:
-    """What fills a cache with reduced embeddings."""
-
-    @torch.inference_mode()
-    def compute(sequences: list[str]) -> list[np.ndarray]:
-        return [reduction(rows_LD).cpu().numpy() for rows_LD in embed_batch(encoder, sequences, bf16=bf16)]
-
-    return compute
+@torch.inference_mode()
+def embed_reduced(sequences: list[str], encoder: Encoder, reduction: Reduction, *, bf16: bool) -> list[np.ndarray]:
+    """Reduced embeddings of some sequences."""
+    return [reduction(rows_LD).cpu().numpy() for rows_LD in embed_batch(encoder, sequences, bf16=bf16)]
 
 
 def unpaired_probabilities(sequences: list[str]) -> list[np.ndarray]:
-    """(L, 1) probability of each nucleotide to be unpaired, by ViennaRNA: what fills a cache of structure."""
+    """(L, 1) probability of each nucleotide to be unpaired, by ViennaRNA."""
     return [1.0 - pair_probabilities(sequence).sum(axis=1, keepdims=True) for sequence in sequences]
 
 

@@ -85,11 +85,7 @@ def _standardised(train_NK: NDArray[np.floating], scored_NK: NDArray[np.floating
 def binding_probabilities(
     predictor: BindingPredictor, rows: LabelledRows, *, structure_of: StructureOf | None = None
 ) -> NDArray[np.float64]:
-    """(N,) probabilities of the output that bears the set's name.
-
-    Raises:
-        InputError: when the head has no such output.
-    """
+    """(N,) probabilities of the output that bears the set's name."""
     if rows.name not in predictor.proteins:
         raise InputError(
             f"{rows.name}: the model '{predictor.card.name}' has no output of this name",
@@ -103,11 +99,7 @@ def binding_probabilities(
 def ribosome_loads(
     model: NamedModel, rows: LabelledRows, *, assay: str | None = None, batch_tokens: int
 ) -> NDArray[np.float64]:
-    """(N,) ribosome loads of the assay that bears the set's name, or of another one.
-
-    Raises:
-        UsageError: when the head has no such assay.
-    """
+    """(N,) ribosome loads of the assay that bears the set's name, or of another one."""
     try:
         predictor = MrlPredictor(model, assay or rows.name, batch_tokens=batch_tokens)
     except UsageError as error:
@@ -134,8 +126,7 @@ def read_predictions(
         by: column that names the set, if the table is of several.
 
     Raises:
-        InputError: for a missing column, a value that is no number, an id that appears twice, a row without prediction,
-            and a set without ids.
+        InputError: for a table that cannot be used, and rows without id or prediction.
     """
     where = input_name(path)
     values: dict[tuple[str, str], float] = {}
@@ -151,15 +142,12 @@ def read_predictions(
     found = {}
     for rows in sets:
         if not all(rows.ids):
-            raise InputError(
-                f"{rows.name}: its rows have no ids to match predictions by",
-                hint="add a column 'id' with the FASTA ids",
-            )
+            hint = "add a column 'id' with the FASTA ids"
+            raise InputError(f"{rows.name}: its rows have no ids to match predictions by", hint=hint)
         keys = [(rows.name if by else "", name) for name in rows.ids]
         if missing := [name for of_set, name in keys if (of_set, name) not in values]:
-            raise InputError(
-                f"{where}: {len(missing)} records have no prediction for '{rows.name}', '{missing[0]}' for one"
-            )
+            lacks = f"{len(missing)} records have no prediction for '{rows.name}', '{missing[0]}' for one"
+            raise InputError(f"{where}: {lacks}")
         found[rows.name] = np.array([values[key] for key in keys])
     return found
 
@@ -217,12 +205,10 @@ def ribosome_load_table(predictors: Scores, sets: Sequence[LabelledRows], resamp
 def write_figures(
     sink: TextSink, table: Sequence[Mapping[str, Any]], columns: Sequence[str], *, format: str, **facts: Any
 ) -> None:
-    """Write a table of figures.
+    """Write a table of figures as ``tsv``, ``json`` (a document with ``facts`` and the rows) or ``table``.
 
     Args:
         columns: keys of the rows, in order; a row may lack some.
-        format: ``tsv``, ``json`` (a document with ``facts`` and the rows) or ``table``.
-        facts: what holds of the whole table, such as seed and resamples.
     """
     # What is undefined (NaN, which equals nothing) is shown as what is missing.
     rows = [{key: row[key] if key in row and row[key] == row[key] else None for key in columns} for row in table]

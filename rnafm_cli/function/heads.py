@@ -313,11 +313,7 @@ class _Frames(nn.Module):
 
 
 def mixture(found: tuple[Tensor, Tensor], assay: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(M, B) means of the members for an assay, and (B,) the standard deviation of their mixture.
-
-    Args:
-        found: what :class:`MrlHead` gives.
-    """
+    """(M, B) means of the members for an assay, and (B,) the standard deviation of their mixture, by an MRL head."""
     mean_MB, log_variance_MB = (part_MBA[..., assay].cpu().numpy().astype(np.float64) for part_MBA in found)
     return mean_MB, np.sqrt(np.exp(log_variance_MB).mean(0) + mean_MB.var(0))
 
@@ -331,8 +327,6 @@ def built_head(kind: type[BindingHead] | type[MrlHead], tensors: dict[str, Tenso
     Raises:
         WeightsError: when its card does not describe such a head, or does not fit the tensors.
     """
-    if (architecture := card.config.get("architecture", "frames")) != "frames":
-        raise WeightsError(f"'{card.name}' is of the architecture '{architecture}', which rnafm no longer has")
     config: Any
     config, named = (BindingConfig, "proteins") if kind is BindingHead else (MrlConfig, "assays")
     if not card.config.get(named):

@@ -117,15 +117,13 @@ class VariantEffect(RibosomeLoad):
 
 
 class MrlPredictor(HeadPredictor[MrlHead]):
-    """The MRL head of a model for one assay.
+    """The MRL head of a model for one assay; see :class:`HeadPredictor`.
 
     Args:
-        assay: by its set's name; the default one, or the only one, if None.
-        batch_tokens: tokens per batch of the encoder.
+        assay: by its set's name; the default one, or the first one, if None.
 
     Raises:
         UsageError: for an assay that the head does not know.
-        WeightsError: when the model has no such head, or it belongs to another encoder.
     """
 
     def __init__(
@@ -171,9 +169,6 @@ def ribosome_load(
 
     The start codon follows the last base of a record. Of a UTR longer than the head reads, the 3' end counts for the
     load, and the whole for its upstream starts.
-
-    Args:
-        reject: called with the error of a record that cannot be used.
     """
     runtime, tokens = predictor.runtime, predictor.batch_tokens
     return shared_out(records, predictor.ribosome_loads, runtime, batch_tokens=tokens, reject=reject)

@@ -135,16 +135,11 @@ class Binding(Tabular):
 
 
 class BindingPredictor(HeadPredictor[BindingHead]):
-    """The RBP head of a model with its calibration.
+    """The RBP head of a model with its calibration; see :class:`HeadPredictor`.
 
     Args:
-        embeddings: let the head read embeddings, if it was trained with them; without, the encoder is not needed and
-            RNAs take a thirtieth of the time, for probabilities that are a little less accurate.
+        embeddings: without, RNAs take a thirtieth of the time, for probabilities that are a little less accurate.
         threshold: probability from which every protein is called bound; each one's own if None.
-        batch_tokens: tokens per batch of the encoder.
-
-    Raises:
-        WeightsError: when the model has no such head, or it belongs to another encoder.
     """
 
     def __init__(
@@ -156,8 +151,7 @@ class BindingPredictor(HeadPredictor[BindingHead]):
         batch_tokens: int = DEFAULT_BATCH_TOKENS,
     ) -> None:
         super().__init__(model, BindingHead, embeddings=embeddings, batch_tokens=batch_tokens)
-        self.proteins = self.head.config.proteins
-        self.window = self.head.config.window
+        self.proteins, self.window = self.head.config.proteins, self.head.config.window
         curves = self.card.config.get("calibration", {})
         self.curves = [Platt(**curves[name]) if name in curves else Platt() for name in self.proteins]
         self.thresholds_P = np.array([curve.threshold if threshold is None else threshold for curve in self.curves])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +145,8 @@ def _caches(
         chosen, channels = np.append(drawn, np.arange(len(rows), len(rows.sequences))), recipe.head.reduced
         path, identity = run / "embeddings.i8", f"encoder {sha256}"
         cache = NucleotideCache(path, rows.sequences, chosen, channels=channels, limit=CLIP, identity=identity)
-        yield "embeddings", cache, embed_reduced(encoder, reduction, bf16=recipe.run.bf16)
+        bf16 = recipe.run.bf16
+        yield "embeddings", cache, partial(embed_reduced, encoder=encoder, reduction=reduction, bf16=bf16)
     if isinstance(data, BindingData) and data.structured:
         chosen = rows.drawn(data.structured / len(rows), seed=data.seed)
         path, identity = run / "structures.i8", f"ViennaRNA {thermo.version()}"

@@ -8,10 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from rnafm_cli.errors import WeightsError
-from rnafm_cli.function.heads import CLIP, BindingConfig, BindingHead, MrlConfig, MrlHead, Reduction, built_head
+from rnafm_cli.function.heads import CLIP, BindingConfig, BindingHead, MrlConfig, MrlHead, Reduction
 from rnafm_cli.function.rbp import matching, protein_of
-from rnafm_cli.weights.cards import Card
 
 SEQUENCES = ["ACGUNACGUUGCA" * 7, "GGAUCC" * 5, "A"]
 
@@ -91,13 +89,6 @@ def test_letters_can_be_hidden() -> None:
     rows = [np.ones((30, 4))] * 2
     first, second = (head(head.inputs([letter * 30] * 2, rows))[0] for letter in "AG")
     assert torch.equal(first, second)
-
-
-def test_a_head_of_a_kind_that_is_gone_is_refused() -> None:
-    head = loads()
-    card = Card(name="old", kind="mrl", config=dataclasses.asdict(head.config) | {"architecture": "cnn"})
-    with pytest.raises(WeightsError, match="'old' is of the architecture 'cnn'"):
-        built_head(MrlHead, head.state_dict(), card)
 
 
 def test_reduction_finds_what_letters_do_not_say() -> None:
