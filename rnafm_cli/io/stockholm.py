@@ -10,7 +10,7 @@ from string import ascii_lowercase, ascii_uppercase
 
 from rnafm_cli.errors import InputError, Reject, raise_rejected
 from rnafm_cli.io.streams import input_name, open_text
-from rnafm_cli.rna.pairs import Pairs, from_dot_bracket, layers
+from rnafm_cli.rna.pairs import Pairs, bracketed, from_dot_bracket
 
 GAPS = "-._~"
 _MEND = "mend it, or go on without it by --on-error skip"
@@ -74,11 +74,7 @@ def wuss_pairs(text: str) -> Pairs:
 
 def wuss(pairs: Pairs, length: int) -> str:
     """The structure line of pairs: ``<>`` for nested ones, ``Aa``, ``Bb``, ... for layers of pseudoknots."""
-    text = ["."] * length
-    for opening, closing, layer in zip("<" + ascii_uppercase, ">" + ascii_lowercase, layers(pairs), strict=False):
-        for i, j in layer.tolist():
-            text[i], text[j] = opening, closing
-    return "".join(text)
+    return bracketed(pairs, length, "<" + ascii_uppercase, ">" + ascii_lowercase)
 
 
 def format_stockholm(alignment: Alignment) -> str:

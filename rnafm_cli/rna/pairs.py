@@ -148,8 +148,13 @@ def to_dot_bracket(pairs: Pairs, length: int, *, max_layers: int | None = None, 
     """
     most = len(_OPEN) if letters else BRACKET_LAYERS
     most = most if max_layers is None else min(most, max_layers)
+    return bracketed(pairs, length, _OPEN[:most], _CLOSE)
+
+
+def bracketed(pairs: Pairs, length: int, opens: str, closes: str) -> str:
+    """The text of a pair list with an opening and a closing symbol for each layer, dots for all else."""
     text = ["."] * length
-    for opening, closing, layer in zip(_OPEN[:most], _CLOSE, layers(pairs), strict=False):
+    for opening, closing, layer in zip(opens, closes, layers(pairs), strict=False):
         for i, j in layer.tolist():
             text[i], text[j] = opening, closing
     return "".join(text)
