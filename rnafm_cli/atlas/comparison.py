@@ -27,26 +27,23 @@ _CALIBRATED = 10_000
 def folds_of(
     points: AtlasPoints, labels: Sequence[str], *, every: bool, seed: int, tell: Callable[[str], None]
 ) -> np.ndarray | None:
-    """(N,) folds without near copies between them, by which calls are calibrated and vectors compared.
-
-    None with fewer than two labels or without sequences.
+    """(N,) folds without near copies between them; None with fewer than two labels or without sequences.
 
     Args:
-        every: put all points into folds; else a sample is enough for calibration, and -1 stands for the others.
+        every: put all points into folds; else a sample, which calibration can do with, and -1 stands for the others.
     """
     if len(set(labels) - {""}) < 2:
         return None
-    if points.sequences is None:
+    sequences, rows = points.sequences, np.arange(len(points))
+    if sequences is None:
         words = "embeddings do not tell which RNAs are near copies: --map-onto will give no confidence on this map; "
         warnings.warn(words + "for that, make it from sequences", RnafmWarning, stacklevel=2)
         return None
     tell("near copies among the sequences")
-    count = len(points)
-    rows = np.arange(count)
-    if not every and count > _CALIBRATED:
-        rows = np.random.default_rng(seed).permutation(count)[:_CALIBRATED]
-    folds = np.full(count, -1, dtype=np.int64)
-    folds[rows] = separate_folds([points.sequences[k] for k in rows], seed=seed)
+    if not every and len(rows) > _CALIBRATED:
+        rows = np.random.default_rng(seed).permutation(len(rows))[:_CALIBRATED]
+    folds = np.full(len(points), -1, dtype=np.int64)
+    folds[rows] = separate_folds([sequences[k] for k in rows], seed=seed)
     return folds
 
 
@@ -91,10 +88,9 @@ def measured(
     fold_N: np.ndarray | None = None,
     seed: int = 0,
 ) -> Panel:
-    """Measure a layout by each view that has more than one label; points without label are left out.
+    """Measure a layout by the labels of each view that has more than one; points without label are left out.
 
     Args:
-        views: labels of the points under each name.
         fold_N: folds that hold near copies together; without them no accuracy.
     """
     found = []

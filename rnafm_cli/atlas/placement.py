@@ -32,10 +32,9 @@ REFERENCE_FILE = "atlas-mini.h5"
 STARTS = 40
 """First bases that are kept of each RNA."""
 _FORMAT = "rnafm-atlas"
-_TEXTS = ("ids", "labels", "roles", "starts")
+_TEXTS = ("ids", "labels", "starts")
 _ARRAYS = {
     "lengths": ("lengths_N", np.int64),
-    "clusters": ("cluster_N", np.int32),
     "coordinates": ("place_N2", np.float32),
     "vectors": ("reduced_NK", np.float16),
     "pca_mean": ("mean_D", np.float32),
@@ -54,11 +53,9 @@ class AtlasFile:
     ids: list[str]
     labels: list[str]
     """``""`` where there is none."""
-    roles: list[str]
     starts: list[str]
     """First bases."""
     lengths_N: np.ndarray
-    cluster_N: np.ndarray
     place_N2: np.ndarray
     reduced_NK: np.ndarray
     mean_D: np.ndarray
@@ -95,13 +92,12 @@ def find_atlas(name_or_file: str, *, weights_dir: Path | None = None) -> AtlasFi
     """
     path = Path(name_or_file)
     if name_or_file == REFERENCE:
-        found = [folder / REFERENCE_FILE for folder in search_dirs(weights_dir) if (folder / REFERENCE_FILE).is_file()]
-        if not found:
-            raise WeightsError(
-                f"the reference atlas {REFERENCE_FILE} is not on this machine",
-                hint="make an atlas with 'rnafm atlas seqs.fa -o DIR' and give DIR/atlas.h5",
-            )
-        path = found[0]
+        every = (folder / REFERENCE_FILE for folder in search_dirs(weights_dir))
+        found = next((file for file in every if file.is_file()), None)
+        if found is None:
+            hint = "make an atlas with 'rnafm atlas seqs.fa -o DIR' and give DIR/atlas.h5"
+            raise WeightsError(f"the reference atlas {REFERENCE_FILE} is not on this machine", hint=hint)
+        path = found
     hint = "give the atlas.h5 that 'rnafm atlas' wrote"
     with open_hdf5(path / "atlas.h5" if path.is_dir() else path, hint=hint) as file:
         settings = attributes_of(file)
@@ -137,18 +133,12 @@ def _told(made: Mapping[str, Any]) -> str:
 
 
 def atlas_file_of(
-    points: AtlasPoints,
-    layout: AtlasLayout,
-    labels: Sequence[str],
-    roles: Sequence[str],
-    *,
-    fold_N: np.ndarray | None = None,
+    points: AtlasPoints, layout: AtlasLayout, labels: Sequence[str], *, fold_N: np.ndarray | None = None
 ) -> AtlasFile:
-    """What a run keeps for later mapping, with calls calibrated on its own points.
+    """What a run keeps for later mapping, with calls calibrated on its own points: each fold's by the others'.
 
     Args:
-        fold_N: folds that hold near copies together, -1 for points to leave out; each fold's points are called by
-            the others'. Without them calls have no confidence: that of a near copy's call says nothing of others.
+        fold_N: folds that hold near copies together, -1 for points to leave out; without them calls have no confidence.
     """
     share_P, accuracy_P, far = _calibrated(layout.reduced_NK, labels, fold_N)
     made = {key: points.provenance.get(key) for key in IDENTITY}
@@ -162,17 +152,15 @@ def atlas_file_of(
     return AtlasFile(
         ids=points.ids,
         labels=list(labels),
-        roles=list(roles),
         starts=[record.sequence[:STARTS] for record in points.records],
         lengths_N=points.lengths_N,
-        cluster_N=layout.cluster_N,
         place_N2=layout.place_N2,
         reduced_NK=layout.reduced_NK,
         mean_D=layout.pca.mean_D,
         axes_KD=layout.pca.axes_KD,
         share_P=share_P,
         accuracy_P=accuracy_P,
-        settings={key: value for key, value in made.items() if value is not None},
+        settings=made,
     )
 
 
@@ -218,10 +206,6 @@ def calibrate(share_N: np.ndarray, right_N: np.ndarray, weight_N: np.ndarray) ->
 
     Returns:
         (P,) shares, ascending, and (P,) how often calls with such a share were right (isotonic regression).
-
-    Args:
-        right_N: whether each call was right, known from points whose label was hidden.
-        weight_N: what each call counts.
     """
     order = np.argsort(share_N, kind="stable")
     share_S, accuracy_S, weight_S, calls_S = _rising(share_N[order], right_N[order], weight_N[order])
@@ -254,11 +238,9 @@ _BLOCK = 1024
 
 
 def place(neighbours: Neighbours, map_N2: np.ndarray, curve: Curve | None = None, *, seed: int = 0) -> np.ndarray:
-    """(M, 2) float32 places of new points.
+    """(M, 2) float32 places of new points by their neighbours on the map; on maps that are no UMAP, the mean of these.
 
     Args:
-        neighbours: of the new points among the map's points, in the space the map was made from.
-        curve: the map's; None leaves points at the mean of their neighbours, for maps that are no UMAP.
         seed: of the repelling points.
     """
     map_N2 = np.asarray(map_N2, dtype=np.float64)

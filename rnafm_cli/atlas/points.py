@@ -104,7 +104,7 @@ def embedded_points(paths: Sequence[Path], *, reject: Reject = raise_rejected) -
     """
     provenance = _joint_provenance(paths)
     found: dict[str, tuple[np.ndarray, int, str]] = {}
-    width, made_by = 0, None
+    width = 0
     for path in paths:
         for identifier, array, told in read_embeddings(path):
             if identifier in found:
@@ -114,8 +114,7 @@ def embedded_points(paths: Sequence[Path], *, reject: Reject = raise_rejected) -
                 continue
             length = int(told.get("length", len(array) if array.ndim == 2 else 0))
             vector_D = np.atleast_2d(np.asarray(array, dtype=np.float32)).mean(axis=0)
-            made = told.get("weights_sha256") or told.get("model")
-            if found and (len(vector_D) != width or (made and made_by and made != made_by)):
+            if found and len(vector_D) != width:
                 raise InputError(
                     f"{path}: '{identifier}' comes from another model than '{next(iter(found))}'"
                     f" ({len(vector_D)} and {width} values)",
@@ -124,7 +123,7 @@ def embedded_points(paths: Sequence[Path], *, reject: Reject = raise_rejected) -
             if not np.isfinite(vector_D).all():
                 reject(InputError(f"{path}: the embedding of '{identifier}' holds NaN or infinite values"))
                 continue
-            width, made_by = len(vector_D), made_by or made
+            width = len(vector_D)
             found[identifier] = vector_D, length, str(told.get("description", ""))
     if not found:
         raise InputError(f"{', '.join(map(str, paths))}: holds no embeddings that can be used")

@@ -302,7 +302,7 @@ class _Atlas:
         from rnafm_cli.atlas.comparison import folds_of
         from rnafm_cli.atlas.layout import lay_out
         from rnafm_cli.atlas.placement import atlas_file_of, write_atlas_file
-        from rnafm_cli.atlas.points import IDENTITY, clusters_as_labels, read_times, view_labels
+        from rnafm_cli.atlas.points import IDENTITY, clusters_as_labels, read_times
         from rnafm_cli.atlas.results import AtlasFolder
         from rnafm_cli.atlas.trajectory import find_trajectory, roots_named
         from rnafm_cli.io.streams import open_output
@@ -341,8 +341,7 @@ class _Atlas:
         time_N = None if trajectory is None else trajectory.time_N
         structures = self._structures(points, folder / "structures.dbn") if asked.fold else None
         made.write_points(time_N)
-        roles = view_labels("role", points, made.labels)
-        write_atlas_file(folder / "atlas.h5", atlas_file_of(points, layout, made.labels, roles, fold_N=folds))
+        write_atlas_file(folder / "atlas.h5", atlas_file_of(points, layout, made.labels, fold_N=folds))
         made.draw_maps(asked.view or ())
         if panels:
             summary["comparison"] = made.write_comparison(panels)

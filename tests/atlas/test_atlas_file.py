@@ -17,10 +17,8 @@ def atlas(count: int = 100) -> AtlasFile:
     return AtlasFile(
         ids=[f"é{k}" for k in range(count)],
         labels=["tRNA", ""] * (count // 2),
-        roles=["housekeeping", ""] * (count // 2),
         starts=[""] * count,
         lengths_N=np.arange(count),
-        cluster_N=np.zeros(count, dtype=int),
         place_N2=rng.normal(size=(count, 2)).astype(np.float32),
         reduced_NK=rng.normal(size=(count, 5)).astype(np.float16).astype(np.float32),
         mean_D=np.zeros(8, dtype=np.float32),

@@ -160,13 +160,6 @@ def test_mixed_models_are_refused(tmp_path: Path) -> None:
         file["x"], file["y"] = vector, np.zeros(5)
     with pytest.raises(InputError, match="'y' comes from another model"):
         embedded_points([wide])
-    tagged = tmp_path / "tagged.h5"
-    with h5py.File(tagged, "w") as file:
-        for name in "xy":
-            file[name] = vector
-            file[name].attrs["model"] = f"model {name}"
-    with pytest.raises(InputError, match="'y' comes from another model"):
-        embedded_points([tagged])
 
 
 def test_bad_vectors_stop_the_run_or_are_left_out(tmp_path: Path) -> None:
@@ -323,7 +316,7 @@ FOLDS = np.arange(120) % 5
 def test_new_sequences_find_their_type(tmp_path: Path, whiten: bool) -> None:
     vectors = blobs(apart=8.0)
     points, layout = points_from(vectors, TYPES), lay_out(vectors, **PLAIN, whiten=whiten)
-    made = atlas_file_of(points, layout, TYPES, view_labels("role", points, TYPES), fold_N=FOLDS)
+    made = atlas_file_of(points, layout, TYPES, fold_N=FOLDS)
     write_atlas_file(tmp_path / "atlas.h5", made)
     atlas = find_atlas(str(tmp_path))
     assert find_atlas(str(tmp_path / "atlas.h5")).ids == atlas.ids == points.ids
@@ -348,28 +341,28 @@ def test_confidence_is_low_where_labels_say_nothing() -> None:
     vectors = blobs(apart=8.0)
     shuffled = [str(name) for name in rng.permutation(TYPES)]
     points, layout = points_from(vectors, shuffled), lay_out(vectors, **PLAIN)
-    calls = map_onto(atlas_file_of(points, layout, shuffled, [""] * 120, fold_N=FOLDS), vectors[::3] + 0.1)
+    calls = map_onto(atlas_file_of(points, layout, shuffled, fold_N=FOLDS), vectors[::3] + 0.1)
     assert np.mean([call.confidence for call in calls]) < 0.5
 
 
 def test_without_folds_there_is_no_confidence_and_nothing_is_far() -> None:
     vectors = blobs(apart=8.0)
     points, layout = points_from(vectors, TYPES), lay_out(vectors, **PLAIN)
-    calls = map_onto(atlas_file_of(points, layout, TYPES, [""] * 120), np.concatenate([vectors, vectors + 90]))
+    calls = map_onto(atlas_file_of(points, layout, TYPES), np.concatenate([vectors, vectors + 90]))
     assert np.isnan([call.confidence for call in calls]).all() and not any(call.far for call in calls)
     assert [call.label for call in calls[:120]] == TYPES
 
 
 def test_vectors_of_another_model_are_refused(tmp_path: Path) -> None:
     points = points_from(blobs(), TYPES)
-    atlas = atlas_file_of(points, lay_out(points.vectors_ND, **PLAIN), TYPES, TYPES)
+    atlas = atlas_file_of(points, lay_out(points.vectors_ND, **PLAIN), TYPES)
     check_vectors(atlas, points.provenance, 12)
     check_vectors(atlas, {}, 12)
     others = {"weights_sha256": "1" * 64}, {**points.provenance, "layer": 1}, {**points.provenance, "pooling": "max"}
     for made, width in (*((other, 12) for other in others), ({}, 13)):
         with pytest.raises(WeightsError, match="the atlas was made with made up"):
             check_vectors(atlas, made, width)
-    nameless = atlas_file_of(points, lay_out(points.vectors_ND, **PLAIN), [""] * 120, [""] * 120)
+    nameless = atlas_file_of(points, lay_out(points.vectors_ND, **PLAIN), [""] * 120)
     with pytest.raises(InputError, match="no labels"):
         map_onto(nameless, points.vectors_ND)
     with pytest.raises(InputError, match="no such file"):
