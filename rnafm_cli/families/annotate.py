@@ -12,6 +12,7 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import NDArray
 
+from rnafm_cli.encoder.workers import read_ahead
 from rnafm_cli.errors import Reject, raise_rejected
 from rnafm_cli.families.alignment import aligned_hits
 from rnafm_cli.families.library import SHIPPED, Family, load_libraries
@@ -22,7 +23,7 @@ from rnafm_cli.io.tables import Tabular
 from rnafm_cli.rna.records import SequenceRecord
 
 _RECORDS, _BASES = 500, 1_000_000
-"""RNAs, and bases, that are searched together at most (a longer RNA goes alone)."""
+"""RNAs, and bases, that are searched together at most (a longer RNA ends its batch)."""
 _TOGETHER = 64
 """Hits that are aligned together."""
 
@@ -119,23 +120,10 @@ def annotate(
 def _annotated(
     records: Iterable[SequenceRecord], search: Search, strands: Strands, every: bool
 ) -> Iterator[Annotation]:
-    for batch in _batches(records):
+    for batch in read_ahead(records, lambda record: _BASES // _RECORDS + len(record), _BASES, cap=1):
         found = search.hits([record.sequence for record in batch], strands=strands)
         for record, hits in zip(batch, found, strict=True):
             yield Annotation(record, hits if every else without_rivals(hits))
-
-
-def _batches(records: Iterable[SequenceRecord]) -> Iterator[list[SequenceRecord]]:
-    batch: list[SequenceRecord] = []
-    bases = 0
-    for record in records:
-        batch.append(record)
-        bases += len(record)
-        if len(batch) >= _RECORDS or bases >= _BASES:
-            yield batch
-            batch, bases = [], 0
-    if batch:
-        yield batch
 
 
 def consensus_alignments(annotations: Iterable[Annotation]) -> Iterator[Alignment]:
@@ -169,31 +157,20 @@ def consensus_alignments(annotations: Iterable[Annotation]) -> Iterator[Alignmen
 
 
 def _alignment(family: Family, rows: dict[str, tuple[str, NDArray[np.int16]]]) -> Alignment:
-    # Insertions behind a match state take as many columns as the longest of them.
-    inserted = {name: _insertions(sequence, state_L) for name, (sequence, state_L) in rows.items()}
-    width = [max((len(one.get(k, "")) for one in inserted.values()), default=0) for k in range(len(family))]
-    texts = []
-    for name, (sequence, state_L) in rows.items():
-        letter = dict(zip(state_L.tolist(), sequence, strict=True))
-        texts.append(
-            "".join(letter.get(k, "-") + inserted[name].get(k, "").lower().ljust(w, ".") for k, w in enumerate(width))
-        )
-    structure, consensus = wuss(family.pairs, len(family)), family.consensus
-    columns = {
-        tag: "".join(text[k] + "." * w for k, w in enumerate(width))
-        for tag, text in (("SS_cons", structure), ("RF", consensus))
-    }
+    cells = {name: _cells(sequence, state_L) for name, (sequence, state_L) in rows.items()}
+    width = [max(len(one.get(k, "-")) for one in cells.values()) for k in range(len(family))]
+    texts = ["".join(one.get(k, "-").ljust(w, ".") for k, w in enumerate(width)) for one in cells.values()]
+    lines = {"SS_cons": wuss(family.pairs, len(family)), "RF": family.consensus}
+    columns = {tag: "".join(text[k].ljust(w, ".") for k, w in enumerate(width)) for tag, text in lines.items()}
     tags = {"AC": family.accession, "ID": family.name, "DE": family.description, "TP": family.type, "CL": family.clan}
     return Alignment(list(rows), texts, tags, columns)
 
 
-def _insertions(sequence: str, state_L: NDArray[np.int16]) -> dict[int, str]:
-    """Bases that stand behind a match state, by its number."""
-    found: dict[int, str] = {}
-    behind = 0
+def _cells(sequence: str, state_L: NDArray[np.int16]) -> dict[int, str]:
+    """Base on each match state, in lower case those inserted behind it; the first base stands on one."""
+    cells: dict[int, str] = {}
+    last = -1
     for letter, state in zip(sequence, state_L.tolist(), strict=True):
-        if state >= 0:
-            behind = state
-        else:
-            found[behind] = found.get(behind, "") + letter
-    return found
+        last = max(last, state)
+        cells[last] = cells.get(last, "") + (letter if state >= 0 else letter.lower())
+    return cells

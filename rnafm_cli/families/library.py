@@ -117,14 +117,10 @@ class Family:
 
 @dataclass(frozen=True, eq=False)
 class Library:
-    """Families in the order of their alignments; profiles are made when they are first asked for.
-
-    Args:
-        name: how messages call it.
-        families: of one accession each.
-    """
+    """Families in the order of their alignments, of one accession each."""
 
     name: str
+    """How messages call it."""
     families: list[Family]
 
     def __len__(self) -> int:

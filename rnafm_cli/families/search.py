@@ -15,6 +15,7 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
+from rnafm_cli.encoder.workers import read_ahead
 from rnafm_cli.families.library import Family, Library, load_libraries
 
 if TYPE_CHECKING:
@@ -132,7 +133,8 @@ class Search:
             longest = max(len(family) for _, family, _ in profiles)
             step = size - min(size // 2, longest + longest // 4 + 100)
             starts = [range(0, max(1, len(sequence) - size + step), step) for sequence in sequences]
-            for block in _blocks(sequences, starts, size, "+-" if strands == "both" else "+"):
+            windows = _windows(sequences, starts, size, "+-" if strands == "both" else "+")
+            for block in read_ahead(windows, lambda window: len(window.text), _BLOCK, cap=1):
                 for window, hit in self._search(block, profiles):
                     length = len(sequences[window.number])
                     start, end = hit.start + window.start, hit.end + window.start
@@ -180,21 +182,12 @@ class Search:
         return found
 
 
-def _blocks(sequences: Sequence[str], starts: Sequence[range], size: int, strands: str) -> Iterator[list[_Window]]:
-    """Windows of all sequences, some at a time."""
-    block: list[_Window] = []
-    held = 0
+def _windows(sequences: Sequence[str], starts: Sequence[range], size: int, strands: str) -> Iterator[_Window]:
     for number, sequence in enumerate(sequences):
         for strand in strands:
             text = sequence if strand == "+" else reverse_complement(sequence)
             for start in starts[number]:
-                block.append(_Window(number, strand, start, text[start : start + size]))
-                held += len(block[-1].text)
-                if held >= _BLOCK:
-                    yield block
-                    block, held = [], 0
-    if block:
-        yield block
+                yield _Window(number, strand, start, text[start : start + size])
 
 
 def _seen_once(hits: Iterable[Hit]) -> list[Hit]:
