@@ -151,9 +151,8 @@ def build_batch(
     shown: list[Shown] = []
     for row, samples in enumerate(rows):
         column = 0
-        for number, sample in enumerate(samples):
-            start, length = int(plan.starts[sample]), int(plan.lengths[sample])
-            sequence, key, relatives = int(plan.sequences[sample]), plan.keys[sample], None
+        for number, (sequence, start, length, key) in enumerate(plan[samples].tolist()):
+            relatives = None
             if sequence < 0 and aligned is not None:
                 relatives = aligned.window(sequence, start, length, key)
                 window = relatives.tokens_L

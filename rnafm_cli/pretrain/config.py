@@ -1,21 +1,19 @@
 """Configuration of a pre-training run: frozen sections, the named recipes, and their commented TOML.
 
-The docstring under each key is its description wherever it is shown.
+What stands beside each key is its description wherever it is shown.
 """
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import inspect
-import itertools
 import json
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from rnafm_cli.encoder.config import ENCODER_PRESETS, EncoderConfig
 from rnafm_cli.errors import ConfigError
-from rnafm_cli.training.recipes import OptimSection, recipe_from_dict
+from rnafm_cli.training.recipes import OptimSection, key, recipe_from_dict
 
 TERMS = ("profile", "partner", "unpaired")
 """What single letters may be asked for besides, each with a weight in :class:`TargetSection`."""
@@ -25,26 +23,24 @@ TERMS = ("profile", "partner", "unpaired")
 class ModelSection:
     """The encoder: a preset, and what differs from it."""
 
-    preset: Literal["rnafm-mini", "rna-fm", "rnafm-tiny"] = "rnafm-mini"
-    """Named shape: rnafm-mini, rna-fm, rnafm-tiny."""
-    layers: int | None = None
-    """Transformer layers, if not the preset's."""
-    width: int | None = None
-    """Width of the representations, if not the preset's."""
-    heads: int | None = None
-    """Attention heads, if not the preset's."""
-    ffn: int | None = None
-    """Width of the feed-forward layers, if not the preset's."""
-    positions: Literal["learned", "rotary"] | None = None
-    """Position encoding (learned or rotary), if not the preset's."""
-    max_tokens: int | None = None
-    """Longest input of the finished model with <cls> and <eos>, if not the preset's."""
-    init: str | None = None
-    """Model of the same shape to go on from, by name or file; random weights without it."""
+    preset: Literal["rnafm-mini", "rna-fm", "rnafm-tiny"] = key(
+        "rnafm-mini", "Named shape: rnafm-mini, rna-fm, rnafm-tiny."
+    )
+    layers: int | None = key(None, "Transformer layers, if not the preset's.")
+    width: int | None = key(None, "Width of the representations, if not the preset's.")
+    heads: int | None = key(None, "Attention heads, if not the preset's.")
+    ffn: int | None = key(None, "Width of the feed-forward layers, if not the preset's.")
+    positions: Literal["learned", "rotary"] | None = key(
+        None, "Position encoding (learned or rotary), if not the preset's."
+    )
+    max_tokens: int | None = key(None, "Longest input of the finished model with <cls> and <eos>, if not the preset's.")
+    init: str | None = key(None, "Model of the same shape to go on from, by name or file; random weights without it.")
 
     def encoder(self) -> EncoderConfig:
         """The shape that results."""
-        own = {key: value for key, value in vars(self).items() if value is not None and key not in ("preset", "init")}
+        own = {
+            name: value for name, value in vars(self).items() if value is not None and name not in ("preset", "init")
+        }
         return dataclasses.replace(ENCODER_PRESETS[self.preset], **own)
 
 
@@ -52,50 +48,46 @@ class ModelSection:
 class DataSection:
     """Where the corpus is and how it is cut."""
 
-    corpus: str = "corpus"
-    """Folder written by 'rnafm pretrain prepare'."""
-    crop: int = 256
-    """Longest training window in tokens, <cls> and <eos> included; longer sequences are cropped at random places."""
+    corpus: str = key("corpus", "Folder written by 'rnafm pretrain prepare'.")
+    crop: int = key(
+        256,
+        "Longest training window in tokens, <cls> and <eos> included; longer sequences are cropped at random places.",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingSection:
     """How often each RNA type is seen."""
 
-    exponent: float = 0.5
-    """A type's share of tokens is its size to this power: 1 is the corpus as it is, 0 every type the same."""
+    exponent: float = key(
+        0.5, "A type's share of tokens is its size to this power: 1 is the corpus as it is, 0 every type the same."
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class SketchSection:
     """Sketches: mean representations shall hold what stands near both ends of an RNA, its 5-mers and its length."""
 
-    weight: float = 0.0
-    """Weight of that loss beside the masked-token loss; 0 does without, as the paper does."""
-    windows: int = 12000
-    """Windows to which the axes of the sketches are fitted before the first step."""
+    weight: float = key(0.0, "Weight of that loss beside the masked-token loss; 0 does without, as the paper does.")
+    windows: int = key(12000, "Windows to which the axes of the sketches are fitted before the first step.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TargetSection:
     """Targets of single letters beside the masked ones: from alignments of families and from ViennaRNA."""
 
-    alignments: str | None = None
-    """Stockholm file (plain or compressed) of families whose rows are shown among the windows of the corpus."""
-    share: float = 0.25
-    """Share of the nucleotides shown that are of these rows."""
-    drawn: float = 0.6
-    """Of these rows, the share drawn anew from the family's profile, paired letters together."""
-    profile: float = 0.0
-    """Weight of the letters that stand in the column of each letter of a row."""
-    partner: float = 0.0
-    """Weight of each letter's partner, or none, in the consensus structure."""
-    unpaired: float = 0.0
-    """Weight of the probability that a letter is unpaired, by ViennaRNA, computed as windows are drawn."""
-    folded: float = 0.15
-    """Share of the windows for which it is computed."""
-    longest: int = 200
-    """Longest window for which it is computed, in nucleotides."""
+    alignments: str | None = key(
+        None, "Stockholm file (plain or compressed) of families whose rows are shown among the windows of the corpus."
+    )
+    share: float = key(0.25, "Share of the nucleotides shown that are of these rows.")
+    drawn: float = key(0.6, "Of these rows, the share drawn anew from the family's profile, paired letters together.")
+    profile: float = key(0.0, "Weight of the letters that stand in the column of each letter of a row.")
+    partner: float = key(0.0, "Weight of each letter's partner, or none, in the consensus structure.")
+    unpaired: float = key(
+        0.0, "Weight of the probability that a letter is unpaired, by ViennaRNA, computed as windows are drawn."
+    )
+    folded: float = key(0.15, "Share of the windows for which it is computed.")
+    longest: int = key(200, "Longest window for which it is computed, in nucleotides.")
 
     @property
     def on(self) -> bool:
@@ -107,12 +99,15 @@ class TargetSection:
 class BatchSection:
     """Tokens per micro-batch and per step."""
 
-    tokens: int = 8192
-    """Tokens of one forward pass (rows x width)."""
-    micro_batches: int = 2
-    """Micro-batches per optimiser step over all processes: accumulation steps = this / number of processes."""
-    layout: Literal["pack", "bucket"] = "pack"
-    """pack: several short RNAs share a row of `crop` tokens and cannot see each other; bucket: one RNA a row, rows of similar length."""  # noqa: E501
+    tokens: int = key(8192, "Tokens of one forward pass (rows x width).")
+    micro_batches: int = key(
+        2, "Micro-batches per optimiser step over all processes: accumulation steps = this / number of processes."
+    )
+    layout: Literal["pack", "bucket"] = key(
+        "pack",
+        "pack: several short RNAs share a row of `crop` tokens and cannot see each other; bucket: one "
+        "RNA a row, rows of similar length.",
+    )
 
     def micro_batches_each(self, processes: int) -> int:
         """Micro-batches of each of some processes in a step."""
@@ -128,50 +123,43 @@ class BatchSection:
 class ValidationSection:
     """Loss on the held-out parts while training."""
 
-    every: int = 500
-    """Steps between validations; 0 never validates."""
-    sequences: int = 512
-    """Sequences of each held-out part that are used."""
+    every: int = key(500, "Steps between validations; 0 never validates.")
+    sequences: int = key(512, "Sequences of each held-out part that are used.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointSection:
     """When the state is saved; it is also saved at the end and on Ctrl-C, SIGTERM and SIGUSR1."""
 
-    every_steps: int = 0
-    """Steps between checkpoints; 0 goes by time alone."""
-    every_minutes: float = 10.0
-    """Minutes between checkpoints; 0 goes by steps alone."""
-    keep: int = 3
-    """Newest checkpoints kept."""
+    every_steps: int = key(0, "Steps between checkpoints; 0 goes by time alone.")
+    every_minutes: float = key(10.0, "Minutes between checkpoints; 0 goes by steps alone.")
+    keep: int = key(3, "Newest checkpoints kept.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class LogSection:
     """What is written while training."""
 
-    every: int = 10
-    """Steps between rows of metrics.csv."""
+    every: int = key(10, "Steps between rows of metrics.csv.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunSection:
     """Seed and machine."""
 
-    seed: int = 0
-    """Seeds weights, order, crops and masks."""
-    precision: Literal["bf16", "fp32"] = "bf16"
-    """bf16 or fp32: arithmetic of the matrix products (weights and optimiser stay float32)."""
-    compile: bool = False
-    """torch.compile the encoder: faster after a minute or more of compiling."""
-    threads: int = 0
-    """CPU threads per process; 0 leaves PyTorch's choice."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to train: cpu, cuda, or auto, which takes a GPU if there is one."""
-    fsdp: bool = False
-    """Shard parameters and optimiser over the processes (FSDP2) instead of copying them (DDP)."""
-    timeout_minutes: float = 15.0
-    """A process that has waited this long for the others fails, and the launcher starts all of them again."""
+    seed: int = key(0, "Seeds weights, order, crops and masks.")
+    precision: Literal["bf16", "fp32"] = key(
+        "bf16", "bf16 or fp32: arithmetic of the matrix products (weights and optimiser stay float32)."
+    )
+    compile: bool = key(False, "torch.compile the encoder: faster after a minute or more of compiling.")
+    threads: int = key(0, "CPU threads per process; 0 leaves PyTorch's choice.")
+    device: Literal["auto", "cpu", "cuda"] = key(
+        "auto", "Where to train: cpu, cuda, or auto, which takes a GPU if there is one."
+    )
+    fsdp: bool = key(False, "Shard parameters and optimiser over the processes (FSDP2) instead of copying them (DDP).")
+    timeout_minutes: float = key(
+        15.0, "A process that has waited this long for the others fails, and the launcher starts all of them again."
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -267,19 +255,9 @@ def commented_toml(config: PretrainConfig) -> str:
     for section in dataclasses.fields(config):
         values = getattr(config, section.name)
         lines += ["", f"# {inspect.getdoc(values)}", f"[{section.name}]"]
-        meanings = _meanings(type(values))
-        for key, value in vars(values).items():
+        for key_field in dataclasses.fields(values):
+            name, value = key_field.name, getattr(values, key_field.name)
             # TOML has no null: a key that is not set stands as a comment.
-            setting = f"# {key} =" if value is None else f"{key} = {json.dumps(value)}"
-            lines += [f"# {meanings[key]}", setting]
+            setting = f"# {name} =" if value is None else f"{name} = {json.dumps(value)}"
+            lines += [f"# {key_field.metadata['meaning']}", setting]
     return "\n".join(lines) + "\n"
-
-
-def _meanings(kind: type) -> dict[str, str]:
-    """The string under each field of a dataclass, as one line."""
-    body = next(node.body for node in ast.parse(inspect.getsource(kind)).body if isinstance(node, ast.ClassDef))
-    found: dict[str, str] = {}
-    for key, below in itertools.pairwise(body):
-        if isinstance(key, ast.AnnAssign) and isinstance(key.target, ast.Name) and isinstance(below, ast.Expr):
-            found[key.target.id] = " ".join(str(ast.literal_eval(below.value)).split())
-    return found

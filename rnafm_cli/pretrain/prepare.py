@@ -11,7 +11,7 @@ import hashlib
 import io
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -30,8 +30,8 @@ from rnafm_cli.weights.cards import file_sha256
 _SHORTEST = 16
 _LARGEST_N_SHARE = 0.2
 _LENGTH_BINS = (16, 30, 50, 100, 200, 500, 1024, 2048, 5000)
-_BATCH = 1 << 14
-_BATCH_BYTES = 1 << 23
+_LOOK, _LOOK_BYTES = 1 << 14, 1 << 23
+"""Records, or bytes of sequence, after which it is seen whether a shard is full."""
 _BUFFER = 1 << 20
 _BLOCK_TOKENS = 1 << 24
 _MEGABYTE = 1_000_000
@@ -105,20 +105,8 @@ def clusters_of(corpus: Sequences, path: Path) -> tuple[np.ndarray, int]:
     Raises:
         InputError: on a line without two columns.
     """
-    owners, members = bytearray(), bytearray()
-    with open_text(path) as lines:
-        for number, line in enumerate(lines, start=1):
-            words = line.split(None, 2)
-            if len(words) < 2:
-                raise InputError(
-                    f"{path}:{number}: a cluster line needs two columns, representative and member",
-                    hint="write it with 'mmseqs createtsv' or convert the .clstr file",
-                )
-            owners += _digest(words[0].encode())
-            members += _digest(words[1].encode())
-    known, owner = np.frombuffer(members, dtype=np.uint64), np.frombuffer(owners, dtype=np.uint64)
-    order = np.argsort(known, kind="stable")
-    known, owner = known[order], owner[order]
+    hashes = _hashes(word for pair in _pairs_of_words(path) for word in pair).reshape(-1, 2)
+    owner, known = hashes[np.argsort(hashes[:, 1], kind="stable")].T
     result = np.concatenate([_hashes(corpus.ids(stem)) for stem in corpus.stems])
     place = np.searchsorted(known, result)
     there = np.flatnonzero(place < len(known))
@@ -127,43 +115,22 @@ def clusters_of(corpus: Sequences, path: Path) -> tuple[np.ndarray, int]:
     return result, len(result) - len(there)
 
 
-def _digest(text: bytes) -> bytes:
-    return hashlib.blake2b(text, digest_size=8).digest()
+def _pairs_of_words(path: Path) -> Iterator[list[bytes]]:
+    with open_text(path) as lines:
+        for number, line in enumerate(lines, start=1):
+            words = line.encode().split(None, 2)[:2]
+            if len(words) < 2:
+                raise InputError(
+                    f"{path}:{number}: a cluster line needs two columns, representative and member",
+                    hint="write it with 'mmseqs createtsv' or convert the .clstr file",
+                )
+            yield words
 
 
-def _hashes(texts: list[bytes]) -> np.ndarray:
+def _hashes(texts: Iterable[bytes]) -> np.ndarray:
     """(n,) uint64 hash of each text."""
-    return np.frombuffer(bytearray().join(map(_digest, texts)), dtype=np.uint64)
-
-
-class DigestSet:
-    """64-bit digests in sorted runs, each at least twice as long as the next; 8 bytes a digest.
-
-    Among 27 million different sequences two share a digest with a probability of 2 in 100,000.
-    """
-
-    def __init__(self) -> None:
-        self._runs: list[np.ndarray] = []
-
-    def __len__(self) -> int:
-        return sum(map(len, self._runs))
-
-    def add(self, digests: np.ndarray) -> np.ndarray:
-        """Add a batch (n,) uint64; (n,) True at the first occurrence of a digest that the set did not hold."""
-        own, firsts = np.unique(digests, return_index=True)
-        for run in self._runs:
-            place = np.minimum(np.searchsorted(run, own), len(run) - 1)
-            new = run[place] != own
-            own, firsts = own[new], firsts[new]
-        is_new = np.zeros(len(digests), dtype=bool)
-        is_new[firsts] = True
-        if len(own):
-            self._runs.append(own)
-        while len(self._runs) > 1 and len(self._runs[-2]) < 2 * len(self._runs[-1]):
-            last = self._runs.pop()
-            # A stable sort merges runs that are sorted already.
-            self._runs[-1] = np.sort(np.concatenate([self._runs[-1], last]), kind="stable")
-        return is_new
+    digests = (hashlib.blake2b(text, digest_size=8).digest() for text in texts)
+    return np.frombuffer(bytearray().join(digests), dtype=np.uint64)
 
 
 @dataclass
@@ -172,7 +139,7 @@ class _State:
 
     request: dict[str, Any]
     records_read: int = 0
-    counts: Counter[str] = field(default_factory=Counter)
+    counts: Counter[str] = field(default_factory=lambda: Counter({"with T": 0, "dropped: identical": 0}))
     shards: list[dict[str, Any]] = field(default_factory=list)
     type_names: list[str] = field(default_factory=list)
     group_names: list[str] = field(default_factory=list)
@@ -275,17 +242,17 @@ def _remove(folder: Path, pattern: str) -> None:
 
 
 def _write_shards(sources: list[Path], folder: Path, state: _State, progress: Progress) -> None:
-    seen = DigestSet()
+    # Hashes of 64 bits: among 27 million different sequences two share one with a probability of 2 in 100,000.
+    seen: set[int] = set()
     if state.shards:
         done = Sequences(folder, state.stems)
-        for first, last in done.blocks(_BLOCK_TOKENS):
-            seen.add(_hashes([done.tokens(k).tobytes() for k in range(first, last)]))
+        seen.update(hash(done.tokens(k).tobytes()) for k in range(len(done)))
     type_numbers = {name: k for k, name in enumerate(state.type_names)}
     group_numbers = {name: k for k, name in enumerate(state.group_names)}
     keys, shard_tokens = tuple(state.request["keys"]), state.request["shard_tokens"]
     size = sum(file["bytes"] for file in state.request["files"][: len(sources)]) // _MEGABYTE
     draft: list[tuple[bytes, bytes, int, int]] = []
-    filled = 0
+    filled = waiting = waiting_bytes = 0
 
     def finish() -> None:
         sequences, ids, types, groups = map(list, zip(*draft, strict=True))
@@ -297,44 +264,33 @@ def _write_shards(sources: list[Path], folder: Path, state: _State, progress: Pr
     def show(position: int) -> None:
         progress(f"MB, {state.records_read:,} records, {len(state.shards)} shards", position, size)
 
-    records = islice(read_records(sources), state.records_read, None)
-    while batch := _batch(records, shard_tokens):
-        state.records_read += len(batch)
-        kept: list[tuple[bytes, bytes]] = []
-        for _, header, sequence in batch:
-            tokens = clean(sequence)
-            if isinstance(tokens, str):
-                state.counts[f"dropped: {tokens}"] += 1
-                continue
+    for position, header, sequence in islice(read_records(sources), state.records_read, None):
+        state.records_read += 1
+        tokens = clean(sequence)
+        if isinstance(tokens, str):
+            state.counts[f"dropped: {tokens}"] += 1
+        else:
             state.counts["with T"] += b"T" in sequence or b"t" in sequence
-            kept.append((header, tokens))
-        is_new = seen.add(_hashes([tokens for _, tokens in kept]))
-        state.counts["dropped: identical"] += len(kept) - int(is_new.sum())
-        for header, tokens in (kept[k] for k in np.flatnonzero(is_new)):
-            kind, group = attributes(header, keys)
-            number = type_numbers.setdefault(kind or "unknown", len(type_numbers))
-            of_group = group_numbers.setdefault(group, len(group_numbers)) if group else -1
-            filled += len(tokens)
-            draft.append((tokens, header.split(None, 1)[0] if header else b"", number, of_group))
-        if filled >= shard_tokens:
-            finish()
-            filled = 0
-        show(batch[-1][0] // _MEGABYTE)
+            number = hash(tokens)
+            if number in seen:
+                state.counts["dropped: identical"] += 1
+            else:
+                seen.add(number)
+                kind, group = attributes(header, keys)
+                of_type = type_numbers.setdefault(kind or "unknown", len(type_numbers))
+                of_group = group_numbers.setdefault(group, len(group_numbers)) if group else -1
+                draft.append((tokens, header.split(None, 1)[0] if header else b"", of_type, of_group))
+                filled += len(tokens)
+        waiting, waiting_bytes = waiting + 1, waiting_bytes + len(sequence)
+        if waiting == _LOOK or waiting_bytes >= min(_LOOK_BYTES, shard_tokens):
+            waiting = waiting_bytes = 0
+            if filled >= shard_tokens:
+                finish()
+                filled = 0
+            show(position // _MEGABYTE)
     if draft:
         finish()
     show(size)
-
-
-def _batch(records: Iterator[tuple[int, bytes, bytes]], shard_tokens: int) -> list[tuple[int, bytes, bytes]]:
-    """The next records, few enough that shards end near their size."""
-    batch: list[tuple[int, bytes, bytes]] = []
-    room = min(_BATCH_BYTES, shard_tokens)
-    for record in islice(records, _BATCH):
-        batch.append(record)
-        room -= len(record[2])
-        if room <= 0:
-            break
-    return batch
 
 
 def _manifest(corpus: Sequences, state: _State, holdout: Holdout, splits_sha256: str) -> dict[str, Any]:

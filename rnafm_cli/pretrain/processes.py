@@ -6,10 +6,10 @@ import os
 import resource
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -43,7 +43,7 @@ class Processes:
         """Of the run that the environment describes, torchrun's RANK or SLURM's task numbers, for a ``with`` block."""
         if "RANK" not in os.environ and int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
             os.environ |= _from_slurm()
-        if "RANK" not in os.environ:
+        elif "RANK" not in os.environ:
             yield cls.single(run)
             return
         rank, world, local = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
@@ -72,23 +72,17 @@ class Processes:
             return model
         return DistributedDataParallel(model, device_ids=[self.device] if self.device.type == "cuda" else None)
 
-    @contextmanager
-    def gradient_sync(self, model: nn.Module, *, last: bool) -> Iterator[None]:
+    def gradient_sync(self, model: nn.Module, *, last: bool) -> AbstractContextManager[None]:
         """Exchange gradients only in the last micro-batch of a step."""
-        if isinstance(model, DistributedDataParallel):
-            with nullcontext() if last else model.no_sync():
-                yield
-            return
         if isinstance(model, FSDPModule):
             model.set_requires_gradient_sync(last)
-        yield
+        return model.no_sync() if isinstance(model, DistributedDataParallel) and not last else nullcontext()
 
     def total(self, values: Sequence[float]) -> list[float]:
         """Sums over all processes."""
-        if not dist.is_initialized():
-            return [float(value) for value in values]
         sums = torch.tensor(values, dtype=torch.float64, device=self.device)
-        dist.all_reduce(sums)
+        if dist.is_initialized():
+            dist.all_reduce(sums)
         return [float(value) for value in sums]
 
     def any(self, value: bool) -> bool:
@@ -103,7 +97,7 @@ class Processes:
         """
         if not dist.is_initialized():
             return decide()
-        box: list[T | RnafmError | None] = [None]
+        box: list[Any] = [None]
         if self.rank == 0:
             try:
                 box[0] = decide()
@@ -114,12 +108,8 @@ class Processes:
             raise box[0]
         return cast(T, box[0])
 
-    def whole(self, value: torch.Tensor) -> float:
-        """A number that FSDP may keep in parts."""
-        return float(value.full_tensor() if hasattr(value, "full_tensor") else value)
-
     def peak_memory_mb(self) -> float:
-        """Peak memory of the device (GPU) or of this process (CPU), in MB."""
+        """Peak memory of the device (GPU) or of this process (CPU)."""
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated(self.device) / 1e6
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3

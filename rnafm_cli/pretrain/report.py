@@ -113,8 +113,7 @@ def markov_score(tables: list[np.ndarray], corpus: Corpus, plan: EpochPlan) -> S
     The chain sees the true letters to the left, which a model sees with 15 % of them corrupted. A position whose
     context is cut short by the window's start or by another letter falls back to a shorter one.
     """
-    ends = zip(plan.sequences.tolist(), plan.starts.tolist(), plan.lengths.tolist(), strict=True)
-    windows = [corpus.tokens(sequence)[start : start + length] for sequence, start, length in ends]
+    windows = [corpus.tokens(sequence)[start : start + length] for sequence, start, length, _ in plan.tolist()]
     chosen = [corrupt(window, key)[1] for window, key in zip(windows, plan.keys, strict=True)]
     asked = np.concatenate(chosen) + np.repeat(np.cumsum(plan.lengths) - plan.lengths, [len(one) for one in chosen])
     codes = np.concatenate(windows).astype(np.int64) - _FIRST

@@ -11,7 +11,7 @@ the data that they would only mark the places.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
@@ -27,21 +27,16 @@ _MASKED, _SWAPPED = 0.8, 0.9
 """Of the chosen letters, the share shown as <mask>, and that together with those shown as another letter."""
 
 
-@dataclass(frozen=True)
-class EpochPlan:
-    """The samples of one epoch in random order."""
+EpochPlan: TypeAlias = np.recarray
+"""(n,) the windows of one epoch in random order: ``sequences``, their numbers; ``starts``, 0-based, and ``lengths`` in
+nucleotides; ``keys``, uint64 that seed the corruption and are functions of (seed, epoch, sample number) only."""
 
-    sequences: np.ndarray
-    """(n,) sequence numbers."""
-    starts: np.ndarray
-    """(n,) first nucleotide of each window, 0-based."""
-    lengths: np.ndarray
-    """(n,) nucleotides in each window."""
-    keys: np.ndarray
-    """(n,) uint64 that seed the corruption: functions of (seed, epoch, sample number) only."""
 
-    def __len__(self) -> int:
-        return len(self.sequences)
+def plan_of(sequences: np.ndarray, lengths: np.ndarray, window: int, keys: np.ndarray) -> EpochPlan:
+    """Windows of at most ``window`` that lie at random in sequences of some lengths."""
+    starts = np.floor(uniform(mix64(keys)) * (np.maximum(lengths - window, 0) + 1))
+    columns = [("sequences", np.int64), ("starts", np.int64), ("lengths", np.int64), ("keys", np.uint64)]
+    return np.rec.fromarrays([sequences, starts, np.minimum(lengths, window), keys], dtype=columns)
 
 
 class TypeSampler:
@@ -86,10 +81,8 @@ class TypeSampler:
         sequences = np.concatenate(parts)
         base = mix64(np.uint64(self._seed) * np.uint64(0x1000003) + np.uint64(number))
         keys = mix64(base + np.arange(len(sequences), dtype=np.uint64))
-        lengths = self._lengths[sequences]
-        starts = crop_starts(keys, lengths, self._window)
         order = np.random.default_rng([self._seed, 2, number]).permutation(len(sequences))
-        return EpochPlan(sequences[order], starts[order], np.minimum(lengths, self._window)[order], keys[order])
+        return plan_of(sequences, self._lengths[sequences], self._window, keys)[order].view(np.recarray)
 
     def _draw(self, kind: int, pool: np.ndarray, first: int, count: int) -> np.ndarray:
         taken: list[np.ndarray] = []
@@ -107,12 +100,11 @@ def held_out_plan(corpus: Corpus, split: Split, *, sequences: int, window: int, 
     members = corpus.members(split)
     order = np.random.default_rng([seed, 4]).permutation(len(members))
     picked = np.sort(members[order[:sequences]]) if sequences else members
-    lengths = corpus.lengths[picked]
     keys = mix64(mix64(np.uint64(seed)) + picked.astype(np.uint64))
-    return EpochPlan(picked, crop_starts(keys, lengths, window), np.minimum(lengths, window), keys)
+    return plan_of(picked, corpus.lengths[picked], window, keys)
 
 
-def corrupt(tokens: np.ndarray, key: np.uint64) -> tuple[np.ndarray, np.ndarray]:
+def corrupt(tokens: np.ndarray, key: int | np.uint64) -> tuple[np.ndarray, np.ndarray]:
     """Corrupt one sequence of tokens.
 
     Args:
@@ -138,17 +130,12 @@ def corrupt(tokens: np.ndarray, key: np.uint64) -> tuple[np.ndarray, np.ndarray]
     return out, chosen
 
 
-def crop_starts(keys: np.ndarray, lengths: np.ndarray, window: int) -> np.ndarray:
-    """(n,) first nucleotides of windows of at most ``window`` that lie at random in sequences of some lengths."""
-    return np.floor(uniform(mix64(keys)) * (np.maximum(lengths - window, 0) + 1)).astype(np.int64)
-
-
 def uniform(bits: np.ndarray) -> np.ndarray:
     """Numbers from 0 to below 1 of hashed bits."""
     return (bits >> np.uint64(11)).astype(np.float64) / float(1 << 53)
 
 
-def mix64(x: np.ndarray | np.uint64) -> np.ndarray:
+def mix64(x: np.ndarray | np.uint64 | int) -> np.ndarray:
     """The finaliser of SplitMix64: a hash of uint64 that serves as a counter-based random generator."""
     with np.errstate(over="ignore"):
         z = np.asarray(x, dtype=np.uint64) + np.uint64(0x9E3779B97F4A7C15)

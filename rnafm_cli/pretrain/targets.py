@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from rnafm_cli.errors import InputError
 from rnafm_cli.families.library import far_rows
 from rnafm_cli.io.stockholm import Alignment, read_stockholm
 from rnafm_cli.pretrain.config import TargetSection
-from rnafm_cli.pretrain.sampling import EpochPlan, crop_starts, mix64, uniform
+from rnafm_cli.pretrain.sampling import EpochPlan, mix64, plan_of, uniform
 from rnafm_cli.rna.alphabet import NUCLEOTIDE
 from rnafm_cli.rna.thermo import pair_probabilities
 
@@ -39,15 +40,9 @@ for _a, _b in ("AU", "UA", "CG", "GC", "GU", "UG"):
 _FEWEST_CHANGES = 0.2
 
 
-@dataclass(frozen=True)
-class AlignedWindow:
-    """A piece of a row.
-
-    Args:
-        tokens_L: letters, as in a corpus.
-        profile_L4: how often A, C, G, U stand in the letter's column.
-        partner_L: place of its partner in the window, ``NO_PARTNER``, or ``UNTOLD``.
-    """
+class AlignedWindow(NamedTuple):
+    """A piece of a row: letters, how often A, C, G, U stand in the column of each, and the place of its partner in the
+    window, ``NO_PARTNER`` or ``UNTOLD``."""
 
     tokens_L: np.ndarray
     profile_L4: np.ndarray
@@ -64,9 +59,6 @@ class _Family:
         self.left_P, self.right_P = pairs_P2[:, 0], pairs_P2[:, 1]
         self.partner_C = np.full(self.rows_RC.shape[1], NO_PARTNER)
         self.partner_C[self.left_P], self.partner_C[self.right_P] = self.right_P, self.left_P
-        self._count()
-
-    def _count(self) -> None:
         there_RC4 = (self.rows_RC[:, :, None] == np.arange(_FIRST, _FIRST + 4)).astype(np.float32)
         flat = there_RC4.reshape(len(there_RC4), -1)
         same_RR = flat @ flat.T
@@ -98,6 +90,18 @@ class _Family:
         row_C[self.left_P[new_P]], row_C[self.right_P[new_P]] = pair_P[new_P] // 4 + _FIRST, pair_P[new_P] % 4 + _FIRST
         return row_C
 
+    def partners(self, there_C: np.ndarray, column_L: np.ndarray) -> np.ndarray:
+        """(L,) ``AlignedWindow.partner_L`` of the letters in some columns of a row."""
+        number_L = np.arange(len(column_L))
+        if not self.has_pairs:
+            return np.full_like(number_L, UNTOLD)
+        place_C = np.full(len(there_C), UNTOLD)
+        place_C[column_L] = number_L
+        partner_L = self.partner_C[column_L]
+        place_L = np.where((partner_L >= 0) & there_C[partner_L], place_C[partner_L], NO_PARTNER)
+        is_near_L = (place_L >= 0) & (np.abs(place_L - number_L) < LEAST_DISTANCE)
+        return np.where(is_near_L, UNTOLD, place_L)
+
 
 class AlignedRows:
     """The rows of a Stockholm file, in an epoch numbered -1, -2, ... beside the sequences of the corpus.
@@ -118,7 +122,7 @@ class AlignedRows:
         self._families: list[_Family] = []
         self.rejected: list[InputError] = []
         """Of alignments that cannot be used."""
-        of, row, length, weight = [], [], [], []
+        found: list[tuple[np.ndarray, ...]] = []
         for alignment in read_stockholm(path, reject=self.rejected.append):
             far = far_rows(alignment, held_out)
             if far is None:
@@ -126,17 +130,15 @@ class AlignedRows:
             family = _Family(far)
             size_R = (family.rows_RC != GAP).sum(axis=1)
             usable = np.flatnonzero(size_R >= _SHORTEST)
-            of.append(np.full(len(usable), len(self._families)))
-            row.append(usable)
-            length.append(size_R[usable])
-            weight.append(np.full(len(usable), len(family.rows_RC) ** -0.5))
+            of, weight = np.full(len(usable), len(self._families)), np.full(len(usable), len(size_R) ** -0.5)
+            found.append((of, usable, size_R[usable], weight))
             self._families.append(family)
-        if not sum(map(len, row)):
+        if not any(len(usable) for _, usable, *_ in found):
             raise InputError(
                 f"{path}: no row is left to train on", hint="rows close to held-out sequences are left out"
             )
-        self._family_N, self._row_N, self._length_N = np.concatenate(of), np.concatenate(row), np.concatenate(length)
-        self._share_N = np.concatenate(weight) / np.concatenate(weight).sum()
+        self._family_N, self._row_N, self._length_N, weight_N = map(np.concatenate, zip(*found, strict=True))
+        self._share_N = weight_N / weight_N.sum()
 
     def __len__(self) -> int:
         return len(self._row_N)
@@ -154,36 +156,20 @@ class AlignedRows:
         rng = np.random.default_rng([self._seed, 6, epoch])
         chosen = rng.choice(len(self), size=count, p=self._share_N)
         keys = mix64(mix64(np.uint64(self._seed) ^ np.uint64(epoch << 32)) + np.arange(count, dtype=np.uint64))
-        starts = crop_starts(keys, self._length_N[chosen], self._window)
+        rows = plan_of(-1 - chosen, self._length_N[chosen], self._window, keys)
         order = rng.permutation(len(plan) + count)
-        return EpochPlan(
-            np.concatenate([plan.sequences, -1 - chosen])[order],
-            np.concatenate([plan.starts, starts])[order],
-            np.concatenate([plan.lengths, size_N[chosen]])[order],
-            np.concatenate([plan.keys, keys])[order],
-        )
+        return np.concatenate([plan, rows])[order].view(np.recarray)
 
-    def window(self, number: int, start: int, length: int, key: np.uint64) -> AlignedWindow:
+    def window(self, number: int, start: int, length: int, key: int) -> AlignedWindow:
         """A piece of the row numbered ``number`` (below 0), real or drawn as its key says."""
         at = -1 - number
         family = self._families[self._family_N[at]]
         row_C = family.rows_RC[self._row_N[at]]
-        if uniform(mix64(key ^ np.uint64(11))) < self._drawn:
-            row_C = family.drawn(row_C, np.random.default_rng(int(key)))
+        if uniform(mix64(key ^ 11)) < self._drawn:
+            row_C = family.drawn(row_C, np.random.default_rng(key))
         there_C = row_C != GAP
         column_L = np.flatnonzero(there_C)[start : start + length]
-        return AlignedWindow(row_C[column_L], family.profile_C4[column_L], self._partners(family, there_C, column_L))
-
-    def _partners(self, family: _Family, there_C: np.ndarray, column_L: np.ndarray) -> np.ndarray:
-        if not family.has_pairs:
-            return np.full(len(column_L), UNTOLD)
-        place_C = np.full(len(there_C), UNTOLD)
-        place_C[column_L] = np.arange(len(column_L))
-        partner_L = family.partner_C[column_L]
-        paired_L = (partner_L >= 0) & there_C[partner_L]
-        place_L = np.where(paired_L, place_C[partner_L], NO_PARTNER)
-        near_L = (place_L >= 0) & (np.abs(place_L - np.arange(len(place_L))) < LEAST_DISTANCE)
-        return np.where(near_L, UNTOLD, place_L)
+        return AlignedWindow(row_C[column_L], family.profile_C4[column_L], family.partners(there_C, column_L))
 
 
 @dataclass(frozen=True)
@@ -202,7 +188,7 @@ class Targets:
         return Targets(**{name: values.to(device, non_blocking=True) for name, values in vars(self).items()})
 
 
-Shown = tuple[int, np.ndarray, np.uint64, AlignedWindow | None]
+Shown = tuple[int, np.ndarray, int, AlignedWindow | None]
 """A window of a batch: flat place of its first letter, its true letters (L,), its key, and what its family says."""
 
 
@@ -218,7 +204,7 @@ def targets_of(windows: Sequence[Shown], section: TargetSection) -> Targets:
             partner_L = relatives.partner_L
             partner.append(np.where(partner_L >= 0, partner_L + first, partner_L))
         is_short = len(tokens_L) <= section.longest
-        if section.unpaired and is_short and uniform(mix64(key ^ np.uint64(12))) < section.folded:
+        if section.unpaired and is_short and uniform(mix64(key ^ 12)) < section.folded:
             p_LL = pair_probabilities(NUCLEOTIDE.decode(tokens_L))
             folded.append(place_L)
             unpaired.append((1 - p_LL.sum(axis=1)).clip(0, 1).astype(np.float32))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.distributed.tensor import DTensor
 
 from rnafm_cli.encoder.model import load_encoder
 from rnafm_cli.encoder.network import Encoder
@@ -253,7 +254,9 @@ class Trainer:
                 whole = loss + (self._weights.to(device) * asked).sum()
                 (whole * (processes.world / masked)).backward()
             sums += torch.cat([torch.stack([loss.detach(), correct]), asked.detach()])
-        norm = processes.whole(torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.optim.clip or math.inf))
+        gradient = torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.optim.clip or math.inf)
+        # FSDP may keep it in parts.
+        norm = float(gradient.full_tensor() if isinstance(gradient, DTensor) else gradient)
         found = [*processes.total(sums.tolist()), masked, tokens, norm, 1]
         is_finite = math.isfinite(sum(found))
         if is_finite:

@@ -101,32 +101,30 @@ def _typed(value: Any, hint: Any, name: str) -> Any:
     raise ConfigError(f"{name}: {value!r} is not of type {' or '.join(option.__name__ for option in expected)}")
 
 
+def key(default: Any, meaning: str) -> Any:
+    """A key of a section that is printed with its meaning."""
+    return field(default=default, metadata={"meaning": meaning})
+
+
 @dataclass(frozen=True, kw_only=True)
 class OptimSection:
     """The optimiser and its schedule."""
 
-    rate: float = 1e-3
-    """Peak learning rate."""
-    schedule: Literal["inverse-sqrt", "cosine", "trapezoid", "late-cosine"] = "trapezoid"
-    """After warm-up: inverse-sqrt (the paper's), cosine to final_rate, or trapezoid: constant, then linear to final_rate over the last cooldown share (late-cosine: by a cosine)."""  # noqa: E501
-    warmup: int = 500
-    """Steps of linear warm-up."""
-    steps: int = 10000
-    """Optimiser steps in all."""
-    cooldown: float = 0.2
-    """Share of the steps over which the trapezoid falls."""
-    final_rate: float = 0.0
-    """Rate at the end as a share of the peak (cosine, trapezoid)."""
-    beta1: float = 0.9
-    """AdamW: decay of the mean."""
-    beta2: float = 0.98
-    """AdamW: decay of the variance."""
-    eps: float = 1e-6
-    """AdamW: added to the root of the variance."""
-    weight_decay: float = 0.01
-    """Applied to matrices; never to norms, biases and embeddings."""
-    clip: float = 1.0
-    """Largest norm of the gradient; 0 never clips."""
+    rate: float = key(1e-3, "Peak learning rate.")
+    schedule: Literal["inverse-sqrt", "cosine", "trapezoid", "late-cosine"] = key(
+        "trapezoid",
+        "After warm-up: inverse-sqrt (the paper's), cosine to final_rate, or trapezoid: constant, then "
+        "linear to final_rate over the last cooldown share (late-cosine: by a cosine).",
+    )
+    warmup: int = key(500, "Steps of linear warm-up.")
+    steps: int = key(10000, "Optimiser steps in all.")
+    cooldown: float = key(0.2, "Share of the steps over which the trapezoid falls.")
+    final_rate: float = key(0.0, "Rate at the end as a share of the peak (cosine, trapezoid).")
+    beta1: float = key(0.9, "AdamW: decay of the mean.")
+    beta2: float = key(0.98, "AdamW: decay of the variance.")
+    eps: float = key(1e-6, "AdamW: added to the root of the variance.")
+    weight_decay: float = key(0.01, "Applied to matrices; never to norms, biases and embeddings.")
+    clip: float = key(1.0, "Largest norm of the gradient; 0 never clips.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,13 +5,12 @@ import gzip
 import lzma
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rnafm_cli.errors import InputError
-from rnafm_cli.pretrain.prepare import DigestSet, attributes, clean, clusters_of, read_records
+from rnafm_cli.pretrain.prepare import attributes, clean, clusters_of, read_records
 from rnafm_cli.pretrain.shards import Sequences, write_shard
 from rnafm_cli.rna.alphabet import IUPAC_LETTERS, NUCLEOTIDE
 
@@ -62,25 +61,6 @@ def test_attributes_of_a_header() -> None:
     assert attributes(b"id type=tRNA family=RF1 x=y=z", ("type", "family")) == ("tRNA", "RF1")
     assert attributes(b"type=no", ("type",)) == ("",)
     assert attributes(b"", ("type",)) == ("",)
-
-
-@given(st.lists(st.lists(st.integers(0, 40), max_size=30), max_size=12))
-def test_digest_set_tells_new_from_old_like_a_set(batches: list[list[int]]) -> None:
-    table, seen = DigestSet(), set()
-    for batch in batches:
-        for value, is_new in zip(batch, table.add(np.asarray(batch, dtype=np.uint64)), strict=True):
-            assert is_new == (value not in seen)
-            seen.add(value)
-    assert len(table) == len(seen)
-
-
-def test_digest_set_grows_without_forgetting() -> None:
-    rng = np.random.default_rng(0)
-    digests = rng.permutation(np.arange(200_000, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15))
-    table = DigestSet()
-    for start in range(0, len(digests), 10_000):
-        assert table.add(digests[start : start + 10_000]).all()
-    assert not table.add(rng.permutation(digests)).any()
 
 
 def test_cluster_files_are_looked_up_by_member(tmp_path: Path) -> None:

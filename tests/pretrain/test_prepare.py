@@ -138,7 +138,7 @@ def test_the_same_request_gives_the_same_corpus(tmp_path: Path, fasta: Path) -> 
 
 def test_an_interrupted_preparation_goes_on(tmp_path: Path, fasta: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = prepared(fasta, tmp_path / "whole")
-    monkeypatch.setattr(prepare, "_BATCH", 8)
+    monkeypatch.setattr(prepare, "_LOOK", 8)
     said: list[str] = []
 
     class Stop(Exception):

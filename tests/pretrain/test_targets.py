@@ -19,7 +19,7 @@ from rnafm_cli.pretrain.batches import Feed
 from rnafm_cli.pretrain.config import TERMS, PretrainConfig, TargetSection
 from rnafm_cli.pretrain.export import export_run
 from rnafm_cli.pretrain.model import TargetHeads
-from rnafm_cli.pretrain.sampling import EpochPlan
+from rnafm_cli.pretrain.sampling import plan_of
 from rnafm_cli.pretrain.shards import Corpus
 from rnafm_cli.pretrain.targets import NO_PARTNER, UNTOLD, AlignedRows, Targets
 from rnafm_cli.pretrain.trainer import Trainer
@@ -62,7 +62,7 @@ def text(tokens: np.ndarray) -> str:
 def test_a_real_row_tells_its_columns_and_partners(stockholm: Path) -> None:
     rows = rows_of(stockholm, drawn=0.0)
     assert (len(rows), rows.families) == (14, 2)
-    whole = rows.window(-2, 0, 22, np.uint64(5))
+    whole = rows.window(-2, 0, 22, 5)
     assert whole.partner_L.tolist() == [
         -1,
         -1,
@@ -92,30 +92,30 @@ def test_a_real_row_tells_its_columns_and_partners(stockholm: Path) -> None:
         axis=1
     ).min() > 0.8
     assert whole.profile_L4[2:8].max() < 0.9, "stems differ from row to row"
-    gapped = rows.window(-1, 0, 21, np.uint64(5))
+    gapped = rows.window(-1, 0, 21, 5)
     assert gapped.partner_L[15] == NO_PARTNER, "its partner is a gap in this row"
     assert gapped.partner_L[2] == 16 and len(gapped.tokens_L) == 21
-    cut = rows.window(-2, 4, 12, np.uint64(5))
+    cut = rows.window(-2, 4, 12, 5)
     assert text(cut.tokens_L) == text(whole.tokens_L)[4:16]
     assert cut.partner_L.tolist() == [11, 10, 9, 8, -1, -1, -1, -1, 3, 2, 1, 0]
-    assert rows.window(-2, 0, 10, np.uint64(5)).partner_L[2:8].tolist() == [UNTOLD] * 6, "partners beyond the cut"
+    assert rows.window(-2, 0, 10, 5).partner_L[2:8].tolist() == [UNTOLD] * 6, "partners beyond the cut"
 
 
 def test_drawn_rows_keep_gaps_and_pairs(stockholm: Path) -> None:
     rows = rows_of(stockholm, drawn=1.0)
-    new = [text(rows.window(-2, 0, 22, np.uint64(key)).tokens_L) for key in range(200)]
+    new = [text(rows.window(-2, 0, 22, key).tokens_L) for key in range(200)]
     assert len(set(new)) > 150
     pairs = [sequence[i] + sequence[19 - i] for sequence in new for i in range(2, 8)]
     assert np.mean([pair in CANONICAL for pair in pairs]) > 0.9
     assert np.mean([sequence[8:12] == "GAAA" for sequence in new]) > 0.5
     again = rows_of(stockholm, drawn=1.0)
-    assert [text(again.window(-2, 0, 22, np.uint64(key)).tokens_L) for key in range(200)] == new
+    assert [text(again.window(-2, 0, 22, key).tokens_L) for key in range(200)] == new
 
 
 def test_rows_close_to_held_out_sequences_are_left_out(stockholm: Path) -> None:
-    first = text(rows_of(stockholm, drawn=0.0).window(-2, 0, 22, np.uint64(1)).tokens_L)
+    first = text(rows_of(stockholm, drawn=0.0).window(-2, 0, 22, 1).tokens_L)
     assert len(rows_of(stockholm, drawn=0.0, held_out=[first])) < 14
-    every = [text(rows_of(stockholm, drawn=0.0).window(-1 - k, 0, 22, np.uint64(1)).tokens_L) for k in range(14)]
+    every = [text(rows_of(stockholm, drawn=0.0).window(-1 - k, 0, 22, 1).tokens_L) for k in range(14)]
     with pytest.raises(InputError, match="no row is left"):
         rows_of(stockholm, drawn=0.0, held_out=every)
 
@@ -123,7 +123,7 @@ def test_rows_close_to_held_out_sequences_are_left_out(stockholm: Path) -> None:
 def test_an_epoch_has_its_share_of_rows(stockholm: Path) -> None:
     n = 400
     keys = np.arange(n, dtype=np.uint64)
-    plan = EpochPlan(np.arange(n), np.zeros(n, np.int64), np.full(n, 40), keys)
+    plan = plan_of(np.arange(n), np.full(n, 40), 62, keys)
     mixed = rows_of(stockholm, drawn=0.5, window=20).among(plan, 0.25, epoch=1)
     of_rows = mixed.sequences < 0
     assert mixed.lengths[of_rows].sum() / mixed.lengths.sum() == pytest.approx(0.25, abs=0.01)
