@@ -43,10 +43,6 @@ def export_multimolecule(encoder: Encoder, folder: Path) -> None:
     """Write ``config.json`` and ``model.safetensors``, a folder for multimolecule's ``RnaFmModel.from_pretrained``.
 
     Its alphabet has symbols that RNA-FM has no token for (X, I, ``|``, ``.``, ``*``, ``?``): they get ``<unk>``'s row.
-
-    Raises:
-        UsageError: for an encoder that its network cannot hold.
-        WeightsError: when the masked-token head is missing.
     """
     from safetensors.torch import save_file
 

@@ -145,11 +145,7 @@ class Parts:
 
     @classmethod
     def split(cls, file: ForeignFile) -> Parts:
-        """Sort a file's tensors.
-
-        Raises:
-            WeightsError: when they are no RNA-FM encoder, or hold two tensors of one name.
-        """
+        """Sort a file's tensors."""
         names = list(file.tensors)
         known = (one for one in (MULTIMOLECULE, UPSTREAM) if one.table in {one.wrapping.sub("", n) for n in names})
         if (layout := next(known, None)) is None:
@@ -181,10 +177,6 @@ class Parts:
 
         Args:
             heads: attention heads, for files that do not tell.
-
-        Raises:
-            WeightsError: when tensors needed for it are missing, or contradict the file's settings.
-            UsageError: when the number of heads is needed and not given, or contradicts the file.
         """
         path, layout, said = file.path, self.layout, _settings(file.options)
         if file.options.get("arch") not in (None, "roberta_large"):
@@ -228,11 +220,7 @@ class Parts:
             raise WeightsError(f"{path}: {error.message}") from error
 
     def head_shape(self, file: ForeignFile, width: int) -> PairResNetConfig:
-        """The configuration of the structure head.
-
-        Raises:
-            WeightsError: when tensors needed for it are missing, and for the two-class files of 2022.
-        """
+        """The configuration of the structure head."""
         last, *others = [self.layout.source(f"{name}.weight") for name in ("last", "reduce", "first", "blocks.0.conv1")]
         if last in self.head and len(self.head[last]) == 2:
             raise WeightsError(

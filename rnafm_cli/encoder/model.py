@@ -33,11 +33,7 @@ def load_encoder(name_or_file: str | Path, *, weights_dir: Path | None = None) -
 
 
 def encoder_config(card: Card, path: Path) -> EncoderConfig:
-    """The configuration of the encoder in a model file.
-
-    Raises:
-        WeightsError: when the card holds none that is understood.
-    """
+    """The configuration of the encoder in a model file."""
     content: Any = card.config if card.kind == ENCODER else card.config.get("encoder")
     try:
         return EncoderConfig(**content)
@@ -75,11 +71,7 @@ class NamedModel:
         return self._own[1]
 
     def encoder_for(self, head: str) -> Encoder:
-        """The encoder that one of the model's heads reads: its own, trained with it, or the model's.
-
-        Raises:
-            WeightsError: when the model has no such head.
-        """
+        """The encoder that one of the model's heads reads: its own, trained with it, or the model's."""
         return self._encoder_at(encoder_path(self.name, head, weights_dir=self.weights_dir))[0]
 
     def check_nucleotides(self, head: str | None = None) -> None:
@@ -87,9 +79,5 @@ class NamedModel:
         (self.encoder_for(head) if head else self.encoder).config.check_nucleotides(self.name)
 
     def component(self, name: str) -> tuple[dict[str, Tensor], Card]:
-        """Tensors and card of one of the model's heads, checked against the encoder in use.
-
-        Raises:
-            WeightsError: when the model has no such head, or the head belongs to another encoder.
-        """
+        """Tensors and card of one of the model's heads, checked against the encoder in use."""
         return load_component(self.name, name, weights_dir=self.weights_dir)

@@ -119,11 +119,7 @@ def read_card(path: Path) -> Card:
 
 
 def is_model_file(path: Path) -> bool:
-    """Whether a file says that it is one of ours, by its name and header.
-
-    Raises:
-        WeightsError: when it is called as one and cannot be read.
-    """
+    """Whether a file says that it is one of ours, by its name and header."""
     if not path.name.endswith(WEIGHTS_SUFFIX):
         return False
     with opened(path) as file:

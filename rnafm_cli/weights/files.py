@@ -94,11 +94,7 @@ def save_model_file(path: Path, tensors: Mapping[str, Tensor], card: Card) -> Ca
 
 
 def copy_model_file(path: Path, to: Path, *, name: str) -> Card:
-    """Copy a verified model file and its card, which gets another name; the bytes stay the same.
-
-    Raises:
-        WeightsError: when the file or its card is missing, damaged or altered.
-    """
+    """Copy a verified model file and its card, which gets another name; the bytes stay the same."""
     card = dataclasses.replace(verify_model_file(path), name=name)
     to.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(card_path(to)) as written_card, atomic_path(to) as written:

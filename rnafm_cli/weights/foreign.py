@@ -44,11 +44,7 @@ class ForeignFile:
 
 
 def read_foreign(path: Path) -> ForeignFile:
-    """Read a ``.pth`` (zip or old pickle) or ``.safetensors`` file, told apart by content.
-
-    Raises:
-        WeightsError: when the file is missing, damaged, of another kind or needs arbitrary objects.
-    """
+    """Read a ``.pth`` (zip or old pickle) or ``.safetensors`` file, told apart by content."""
     encoding = check_checkpoint(path)
     if encoding == "safetensors":
         try:

@@ -31,16 +31,12 @@ def shipped_dir() -> Path:
     return installed if installed.is_dir() else here.parents[2] / "weights"
 
 
-def cache_dir() -> Path:
-    """The user's cache: ``$XDG_CACHE_HOME/rnafm`` or ``~/.cache/rnafm``."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rnafm"
-
-
 def search_dirs(weights_dir: Path | None = None) -> list[Path]:
     """Folders searched for model files, first match first; they need not exist."""
     home = os.environ.get("RNAFM_HOME")
-    chosen = [weights_dir, Path(home) if home else None]
-    return [*(folder for folder in chosen if folder is not None), cache_dir(), shipped_dir()]
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rnafm"
+    chosen = [weights_dir, Path(home) if home else None, cache, shipped_dir()]
+    return [folder for folder in chosen if folder is not None]
 
 
 def target_dir(weights_dir: Path | None = None) -> Path:
@@ -147,11 +143,7 @@ def find(name_or_file: str | Path, *, component: str = ENCODER, weights_dir: Pat
 
 
 def encoder_path(name_or_file: str | Path, component: str, *, weights_dir: Path | None = None) -> Path:
-    """The model file with the encoder that a head reads: the head's own file where it carries one, else the model's.
-
-    Raises:
-        WeightsError: when the model has no such head or encoder.
-    """
+    """The model file with the encoder that a head reads: the head's own file where it carries one, else the model's."""
     path = find(name_or_file, component=component, weights_dir=weights_dir)
     return path if "encoder" in read_card(path).config else find(name_or_file, weights_dir=weights_dir)
 
