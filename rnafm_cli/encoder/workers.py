@@ -227,12 +227,14 @@ def worked(
     pool: ProcessPoolExecutor | None = None
     try:
         while True:
-            awaited: list[Future[Any]] = [coming] if len(waiting) < _AHEAD * processes else []
-            wait([*awaited, *itertools.islice(waiting, 1)], return_when=FIRST_COMPLETED)
-            must_rest = coming.done() and (not _is_there(coming) or alone(coming.result()[0]))
-            if waiting and (must_rest or waiting[0].done()):
-                yield waiting.popleft().result()
-                continue
+            if waiting:
+                is_full = len(waiting) == _AHEAD * processes
+                awaited: list[Future[Any]] = [waiting[0]] if is_full else [waiting[0], coming]
+                wait(awaited, return_when=FIRST_COMPLETED)
+                # A job that is there goes out before a result is handed on: the processes have work meanwhile.
+                if is_full or not _is_there(coming) or alone(coming.result()[0]):
+                    yield waiting.popleft().result()
+                    continue
             if not (found := coming.result()):  # it raises what the source raised
                 break
             (job,), coming = found, _next(source)
