@@ -265,13 +265,8 @@ def _baselines(data: ChainSet, folds: Iterable[int]) -> pd.DataFrame:
 
 
 def baseline_maps(train: Iterable[Example], held_out: Iterable[Example]) -> dict[str, list[TertiaryMaps]]:
-    """The free guesses by name: spread pair probabilities and the mean distance by separation and probability nearby;
-    and what relatives tell, with these guesses where they tell nothing.
-
-    Args:
-        train: chains that the table of distances comes from.
-        held_out: chains to guess; like the others they need their pair probabilities.
-    """
+    """Free guesses of held-out chains, by name: spread pair probabilities and the mean distance by separation and
+    probability nearby; and what relatives tell, with these guesses where they tell nothing."""
     table = DistanceTable((e.chain, e.guide.prior_LL) for e in train if e.guide.prior_LL is not None)
     guesses: dict[str, list[TertiaryMaps]] = {"pair probabilities": [], "relatives": []}
     for one in held_out:

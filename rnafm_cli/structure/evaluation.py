@@ -171,16 +171,18 @@ class Group:
 class Report:
     """What there is to say about one predictor or several, and how the intervals were made."""
 
-    metrics: tuple[str, ...]
     unit: str
     """What was scored, ``records`` or ``chains``."""
     groups: dict[str, list[Group]]
     """For each predictor by name."""
-    between: str
-    """Two predictors, whose difference it is."""
     differences: list[Group]
-    """The first less the second; empty for one predictor."""
+    """The first predictor less the second; empty for one."""
     how: Resampling
+
+    @property
+    def between(self) -> str:
+        """Whose difference it is."""
+        return " - ".join(list(self.groups)[:2])
 
 
 def report_scores(
@@ -219,7 +221,7 @@ def report_scores(
             if both_N.any():
                 found[metric] = paired_difference(ours_N[both_N], theirs_N[both_N], how)
         differences.append(Group(scope, group, {unit: len(rows)}, found))
-    return Report(tuple(metrics), unit, groups, " - ".join(list(scores)[:2]), differences, how)
+    return Report(unit, groups, differences, how)
 
 
 def _members(scores: Sequence[Score], *, by_family: bool) -> dict[tuple[str, str], list[int]]:
@@ -365,8 +367,9 @@ _HEADINGS |= {"pa": "PA", "pmcc": "PMCC"}
 
 
 def _map_text(report: Report) -> str:
-    text, columns = "", {_HEADINGS.get(metric, metric): metric for metric in report.metrics}
+    text = ""
     for predictor, groups in report.groups.items():
+        columns = {_HEADINGS.get(metric, metric): metric for metric in groups[0].intervals}
         text += _group_table(predictor, groups, {"chains": "chains"}, columns, ranged=tuple(columns), spec="")
     for gains in (group.intervals for group in report.differences if group.scope == "all"):
         for metric, gain in gains.items():

@@ -68,10 +68,7 @@ def family_groups(records: Sequence[StructureRecord]) -> np.ndarray:
 def cluster_dev_split(
     records: Sequence[StructureRecord], *, share: float, seed: int
 ) -> tuple[list[StructureRecord], list[StructureRecord]]:
-    """Split records into training and development parts; close sequences stay together.
-
-    Returns:
-        (training, development); the second holds about ``share`` of the records, and not more.
+    """Training and development records, of the latter ``share`` of all at most; close sequences stay together.
 
     Raises:
         InputError: when all records hang together, or there is one.

@@ -55,23 +55,13 @@ def head_config(section: PairSection, embedding: int, *, inputs: Sequence[str]) 
 
 
 def row_loss(logits: PairLogits, target_BL: Tensor) -> Tensor:
-    """Mean cross-entropy (nats) of each base's choice of partner.
-
-    Args:
-        target_BL: partner, L for none, -100 where no loss is taken.
-    """
+    """Mean cross-entropy (nats) of each base's choice of partner: L for none, -100 where no loss is taken."""
     return F.nll_loss(logits.log_choices().flatten(0, 1), target_BL.flatten(), ignore_index=-100)
 
 
 def begin_from(head: PairHead, start: dict[str, Tensor]) -> str:
-    """Fill a head with another's weights; parts that belong to another encoder, or that the other lacks, stay fresh.
-
-    Returns:
-        a line that says what was taken.
-
-    Raises:
-        WeightsError: when any other tensor does not fit.
-    """
+    """Fill a head with another's weights, and say what was taken: parts that belong to another encoder, or that the
+    other lacks, stay fresh; the rest must fit."""
     own = head.state_dict()
     fitting = {name: tensor for name, tensor in start.items() if name in own and own[name].shape == tensor.shape}
     others = sorted({name.split(".")[0] for name in (own.keys() | start.keys()) - fitting.keys()})
@@ -112,8 +102,8 @@ class FoldTask(Task):
         self._encoder = None if encoder is None else encoder.requires_grad_(False).eval()
         self._dev = measured_records(data.dev, recipe.run)
         self._lengths, self.rows_sha256 = data.lengths, data.sha256()
-        given = {"embedding": encoder is not None, "prior": cache is not None, "template": templates is not None}
-        self._inputs = frozenset(name for name in _INPUTS if given.get(name, True))
+        given = {"embedding": encoder, "sequence": True, "prior": cache, "template": templates}
+        self._inputs = frozenset(name for name, source in given.items() if source is not None)
 
     def new_head(self) -> PairHead:
         """A head of the recipe's size, or the one to begin with."""
@@ -144,9 +134,8 @@ class FoldTask(Task):
                 inputs.embedding_BLD = embed_padded(source, batch.sequences, inputs.letters_BL.shape[1], bf16=bf16)
         with mixed_precision(device.type, bf16=bf16):
             logits = head(inputs)
-        return row_loss(logits, batch.target_BL.to(device)), {
-            "mean_length": float(np.mean([len(s) for s in batch.sequences]))
-        }
+        mean_length = float(np.mean([len(sequence) for sequence in batch.sequences]))
+        return row_loss(logits, batch.target_BL.to(device)), {"mean_length": mean_length}
 
     def measure(self, head: nn.Module, encoder: Encoder | None) -> Scored:
         """Fold all sets with all inputs, without the prior and without families, each with the best of four gammas.
@@ -192,11 +181,7 @@ class FoldTask(Task):
 
 
 def measured_records(sets: dict[str, list[StructureRecord]], run: FoldRunSection) -> dict[str, list[StructureRecord]]:
-    """The records of each set that are measured, the same ones every time.
-
-    Raises:
-        InputError: for a set without any.
-    """
+    """The records of each set that are measured, the same ones every time; one at least."""
     chosen = {}
     for name, records in sets.items():
         short = [record for record in records if len(record.sequence) <= run.score_longest]
@@ -356,15 +341,8 @@ def run_fold(
         names = {field.name for field in dataclasses.fields(PairSection)} - {"blocks"}
         size = {name: getattr(start.config, name) for name in names}
         recipe = dataclasses.replace(recipe, head=PairSection(**size, blocks=len(start.config.dilations)))
-    data = assemble(
-        recipe,
-        train=run.train,
-        partners=run.partners,
-        dev=run.dev,
-        families=run.families,
-        report=report,
-        reject=reject,
-    )
+    files = {"train": run.train, "partners": run.partners, "dev": run.dev}
+    data = assemble(recipe, **files, families=run.families, report=report, reject=reject)
     recipe = with_steps(recipe, data)
     run.output.mkdir(parents=True, exist_ok=True)
     cache = None
@@ -415,6 +393,5 @@ def with_steps(recipe: FoldRecipe, data: FoldData) -> FoldRecipe:
     batches = len(draw_batches(data.lengths, data.weights, sampling, np.random.default_rng(0)))
     steps = round(optim.epochs * len(data.train) * batches / sampling.round_size)
     steps = min(max(steps, _FEWEST_STEPS), _MOST_STEPS)
-    return dataclasses.replace(
-        recipe, optim=dataclasses.replace(optim, steps=steps, warmup=min(optim.warmup, steps // 5))
-    )
+    timed = dataclasses.replace(optim, steps=steps, warmup=min(optim.warmup, steps // 5))
+    return dataclasses.replace(recipe, optim=timed)

@@ -101,9 +101,6 @@ def record_templates(
         path: Stockholm file.
         families: accessions that are held out.
         cache: file of what an earlier call found for the same sequences and alignments.
-
-    Raises:
-        InputError: when no alignment is left.
     """
     alignments = far_alignments(path, dev, families)
     lines = [*train, "", *dev, "", *(row for one in alignments for row in (one.accession, *one.rows))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,11 +37,10 @@ def drawn_groups(group_N: NDArray[np.integer], *, share: float, seed: int) -> ND
     return chosen[group_N]
 
 
-LEAK_WORD = 30
+_LEAK_WORD = 30
 """A training row that shares a word of this length with a development row of any set is left out."""
-CLUSTER_WORD = 20
+_CLUSTER_WORD = 20
 """Rows of a table without a split that share a word of this length stay on one side."""
-
 _CLEAN = str.maketrans("acgutrykmswbdhvnT", "ACGUURYKMSWBDHVNU")
 _REST = str.maketrans(dict.fromkeys(IUPAC_LETTERS))
 
@@ -150,18 +150,11 @@ def write_labelled(path: Path, parts: Sequence[LabelledRows], column: str) -> No
 
 
 def cluster_split(rows: LabelledRows, *, share: float, seed: int) -> LabelledRows:
-    """The same rows split into ``train`` and ``dev``; rows that share a long word stay on one side.
-
-    Groups of linked rows are drawn at random into ``dev`` until it holds ``share`` of the rows; a group too large for
-    what is missing stays in ``train``.
-
-    Raises:
-        InputError: when all rows hang together.
-    """
-    is_dev = drawn_groups(groups_by_words(rows.sequences, length=CLUSTER_WORD), share=share, seed=seed)
+    """The same rows split into ``train`` and ``dev``; rows that share a long word stay on one side."""
+    is_dev = drawn_groups(groups_by_words(rows.sequences, length=_CLUSTER_WORD), share=share, seed=seed)
     if not is_dev.any() or is_dev.all():
         raise InputError(
-            f"{rows.name}: its rows cannot be split, they share words of {CLUSTER_WORD} nt with one another",
+            f"{rows.name}: its rows cannot be split, they share words of {_CLUSTER_WORD} nt with one another",
             hint="add a column 'split' with train and dev",
         )
     return dataclasses.replace(rows, splits=np.where(is_dev, "dev", "train"))
@@ -171,9 +164,8 @@ def without_leaks(train: Sequence[LabelledRows], dev: Sequence[LabelledRows]) ->
     """The training sets without rows that share a 30-mer with a row of any development set, or equal one."""
     held_out = [sequence for rows in dev for sequence in rows.sequences]
     sequences = [sequence for rows in train for sequence in rows.sequences]
-    leaks = shares_word(sequences, held_out, length=LEAK_WORD)
-    ends = np.cumsum([len(rows) for rows in train])
-    parts = np.split(leaks, ends[:-1])
+    leaks = shares_word(sequences, held_out, length=_LEAK_WORD)
+    parts = np.split(leaks, np.cumsum([len(rows) for rows in train])[:-1])
     return [rows.take(np.flatnonzero(~part)) for rows, part in zip(train, parts, strict=True)]
 
 
@@ -192,9 +184,8 @@ def read_sets(paths: Sequence[Path], column: str, *, binary: bool) -> list[Label
             raise InputError(f"{path}: holds no .tsv or .csv files")
         files += found or [path]
     sets = [read_labelled(path, column, binary=binary) for path in files]
-    names = [rows.name for rows in sets]
-    for name in names:
-        if names.count(name) > 1:
+    for name, count in Counter(rows.name for rows in sets).items():
+        if count > 1:
             raise UsageError(f"two files are called '{name}'", hint="a file's name without suffix is its set's name")
     return sets
 
@@ -210,23 +201,20 @@ def split_sets(
     Raises:
         InputError: for a set without training or development rows, before or after that.
     """
-    split: list[LabelledRows] = []
+    train, dev = list[LabelledRows](), list[LabelledRows]()
     for rows in sets:
-        if not (rows.splits == "").all():
-            split.append(rows)
-            continue
-        split.append(cluster_split(rows, share=data.dev_share, seed=data.seed))
-        dev = int((split[-1].splits == "dev").sum())
-        report(f"{rows.name}: no column 'split'; {dev} of {len(rows)} rows held out, near-copies kept together")
-    train, dev_sets = [rows.part("train") for rows in split], [rows.part("dev") for rows in split]
-    for name, parts in (("train", train), ("dev", dev_sets)):
-        for part in parts:
-            if not len(part):
-                raise InputError(f"{part.name}: has no {name} rows", hint="the column 'split' holds train and dev")
-    given, held = sum(map(len, train)), sum(map(len, dev_sets))
-    counts = {"read": sum(map(len, split)), "of another split": sum(map(len, split)) - given - held}
+        if (rows.splits == "").all():
+            rows = cluster_split(rows, share=data.dev_share, seed=data.seed)
+            held = int((rows.splits == "dev").sum())
+            report(f"{rows.name}: no column 'split'; {held} of {len(rows)} rows held out, near-copies kept together")
+        for name, parts in (("train", train), ("dev", dev)):
+            parts.append(rows.part(name))
+            if not len(parts[-1]):
+                raise InputError(f"{rows.name}: has no {name} rows", hint="the column 'split' holds train and dev")
+    read, given, held = (sum(map(len, parts)) for parts in (sets, train, dev))
+    counts = {"read": read, "of another split": read - given - held}
     if data.filter_leaks:
-        before, train = train, without_leaks(train, dev_sets)
+        before, train = train, without_leaks(train, dev)
         for whole, kept in zip(before, train, strict=True):
             if not len(kept):
                 raise InputError(
@@ -234,6 +222,4 @@ def split_sets(
                     hint="cut off ends that all rows share, or --set data.filter_leaks=false",
                 )
         counts["share a 30-mer with a development row"] = given - sum(map(len, train))
-    counts["train"] = sum(map(len, train))
-    counts["dev"] = sum(map(len, dev_sets))
-    return train, dev_sets, counts
+    return train, dev, counts | {"train": sum(map(len, train)), "dev": held}
