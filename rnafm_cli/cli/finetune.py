@@ -56,7 +56,7 @@ class Training:
         """What all runs take of it, by their own names."""
         same = ("output", "init_from", "max_minutes", "threads", "weights_dir")
         model = None if self.encoder == "none" else self.model
-        return {key: getattr(self, key) for key in same} | {"name": self.name or task, "model": model}
+        return {"name": self.name or task, "model": model, **{key: getattr(self, key) for key in same}}
 
     @property
     def with_encoder(self) -> list[str]:
@@ -87,14 +87,6 @@ class ChainTraining(PairTraining):
     """The same where the head alone is trained."""
 
     encoder: Annotated[Literal["frozen", "none"], typer.Option(help="Frozen, or a head without embeddings.")] = "none"
-    init_from: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME|HEAD",
-            help="Start from this fold head, or from that of a model; at random without it.",
-            show_default=False,
-        ),
-    ] = None
 
 
 _TABLE_ENDING = """

@@ -24,9 +24,7 @@ from rnafm_cli.training.recipes import ChainVariation, FoldVariation, Sampling, 
 _IGNORED = -100
 _PAIR_LETTERS = ("GC", "CG", "AU", "UA", "GU", "UG")
 _PAIR_SHARES = (0.27, 0.27, 0.17, 0.17, 0.06, 0.06)
-_UNVARIED = FoldVariation(
-    drop_embedding=0.0, drop_sequence=0.0, drop_prior=0.0, drop_template=0.0, drop_close_template=0.0, mutate=0.0
-)
+_UNVARIED = FoldVariation()
 
 
 @dataclass

@@ -6,9 +6,8 @@ import copy
 import dataclasses
 import tomllib
 import typing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -178,14 +177,38 @@ class Variation:
     drop_embedding: float = 0.0
     drop_sequence: float = 0.0
     drop_prior: float = 0.0
+    drop_template: float = 0.0
+    """Without their families."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoldVariation(Variation):
+    """The same for folds, and what else is changed at random; changed RNAs are always shown without their family."""
+
+    drop_close_template: float = 0.0
+    """``drop_template`` of RNAs that are close to a row of the alignments behind it."""
+    mutate: float = 0.0
+    """Share of RNAs whose sequence is changed so that the structure still holds."""
+    mutate_rate: float = 0.5
+    """Highest share of bases that change in such an RNA."""
+    mutate_longest: int = 160
+    """Longer ones are left as they are: their prior takes too long to compute anew."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChainVariation(Variation):
+    """The same for chains."""
+
+    drop_relatives: float = 0.0
+    """Without the known structures of their families."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """What all recipes have."""
 
-    optim: HeadOptim = field(default_factory=HeadOptim)
-    run: RunSection = field(default_factory=RunSection)
+    optim: HeadOptim = HeadOptim()
+    run: RunSection = RunSection()
 
     def __post_init__(self) -> None:
         if self.run.log_steps < 1 or self.optim.steps < 0:
@@ -227,25 +250,6 @@ class FoldDataSection:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FoldVariation(Variation):
-    """What is changed or withheld at random."""
-
-    drop_embedding: float = 0.15
-    drop_sequence: float = 0.1
-    drop_prior: float = 0.2
-    mutate: float = 0.3
-    """Share of RNAs whose sequence is changed so that the structure still holds."""
-    mutate_rate: float = 0.5
-    """Highest share of bases that change in such an RNA."""
-    mutate_longest: int = 160
-    """Longer ones are left as they are: their prior takes too long to compute anew."""
-    drop_template: float = 0.25
-    """Changed RNAs are always shown without their family."""
-    drop_close_template: float = 0.5
-    """The same for RNAs that are close to a row of the alignments behind it."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class FoldOptim(HeadOptim):
     """The same for fold heads."""
 
@@ -273,12 +277,14 @@ class FoldRunSection(RunSection):
 class FoldRecipe(Recipe):
     """Of a fold head."""
 
-    head: PairSection = field(default_factory=PairSection)
-    data: FoldDataSection = field(default_factory=FoldDataSection)
-    sampling: Sampling = field(default_factory=Sampling)
-    variation: FoldVariation = field(default_factory=FoldVariation)
-    optim: FoldOptim = field(default_factory=FoldOptim)
-    run: FoldRunSection = field(default_factory=FoldRunSection)
+    head: PairSection = PairSection()
+    data: FoldDataSection = FoldDataSection()
+    sampling: Sampling = Sampling()
+    variation: FoldVariation = FoldVariation(
+        drop_embedding=0.15, drop_sequence=0.1, drop_prior=0.2, drop_template=0.25, drop_close_template=0.5, mutate=0.3
+    )
+    optim: FoldOptim = FoldOptim()
+    run: FoldRunSection = FoldRunSection()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -314,19 +320,6 @@ class ChainSampling(Sampling):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChainVariation(Variation):
-    """What is withheld at random."""
-
-    drop_embedding: float = 0.1
-    drop_sequence: float = 0.1
-    drop_prior: float = 0.1
-    drop_template: float = 0.15
-    """Share of chains that are shown without their families."""
-    drop_relatives: float = 0.15
-    """Share of chains that are shown without the known structures of their families."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class LossSection:
     """Weights of what is learned at once: contacts are learned better beside distances, and the other way round."""
 
@@ -359,14 +352,16 @@ class ChainOptim(HeadOptim):
 class TertiaryRecipe(Recipe):
     """Of a head for contacts and distances."""
 
-    trunk: PairSection = field(default_factory=PairSection)
+    trunk: PairSection = PairSection()
     """The pair head where none comes trained."""
-    map: MapSection = field(default_factory=MapSection)
-    data: ChainData = field(default_factory=ChainData)
-    sampling: ChainSampling = field(default_factory=ChainSampling)
-    variation: ChainVariation = field(default_factory=ChainVariation)
-    loss: LossSection = field(default_factory=LossSection)
-    optim: ChainOptim = field(default_factory=ChainOptim)
+    map: MapSection = MapSection()
+    data: ChainData = ChainData()
+    sampling: ChainSampling = ChainSampling()
+    variation: ChainVariation = ChainVariation(
+        drop_embedding=0.1, drop_sequence=0.1, drop_prior=0.1, drop_template=0.15, drop_relatives=0.15
+    )
+    loss: LossSection = LossSection()
+    optim: ChainOptim = ChainOptim()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -466,9 +461,9 @@ class RowRecipe(Recipe):
     """Of a head that learns from tables."""
 
     head: BindingShape | MrlShape
-    data: RowData = field(default_factory=RowData)
-    optim: RowOptim = field(default_factory=RowOptim)
-    run: RowRun = field(default_factory=RowRun)
+    data: RowData = RowData()
+    optim: RowOptim = RowOptim()
+    run: RowRun = RowRun()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -482,13 +477,13 @@ class RowRecipe(Recipe):
 class BindingRecipe(RowRecipe):
     """Of an RBP head."""
 
-    head: BindingShape = field(default_factory=BindingShape)
-    data: BindingData = field(default_factory=BindingData)
+    head: BindingShape = BindingShape()
+    data: BindingData = BindingData()
 
 
 @dataclass(frozen=True, kw_only=True)
 class MrlRecipe(RowRecipe):
     """Of an MRL head."""
 
-    head: MrlShape = field(default_factory=MrlShape)
-    optim: RowOptim = field(default_factory=partial(RowOptim, rate=3e-3, epochs=8.0, batch=128, warmup=100))
+    head: MrlShape = MrlShape()
+    optim: RowOptim = RowOptim(rate=3e-3, epochs=8.0, batch=128, warmup=100)
