@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -15,7 +16,10 @@ from rnafm_cli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from rnafm_cli.io.record_output import RecordOutput
+    from rnafm_cli.model import Model
+    from rnafm_cli.rna.records import SequenceRecord
     from rnafm_cli.structure.fold import Fold
+    from rnafm_cli.structure.tertiary import TertiaryMaps
     from rnafm_cli.viz.structure import Gallery
 
 
@@ -71,6 +75,9 @@ def fold(
             show_default=False,
         ),
     ] = None,
+    report_3d: Annotated[
+        bool, typer.Option("--report-3d", help="In the page also what 'contact' and 'distance' tell of each RNA.")
+    ] = False,
     convert: Annotated[
         bool,
         typer.Option(
@@ -185,6 +192,8 @@ def fold(
             "--shape acts through the thermodynamic prior, and this run has none",
             hint="use rnafm-mini with its prior (and ViennaRNA installed)",
         )
+    if report_3d and report is None:
+        raise UsageError("--report-3d is about --report", hint="add --report FILE.html")
     if half and probs is None:
         raise UsageError("--half is about --probs", hint="add --probs FILE.h5")
     with ExitStack() as stack:
@@ -209,7 +218,8 @@ def fold(
             gallery = pictures
             beside.append(lambda found: gallery.add(found.subject))
         if report is not None:
-            beside.append(_page(stack, report, loaded.name, force=run.force))
+            maps_of = _maps_of(loaded, settings) if report_3d else None
+            beside.append(_page(stack, report, loaded.name, maps_of, force=run.force))
         results = predict(
             intake.claimed(claimed, rename=given.rename_duplicates),
             predictor,
@@ -236,13 +246,35 @@ def _structures(
     return stack.enter_context(record_output(given.output, given.out_dir, formats, elsewhere=elsewhere, force=force))
 
 
-def _page(stack: ExitStack, path: Path, model: str, *, force: bool) -> Callable[[Fold], None]:
+def _maps_of(loaded: Model, settings: dict[str, Any]) -> Callable[[SequenceRecord], TertiaryMaps | None]:
+    """What predicts contacts and distances of an RNA that was folded: here, while the workers go on folding."""
+    from rnafm_cli.structure.predict import predict
+    from rnafm_cli.structure.tertiary import TASKS, load_tertiary_predictor
+
+    predictor = load_tertiary_predictor(loaded, TASKS, **settings)
+    predictor.runtime = dataclasses.replace(loaded.runtime, workers=1)
+
+    def lacking(error: InputError) -> None:
+        console.warn(f"the page has no contacts and distances: {error.message}")
+
+    return lambda record: next(predict([record], predictor, reject=lacking), None)
+
+
+def _page(
+    stack: ExitStack,
+    path: Path,
+    model: str,
+    maps_of: Callable[[SequenceRecord], TertiaryMaps | None] | None,
+    *,
+    force: bool,
+) -> Callable[[Fold], None]:
     from rnafm_cli import __version__
     from rnafm_cli.io.names import refuse_suffix
     from rnafm_cli.structure.report import fold_report
 
     refuse_suffix(path, (".html", ".htm"), "a page", "name it .html")
-    return stack.enter_context(fold_report(path, caption=f"rnafm {__version__}, model {model}", force=force))
+    caption = f"rnafm {__version__}, model {model}"
+    return stack.enter_context(fold_report(path, caption=caption, maps_of=maps_of, force=force))
 
 
 def _gallery(target: Path | None, style: PlotStyleChoice) -> Gallery | None:
@@ -291,7 +323,7 @@ def _write(
 
 
 _PREDICTING = (
-    *("score", "probs", "half", "report", "model", "decoder", "threshold", "gamma", "min_loop"),
+    *("score", "probs", "half", "report", "report_3d", "model", "decoder", "threshold", "gamma", "min_loop"),
     *("pseudoknots", "allow_noncanonical", "isolated", "prior", "families", "use_families"),
     *("constraints", "shape", "max_memory", "long"),
 )

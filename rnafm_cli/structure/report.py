@@ -15,7 +15,10 @@ from rnafm_cli.families.annotate import Annotation, consensus_alignments
 from rnafm_cli.io.stockholm import Alignment
 from rnafm_cli.io.structure_output import format_ct, format_dotbracket
 from rnafm_cli.rna.pairs import layers, to_dot_bracket
+from rnafm_cli.rna.records import SequenceRecord
 from rnafm_cli.structure.fold import Fold
+from rnafm_cli.structure.tertiary import TertiaryMaps
+from rnafm_cli.viz.dots import contacts_above, distances_above, draw_dots
 from rnafm_cli.viz.page import html_page, json_text, packed
 from rnafm_cli.viz.structure import STYLES
 
@@ -24,7 +27,12 @@ _TEMPLATE = Path(__file__).with_name("html") / "report.html"
 
 @contextmanager
 def fold_report(
-    path: str | Path, *, title: str = "RNA structures", caption: str = "", force: bool = True
+    path: str | Path,
+    *,
+    title: str = "RNA structures",
+    caption: str = "",
+    maps_of: Callable[[SequenceRecord], TertiaryMaps | None] | None = None,
+    force: bool = True,
 ) -> Iterator[Callable[[Fold], None]]:
     """A page for the time of a ``with`` block, and the function that adds an RNA to it; equal folds give equal bytes.
 
@@ -34,6 +42,7 @@ def fold_report(
 
     Args:
         caption: a line below the title.
+        maps_of: gives contacts and distances of an RNA, for the page to show as well.
         force: replace a file that exists.
 
     Raises:
@@ -44,7 +53,7 @@ def fold_report(
 
         def add(fold: Fold) -> None:
             nonlocal divider
-            write(f"{divider}\n{json_text(_row(fold))}")
+            write(f"{divider}\n{json_text(_row(fold, maps_of(fold.record) if maps_of else None))}")
             divider = ","
 
         write("[")
@@ -52,14 +61,20 @@ def fold_report(
         write("]")
 
 
-def _row(fold: Fold) -> dict[str, Any]:
+def _row(fold: Fold, maps: TertiaryMaps | None) -> dict[str, Any]:
     """What the list shows of an RNA, and the rest of it packed."""
     best = fold.hits[0] if fold.hits else None
     confidence, structure, subject = fold.pair_confidence, fold.structure, fold.subject
+    drawings = {style: draw(subject) for style, draw in STYLES.items()}
+    if maps is not None and maps.contact_LL is not None:
+        drawings["contact"] = draw_dots(subject, contacts_above(maps.contact_LL))
+    if maps is not None and maps.distance_LL is not None:
+        drawings["distance"] = draw_dots(subject, distances_above(maps.distance_LL))
     details = {
         "dbn": format_dotbracket(structure),
         "ct": format_ct(structure),
-        "drawings": {style: draw(subject).svg() for style, draw in STYLES.items()},
+        "drawings": {style: canvas.svg() for style, canvas in drawings.items()},
+        "relatives": None if maps is None else maps.relatives,
         "families": _families(fold),
     }
     return {

@@ -1,4 +1,4 @@
-"""Dot plot: pair probabilities above the diagonal, the structure below.
+"""Dot plot: pair probabilities, contacts or distances above the diagonal, the structure below.
 
 Shape suffix: L bases.
 """
@@ -6,6 +6,7 @@ Shape suffix: L bases.
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -18,7 +19,6 @@ _SIZE = 620.0
 _WIDEST_CELL = 14.0
 _LETTER_CELL = 6.0
 _STRIP_CELL = 1.6
-_LEAST_PROBABILITY = 0.005
 _SHADES = 8
 _LEAST_DOT = 1.8
 """Side below which a dot is kept at this size and shaded instead."""
@@ -27,8 +27,43 @@ _HEAD = 86.0
 _DOT = "#0072b2"
 
 
-def draw_dots(subject: Subject) -> Canvas:
-    """Squares whose area is the probability of the pair (row i, column j > i); the structure at (j, i)."""
+@dataclass(frozen=True, eq=False)
+class Above:
+    """What the upper triangle shows.
+
+    Args:
+        values_LL: 0 to 1, symmetric.
+        marks: values in the legend and their names.
+        filled: whether values are shades of whole cells, or areas of squares.
+        least: below this nothing is drawn.
+    """
+
+    values_LL: np.ndarray
+    label: str
+    marks: tuple[tuple[float, str], ...] = ((0.1, "0.1"), (0.5, "0.5"), (1.0, "1"))
+    filled: bool = False
+    least: float = 0.005
+
+
+def contacts_above(contact_LL: np.ndarray) -> Above:
+    """Probabilities of contacts."""
+    return Above(contact_LL, "probability of a contact (< 8 Å)", least=0.05)
+
+
+def distances_above(distance_LL: np.ndarray) -> Above:
+    """Distances in Å, the darker the closer; nothing from 18 Å."""
+    marks = ((0.9, "2 Å"), (0.6, "8 Å"), (0.2, "16 Å"))
+    return Above(1 - distance_LL / 20.0, "distance", marks, filled=True, least=0.1)
+
+
+def draw_dots(subject: Subject, above: Above | None = None) -> Canvas:
+    """Squares whose area is the probability of the pair (row i, column j > i); the structure at (j, i).
+
+    Args:
+        above: what the upper triangle shows instead of the pair probabilities.
+    """
+    if above is None and subject.probs_LL is not None:
+        above = Above(subject.probs_LL, "pair probability")
     length = len(subject)
     cell = min(_WIDEST_CELL, _SIZE / length)
     side = cell * length
@@ -37,13 +72,13 @@ def draw_dots(subject: Subject) -> Canvas:
     canvas = Canvas(subject.caption, width=width, height=top + side + 40.0)
     add_caption(canvas, subject, (14.0, 20.0), size=14.0, room=width - 28.0)
     _add_frame(canvas, subject, left, top, cell)
-    if subject.probs_LL is not None:
-        _add_probabilities(canvas, subject.probs_LL, left, top, cell)
+    if above is not None:
+        _add_above(canvas, above, left, top, cell)
     for layer, pairs in enumerate(subject.layers):
         dot = max(0.86 * cell, min(_LEAST_DOT, 3 * cell))
         boxes = [(*_corner(left, top, cell, dot, int(j), int(i)), dot, dot) for i, j in pairs]
         canvas.add(Boxes(boxes=boxes, fill=layer_colour(layer)))
-    _add_legend(canvas, subject)
+    _add_legend(canvas, subject, above)
     return canvas
 
 
@@ -51,14 +86,14 @@ def _corner(left: float, top: float, cell: float, dot: float, row: int, column: 
     return left + (column + 0.5) * cell - dot / 2, top + (row + 0.5) * cell - dot / 2
 
 
-def _add_probabilities(canvas: Canvas, probs_LL: np.ndarray, left: float, top: float, cell: float) -> None:
+def _add_above(canvas: Canvas, above: Above, left: float, top: float, cell: float) -> None:
     """Dots by area; where even a certain pair's dot is tiny, all are as large and shades tell them apart."""
-    rows, columns = np.nonzero(np.triu(probs_LL >= _LEAST_PROBABILITY, 1))
-    probs = np.clip(probs_LL[rows, columns].astype(np.float64), 0.0, 1.0)
-    least = min(_LEAST_DOT, 3 * cell)
+    rows, columns = np.nonzero(np.triu(above.values_LL >= above.least, 1))
+    probs = np.clip(above.values_LL[rows, columns].astype(np.float64), 0.0, 1.0)
+    least = cell if above.filled else min(_LEAST_DOT, 3 * cell)
     shaded: dict[int, list[tuple[float, float, float, float]]] = defaultdict(list)
     for row, column, p in zip(rows.tolist(), columns.tolist(), probs.tolist(), strict=True):
-        exact = 0.96 * cell * p**0.5
+        exact = cell * p ** (2 / 3) if above.filled else 0.96 * cell * p**0.5
         dot = max(exact, least)
         # A dot drawn larger than its area allows becomes paler by as much.
         shade = min(1 + round((_SHADES - 1) * min((exact / dot) ** 1.5, 1.0)), _SHADES)
@@ -96,15 +131,14 @@ def _add_frame(canvas: Canvas, subject: Subject, left: float, top: float, cell: 
     canvas.add(*(Line(points=line, colour=MUTED, width=0.9) for line in (corners, corners[::2])))
 
 
-def _add_legend(canvas: Canvas, subject: Subject) -> None:
+def _add_legend(canvas: Canvas, subject: Subject, above: Above | None) -> None:
     """What the two triangles show."""
     y, size = 42.0, 10.0
-    shown = subject.probs_LL is not None
-    x = put_text(canvas, f"above: {'pair probability' if shown else 'no probabilities given'}", 14.0, y, size)
-    for value in (0.1, 0.5, 1.0) if shown else ():
-        dot = 11.0 * value**0.5
-        canvas.add(Boxes(boxes=[(x + 5.5 - dot / 2, y - dot / 2, dot, dot)], fill=_DOT))
-        x = put_text(canvas, f"{value:g}", x + 14, y, size)
+    x = put_text(canvas, f"above: {above.label if above else 'no probabilities given'}", 14.0, y, size)
+    for value, name in above.marks if above else ():
+        dot, shade = (11.0, value) if above and above.filled else (11.0 * value**0.5, 1.0)
+        canvas.add(Boxes(boxes=[(x + 5.5 - dot / 2, y - dot / 2, dot, dot)], fill=_DOT, opacity=shade))
+        x = put_text(canvas, name, x + 14, y, size)
     x = put_text(canvas, "below: structure", x + 6, y, size)
     for layer, name in enumerate(subject.layer_names):
         canvas.add(Boxes(boxes=[(x, y - 5, 10, 10)], fill=layer_colour(layer)))

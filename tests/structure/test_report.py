@@ -19,11 +19,16 @@ from support.command import command_in
 
 from rnafm_cli.io.structure_output import format_ct, format_dotbracket
 from rnafm_cli.model import load_model
+from rnafm_cli.rna.pairs import from_dot_bracket
 from rnafm_cli.rna.records import SequenceRecord
 from rnafm_cli.structure.fold import Fold
 from rnafm_cli.structure.report import fold_report
+from rnafm_cli.structure.tertiary import TertiaryMaps
+from rnafm_cli.viz.dots import contacts_above, draw_dots
 from rnafm_cli.viz.structure import draw_structure
+from rnafm_cli.viz.subject import Subject
 
+DOT = 'fill="#0072b2"'
 HOSTILE = '</script><img src=x onerror="document.title=1">&amp;'
 COUNT = 500
 SECONDS = 3.0
@@ -45,8 +50,14 @@ def hostile() -> Fold:
     return Fold(SequenceRecord(HOSTILE, "GGGGAAAACCCC"), np.zeros((0, 2), dtype=int), np.zeros((12, 12), np.float32))
 
 
-def write(path: Path, folds: Sequence[Fold]) -> None:
-    with fold_report(path, title="A & <b>", caption="made") as add:
+def made_maps(record: SequenceRecord) -> TertiaryMaps:
+    """Bases as far from each other as along the chain."""
+    apart_LL = np.abs(np.subtract.outer(np.arange(len(record)), np.arange(len(record)))).astype(np.float32)
+    return TertiaryMaps(record, np.exp(-apart_LL), np.minimum(3 * apart_LL, 20.0))
+
+
+def write(path: Path, folds: Sequence[Fold], *, spatial: bool = False) -> None:
+    with fold_report(path, title="A & <b>", caption="made", maps_of=made_maps if spatial else None) as add:
         for fold in folds:
             add(fold)
 
@@ -109,6 +120,22 @@ def test_a_known_family_is_shown_aligned(tmp_path: Path) -> None:
     assert predicted[2].count("(") == predicted[2].count(")") > 15
 
 
+def test_contacts_and_distances_are_shown_when_asked_for(tmp_path: Path) -> None:
+    rnafm = command_in(tmp_path)
+    ran = rnafm("fold", "--report", tmp_path / "a.html", "--report-3d", stdin=f">x\n{TRNA}\n>y\nGGGGAAAACCCC\n")
+    assert ran.returncode == 0, ran.stderr
+    first, second = data_of(tmp_path / "a.html")
+    assert first["relatives"] == ["tRNA"] and second["relatives"] == []
+    for row in (first, second):
+        assert "probability of a contact" in row["drawings"]["contact"] and "8 Å" in row["drawings"]["distance"]
+    (maps,) = load_model(threads=1).contact([("x", TRNA)])
+    subject = Subject("x", TRNA, from_dot_bracket(first["dbn"].split("\n")[2]))
+    lines = draw_dots(subject, contacts_above(maps.contact_LL)).svg().splitlines()
+    shaded = {line for line in lines if DOT in line}
+    assert shaded and shaded <= set(first["drawings"]["contact"].splitlines())
+    assert rnafm("fold", "--report-3d", stdin=f">x\n{TRNA}\n").returncode == 2
+
+
 def test_a_run_writes_the_page_and_keeps_one_that_is_there(tmp_path: Path) -> None:
     rnafm = command_in(tmp_path)
     path = tmp_path / "page.html"
@@ -124,7 +151,7 @@ needs_browser = pytest.mark.skipif(chromium_path() is None, reason="Chromium is 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Browser, Path]]:
     folder = tmp_path_factory.mktemp("report")
-    write(folder / "report.html", [*map(made, range(COUNT - 1)), hostile()])
+    write(folder / "report.html", [*map(made, range(COUNT - 1)), hostile()], spatial=True)
     with browser(folder) as opened:
         opened.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
         opened.open(folder / "report.html")
@@ -174,8 +201,8 @@ def test_hostile_ids_drawings_and_downloads(page: tuple[Browser, Path]) -> None:
     opened.js(f"choose({COUNT - 1})")
     assert name(opened) == HOSTILE
     assert opened.js("document.title") == "A & <b>" and opened.js("document.querySelectorAll('img').length") == 0
-    opened.js("document.querySelector('#styles button[value=dots]').click()")
-    assert "pair probability" in opened.js("document.querySelector('#drawing svg').textContent")
+    opened.js("document.querySelector('#styles button[value=distance]').click()")
+    assert "16 Å" in opened.js("document.querySelector('#drawing svg').textContent")
     opened.js("choose(4)")
     fold, structure = made(4), made(4).structure
     opened.js("document.querySelector('#styles button[value=arc]').click()")

@@ -96,6 +96,7 @@ async function choose(number) {
     fact("family", `${rna.family} (${rna.accession})`);
     fact("pairs in its consensus", `${rna.supported} of ${rna.pairs}`);
   }
+  if (details.relatives) fact("known 3D structure of a relative", details.relatives.join(", ") || "none");
   $("dbn").textContent = details.dbn.trimEnd();
   $("told").textContent = "";
   draw();
@@ -133,7 +134,7 @@ function families() {
   }
 }
 
-for (const [kind, label] of [["radial", "radial"], ["arc", "arcs"], ["dots", "probabilities"]]) {
+for (const [kind, label] of [["radial", "radial"], ["arc", "arcs"], ["dots", "probabilities"], ["contact", "contacts in 3D"], ["distance", "distances"]]) {
   const button = element("button", label, $("styles"));
   button.value = kind;
   button.onclick = () => { style = kind; draw(); };
