@@ -49,11 +49,7 @@ class WindowPlaces:
         """Nucleotides."""
 
     def gather(self, flat: Tensor, outside: int) -> Tensor:
-        """(W, L): what stands at the nucleotides of each window, ``outside`` beyond its end.
-
-        Args:
-            flat: (B * T,) values.
-        """
+        """(W, L): which of (B * T,) values stand at the nucleotides of each window, ``outside`` beyond its end."""
         place_L = torch.arange(int(self.lengths_W.max()), device=flat.device)
         inside_WL = place_L < self.lengths_W[:, None]
         return torch.where(inside_WL, flat[torch.where(inside_WL, self.starts_W[:, None] + place_L, 0)], outside)
@@ -106,11 +102,8 @@ for _number, _letter in enumerate("ACGU"):
 
 
 class Sketch(nn.Module):
-    """Codes of windows; a part of the training state, for it is fitted once and then the aim of the whole run.
-
-    Args:
-        width: of the encoder.
-    """
+    """Codes of windows, as wide as the encoder; a part of the training state, for it is fitted once and then the aim
+    of the whole run."""
 
     mean_F: Tensor
     axes_FD: Tensor
@@ -128,13 +121,7 @@ class Sketch(nn.Module):
 
 
 def sketch_loss(x_BTD: Tensor, tokens_BT: Tensor, segments_BT: Tensor | None, sketch: Sketch) -> Tensor:
-    """1 minus the mean cosine of the windows' mean representations with their codes; scalar, 0 to 2.
-
-    Args:
-        x_BTD: representations.
-        tokens_BT: true tokens, nothing masked.
-        segments_BT: number of the window within its row, -1 at pads; None when every row is one window.
-    """
+    """1 minus the mean cosine of the windows' mean representations with the codes of their true tokens; 0 to 2."""
     places = WindowPlaces(segments_BT, tokens_BT)
     return 1 - F.cosine_similarity(places.means(x_BTD), sketch(tokens_BT, places), dim=-1).mean()
 
@@ -270,9 +257,7 @@ class TargetHeads(nn.Module):
 class MaskedTokenModel(nn.Module):
     """Sum of the cross-entropies at the chosen positions, how many of them are right, and what else is asked for.
 
-    Args:
-        sketch: what mean representations shall hold in training mode; None does not ask for it.
-        targets: heads for what else letters shall tell; None does not ask for it.
+    Sketches are asked for in training mode, targets where a batch has some.
     """
 
     def __init__(self, encoder: Encoder, *, sketch: Sketch | None = None, targets: TargetHeads | None = None) -> None:
@@ -289,15 +274,8 @@ class MaskedTokenModel(nn.Module):
         truth_N: Tensor,
         targets: Targets | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Loss sum (float32 scalar, nats), how many predictions are right, losses by ``ASKED`` (else 0).
-
-        Args:
-            tokens_BT: corrupted tokens.
-            segments_BT: RNA numbers of packed rows, or None.
-            chosen_N: flat positions to predict.
-            truth_N: true tokens there.
-            targets: what else the letters shall tell.
-        """
+        """Loss sum (float32 scalar, nats), how many predictions are right, losses by ``ASKED`` (else 0); arguments as
+        in :class:`~rnafm_cli.pretrain.batches.MicroBatch`."""
         # Through forward itself while evaluating: a compiled graph with gradients is of no use there.
         run = self.encoder if torch.is_grad_enabled() else self.encoder.forward
         x_BTD = run(tokens_BT, segments_BT=segments_BT).hidden[self.encoder.config.layers]
@@ -316,5 +294,5 @@ class MaskedTokenModel(nn.Module):
 
 
 def uncorrupted(tokens_BT: Tensor, chosen_N: Tensor, truth_N: Tensor) -> Tensor:
-    """(B, T) tokens as they were before some were masked; arguments as in :meth:`MaskedTokenModel.forward`."""
+    """(B, T) tokens as they were before some were masked."""
     return tokens_BT.flatten().index_copy(0, chosen_N, truth_N).view_as(tokens_BT)

@@ -87,12 +87,9 @@ def clean(sequence: bytes) -> bytes | str:
 
 def attributes(header: bytes, keys: tuple[str, ...]) -> tuple[str, ...]:
     """The values of ``key=value`` words in a header, empty where a key is missing."""
-    values = dict.fromkeys(keys, "")
-    for word in header.decode("utf-8", "replace").split()[1:]:
-        key, equals, value = word.partition("=")
-        if equals and key in values:
-            values[key] = value
-    return tuple(values[key] for key in keys)
+    words = header.decode("utf-8", "replace").split()[1:]
+    values = dict(word.split("=", 1) for word in words if "=" in word)
+    return tuple(values.get(key, "") for key in keys)
 
 
 def clusters_of(corpus: Sequences, path: Path) -> tuple[np.ndarray, int]:
@@ -130,7 +127,7 @@ def _pairs_of_words(path: Path) -> Iterator[list[bytes]]:
 def _hashes(texts: Iterable[bytes]) -> np.ndarray:
     """(n,) uint64 hash of each text."""
     digests = (hashlib.blake2b(text, digest_size=8).digest() for text in texts)
-    return np.frombuffer(bytearray().join(digests), dtype=np.uint64)
+    return np.fromiter((int.from_bytes(digest, "little") for digest in digests), dtype=np.uint64)
 
 
 @dataclass

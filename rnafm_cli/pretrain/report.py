@@ -12,8 +12,9 @@ import numpy as np
 
 from rnafm_cli.encoder.embed import embed
 from rnafm_cli.encoder.model import NamedModel
-from rnafm_cli.encoder.network import untrained
+from rnafm_cli.encoder.network import Encoder, untrained
 from rnafm_cli.encoder.vectors import Transfer, fit_pca, kmer_frequencies, knn_transfer, one_hot, score_types
+from rnafm_cli.encoder.workers import window_starts
 from rnafm_cli.errors import InputError, UsageError
 from rnafm_cli.io.fasta import read_fasta
 from rnafm_cli.pretrain.config import BatchSection
@@ -211,16 +212,27 @@ def linear_probe(points: np.ndarray, labels: Sequence[str], train: int) -> Trans
 def _compared(
     model: NamedModel, sequences: Sequence[str], reference: int, batch_tokens: int, progress: Progress
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """Mean vectors by the model, by random weights, and 4-mer shares, each also whitened by the first ``reference``."""
-    records = [SequenceRecord(f"seq{number}", sequence) for number, sequence in enumerate(sequences, start=1)]
+    """Mean vectors by the model, by random weights, and 4-mer shares, each also whitened by the first ``reference``.
 
-    def vectors(encoder: Any, by: str) -> np.ndarray:
-        rows = embed(records, encoder, model.runtime, pool="mean", batch_tokens=batch_tokens)
-        found = np.empty((len(records), encoder.config.width), dtype=np.float32)
-        for number, (_, vector) in enumerate(rows):
-            found[number] = vector
-            progress(f"embedding by {by}", number + 1, len(records))
-        return found
+    A sequence beyond the encoder's limit is cut into even windows that overlap as little as possible; a nucleotide in
+    two windows counts once for each.
+    """
+    size = model.encoder.config.max_length
+    starts = [window_starts(len(sequence), size, 0) for sequence in sequences]
+    owners = np.repeat(np.arange(len(sequences)), [len(some) for some in starts])
+    windows = [
+        SequenceRecord("", sequence[start : start + size])
+        for sequence, some in zip(sequences, starts, strict=True)
+        for start in some
+    ]
+
+    def vectors(encoder: Encoder, by: str) -> np.ndarray:
+        sums = np.zeros((len(sequences), encoder.config.width))
+        rows = embed(windows, encoder, model.runtime, pool="mean", batch_tokens=batch_tokens)
+        for number, (owner, (_, vector)) in enumerate(zip(owners, rows, strict=True), start=1):
+            sums[owner] += vector
+            progress(f"embedding by {by}", number, len(windows))
+        return (sums / np.bincount(owners)[:, None]).astype(np.float32)
 
     makers = {
         "model": lambda: vectors(model.encoder, "the model"),

@@ -40,13 +40,7 @@ def plan_of(sequences: np.ndarray, lengths: np.ndarray, window: int, keys: np.nd
 
 
 class TypeSampler:
-    """Draws epochs of windows from the training part of a corpus.
-
-    Args:
-        exponent: of a type's share of the tokens.
-        window: longest window in nucleotides.
-        seed: of order, windows and corruption.
-    """
+    """Draws epochs of windows of at most ``window`` nucleotides from the training part of a corpus."""
 
     def __init__(self, corpus: Corpus, exponent: float, *, window: int, seed: int) -> None:
         members = corpus.members(Split.TRAIN)
@@ -112,7 +106,7 @@ def corrupt(tokens: np.ndarray, key: int | np.uint64) -> tuple[np.ndarray, np.nd
         key: seeds the choice; equal keys and tokens give equal results whatever the batch.
 
     Returns:
-        The corrupted tokens (T,) uint8 and the chosen positions, ascending, (n,) int64.
+        (T,) uint8 tokens and (n,) the chosen positions, ascending.
     """
     with np.errstate(over="ignore"):
         counter = np.uint64(key) + np.arange(len(tokens), dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
