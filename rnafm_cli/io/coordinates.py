@@ -31,11 +31,11 @@ from rnafm_cli.rna.chains import Chain
 COORDINATE_SUFFIXES = (".pdb", ".ent", ".cif", ".mmcif", ".pdb1")
 _SHORTEST = 10
 """Residues below which a chain is left out unless asked for: it has no tertiary structure to learn from."""
-RNA_SHARE = 0.8
+_RNA_SHARE = 0.8
 """Share of residues with a 2' oxygen from which a chain is RNA."""
 _MOST_UNKNOWN = 0.5
 """Share of observed residues without a letter above which a chain is refused."""
-FEWEST_ATOMS = 15
+_FEWEST_ATOMS = 15
 """Heavy atoms a residue below which a model is coarse-grained, and the last one of a file perhaps cut off."""
 _RIBOSE = frozenset({"C1'", "C2'", "C3'", "C4'", "O4'"})
 _LEAST_RIBOSE = 3
@@ -159,7 +159,7 @@ def _read(path: Path, shortest: int, reject: Reject) -> list[Chain]:
     if not found and kinds != {"a chain that cannot be used"}:
         has = " and ".join(sorted(kinds))
         raise InputError(
-            f"{path}: has no RNA chain, only {has}", hint=f"RNA has 2' oxygens in {RNA_SHARE:.0%} of residues"
+            f"{path}: has no RNA chain, only {has}", hint=f"RNA has 2' oxygens in {_RNA_SHARE:.0%} of residues"
         )
     return found
 
@@ -272,7 +272,7 @@ def _check_residues(path: Path, structure: Any, *, ended: bool) -> None:
         return
     before, last = (sum(not atom.is_hydrogen() for atom in residue) for residue in residues)
     chain = structure[-1][-1]
-    if len(chain) > 1 and last < FEWEST_ATOMS <= before and {atom.name for atom in residues[0]} & _RIBOSE:
+    if len(chain) > 1 and last < _FEWEST_ATOMS <= before and {atom.name for atom in residues[0]} & _RIBOSE:
         raise InputError(
             f"{path}: the file ends in the middle of residue {residues[1].seqid} of chain {chain.name}",
             hint="fetch the file again, or close it with END if it is whole",
@@ -333,7 +333,7 @@ def _chain_of_residues(
     chosen = nucleotides_of(part)
     if not chosen:
         return _kind_without_nucleotides([_residue(one) for one in part.first_conformer()])
-    if sum("O2'" in one.atoms for one in chosen) < RNA_SHARE * len(chosen):
+    if sum("O2'" in one.atoms for one in chosen) < _RNA_SHARE * len(chosen):
         return "DNA"
     _check_order(chosen, where)
     letters = "".join(parent_letter(one.name, parents) for one in chosen)
@@ -348,7 +348,7 @@ def _chain_of_residues(
         places, whole = _places_by_number(chosen, letters, where)
     atoms = [np.stack(list(one.atoms.values())) for one in chosen]
     each = sum(map(len, atoms)) / len(atoms)
-    if each < FEWEST_ATOMS:
+    if each < _FEWEST_ATOMS:
         raise InputError(
             f"{where}: has {each:.1f} heavy atoms a residue, a coarse model",
             hint="distances need all atoms: rebuild them first",

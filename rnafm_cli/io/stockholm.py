@@ -12,11 +12,11 @@ from rnafm_cli.errors import InputError, Reject, raise_rejected
 from rnafm_cli.io.streams import input_name, open_text
 from rnafm_cli.rna.pairs import Pairs, bracketed, from_dot_bracket
 
-GAPS = "-._~"
+_GAPS = "-._~"
 _MEND = "mend it, or go on without it by --on-error skip"
 _TO_RNA = str.maketrans("Tt._~", "UU---")
 _UNPAIRED = str.maketrans(",_-:~", ".....")
-_FOREIGN = {letter for letter in map(chr, range(128)) if not letter.isalpha() and letter not in GAPS}
+_FOREIGN = {letter for letter in map(chr, range(128)) if not letter.isalpha() and letter not in _GAPS}
 
 
 @dataclass(frozen=True)

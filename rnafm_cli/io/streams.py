@@ -22,7 +22,7 @@ from typing import Any, BinaryIO, TextIO, cast
 
 from rnafm_cli.errors import InputError, RnafmError, UsageError
 
-BLOCK = 1 << 16
+_BLOCK = 1 << 16
 _BOM = b"\xef\xbb\xbf"
 _CONTROL_Z = b"\x1a"
 _HEAD = 6
@@ -90,7 +90,7 @@ def text_blocks(raw: BinaryIO, name: str) -> Iterator[bytes]:
     # What was packed twice is unpacked twice.
     while packing := next((packing for magic, packing in _PACKINGS.items() if head.startswith(magic)), None):
         kind, unpack = packing
-        packed = io.BufferedReader(BlockReader(itertools.chain([head], blocks)), BLOCK)
+        packed = io.BufferedReader(BlockReader(itertools.chain([head], blocks)), _BLOCK)
         try:
             blocks = _guarded(unpack(packed), name, f"{kind} data")
         except ImportError as error:
@@ -124,7 +124,7 @@ def _guarded(stream: Any, name: str, what: str) -> Iterator[bytes]:
     """Blocks of a binary stream, its failures told as errors of the input."""
     while True:
         try:
-            block = stream.read1(BLOCK)
+            block = stream.read1(_BLOCK)
         except InputError:
             raise
         except EOFError as error:
@@ -177,7 +177,7 @@ def open_text(source: str | Path) -> TextIO:
     # sys.stdin stays usable for its owner; only files opened here are closed with the reader.
     owned = None if raw is getattr(sys.stdin, "buffer", None) else raw
     reader = BlockReader(text_blocks(raw, name), owned)
-    return io.TextIOWrapper(io.BufferedReader(reader, BLOCK), encoding="utf-8", errors="replace")
+    return io.TextIOWrapper(io.BufferedReader(reader, _BLOCK), encoding="utf-8", errors="replace")
 
 
 class TextSink:
