@@ -12,9 +12,8 @@ from typing import TypeAlias
 import numpy as np
 from scipy import sparse
 
+from rnafm_cli.rna.alphabet import letter_codes
 from rnafm_cli.rna.kmers import words_of
-
-_LETTERS = "ACGU"
 
 
 def kmer_frequencies(sequences: Sequence[str], k: int = 4) -> np.ndarray:
@@ -29,7 +28,7 @@ def one_hot(sequences: Sequence[str], length: int = 1022) -> sparse.csr_matrix:
     """(N, 4 * length) sparse one-hot letters from the 5' end, padded with zeros and cut at ``length``."""
     rows, columns = [], []
     for row, sequence in enumerate(sequences):
-        codes = np.asarray([_LETTERS.find(letter) for letter in sequence[:length]])
+        codes = letter_codes(sequence[:length]).astype(np.int64) - 1
         place = np.flatnonzero(codes >= 0)
         columns.append(place * 4 + codes[place])
         rows.append(np.full(len(place), row))
