@@ -201,7 +201,7 @@ def _check_registered(name: str, spec: ModelSpec | None, card: Card, path: Path)
         return
     kind = ENCODER if set(spec.components) == {ENCODER} else _STRUCTURE
     found, wanted = (
-        f"{kind} with {c.tokens} tokens, {c.layers} layers of {c.width} channels, {c.heads} heads, {c.ffn} in between"
+        f"{kind} with {c.tokens} tokens, {c.layers} layers of {c.width} channels, {c.heads} heads, feed-forward {c.ffn}"
         for kind, c in ((card.kind, encoder_config(card, path)), (kind, ENCODER_PRESETS[spec.preset]))
     )
     if found != wanted:
