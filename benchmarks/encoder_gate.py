@@ -252,7 +252,11 @@ def contact(options: argparse.Namespace) -> None:
             )
             for chain in (c for c, k in zip(chains, fold_N, strict=True) if k == held):
                 with torch.inference_mode():
-                    logits_LL = head(chain_inputs(way, [(chain, slice(0, len(chain)))])).pair_BLL[0].numpy()
+                    logits_LL = (
+                        head(chain_inputs(way, [(chain, slice(0, len(chain)))]))
+                        .pair_BLL[0, : len(chain), : len(chain)]
+                        .numpy()
+                    )
                 # As everywhere: a chain without a long-range pair is left out.
                 if result := score_contacts(chain, logits_LL):
                     found.append([result.values[name] for name in CONTACT_METRICS])
@@ -279,7 +283,7 @@ def train_contacts(way: Way, chains: list[Chain], seed: int, steps: int, crop: i
         width = max(window.stop - window.start for _, window in part)
         truth_BLL = truth_BLL[:, :width, :width]
         weight_BLL = weight_LL[:width, :width] * (truth_BLL >= 0)
-        logits_BLL = torch.nan_to_num(head(chain_inputs(way, part)).pair_BLL, neginf=-20.0)
+        logits_BLL = torch.nan_to_num(head(chain_inputs(way, part)).pair_BLL[:, :width, :width], neginf=-20.0)
         loss_BLL = F.binary_cross_entropy_with_logits(logits_BLL, truth_BLL.clamp(min=0), reduction="none")
         # Every chain counts alike, as in the scores.
         known_B = weight_BLL.sum((1, 2)).clamp(min=1)

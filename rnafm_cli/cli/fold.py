@@ -172,10 +172,10 @@ def fold(
     from rnafm_cli.rna.decode import DecodeOptions
     from rnafm_cli.structure.evidence import Knowledge
     from rnafm_cli.structure.fold import load_fold_predictor
-    from rnafm_cli.structure.predict import predict
+    from rnafm_cli.structure.predict import Query, predict
 
     pictures = _gallery(plot, plot_style)
-    knowledge = Knowledge(constraints, shape)
+    knowledge = Knowledge(constraints, shape) if constraints or shape else None
     loaded = run.load()
     decoding = DecodeOptions(
         decoder=decoder,
@@ -223,14 +223,14 @@ def fold(
         results = predict(
             intake.claimed(claimed, rename=given.rename_duplicates),
             predictor,
-            query_of=knowledge.query,
+            query_of=knowledge.query if knowledge else Query,
             long=given.long,
             reject=intake.reject_predicted,
             tell=console.info,
         )
         bar = stack.enter_context(intake.progress("folding"))
         _write(results, structures, beside, intake, bar, scored=score or output_format == "jsonl")
-    for warning in knowledge.unused():
+    for warning in knowledge.unused() if knowledge else ():
         console.warn(warning)
     intake.finish()
 

@@ -16,7 +16,7 @@ from rnafm_cli.rna.chains import Chain
 from rnafm_cli.rna.pairs import are_canonical, pairs_to_partners
 from rnafm_cli.rna.records import StructureRecord
 from rnafm_cli.rna.thermo import pair_probabilities
-from rnafm_cli.structure.pair import MIN_DISTANCE, Guide, PairConfig, PairInputs, padded, pair_inputs
+from rnafm_cli.structure.pair import MIN_DISTANCE, Guide, PairConfig, PairInputs, pair_inputs
 from rnafm_cli.structure.prior_cache import PriorCache
 from rnafm_cli.structure.training_templates import RecordTemplates
 from rnafm_cli.training.recipes import ChainVariation, FoldVariation, Sampling, Variation
@@ -117,7 +117,7 @@ def collate(
                     template = None
         guides.append(Guide(record.sequence, None, prior_LL, template))
         targets.append(target_partners(record))
-    inputs = padded(pair_inputs(guides), 2)
+    inputs = pair_inputs(guides)
     widest = inputs.letters_BL.shape[1]
     target_BL = np.full((len(guides), widest), _IGNORED, dtype=np.int64)
     for row_L, partners in zip(target_BL, targets, strict=True):
@@ -171,7 +171,7 @@ def collate_chains(
             start = int(rng.integers(0, length - crop + 1))
         parts.append(slice(start, min(start + crop, length)))
         guides.append(_without_families(example.guide.part(parts[-1]), variation, rng))
-    inputs = padded(pair_inputs(guides, config.inputs), 2)
+    inputs = pair_inputs(guides, config.inputs)
     _withhold(inputs, [True, True, True], variation, rng)
     square = (len(examples), inputs.letters_BL.shape[1], inputs.letters_BL.shape[1])
     contact_BLL, distance_BLL = np.full(square, -1, dtype=np.int8), np.full(square, np.nan, dtype=np.float32)

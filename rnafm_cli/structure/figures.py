@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rnafm_cli.rna.bootstrap import FEWEST, Resampling, mean_interval, paired_difference
+from rnafm_cli.rna.bootstrap import FEWEST, Interval, Resampling, mean_interval, paired_difference
 from rnafm_cli.rna.calibration import Calibration
 from rnafm_cli.rna.chains import FARTHEST, Chain
 from rnafm_cli.rna.metrics import Score
@@ -38,22 +38,9 @@ def draw_calibration(calibration: Calibration, path: Path, *, name: str = "") ->
     figure = Figure(figsize=(4.4, 5.2), facecolor="white", layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     ece, filled_K = calibration.ece, calibration.counts > 0
-    predicted_K = calibration.predicted[filled_K]
-    observed_K, low_K, high_K = (
-        np.array([getattr(one, part) for one in calibration.observed])[filled_K] for part in ("estimate", "low", "high")
-    )
-    error_2K = [np.maximum(observed_K - low_K, 0.0), np.maximum(high_K - observed_K, 0.0)]
     above.plot([0, 1], [0, 1], color=MUTED, linewidth=0.8)
-    above.errorbar(
-        predicted_K,
-        observed_K,
-        yerr=error_2K,
-        color=PREDICTORS[0],
-        marker="o",
-        markersize=5,
-        linewidth=1.6,
-        capsize=2.5,
-    )
+    observed = [one for one, filled in zip(calibration.observed, filled_K, strict=True) if filled]
+    _intervals(above, calibration.predicted[filled_K], observed, color=PREDICTORS[0], markersize=5)
     title = f"calibration error {ece.estimate:.3f} [{ece.low:.3f}, {ece.high:.3f}]"
     above.set_title(f"{name}: {title}" if name else title, fontsize=9, color=INK)
     above.set(xlim=(0, 1), ylim=(0, 1), ylabel="share of true pairs")
@@ -101,20 +88,16 @@ def draw_scatter(scores: Mapping[str, Sequence[Score]], metric: str, path: Path,
     for label, chosen_N, colour in parts:
         told = f"{label}{'' if label == 'equal' else ' better'}: {int(chosen_N.sum())}"
         points(axes, x_N[chosen_N], y_N[chosen_N], colour, label=told, zorder=2 if label == "equal" else 3)
-    mean = _mean_difference(y_N, x_N, seed)
-    count = f"{len(y_N)} RNA{'s' if len(y_N) > 1 else ''}"
-    axes.set_title(f"{METRIC_NAMES.get(metric, metric)}\n{count}, {mean}", fontsize=8, color=INK)
+    gain = paired_difference(y_N, x_N, Resampling(seed=seed))
+    told = f"{len(y_N)} RNA{'s' if len(y_N) > 1 else ''}, mean difference {gain.estimate:+.3g}"
+    if len(y_N) >= FEWEST:
+        told += f" [{gain.low:+.3g}, {gain.high:+.3g}]"
+    axes.set_title(f"{METRIC_NAMES.get(metric, metric)}\n{told}", fontsize=8, color=INK)
     axes.set(xlim=(low, high), ylim=(low, high), xlabel=other, ylabel=name, aspect="equal")
     figure.set_layout_engine("compressed")
     # Below the axes: the better predictor's points may lie in either corner.
     figure.legend(loc="outside lower center", ncols=3, fontsize=7, frameon=False, handletextpad=0.3)
     save_figure(figure, path)
-
-
-def _mean_difference(y_N: NDArray[np.float64], x_N: NDArray[np.float64], seed: int) -> str:
-    """In words, with an interval where there are enough chains for one."""
-    gain = paired_difference(y_N, x_N, Resampling(seed=seed))
-    return f"mean difference {gain.estimate:+.3g}" + f" [{gain.low:+.3g}, {gain.high:+.3g}]" * (len(y_N) >= FEWEST)
 
 
 def draw_by_length(scores: Mapping[str, Sequence[Score]], metric: str, path: Path, *, seed: int = 0) -> None:
@@ -128,7 +111,12 @@ def draw_by_length(scores: Mapping[str, Sequence[Score]], metric: str, path: Pat
         if not len(value_N):
             continue
         points(axes, length_N, value_N, colour, faint=True)
-        _mean_line(axes, length_N, value_N, colour, f"{name} (mean {value_N.mean():.3f})", shift, seed)
+        bins = equal_bins(length_N)
+        found = [mean_interval(value_N[chosen], Resampling(seed=seed)) for chosen in bins]
+        middle = [float(np.exp(np.log(length_N[chosen]).mean())) * shift for chosen in bins]
+        label = f"{name} (mean {value_N.mean():.3f})"
+        style = {"color": colour, "markersize": 4.5, "markeredgecolor": "white", "elinewidth": 1.2}
+        _intervals(axes, middle, found, label=label, zorder=4, **style)
         every += [int(length) for length in length_N]
         # A second predictor's bars would hide the first's.
         shift = 1.025
@@ -140,33 +128,10 @@ def draw_by_length(scores: Mapping[str, Sequence[Score]], metric: str, path: Pat
     save_figure(figure, path)
 
 
-def _mean_line(
-    axes: Any,
-    length_N: NDArray[np.float64],
-    value_N: NDArray[np.float64],
-    colour: str,
-    label: str,
-    shift: float,
-    seed: int,
-) -> None:
-    bins = equal_bins(length_N)
-    found = [mean_interval(value_N[chosen], Resampling(seed=seed)) for chosen in bins]
-    middle = [float(np.exp(np.log(length_N[chosen]).mean())) * shift for chosen in bins]
+def _intervals(axes: Any, x: Sequence[float], found: Sequence[Interval], **style: Any) -> None:
     mean, low, high = (np.array([getattr(one, part) for one in found]) for part in ("estimate", "low", "high"))
-    axes.errorbar(
-        middle,
-        mean,
-        yerr=[np.maximum(mean - low, 0.0), np.maximum(high - mean, 0.0)],
-        color=colour,
-        marker="o",
-        markersize=4.5,
-        markeredgecolor="white",
-        linewidth=1.6,
-        elinewidth=1.2,
-        capsize=2.5,
-        label=label,
-        zorder=4,
-    )
+    around = [np.maximum(mean - low, 0.0), np.maximum(high - mean, 0.0)]
+    axes.errorbar(x, mean, yerr=around, marker="o", linewidth=1.6, capsize=2.5, **style)
 
 
 def _values(rows: Sequence[Score], metric: str) -> NDArray[np.float64]:

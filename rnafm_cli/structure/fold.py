@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from rnafm_cli.encoder.resnet import RELEASED_THRESHOLDS, PairResNet, PairResNetConfig
 from rnafm_cli.errors import InputError
@@ -175,8 +174,7 @@ class GuidedPredictor(FoldPredictor):
 
     def maps(self, guides: Sequence[Guide]) -> list[Maps]:
         """Pair probabilities of RNAs of similar length."""
-        found = pair_probabilities(self.head, guides, bf16=self.runtime.dtype == torch.bfloat16)
-        return [{"pair": p_LL} for p_LL in found]
+        return [{"pair": p_LL} for p_LL in pair_probabilities(self.head, guides, precision=self.precision)]
 
 
 class ResNetPredictor(FoldPredictor):

@@ -218,6 +218,7 @@ def score_head(
         for each way to decode, the scores in the order of the records.
     """
     scores: dict[int, list[Score]] = {}
+    device = head.no_letter.device.type
     for group in buckets([len(record.sequence) ** 2 for record in records], _CELLS_AT_ONCE):
         sequences = [records[k].sequence for k in group]
         rows: Sequence[Tensor | None] = [None] * len(group)
@@ -232,7 +233,7 @@ def score_head(
             )
             for sequence, rows_LD in zip(sequences, rows, strict=True)
         ]
-        found = pair_probabilities(head, guides, inputs=inputs, bf16=bf16)
+        found = pair_probabilities(head, guides, inputs=inputs, precision=mixed_precision(device, bf16=bf16))
         for k, p_LL in zip(group, found, strict=True):
             sequence, true = records[k].sequence, records[k].pairs
             ways = [decode(p_LL, sequence, way) for way in options]

@@ -3,13 +3,14 @@
 Logits are the network's output added to the logarithm of the prior's pair probabilities, so that an untrained head
 is the prior and training can only correct it. Any subset of the three inputs works.
 
-Maps are kept channels-last. Shape suffixes: B batch, L bases (padded to an even number inside), H half of them, D
-embedding width, W width per base, C channels, I input width, F features of a pair, G heads.
+Maps are kept channels-last. Shape suffixes: B batch, L bases (padded to an even number), H half of them, D embedding
+width, W width per base, C channels, I input width, F features of a pair, G heads.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,6 @@ from torch.nn import functional as F
 
 from rnafm_cli.encoder.config import EncoderConfig
 from rnafm_cli.encoder.network import EncoderLayer, rotary_tables
-from rnafm_cli.encoder.runtime import mixed_precision
 from rnafm_cli.rna.alphabet import letter_codes
 from rnafm_cli.weights.files import known_values
 
@@ -102,7 +102,7 @@ class Guide:
 
 @dataclass
 class PairInputs:
-    """A padded batch; what is not known of an RNA is zero.
+    """A batch padded to an even length; what is not known of an RNA is zero.
 
     Args:
         lengths_B: bases of each RNA.
@@ -139,7 +139,8 @@ def pair_inputs(guides: Sequence[Guide], inputs: Collection[str] = (*INPUTS, "te
     Args:
         inputs: names of what may be shown.
     """
-    count, widest = len(guides), max(len(guide.sequence) for guide in guides)
+    lengths = [len(guide.sequence) for guide in guides]
+    count, widest = len(guides), 2 * -(-max(lengths) // 2)
 
     def batch(parts: Mapping[int, Any], *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
         whole = torch.zeros(count, *shape, dtype=dtype)
@@ -163,7 +164,7 @@ def pair_inputs(guides: Sequence[Guide], inputs: Collection[str] = (*INPUTS, "te
     }
     stands = {k: np.stack([one.coverage_L, 0.1 * one.confidence_L], axis=1) for k, one in known.items()}
     return PairInputs(
-        torch.tensor([len(guide.sequence) for guide in guides]),
+        torch.tensor(lengths),
         batch(letters, widest, dtype=torch.long),
         batch(priors, widest, widest),
         batch({k: one.pairs_LL for k, one in known.items()}, widest, widest),
@@ -175,21 +176,6 @@ def pair_inputs(guides: Sequence[Guide], inputs: Collection[str] = (*INPUTS, "te
         embedding_BLD=batch(rows, widest, next(iter(rows.values())).shape[1]) if rows else None,
         relatives_BLL5=batch(relatives, widest, widest, 5) if relatives else None,
     )
-
-
-def padded(inputs: PairInputs, multiple: int) -> PairInputs:
-    """The same batch with its width padded to a multiple."""
-    extra = -inputs.letters_BL.shape[1] % multiple
-    if not extra:
-        return inputs
-
-    def wider(name: str, tensor: Tensor) -> Tensor:
-        # The axes stand in the name; F.pad takes the last one first.
-        axes = reversed(name.rpartition("_")[2])
-        return F.pad(tensor, [size for axis in axes for size in (0, extra if axis == "L" else 0)])
-
-    given = {name: value for name, value in vars(inputs).items() if value is not None}
-    return PairInputs(**{name: wider(name, value) for name, value in given.items()})
 
 
 def base_mask(lengths_B: Tensor, length: int) -> Tensor:
@@ -381,7 +367,7 @@ class PairLogits:
     Args:
         pair_BLL: unnormalised log-odds, float32, symmetric, -inf where no pair can be.
         unpaired_BL: the same of no partner.
-        map_BHHC: the coarse map behind them, padded to an even number of bases as all that follows.
+        map_BHHC: the coarse map behind them.
         features_BLLF: the features of pairs that went in.
     """
 
@@ -437,8 +423,6 @@ class PairHead(nn.Module):
 
     def forward(self, inputs: PairInputs) -> PairLogits:
         """Logits of a batch; results of one RNA do not depend on the others or on padding."""
-        full = inputs.letters_BL.shape[1]
-        inputs = padded(inputs, 2)
         inputs = replace(
             inputs,
             prior_BLL=torch.where(inputs.prior_BLL < PRIOR_FLOOR, 0.0, inputs.prior_BLL),
@@ -466,7 +450,7 @@ class PairHead(nn.Module):
         count_B = lengths_B[:, None, None].to(masked.dtype)
         row = torch.cat([masked.sum(dim=2) / count_B, masked.amax(dim=2)], dim=-1)
         own_BL = (self.unpaired_out(self.unpaired_norm(x_BLW)) + self.unpaired_row(row))[..., 0].float()
-        return PairLogits(pair_BLL[:, :full, :full], (said_BL + own_BL)[:, :full], map_BHHC, features_BLLF)
+        return PairLogits(pair_BLL, said_BL + own_BL, map_BHHC, features_BLLF)
 
     def _bases(self, inputs: PairInputs, unpaired_BL: Tensor) -> Tensor:
         """(B, L, W) features of the bases."""
@@ -518,20 +502,23 @@ def _left_free(p_BLL: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def pair_probabilities(
-    head: PairHead, guides: Sequence[Guide], *, inputs: Collection[str] | None = None, bf16: bool = False
+    head: PairHead,
+    guides: Sequence[Guide],
+    *,
+    inputs: Collection[str] | None = None,
+    precision: AbstractContextManager[object] | None = None,
 ) -> list[np.ndarray]:
     """Pair probabilities of a few RNAs of similar length, one padded batch.
 
     Args:
         head: in evaluation mode.
         inputs: names of what it is shown; what it was trained with if None.
-        bf16: run the map in bfloat16.
+        precision: the arithmetic, see :func:`rnafm_cli.encoder.runtime.mixed_precision`; the head's own if None.
 
     Returns:
         per RNA (L, L) float32, symmetric.
     """
-    device = head.no_letter.device
-    batch = pair_inputs(guides, head.config.inputs if inputs is None else inputs).to(device)
-    with mixed_precision(device.type, bf16=bf16):
+    batch = pair_inputs(guides, head.config.inputs if inputs is None else inputs).to(head.no_letter.device)
+    with precision or nullcontext():
         p_BLL = head(batch).probabilities().float().cpu().numpy()
     return [p_LL[:size, :size].copy() for p_LL, size in zip(p_BLL, batch.lengths_B.tolist(), strict=True)]

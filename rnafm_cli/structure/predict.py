@@ -1,7 +1,7 @@
 """The way of an RNA through a pair network: checked for memory, guided, through the network whole or in windows.
 
 Folding, contacts and distances differ in the maps of a :class:`PairPredictor` and in what it makes of them; everything
-else is here. Shape suffixes: L bases, W bases of a window, D embedding width.
+else is here. Shape suffixes: L bases, N windows, W bases of a window, D embedding width.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from rnafm_cli.encoder.embed import DEFAULT_BATCH_TOKENS, encode, within_limit
 from rnafm_cli.encoder.network import Encoder
-from rnafm_cli.encoder.runtime import Runtime
+from rnafm_cli.encoder.runtime import Runtime, mixed_precision
 from rnafm_cli.encoder.workers import blend_weights, buckets, free_memory, read_ahead, window_starts, worked
 from rnafm_cli.errors import InputError, Reject, WeightsError, raise_rejected
 from rnafm_cli.rna import thermo
@@ -183,6 +184,7 @@ class PairPredictor(ABC, Generic[Result]):
         batch_tokens: int = DEFAULT_BATCH_TOKENS,
     ) -> None:
         self.head, self.runtime = head, runtime
+        self.precision = mixed_precision(runtime.device.type, bf16=runtime.dtype == torch.bfloat16)
         self.encoder, self.parameters, self.search = encoder, parameters, search
         self.max_bytes = max_bytes or default_max_memory()
         self.batch_tokens = batch_tokens
@@ -273,24 +275,18 @@ def stitch(length: int, window: int, maps_of: Callable[[slice], Maps], outside: 
         maps_of: gives the (W, W) maps of a slice of bases.
         outside: (L, L) values for pairs too far apart for a window, of each map; they are written over.
     """
-    overlap = window // 2
-    starts = window_starts(length, window, overlap)
-    weights = [blend_weights(start, window, length, overlap) for start in starts]
+    starts = window_starts(length, window, window // 2)
     parts = [slice(start, start + window) for start in starts]
-    for part in parts:
+    weights_NL = np.zeros((len(parts), length), dtype=np.float32)
+    for weights_L, part in zip(weights_NL, parts, strict=True):
+        weights_L[part] = blend_weights(part.start, window, length, window // 2)
         for map_LL in outside.values():
             map_LL[part, part] = 0.0
-    for part, mine_W in zip(parts, weights, strict=True):
-        total_WW = np.zeros((window, window), dtype=np.float32)
-        for other, weights_W in zip(parts, weights, strict=True):
-            shared_W = np.zeros(window, dtype=np.float32)
-            low, high = max(part.start, other.start), min(part.stop, other.stop)
-            if low < high:
-                shared_W[low - part.start : high - part.start] = weights_W[low - other.start : high - other.start]
-                total_WW += shared_W[:, None] * shared_W
-        mine_WW = mine_W[:, None] * mine_W
+    for weights_L, part in zip(weights_NL, parts, strict=True):
+        all_NW, mine_W = weights_NL[:, part], weights_L[part]
+        share_WW = mine_W[:, None] * mine_W / (all_NW.T @ all_NW)
         for name, map_WW in maps_of(part).items():
-            outside[name][part, part] += map_WW * (mine_WW / total_WW)
+            outside[name][part, part] += map_WW * share_WW
     return outside
 
 

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rnafm_cli.encoder.runtime import Runtime, mixed_precision
+from rnafm_cli.encoder.runtime import Runtime
 from rnafm_cli.errors import UsageError, WeightsError
 from rnafm_cli.rna.chains import FARTHEST
 from rnafm_cli.rna.records import SequenceRecord
@@ -102,9 +102,9 @@ class TertiaryPredictor(PairPredictor["TertiaryMaps"]):
     @torch.inference_mode()
     def maps(self, guides: Sequence[Guide]) -> list[Maps]:
         """What is asked for: ``contact`` probabilities, ``distance`` and its deviation ``sd`` (Å)."""
-        device, config = self.runtime.device, self.head.config
-        inputs = pair_inputs(guides, config.pair.inputs).to(device)
-        with mixed_precision(device.type, bf16=self.runtime.dtype == torch.bfloat16):
+        config = self.head.config
+        inputs = pair_inputs(guides, config.pair.inputs).to(self.runtime.device)
+        with self.precision:
             logits = self.head(inputs, distances="distance" in self._tasks)
         maps: dict[str, Tensor] = {}
         if "contact" in self._tasks:

@@ -26,7 +26,6 @@ from rnafm_cli.structure.pair import (
     base_mask,
     coarsen,
     map_mask,
-    padded,
     refine,
 )
 from rnafm_cli.weights.files import known_values
@@ -132,8 +131,6 @@ class TertiaryHead(nn.Module):
         Args:
             distances: compute the outputs about distances, too.
         """
-        full = inputs.letters_BL.shape[1]
-        inputs = padded(inputs, 2)
         length, lengths_B = inputs.letters_BL.shape[1], inputs.lengths_B
         pairs = self.fold(inputs)
         real_BL = base_mask(lengths_B, length)
@@ -148,7 +145,7 @@ class TertiaryHead(nn.Module):
             usual_BLLK = self._instead(usual_BLLK, inputs.relatives_BLL5, distances=distances)
         evidence_BLLE = evidence_BLLE.to(pairs.map_BHHC.dtype)
         x_BHHC = self.enter(torch.cat([pairs.map_BHHC, coarsen(evidence_BLLE)], dim=-1))
-        mask = map_mask(torch.div(lengths_B + 1, 2, rounding_mode="floor"), length // 2, x_BHHC.dtype)
+        mask = map_mask((lengths_B + 1) // 2, length // 2, x_BHHC.dtype)
         x_BHHC = x_BHHC * mask
         for block in self.body:
             x_BHHC = block(x_BHHC, mask)
@@ -158,9 +155,8 @@ class TertiaryHead(nn.Module):
         parts = [self.fine(fine.permute(0, 3, 1, 2)), self.patch(around.permute(0, 3, 1, 2))]
         fine = self.dropout(F.relu(torch.cat(parts, dim=1))).permute(0, 2, 3, 1)
         raw_BLLK = F.linear(fine, self.out.weight[wanted], self.out.bias[wanted]).float() + usual_BLLK
-        raw_BLLK = raw_BLLK[:, :full, :full]
         # 5' base first: what lies on either side of a helix is not the same, so the two halves are not averaged.
-        upper_LL1 = torch.ones(full, full, dtype=torch.bool, device=raw_BLLK.device).triu()[..., None]
+        upper_LL1 = torch.ones(length, length, dtype=torch.bool, device=raw_BLLK.device).triu()[..., None]
         raw_BLLK = torch.where(upper_LL1, raw_BLLK, raw_BLLK.transpose(1, 2))
         return TertiaryLogits(raw_BLLK[..., 0], raw_BLLK[..., 1:] if distances else None)
 

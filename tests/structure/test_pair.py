@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from rnafm_cli.encoder.runtime import mixed_precision
 from rnafm_cli.structure.pair import Guide, PairConfig, PairHead, coarsen, pair_inputs, pair_probabilities, refine
 
 PLAIN = PairConfig(
@@ -111,7 +112,8 @@ def test_bf16_stays_near_float32() -> None:
     head = trained()
     guides = [Guide(random_rna(40, 1), torch.randn(40, 12), random_prior(40, 1))]
     exact = pair_probabilities(head, guides)[0]
-    assert np.abs(pair_probabilities(head, guides, bf16=True)[0] - exact).max() < 0.1
+    precision = mixed_precision("cpu", bf16=True)
+    assert np.abs(pair_probabilities(head, guides, precision=precision)[0] - exact).max() < 0.1
 
 
 def test_an_untrained_mixer_changes_nothing() -> None:
