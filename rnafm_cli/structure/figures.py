@@ -128,7 +128,7 @@ def draw_by_length(scores: Mapping[str, Sequence[Score]], metric: str, path: Pat
     save_figure(figure, path)
 
 
-def _intervals(axes: Any, x: Sequence[float], found: Sequence[Interval], **style: Any) -> None:
+def _intervals(axes: Any, x: Sequence[float] | NDArray[np.float64], found: Sequence[Interval], **style: Any) -> None:
     mean, low, high = (np.array([getattr(one, part) for one in found]) for part in ("estimate", "low", "high"))
     around = [np.maximum(mean - low, 0.0), np.maximum(high - mean, 0.0)]
     axes.errorbar(x, mean, yerr=around, marker="o", linewidth=1.6, capsize=2.5, **style)
