@@ -436,7 +436,9 @@ class PairHead(nn.Module):
         features_BLLF = pair_features(inputs, self.config.pair_features)
         map_BHHC = self.map(x_BLW, features_BLLF, lengths_B)
         fine = refine(self.fine_in(map_BHHC))
-        fine = torch.cat([fine, features_BLLF.to(fine.dtype)], dim=-1) * both_BLL[..., None]
+        fine = torch.cat([fine, features_BLLF.to(fine.dtype)], dim=-1)
+        # Line by line, so that each large map is freed before the next one is made.
+        fine = fine * both_BLL[..., None]
         fine = F.relu(self.fine(fine.permute(0, 3, 1, 2))).permute(0, 2, 3, 1)
 
         raw_BLL = self.fine_out(fine)[..., 0].float()
