@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 FormatChoice = Literal["dbn", "ct", "bpseq", "tsv", "jsonl", "3drna", "rosetta", "elements"]
 PlotStyleChoice = Literal["arc", "radial", "dots"]
-DecoderChoice = Literal["mea", "threshold", "upstream"]
+DecoderChoice = Literal["mea", "threshold", "matching", "upstream"]
 
 
 def fold(
@@ -89,8 +89,9 @@ def fold(
     decoder: Annotated[
         DecoderChoice,
         typer.Option(
-            help="How probabilities become one structure: greatest expected accuracy, nested, with pseudoknots added "
-            "(mea); best pairs first (threshold); RNA-FM's own rule, any two letters (upstream).",
+            help="How probabilities become one structure: greatest expected accuracy, nested with pseudoknots added "
+            "(mea) or with crossings free (matching); best pairs first (threshold); RNA-FM's own rule, any two letters "
+            "(upstream).",
         ),
     ] = "mea",
     threshold: Annotated[
@@ -98,14 +99,14 @@ def fold(
         typer.Option(
             metavar="P",
             help="Pairs must be more probable than this.",
-            show_default="mea 0; threshold 0.5; upstream the model's, else 0.5",
+            show_default="mea, matching 0; threshold 0.5; upstream the model's, else 0.5",
         ),
     ] = None,
     gamma: Annotated[
         float | None,
         typer.Option(
             metavar="G",
-            help="Weight of pairs in mea; higher gives more pairs.",
+            help="Weight of pairs in mea and matching; higher gives more pairs.",
             show_default="what suits the model",
         ),
     ] = None,

@@ -24,8 +24,8 @@ from rnafm_cli.rna.pairs import (
     validate,
 )
 
-Decoder = Literal["mea", "threshold", "upstream"]
-_THRESHOLDS: dict[str, float] = {"mea": 0.0, "threshold": 0.5, "upstream": 0.5}
+Decoder = Literal["mea", "threshold", "matching", "upstream"]
+_THRESHOLDS: dict[str, float] = {"mea": 0.0, "threshold": 0.5, "matching": 0.0, "upstream": 0.5}
 _KNOT_PROBABILITY, _KNOT_STEM = 0.3, 3
 """A pseudoknot that ``mea`` adds has this many stacked pairs of more than this probability."""
 _ROWS_AT_ONCE = 256
@@ -37,9 +37,9 @@ class DecodeOptions:
 
     Args:
         decoder: ``mea`` exact nested structure of maximum expected accuracy, then knots; ``threshold`` every
-            pair above the threshold, best first; ``upstream`` RNA-FM's own greedy rule, without a limit on layers of
-            brackets.
-        threshold: pairs at or below this probability are never taken; by default 0 (mea) or 0.5.
+            pair above the threshold, best first; ``matching`` maximum expected accuracy with crossings free;
+            ``upstream`` RNA-FM's own greedy rule, without a limit on layers of brackets.
+        threshold: pairs at or below this probability are never taken; by default 0 (mea, matching) or 0.5.
         min_loop: fewest bases between two partners; 3, upstream 1.
         canonical: AU, GC and GU only; true, upstream false.
         pseudoknots: allow pairs that cross.
@@ -181,7 +181,7 @@ def decode(
         raise ValueError(f"probabilities of shape {probs_LL.shape} for a sequence of {length}")
     constraints = constraints or Constraints("." * length)
     forced = constraints.pairs
-    if options.decoder == "mea":
+    if options.decoder in ("mea", "matching"):
         pairs = _accurate(probs_LL, sequence, options, constraints)
     else:
         pairs, probs_C = _candidates(probs_LL, sequence, options, constraints)
@@ -212,13 +212,15 @@ def unpaired_probability(probs_LL: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def _accurate(probs_LL: NDArray[np.floating], sequence: str, options: DecodeOptions, constraints: Constraints) -> Pairs:
-    """The nested structure of greatest expected accuracy, with knots on top."""
+    """The structure of greatest expected accuracy: nested with knots on top, or a free matching."""
     weight, length, forced = options.gamma or 1.0, len(sequence), constraints.pairs
     unpaired_L = unpaired_probability(probs_LL)
     # More than all probabilities of an RNA together, so no gain elsewhere can make up for it.
     unpaired_L[constraints.marks("|<>")] = -4.0 * weight * length
     found, probs_C = _candidates(probs_LL, sequence, options, constraints, unpaired_L=unpaired_L)
     gains_C = 2.0 * weight * probs_C - unpaired_L[found].sum(axis=1)
+    if options.decoder == "matching" and options.pseudoknots:
+        return as_pairs(np.concatenate([heaviest_matching(found, gains_C), forced]))
     # For each base the innermost of the nested forced pairs around it: pairs within such a region cross none of them.
     region_L = np.full(length, -1, dtype=np.int64)
     for number, (i, j) in enumerate(pair for layer in layers(forced)[:1] for pair in layer.tolist()):
@@ -269,6 +271,34 @@ def _candidates(
     if options.only_canonical:
         pairs = pairs[are_canonical(pairs, sequence)]
     return pairs, probs_LL[pairs[:, 0], pairs[:, 1]].astype(np.float64)
+
+
+def heaviest_matching(candidates: Pairs, gains_C: NDArray[np.floating]) -> Pairs:
+    """The set of candidate pairs, each base in at most one, with the greatest sum of gains, crossings free.
+
+    An integer programme: canonical pairs join a purine and a pyrimidine, so their linear programme has whole-numbered
+    corners and HiGHS need not branch, a hundred times as fast at 1,000 nt as blossoms in Python.
+
+    Args:
+        candidates: (C, 2), 0-based, i < j.
+        gains_C: gain of each; only positive ones matter.
+    """
+    from scipy.optimize import Bounds, LinearConstraint, milp
+    from scipy.sparse import csr_array
+
+    if not (gains_C > 0).any():
+        return no_pairs()
+    bases, row = np.unique(candidates, return_inverse=True)
+    column = np.repeat(np.arange(len(candidates)), 2)
+    uses = csr_array((np.ones(len(column)), (row.ravel(), column)), shape=(len(bases), len(candidates)))
+    solution = milp(
+        -gains_C,
+        integrality=np.ones(len(candidates)),
+        bounds=Bounds(0, 1),
+        constraints=LinearConstraint(uses, -np.inf, 1),
+        options={"mip_rel_gap": 0.0},
+    )
+    return candidates[solution.x > 0.5]
 
 
 def heaviest_nested(candidates: Pairs, gains_C: NDArray[np.floating], length: int) -> Pairs:

@@ -10,7 +10,7 @@ from rnafm_cli.errors import InputError
 from rnafm_cli.rna.decode import Constraints, DecodeOptions, decode
 from rnafm_cli.rna.pairs import from_dot_bracket, layers, to_dot_bracket, validate
 
-DECODERS = ("mea", "threshold", "upstream")
+DECODERS = ("mea", "threshold", "matching", "upstream")
 
 
 def test_symbols_of_rnafold() -> None:
@@ -79,7 +79,9 @@ def test_forced_paired_bases_pair_against_the_odds() -> None:
     probs = np.zeros((9, 9))
     probs[0, 8] = probs[8, 0] = 0.05
     assert decode(probs, "GAAAAAAAC").tolist() == []
-    assert decode(probs, "GAAAAAAAC", constraints=Constraints("|........")).tolist() == [[0, 8]]
+    for decoder in ("mea", "matching"):
+        options = DecodeOptions(decoder=decoder)  # type: ignore[arg-type]
+        assert decode(probs, "GAAAAAAAC", options, constraints=Constraints("|........")).tolist() == [[0, 8]]
 
 
 def test_forced_pairs_may_be_non_canonical_and_carry_their_region() -> None:

@@ -25,7 +25,7 @@ POSTPROCESS = Path(__file__).parents[1] / "data" / "rnafm_postprocess.npz"
 
 OPTIONS = st.builds(
     DecodeOptions,
-    decoder=st.sampled_from(["mea", "threshold", "upstream"]),
+    decoder=st.sampled_from(["mea", "threshold", "matching", "upstream"]),
     threshold=st.sampled_from([None, 0.0, 0.1, 0.3]),
     min_loop=st.sampled_from([None, 0, 3, 5]),
     canonical=st.sampled_from([None, True, False]),
@@ -63,7 +63,7 @@ def test_every_result_is_valid(seed: int, length: int, sharpness: float, options
     assert np.array_equal(decode(probs.T.copy(), sequence, options), pairs)
 
 
-@pytest.mark.parametrize("decoder", ["mea", "threshold", "upstream"])
+@pytest.mark.parametrize("decoder", ["mea", "threshold", "matching", "upstream"])
 def test_isolated_pairs_go_on_request(decoder: str) -> None:
     text = "((....))(...)"
     sequence = "GGAAAACCGAAAC"
@@ -98,7 +98,7 @@ PSEUDOKNOT = "GGGGAACCCCAAAACCCCAAGGGG"
 KNOTTED = "((((..[[[[....))))..]]]]"
 
 
-@pytest.mark.parametrize("decoder", ["mea", "threshold", "upstream"])
+@pytest.mark.parametrize("decoder", ["mea", "threshold", "matching", "upstream"])
 def test_pseudoknot_is_found(decoder: str) -> None:
     probs = probs_of(KNOTTED, {"(": 0.9, "[": 0.7})
     options = DecodeOptions(decoder=decoder, canonical=True)  # type: ignore[arg-type]
@@ -156,7 +156,7 @@ def test_threshold_takes_the_better_of_rivals() -> None:
 
 @pytest.mark.parametrize("length", [0, 1, 4])
 def test_too_short_to_pair(length: int) -> None:
-    for decoder in ("mea", "threshold", "upstream"):
+    for decoder in ("mea", "threshold", "matching", "upstream"):
         options = DecodeOptions(decoder=decoder, canonical=True, min_loop=3)  # type: ignore[arg-type]
         assert decode(np.ones((length, length)), "GAAC"[:length], options).shape == (0, 2)
 

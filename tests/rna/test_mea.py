@@ -12,6 +12,7 @@ from rnafm_cli.rna.decode import (
     DecodeOptions,
     decode,
     expected_accuracy,
+    heaviest_matching,
     heaviest_nested,
     unpaired_probability,
 )
@@ -38,8 +39,8 @@ def dense_best(pairs: Pairs, gains: np.ndarray, length: int) -> float:
     return float(best[0, length])
 
 
-def brute_best(pairs: Pairs, gains: np.ndarray) -> float:
-    """Greatest gain over all subsets of pairs that are nested structures."""
+def brute_best(pairs: Pairs, gains: np.ndarray, *, nested: bool) -> float:
+    """Greatest gain over all subsets of pairs that are structures."""
 
     def extend(index: int, taken: list[list[int]], total: float) -> float:
         if index == len(pairs):
@@ -48,7 +49,7 @@ def brute_best(pairs: Pairs, gains: np.ndarray) -> float:
         pair = pairs[index].tolist()
         if not set(pair) & {base for other in taken for base in other}:
             grown = [*taken, pair]
-            if is_nested(as_pairs(grown)):
+            if not nested or is_nested(as_pairs(grown)):
                 best = max(best, extend(index + 1, grown, total + gains[index]))
         return best
 
@@ -72,10 +73,13 @@ def test_sparse_recursion_equals_the_dense_one(seed: int, length: int, density: 
 
 @QUICK
 @given(SEEDS, st.integers(2, 8))
-def test_the_optimum_equals_the_best_of_all_structures(seed: int, length: int) -> None:
+def test_both_optima_equal_the_best_of_all_structures(seed: int, length: int) -> None:
     pairs, gains = random_candidates(seed, length, 0.4)
     nested = heaviest_nested(pairs, gains, length)
-    assert total_gain(nested, pairs, gains) == pytest.approx(brute_best(pairs, gains))
+    assert total_gain(nested, pairs, gains) == pytest.approx(brute_best(pairs, gains, nested=True))
+    free = heaviest_matching(pairs, gains)
+    validate(free, length)
+    assert total_gain(free, pairs, gains) == pytest.approx(brute_best(pairs, gains, nested=False))
 
 
 @QUICK
