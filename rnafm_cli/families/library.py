@@ -84,7 +84,7 @@ class Family:
     @property
     def known_chains(self) -> int:
         """Chains with known 3D structure behind its shape, near copies counted once."""
-        return 0 if self.shape is None else round(float(self.shape.seen_KK.max()))
+        return 0 if self.shape is None else round(float(self.shape.maps_5KK[1].max()))
 
     @property
     def consensus(self) -> str:

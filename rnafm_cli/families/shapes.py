@@ -16,29 +16,22 @@ from rnafm_cli.rna.chains import FARTHEST, Chain
 
 _MOST = 25.5
 """Chains beyond this many count no further."""
-_STEPS = (255.0, 10.0, 255.0 / FARTHEST, 510.0 / FARTHEST, 10.0)
+_STEPS_5 = np.array([255.0, 10.0, 255.0 / FARTHEST, 510.0 / FARTHEST, 10.0])
 """Bytes to one of each map of a :class:`Shape`: shares, chains, Å, Å of spread, chains."""
 
 
 @dataclass(frozen=True, eq=False)
 class Shape:
-    """Maps of one family, (K, K) float32 and symmetric; near copies among the chains share one vote.
+    """Maps of one family, float32 and symmetric; near copies among the chains share one vote.
 
     Args:
         state_K: the match states, in their order: of a long family short chains know a part.
-        contact_KK: share of the chains in which two match states are in contact.
-        seen_KK: number of chains that tell.
-        distance_KK: mean distance, Å, 20 for all that is farther.
-        spread_KK: its standard deviation between chains, Å.
-        measured_KK: number of chains that tell distances.
+        maps_5KK: share of the chains in which two match states are in contact, number of chains that tell; mean
+            distance (Å, 20 for all that is farther), its standard deviation between chains, number that tell.
     """
 
     state_K: NDArray[np.int64]
-    contact_KK: NDArray[np.float32]
-    seen_KK: NDArray[np.float32]
-    distance_KK: NDArray[np.float32]
-    spread_KK: NDArray[np.float32]
-    measured_KK: NDArray[np.float32]
+    maps_5KK: NDArray[np.float32]
 
     @classmethod
     def of(cls, placed: Sequence[tuple[Chain, NDArray[np.int64], float]]) -> Shape | None:
@@ -71,37 +64,30 @@ class Shape:
         mean = total / np.maximum(measured, 1e-9)
         spread = np.sqrt(np.maximum(squares / np.maximum(measured, 1e-9) - mean**2, 0.0))
         maps = (contact / np.maximum(seen, 1e-9), seen.clip(max=_MOST), mean, spread, measured.clip(max=_MOST))
-        return cls(state_K, *(map_KK.astype(np.float32) for map_KK in maps))
+        return cls(state_K, np.stack(maps).astype(np.float32))
 
     def packed(self) -> bytes:
         """The match states and the upper triangles of the maps, a byte for each value, compressed."""
-        upper = np.triu_indices(len(self.state_K))
-        named = (self.contact_KK, self.seen_KK, self.distance_KK, self.spread_KK, self.measured_KK)
-        scaled = [map_KK[upper] * step for map_KK, step in zip(named, _STEPS, strict=True)]
-        maps = np.clip(np.rint(np.concatenate(scaled)), 0, 255).astype(np.uint8)
+        rows, columns = np.triu_indices(len(self.state_K))
+        scaled = self.maps_5KK[:, rows, columns] * _STEPS_5.astype(np.float32)[:, None]
         head = np.array([len(self.state_K), *self.state_K], dtype="<u2")
-        return zlib.compress(head.tobytes() + maps.tobytes(), 9)
+        return zlib.compress(head.tobytes() + np.clip(np.rint(scaled), 0, 255).astype(np.uint8).tobytes(), 9)
 
     @classmethod
     def unpacked(cls, packed: bytes) -> Shape:
-        """The inverse of :meth:`packed`.
-
-        Raises:
-            ValueError: when the bytes are something else.
-        """
+        """The inverse of :meth:`packed`; a ValueError for other bytes."""
         try:
             plain = zlib.decompress(packed)
         except zlib.error as error:
             raise ValueError(str(error)) from error
         size = int(np.frombuffer(plain, "<u2", 1)[0])
         state_K = np.frombuffer(plain, "<u2", size, offset=2).astype(np.int64)
-        upper = np.triu_indices(size)
-        maps = np.zeros((len(_STEPS), size, size), dtype=np.float32)
-        values = np.frombuffer(plain, np.uint8, offset=2 * (size + 1)).reshape(len(_STEPS), -1)
-        for map_KK, row, step in zip(maps, values, _STEPS, strict=True):
-            map_KK[upper] = row / step
-            map_KK.T[upper] = map_KK[upper]
-        return cls(state_K, *maps)
+        rows, columns = np.triu_indices(size)
+        maps_5KK = np.zeros((5, size, size), dtype=np.float32)
+        values_5N = np.frombuffer(plain, np.uint8, offset=2 * (size + 1)).reshape(5, -1)
+        maps_5KK[:, rows, columns] = values_5N / _STEPS_5[:, None]
+        maps_5KK[:, columns, rows] = maps_5KK[:, rows, columns]
+        return cls(state_K, maps_5KK)
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,9 +112,10 @@ class Relatives:
     def expected(cls, shape: Shape, match_ML: NDArray[np.floating]) -> Relatives:
         """Under the probabilities with which each base stands on each match state of the family."""
         match_KL = match_ML[shape.state_K]
-        seen, measured = (count / (count + 1.0) for count in (shape.seen_KK, shape.measured_KK))
-        squares = shape.distance_KK**2 + shape.spread_KK**2
-        weighted = (shape.contact_KK * seen, seen, shape.distance_KK * measured, squares * measured, measured)
+        contact, seen, distance, spread, measured = shape.maps_5KK
+        seen, measured = (count / (count + 1.0) for count in (seen, measured))
+        squares = distance**2 + spread**2
+        weighted = (contact * seen, seen, distance * measured, squares * measured, measured)
         contact, seen, total, squares, measured = (match_KL.T @ map_KK @ match_KL for map_KK in weighted)
         share, norm = np.maximum(seen, 1e-6), np.maximum(measured, 1e-6)
         spread = np.sqrt(np.maximum(squares / norm - (total / norm) ** 2, 0.0))

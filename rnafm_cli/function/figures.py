@@ -28,13 +28,9 @@ _LEAST_RANGE = 0.5
 
 
 def draw_logo(sequence: str, importance_L: NDArray[np.floating], path: Path, *, title: str) -> None:
-    """Write a picture; letters above the line speak for binding, those below against it.
+    """Write a picture (SVG, PNG or PDF) of letters as tall as their log odds; those above the line speak for binding.
 
     Rows hold up to 101 letters and share one scale.
-
-    Args:
-        importance_L: height of each letter, in log odds.
-        path: SVG, PNG or PDF.
     """
     from matplotlib.figure import Figure
 
@@ -86,12 +82,8 @@ def saliency_gallery(
 
     It takes a binding with what substitutions do, the numbers of the proteins to tell of, and of those to draw.
 
-    Args:
-        folder: made if it does not exist.
-        force: replace what an earlier run left.
-
     Raises:
-        UsageError: when the folder is a file, or holds a table.
+        UsageError: when the folder is a file, or holds a table and ``force`` is off.
     """
     pictures = Gallery(folder)
     with table_output(folder / "saliency.tsv", TABLES["rbp --saliency"], format="tsv", force=force) as table:

@@ -322,11 +322,7 @@ Head = TypeVar("Head", BindingHead, MrlHead)
 
 
 def built_head(kind: type[BindingHead] | type[MrlHead], tensors: dict[str, Tensor], card: Card) -> Any:
-    """The network of a head's file.
-
-    Raises:
-        WeightsError: when its card does not describe such a head, or does not fit the tensors.
-    """
+    """The network of a head's file; a WeightsError where its card describes none, or does not fit the tensors."""
     config: Any
     config, named = (BindingConfig, "proteins") if kind is BindingHead else (MrlConfig, "assays")
     if not card.config.get(named):
@@ -383,10 +379,7 @@ def begin_from(head: FunctionHead, start: FunctionHead, *, same_embeddings: bool
         same_embeddings: whether embedding channels mean the same to both.
 
     Returns:
-        a line that says what was taken.
-
-    Raises:
-        WeightsError: when the heads differ in size.
+        a line that says what was taken; a WeightsError tells that the heads differ in size.
     """
     own, given = _learned(head), _learned(start)
     for kind, names in (("lacks", own.keys() - given.keys()), ("also has", given.keys() - own.keys())):

@@ -64,9 +64,6 @@ def read_training_rows(
 
     Args:
         run: folder that gets the rows by split, as :data:`KEPT_ROWS`.
-
-    Raises:
-        InputError: for a set whose training or development values are all the same.
     """
     binding = isinstance(recipe, BindingRecipe)
     column, length, end = ("label", BindingConfig.window, "middle") if binding else ("mrl", MrlConfig.length, "3' end")

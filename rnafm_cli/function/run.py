@@ -48,11 +48,6 @@ def run_function(
         sets: tables, one a protein or an assay, or folders of them.
         model: name or file of the encoder; None for a head without one.
         init_from: model, or file of a head, whose weights are the start.
-
-    Raises:
-        UsageError: when the recipe wants pairing and ViennaRNA is missing.
-        InputError: when the tables cannot be used.
-        WeightsError: when the encoder, or the head to begin from, cannot be used.
     """
     started = time.monotonic()
     kind: type[RowTask] = BindingTask if isinstance(recipe, BindingRecipe) else MrlTask
