@@ -53,13 +53,6 @@ class Measuring:
     seed: Annotated[int, typer.Option(min=0, help="Seed of the resamples.")] = 0
 
 
-@dataclass(frozen=True, kw_only=True)
-class Running(options.Running):
-    """As elsewhere, in larger batches."""
-
-    batch_tokens: options.BatchTokens = 8192
-
-
 def rbp(
     *,
     given: Measuring,
@@ -67,7 +60,7 @@ def rbp(
         bool, typer.Option("--baseline", help="Also a logistic regression on 5-mers of the training rows.")
     ] = False,
     structure: Structure = None,
-    run: Running,
+    run: options.Running,
 ) -> None:
     """Measure an RBP head: AUPRC and AUROC for each protein, their means, and the calibration of probabilities.
 
@@ -103,7 +96,7 @@ def mrl(
     assay: Annotated[
         str | None, typer.Option(metavar="NAME", help="Predict this assay for all tables.", show_default="the table's")
     ] = None,
-    run: Running,
+    run: options.Running,
 ) -> None:
     """Measure an MRL head: R2 (squared Pearson), coefficient of determination, MAE and MSE of unscaled ribosome load.
 
@@ -119,7 +112,11 @@ def mrl(
 
 
 def _evaluate(
-    task: str, scorer: Callable[[Model, list[LabelledRows]], Scorer], given: Measuring, run: Running, baseline: bool
+    task: str,
+    scorer: Callable[[Model, list[LabelledRows]], Scorer],
+    given: Measuring,
+    run: options.Running,
+    baseline: bool,
 ) -> None:
     """Measure what is given: predictions or a model, further heads, a baseline.
 

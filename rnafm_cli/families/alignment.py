@@ -59,11 +59,6 @@ class Posterior:
         upper_LL[near | ~canonical_matrix(self.sequence)] = 0.0
         return (upper_LL + upper_LL.T).clip(max=1.0).astype(np.float32)
 
-    @property
-    def coverage(self) -> NDArray[np.float32]:
-        """(L,) probability that a base stands on any match state."""
-        return self.match_ML.sum(axis=0).clip(max=1.0).astype(np.float32)
-
     def path(self) -> NDArray[np.int64]:
         """(L,) match state of each base by the alignment that is right most often, -1 for insertions and flanks."""
         states, bases = self.match_ML.shape
@@ -374,7 +369,7 @@ def templates(sequences: Sequence[str], search: Search, *, relatives: bool = Fal
         sure = min(50.0, -np.log10(max(hit.evalue, 1e-50)))
         for whole, new in (
             (template.pairs_LL[bases, bases], posterior.pair_map()),
-            (template.coverage_L[bases], posterior.coverage),
+            (template.coverage_L[bases], posterior.match_ML.sum(axis=0).clip(max=1.0)),
             (template.confidence_L[bases], sure),
         ):
             np.maximum(whole, new, out=whole)

@@ -6,7 +6,7 @@ overlapping windows, and its E-values count them: they tell how many such hits c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -67,8 +67,8 @@ class Hit:
     def __len__(self) -> int:
         return self.end - self.start
 
-    def overlaps(self, other: Hit, share: float = _OVERLAP) -> bool:
-        """Whether they have more than a share of the shorter one in common, a fifth without another word."""
+    def overlaps(self, other: Hit, share: float) -> bool:
+        """Whether they have more than a share of the shorter one in common."""
         both = min(self.end, other.end) - max(self.start, other.start)
         return both > share * min(len(self), len(other))
 
@@ -147,7 +147,8 @@ class Search:
         for hits, sequence in zip(found, sequences, strict=True):
             hits.sort(key=lambda hit: (hit.evalue, -hit.score, hit.family.accession, hit.start, hit.strand))
             if len(sequence) > _WINDOWS[0][1]:
-                hits[:] = _seen_once(hits)
+                # A second view of a hit from a neighbouring window is none.
+                hits[:] = _apart(hits, lambda hit: (hit.family.accession, hit.strand), 0.5)
         return found
 
     def _search(self, windows: list[_Window], profiles: Sequence[_Entry]) -> Iterator[tuple[_Window, Hit]]:
@@ -190,35 +191,26 @@ def _windows(sequences: Sequence[str], starts: Sequence[range], size: int, stran
                 yield _Window(number, strand, start, text[start : start + size])
 
 
-def _seen_once(hits: Iterable[Hit]) -> list[Hit]:
-    """Of hits, best first, those that are no second view of a better one from a neighbouring window."""
+def _apart(hits: Iterable[Hit], group_of: Callable[[Hit], Any], share: float = _OVERLAP) -> list[Hit]:
+    """Of hits, best first, those that have no more than a share in common with a better one of their group."""
     kept: list[Hit] = []
+    groups: dict[Any, list[Hit]] = {}
     for hit in hits:
-        same = (other for other in kept if other.family is hit.family and other.strand == hit.strand)
-        if not any(hit.overlaps(other, 0.5) for other in same):
+        better = groups.setdefault(group_of(hit), [])
+        if not any(hit.overlaps(other, share) for other in better):
+            better.append(hit)
             kept.append(hit)
     return kept
 
 
 def compatible(hits: Iterable[Hit]) -> list[Hit]:
     """Of hits, best first, those that overlap no better one by more than a fifth of the shorter."""
-    kept: list[Hit] = []
-    for hit in hits:
-        if not any(hit.overlaps(other) for other in kept):
-            kept.append(hit)
-    return kept
+    return _apart(hits, lambda hit: None)
 
 
 def without_rivals(hits: Iterable[Hit]) -> list[Hit]:
     """Of hits, best first, those that overlap no better one of the same family or clan."""
-    kept: list[Hit] = []
-    rivals: dict[str, list[Hit]] = {}
-    for hit in hits:
-        better = rivals.setdefault(hit.family.clan or hit.family.accession, [])
-        if not any(hit.overlaps(other) for other in better):
-            better.append(hit)
-            kept.append(hit)
-    return kept
+    return _apart(hits, lambda hit: hit.family.clan or hit.family.accession)
 
 
 _ahead: dict[Any, Future[Search]] = {}
