@@ -178,7 +178,7 @@ def test_probabilities_must_fit(rnafm: Command, truth: Path, prediction: Path, t
         file["a"] = np.zeros((3, 3))
     result = rnafm("evaluate", "fold", truth, prediction, "--probs", path)
     assert result.returncode == 3
-    assert "'a' is (3, 3), the RNA has 14 bases" in result.stderr
+    assert "'a': is (3, 3), the RNA has 14 bases" in result.stderr
     missing = rnafm("evaluate", "fold", truth, prediction, "--probs", tmp_path / "no.h5")
     assert missing.returncode == 3
     assert "no such file" in missing.stderr
