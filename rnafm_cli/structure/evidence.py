@@ -108,9 +108,10 @@ class ConstraintLines(_ByRecord):
     what = "constraints"
 
     def __init__(self, path: str | Path) -> None:
+        name = input_name(path)
         with open_text(path) as lines:
-            name = input_name(path)
-            super().__init__(name, _constraints(lines, name), "expected: header, sequence, constraint line")
+            entries = _constraints(lines, name)
+        super().__init__(name, map(_whole, entries), "expected: header, sequence, constraint line")
 
     def of(self, record: SequenceRecord) -> Constraints | None:
         """A record's constraints, if it has any.
@@ -128,35 +129,30 @@ class ConstraintLines(_ByRecord):
         return Constraints(entry.symbols, entry.place)
 
 
-def _constraints(lines: Iterable[str], source: str) -> Iterator[_Entry]:
-    entry: _Entry | None = None
+def _constraints(lines: Iterable[str], source: str) -> list[_Entry]:
+    entries: list[_Entry] = []
     for number, text in enumerate(lines, start=1):
         if not text.strip() or text.startswith(_COMMENTS):
             continue
         # A number after the constraint is an energy or a score.
         word, place = text.split()[0], f"{source}:{number}"
-        if entry is None and set(word) <= _SYMBOLS and word != ">":
-            entry = _Entry(None, place)
-        if entry is not None and _takes(entry, word):
-            entry.symbols += word
+        if not entries and set(word) <= _SYMBOLS and word != ">":
+            entries.append(_Entry(None, place))
+        if entries and _takes(entries[-1], word):
+            entries[-1].symbols += word
         elif text.startswith(">"):
-            if entry is not None:
-                yield _whole(entry)
-            entry = _Entry(next(iter(text[1:].split()), None), place)
+            entries.append(_Entry(next(iter(text[1:].split()), None), place))
         elif word.isalpha():
-            if entry is None or entry.symbols:
-                if entry is not None:
-                    yield _whole(entry)
-                entry = _Entry(None, place)
-            entry.sequence += "".join(text.split())
+            if not entries or entries[-1].symbols:
+                entries.append(_Entry(None, place))
+            entries[-1].sequence += "".join(text.split())
         else:
             foreign = next((symbol for symbol in word if symbol not in _SYMBOLS and not symbol.isalpha()), word[0])
             raise InputError(
                 f"{place}: '{foreign}' does not fit here",
                 hint="a sequence has letters alone, a constraint one of . | x < > ( ) [ ] { } for each base",
             )
-    if entry is not None:
-        yield _whole(entry)
+    return entries
 
 
 def _takes(entry: _Entry, word: str) -> bool:
@@ -223,43 +219,39 @@ class ReactivityProfiles(_ByRecord):
 def _folder_profiles(folder: Path) -> Iterator[_Entry]:
     for path in sorted(folder.iterdir()):
         if path.is_file() and not path.name.startswith("."):
-            profiles = list(_profiles(path))
+            profiles = _profiles(path)
             if len(profiles) != 1:
                 raise InputError(f"{path}: holds {len(profiles)} profiles", hint="a folder has one file per record")
             yield replace(profiles[0], name=source_stem(path))
 
 
-def _profiles(path: str | Path) -> Iterator[_Entry]:
+def _profiles(path: str | Path) -> list[_Entry]:
     """The profiles of a file; the first has no name when rows come before any ``>id`` line."""
-    source, entry, titled = input_name(path), None, False
+    source, entries, titled = input_name(path), list[_Entry](), False
     with open_text(path) as lines:
         for number, text in enumerate(lines, start=1):
             line, place = text.strip(), f"{source}:{number}"
             if not line or line.startswith(_COMMENTS):
                 continue
             if line.startswith(">"):
-                if entry is not None:
-                    yield _filled(entry)
                 words = line[1:].split()
                 if not words:
                     raise InputError(f"{place}: a header without an id")
-                entry, titled = _Entry(words[0], place), False
+                entries.append(_Entry(words[0], place))
+                titled = False
                 continue
-            entry = entry or _Entry(None, place)
+            if not entries:
+                entries.append(_Entry(None, place))
             cells = line.replace(",", " ").split()
             # The first line may name the columns.
             if titled or len(cells) < 2 or any(map(_is_number, cells)):
-                _add_row(entry, cells, place)
+                _add_row(entries[-1], cells, place)
             titled = True
-    if entry is not None:
-        yield _filled(entry)
-
-
-def _filled(entry: _Entry) -> _Entry:
-    if not entry.rows:
-        whose = f" of '{entry.name}'" if entry.name else ""
-        raise InputError(f"{entry.place}: holds no reactivities{whose}", hint=_ROWS)
-    return entry
+    for entry in entries:
+        if not entry.rows:
+            whose = f" of '{entry.name}'" if entry.name else ""
+            raise InputError(f"{entry.place}: holds no reactivities{whose}", hint=_ROWS)
+    return entries
 
 
 def _add_row(entry: _Entry, cells: list[str], place: str) -> None:

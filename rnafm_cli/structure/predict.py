@@ -93,14 +93,7 @@ class PairPlan:
     def check(
         self, record: SequenceRecord, max_bytes: int, doing: str, tell: Callable[[str], None] | None = None
     ) -> None:
-        """Refuse an RNA that would not fit, and tell of one that goes in windows, before work on it begins.
-
-        Args:
-            doing: what is about to be done, for the messages.
-
-        Raises:
-            InputError: when not even windows fit.
-        """
+        """Refuse an RNA that would not fit, and tell of one that goes in windows, before ``doing`` it begins."""
         where, length = record.where, len(record)
         if self.bytes > max_bytes:
             raise InputError(
@@ -212,11 +205,7 @@ class PairPredictor(ABC, Generic[Result]):
         )
 
     def admit(self, query: Query, tell: Callable[[str], None] | None = None) -> None:
-        """Refuse a query that cannot be met, and tell of one that goes in windows.
-
-        Raises:
-            InputError: naming the record.
-        """
+        """Refuse a query that cannot be met, and tell of one that goes in windows."""
         self.plan(query).check(query.record, self.max_bytes, self.doing, tell)
 
     def __call__(self, queries: Sequence[Query]) -> list[Result]:
@@ -335,12 +324,7 @@ def predict(
 
 
 def head_file(model: NamedModel, name: str) -> tuple[dict[str, Tensor], Card]:
-    """Tensors and card of one of a model's heads.
-
-    Raises:
-        UsageError: for a codon model, which has none.
-        WeightsError: when the model has no such head that fits its encoder.
-    """
+    """Tensors and card of one of a model's heads; a codon model, which has none, is told so."""
     try:
         return model.component(name)
     except WeightsError:

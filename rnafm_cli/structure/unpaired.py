@@ -49,11 +49,7 @@ class StructureSource:
         return self._look_up(record)
 
     def check(self, record: SequenceRecord) -> None:
-        """Note what will be asked for, which may happen in another process.
-
-        Raises:
-            InputError: for what does not fit the record, or a record too long to fold in the memory there is.
-        """
+        """Note, or refuse, what will be asked for: that may happen in another process."""
         if self._admit is not None:
             self._admit(record)
         elif self._look_up(record) is None:
@@ -97,7 +93,7 @@ def structure_source(
         return StructureSource(
             source,
             lambda record: _unpaired(predictor([Query(record)])[0].probs_LL),
-            admit=lambda record: predictor.plan(Query(record)).check(record, predictor.max_bytes, "folding"),
+            admit=lambda record: predictor.admit(Query(record)),
         )
     if source.endswith((".h5", ".hdf5")):
         return _stored(source)
