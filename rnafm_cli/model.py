@@ -85,7 +85,7 @@ class Model(NamedModel):
     def contact(self, records: Records, **settings: Any) -> Iterator[TertiaryMaps]:
         """Yield :class:`~rnafm_cli.structure.tertiary.TertiaryMaps` with ``contact_LL`` per record, in input order.
 
-        Settings as for :meth:`fold`, without ``options`` and ``evidence_of``.
+        Settings as for :meth:`fold`, without ``options`` and ``query_of``.
         """
         return self._maps("contact", records, **settings)
 
