@@ -119,15 +119,51 @@ def contact(
     _report("contact", job, report, scores, CONTACT_METRICS)
 
 
-def distance(*, job: Comparing, report: Reporting) -> None:
+def distance(
+    *,
+    job: Comparing,
+    embed3d: Annotated[
+        bool,
+        typer.Option(
+            "--embed3d",
+            help="Also lay out one point a residue by the distances: correlation with the known distances, RMSD of the "
+            "traces; with --plot a picture of each chain.",
+        ),
+    ] = False,
+    report: Reporting,
+) -> None:
     """Score predicted distances: MSE, R2, PMCC and PA of distance / 20, clipped at 20 Å, all pairs, mean over chains.
 
-    PA is the share of pairs whose error is at most 2 Å.
+    PA is the share of pairs whose error is at most 2 Å. --embed3d also lays out one point a residue by the distances:
+    a check of how well they fit together, not a structure.
     """
     from rnafm_cli.rna.metrics import DISTANCE_METRICS, score_distances
+    from rnafm_cli.structure.traces import TRACE_METRICS
 
     chains, maps = _read("distance", job, report)
-    _report("distance", job, report, _scored(chains, maps, score_distances), DISTANCE_METRICS)
+    scores = _scored(chains, maps, score_distances)
+    if embed3d:
+        _lay_out(chains, maps, scores, report)
+    _report("distance", job, report, scores, DISTANCE_METRICS + (TRACE_METRICS if embed3d else ()))
+
+
+def _lay_out(chains: list[Chain], maps: dict[str, dict], scores: dict[str, list[Score]], report: Reporting) -> None:
+    """Add to the scores how well points in space agree, and draw those of the first predictor."""
+    from rnafm_cli.io.names import file_stem
+    from rnafm_cli.structure.figures import draw_trace
+    from rnafm_cli.structure.traces import compare_traces
+
+    known = {chain.id: chain.distance_LL for chain in chains if chain.distance_LL is not None}
+    first, folder = next(iter(maps)), figure_folder(report.plot / "traces") if report.plot else None
+    for label, by_id in maps.items():
+        for score in scores[label]:
+            compared = compare_traces(known[score.id], by_id[score.id])
+            if compared is not None:
+                values, found_KX, known_KX = compared
+                score.values.update(values)
+                if folder is not None and label == first:
+                    path = folder / f"{file_stem(score.id)}.{report.plot_format}"
+                    draw_trace(score.id, found_KX, known_KX, path)
 
 
 def figure_folder(path: Path) -> Path:

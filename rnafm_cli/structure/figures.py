@@ -63,12 +63,14 @@ METRIC_NAMES = {
     "top_l5": "precision of the best L/5 long-range pairs",
     "top_l2": "precision of the best L/2 long-range pairs",
     "top_l1": "precision of the best L long-range pairs",
+    "trace_correlation": "correlation of distances of the points in space",
+    "trace_rmsd": "RMSD of the points in space (Å)",
     "mse": "mean squared error of distance / 20",
     "r2": "coefficient of determination",
     "pa": "share of pairs within 2 Å",
     "pmcc": "Pearson correlation",
 }
-_LOWER_IS_BETTER = frozenset({"mse"})
+_LOWER_IS_BETTER = frozenset({"mse", "trace_rmsd"})
 
 
 def draw_scatter(scores: Mapping[str, Sequence[Score]], metric: str, path: Path, *, seed: int = 0) -> None:
@@ -206,4 +208,23 @@ def draw_map(
     bar = figure.colorbar(image, ax=axes, fraction=0.046, pad=0.03)
     bar.set_label(label, fontsize=9)
     bar.ax.tick_params(labelsize=8)
+    save_figure(figure, path)
+
+
+def draw_trace(name: str, found_KX: NDArray[np.floating], known_KX: NDArray[np.floating], path: Path) -> None:
+    """Points of predicted distances over those of the known ones, (K, 3) Å, one laid on the other, from two sides."""
+    from matplotlib.figure import Figure
+
+    # Seen along the thinnest and the middle axis of the known points.
+    turn_XX = np.linalg.svd(known_KX, full_matrices=False)[2].T
+    figure = Figure(figsize=(8.0, 4.2), facecolor="white", layout="constrained")
+    for axes, second in zip(figure.subplots(1, 2), (1, 2), strict=True):
+        for label, points_KX, colour in (("known", known_KX, MUTED), ("predicted", found_KX, PREDICTORS[0])):
+            seen = (points_KX @ turn_XX)[:, [0, second]].T
+            axes.plot(*seen, color=colour, linewidth=1.2, marker="o", markersize=2.5, label=label)
+        axes.set(xlabel="first axis (Å)", ylabel=f"{('second', 'third')[second - 1]} axis (Å)", aspect="equal")
+        axes.set_adjustable("datalim")
+        plain_frame(axes)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8, frameon=False)
+    figure.suptitle(f"{name}: one point a residue, by distances; 5' to 3' along the line", fontsize=9, color=INK)
     save_figure(figure, path)

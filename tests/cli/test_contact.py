@@ -292,6 +292,11 @@ def test_evaluation(inside: Command, predicted: tuple[Path, Path, Path], tmp_pat
     scores = json.loads(result.stdout)["predictors"]["perfect"]["all"]["all"]
     assert scores["mse"]["value"] == pytest.approx(0, abs=1e-6)
     assert scores["pa"]["value"] == pytest.approx(1)
+    options = ("--embed3d", "--no-baseline", "--plot", tmp_path / "points")
+    points = rows(inside("evaluate", "distance", truth, perfect, "--against", noisy, *options).stdout)
+    assert value(points, "perfect", "trace_correlation") > max(0.95, value(points, "noisy", "trace_correlation"))
+    assert value(points, "perfect", "trace_rmsd") < value(points, "noisy", "trace_rmsd")
+    assert len(list((tmp_path / "points" / "traces").iterdir())) == 12
     text = inside("evaluate", "distance", truth, noisy, "--format", "table")
     assert "baseline" in text.stdout
     assert "PMCC" in text.stdout

@@ -143,10 +143,10 @@ def test_tables_of_evaluations_of_maps(rnafm: Command, tmp_path: Path) -> None:
     truth, maps = chain_file(tmp_path / "truth.h5", chains), tmp_path / "maps.h5"
     fasta = "".join(f">{chain.id}\n{chain.sequence}\n" for chain in chains)
     assert rnafm("contact", "--with-distance", "--h5", maps, stdin=fasta).returncode == 0
-    for line in ("contact", "distance"):
-        ran = rnafm("evaluate", line, truth, maps, "--per-record", each, "--resamples", "100", "--force")
+    for line in ("contact", "distance", "distance --embed3d"):
+        ran = rnafm("evaluate", *line.split(), truth, maps, "--per-record", each, "--resamples", "100", "--force")
         assert ran.returncode == 0, ran.stderr
-        check_tsv(ran.stdout, f"evaluate {line}")
+        check_tsv(ran.stdout, f"evaluate {line.split()[0]}")
         check_tsv(each.read_text(), f"evaluate {line} --per-record")
 
 

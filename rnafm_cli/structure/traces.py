@@ -1,0 +1,65 @@
+"""A coordinate check of distances: one point a residue in space, as the distances ask for it.
+
+Not a structure predictor: points have no atoms, and distances do not tell a fold from its mirror image. Shape suffixes:
+L residues, K of them with known distances, X three coordinates.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import orthogonal_procrustes
+from scipy.sparse.csgraph import shortest_path
+
+from rnafm_cli.rna.chains import FARTHEST
+
+TRACE_METRICS = ("trace_correlation", "trace_rmsd")
+_FAR = FARTHEST - 2.0
+"""Å; from here on a predicted distance says that it is long, and no more."""
+_APART = 3.0 * FARTHEST
+"""Å between residues that no way joins."""
+
+Floats = NDArray[np.float64]
+
+
+def lay_out(distance_LL: NDArray[np.floating], far: float = np.inf) -> Floats:
+    """(L, 3) points in Å by classical multidimensional scaling of symmetric distances (Å).
+
+    Distances that are unknown (NaN) or not below ``far`` are replaced by the shortest way over the others.
+    """
+    near_LL = np.where(distance_LL < far, np.maximum(distance_LL, 0.1), np.inf).astype(np.float64)
+    ways_LL = shortest_path(near_LL, directed=False)
+    ways_LL[np.isinf(ways_LL)] = _APART
+    squares_LL = np.where(np.isinf(near_LL), ways_LL, distance_LL).astype(np.float64) ** 2
+    means_L = squares_LL.mean(axis=0)
+    values, vectors = np.linalg.eigh(-0.5 * (squares_LL - means_L[:, None] - means_L + means_L.mean()))
+    return vectors[:, -3:] * np.sqrt(np.maximum(values[-3:], 0.0))
+
+
+def compare_traces(
+    known_LL: NDArray[np.floating], distance_LL: NDArray[np.floating]
+) -> tuple[dict[str, float], Floats, Floats] | None:
+    """Points of predicted distances against those of all known distances of a chain, long ones included.
+
+    Args:
+        known_LL: Å, NaN where a residue was not observed.
+
+    Returns:
+        ``trace_correlation`` of the known distances with those of the points, and ``trace_rmsd`` (Å) of the two traces;
+        the predicted points, turned and mirrored onto the known ones, and these, both (K, 3). None where K is below 4.
+    """
+    seen_L = np.isfinite(known_LL).sum(axis=1) > 1
+    if seen_L.sum() < 4:
+        return None
+    true_KK = known_LL[np.ix_(seen_L, seen_L)]
+    known_KX, found_KX = (
+        points - points.mean(axis=0) for points in (lay_out(true_KK), lay_out(distance_LL, _FAR)[seen_L])
+    )
+    found_KX = found_KX @ orthogonal_procrustes(found_KX, known_KX)[0]
+    rows, columns = np.nonzero(np.triu(np.isfinite(true_KK), 1))
+    apart_N = np.linalg.norm(found_KX[rows] - found_KX[columns], axis=1)
+    values = {
+        "trace_correlation": float(np.corrcoef(true_KK[rows, columns], apart_N)[0, 1]),
+        "trace_rmsd": float(np.sqrt(((found_KX - known_KX) ** 2).sum(axis=1).mean())),
+    }
+    return values, found_KX, known_KX
