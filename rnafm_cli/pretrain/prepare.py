@@ -32,6 +32,8 @@ _LARGEST_N_SHARE = 0.2
 _LENGTH_BINS = (16, 30, 50, 100, 200, 500, 1024, 2048, 5000)
 _LOOK, _LOOK_BYTES = 1 << 14, 1 << 23
 """Records, or bytes of sequence, after which it is seen whether a shard is full."""
+_LAST = 1 << 18
+"""Hashes that are kept apart until they are sorted in with the others."""
 _BUFFER = 1 << 20
 _BLOCK_TOKENS = 1 << 24
 _MEGABYTE = 1_000_000
@@ -238,12 +240,35 @@ def _remove(folder: Path, pattern: str) -> None:
         path.unlink(missing_ok=True)
 
 
+class _Seen:
+    """What was seen, by hashes of 64 bits: among 27 million sequences two share one with a probability of 2 in 100,000.
+
+    All but the last ones are a sorted array, which takes 8 bytes for each.
+    """
+
+    def __init__(self) -> None:
+        self._sorted = np.empty(0, dtype=np.int64)
+        self._last: set[int] = set()
+
+    def add(self, tokens: bytes) -> bool:
+        """Whether they are new."""
+        number = hash(tokens)
+        place = self._sorted.searchsorted(number)
+        if number in self._last or (place < len(self._sorted) and self._sorted[place] == number):
+            return False
+        self._last.add(number)
+        if len(self._last) == _LAST:
+            self._sorted = np.sort(np.concatenate([self._sorted, np.fromiter(self._last, np.int64)]))
+            self._last.clear()
+        return True
+
+
 def _write_shards(sources: list[Path], folder: Path, state: _State, progress: Progress) -> None:
-    # Hashes of 64 bits: among 27 million different sequences two share one with a probability of 2 in 100,000.
-    seen: set[int] = set()
+    seen = _Seen()
     if state.shards:
         done = Sequences(folder, state.stems)
-        seen.update(hash(done.tokens(k).tobytes()) for k in range(len(done)))
+        for k in range(len(done)):
+            seen.add(done.tokens(k).tobytes())
     type_numbers = {name: k for k, name in enumerate(state.type_names)}
     group_numbers = {name: k for k, name in enumerate(state.group_names)}
     keys, shard_tokens = tuple(state.request["keys"]), state.request["shard_tokens"]
@@ -268,11 +293,9 @@ def _write_shards(sources: list[Path], folder: Path, state: _State, progress: Pr
             state.counts[f"dropped: {tokens}"] += 1
         else:
             state.counts["with T"] += b"T" in sequence or b"t" in sequence
-            number = hash(tokens)
-            if number in seen:
+            if not seen.add(tokens):
                 state.counts["dropped: identical"] += 1
             else:
-                seen.add(number)
                 kind, group = attributes(header, keys)
                 of_type = type_numbers.setdefault(kind or "unknown", len(type_numbers))
                 of_group = group_numbers.setdefault(group, len(group_numbers)) if group else -1
