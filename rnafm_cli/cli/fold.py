@@ -94,6 +94,7 @@ def fold(
             "(upstream).",
         ),
     ] = "mea",
+    upstream_compat: Annotated[bool, typer.Option("--upstream-compat", help="The same as --decoder upstream.")] = False,
     threshold: Annotated[
         float | None,
         typer.Option(
@@ -179,7 +180,7 @@ def fold(
     knowledge = Knowledge(constraints, shape) if constraints or shape else None
     loaded = run.load()
     decoding = DecodeOptions(
-        decoder=decoder,
+        decoder="upstream" if upstream_compat else decoder,
         threshold=threshold,
         min_loop=min_loop,
         canonical=False if allow_noncanonical else None,
@@ -325,7 +326,7 @@ def _write(
 
 _PREDICTING = (
     *("score", "probs", "half", "report", "report_3d", "model", "decoder", "threshold", "gamma", "min_loop"),
-    *("pseudoknots", "allow_noncanonical", "isolated", "prior", "families", "use_families"),
+    *("pseudoknots", "allow_noncanonical", "isolated", "upstream_compat", "prior", "families", "use_families"),
     *("constraints", "shape", "max_memory", "long"),
 )
 

@@ -41,7 +41,7 @@ def rbp(
         list[str] | None, typer.Option("-p", "--protein", metavar="NAME", help=_PROTEIN, show_default="all")
     ] = None,
     list_proteins: Annotated[
-        bool, typer.Option("--list", help="Print the proteins with their figures on development rows, and stop.")
+        bool, typer.Option("--list", help="Print the proteins with their development and reported figures, and stop.")
     ] = False,
     windows: Annotated[bool, typer.Option("--windows", help="A row for each window, its place as in BED.")] = False,
     step: Annotated[
@@ -79,7 +79,7 @@ def rbp(
     intake = None if list_proteins else Intake(inputs, on_error, long)
 
     from rnafm_cli.function.figures import saliency_gallery
-    from rnafm_cli.function.rbp import BindingPredictor, bind, chosen_outputs
+    from rnafm_cli.function.rbp import REPORTED, REPORTED_BY, BindingPredictor, bind, chosen_outputs
     from rnafm_cli.io.columns import TABLES
     from rnafm_cli.io.tables import output_format as format_of
     from rnafm_cli.io.tables import table_output
@@ -93,7 +93,8 @@ def rbp(
             for name, curve in ((predictor.proteins[k], predictor.curves[k]) for k in chosen):
                 figures = predictor.card.metrics.get(name, {})
                 measured = [figures.get(key) for key in ("auprc", "auroc", "calibration_error")]
-                sink.write([name, *measured, curve.prevalence, curve.threshold])
+                told = REPORTED.get(name, "")
+                sink.write([name, *measured, curve.prevalence, curve.threshold, told, REPORTED_BY if told else ""])
         return
     source = _structure(structure, predictor, loaded, max_memory)
     columns = TABLES["rbp --windows" if windows else "rbp"]

@@ -83,6 +83,7 @@ def test_the_list_needs_no_input(rnafm: Command, models: Path) -> None:
     header, *table = rows(result.stdout)
     assert header[:3] == ["protein", "auprc", "auroc"] and [row[0] for row in table] == list(PROTEINS)
     assert table[0][1:3] == ["0.61", "0.88"]
+    assert table[1][header.index("reported")] == "AUROC 0.959"
 
 
 def test_saliency_leaves_a_table_and_a_logo(rnafm: Command, models: Path, tmp_path: Path) -> None:
