@@ -24,6 +24,7 @@ from scipy.ndimage import gaussian_filter
 
 from rnafm_cli.atlas.comparison import Panel
 from rnafm_cli.atlas.trajectory import Trajectory
+from rnafm_cli.viz.axes import plain_frame
 from rnafm_cli.viz.canvas import save_figure
 from rnafm_cli.viz.palette import INK, MUTED
 
@@ -53,6 +54,7 @@ _MOST_PANEL_NAMES = 14
 _FEW = 6
 _WASH = 0.62
 """How much of an atlas point's colour gives way to white where new RNAs are shown."""
+_MOST_VIOLINS = 40
 _WEAKEST = 0.05
 """Connectivity of clusters from which a line is drawn."""
 _SMOOTHED = 2.0
@@ -470,6 +472,38 @@ def draw_cluster_graph(
         axes.scatter(*centre_C2.T, **discs, edgecolors=edge, linewidths=1.4, zorder=4)
         _time_bar(axes, mappable)
         _write_names(axes, names, centre_C2, [INK] * count, size=5.5, shift=(0, -12))
+
+
+def draw_violins(time_N: np.ndarray, labels: Sequence[str], order: Sequence[str], stem: Path, **words: str) -> None:
+    """How pseudotime is spread within each label, the first of an order at the top; lines at quartiles and median."""
+    shown, label_N = order[:_MOST_VIOLINS], np.asarray(labels)
+    values = [time_N[(label_N == name) & np.isfinite(time_N)] for name in shown]
+    with _picture(stem, 6.0, 1.2 + 0.26 * len(shown), words["caption"]) as (axes,):
+        place_L, quartiles = np.arange(len(shown))[::-1], [(0.25, 0.5, 0.75)] * len(shown)
+        drawn = axes.violinplot(
+            values, place_L, orientation="horizontal", widths=0.85, showextrema=False, quantiles=quartiles
+        )
+        colours = scale_colours(time_N)[1].to_rgba(np.asarray([value.mean() for value in values]))
+        for body, colour in zip(drawn["bodies"], colours, strict=True):
+            body.set(facecolor=colour, edgecolor=INK, linewidth=0.4, alpha=0.6)
+        drawn["cquantiles"].set(color=INK, linewidth=0.9)
+        names = [f"{name}  ({len(value):,})" for name, value in zip(_plain_words(shown), values, strict=True)]
+        axes.set_yticks(place_L, names, fontsize=7)
+        axes.set(xlim=(-0.02, 1.02), ylim=(-0.7, len(shown) - 0.3), xlabel="pseudotime")
+        axes.set_title(words["title"], fontsize=9, color=INK, loc="left")
+        plain_frame(axes)
+
+
+def draw_times(given_L: np.ndarray, reached_L: np.ndarray, names: Sequence[str], stem: Path, *, title: str) -> None:
+    """Mean pseudotime of labels against given times."""
+    with _picture(stem, 5.6, 4.2, "") as (axes,):
+        axes.scatter(given_L, reached_L, s=22, color=GROUP_COLOURS[0], zorder=3)
+        axes.margins(0.12, 0.1)
+        axes.set(xlabel="time from the root, as given", ylabel="mean pseudotime")
+        axes.set_title(title, fontsize=9, color=INK, loc="left")
+        plain_frame(axes)
+        place_L2 = np.stack([given_L, reached_L], axis=1)
+        _write_names(axes, _plain_words(names), place_L2, [INK] * len(names), size=6.0, shift=(0, 7))
 
 
 def _mark(axes: Any, place_2: np.ndarray, name: str, marker: str, area: float) -> None:

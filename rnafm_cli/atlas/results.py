@@ -16,7 +16,15 @@ from typing import Any
 import numpy as np
 
 from rnafm_cli.atlas.comparison import Panel
-from rnafm_cli.atlas.figures import draw_cluster_graph, draw_groups, draw_mapped, draw_panels, draw_stream
+from rnafm_cli.atlas.figures import (
+    draw_cluster_graph,
+    draw_groups,
+    draw_mapped,
+    draw_panels,
+    draw_stream,
+    draw_times,
+    draw_violins,
+)  # fmt: skip
 from rnafm_cli.atlas.layout import AtlasLayout
 from rnafm_cli.atlas.page import Colouring, write_page
 from rnafm_cli.atlas.placement import STARTS, AtlasFile, TypeCall
@@ -155,6 +163,8 @@ class AtlasFolder:
         place_N2 = self.layout.place_N2
         draw_stream(place_N2, found, cluster_N, names, folder / "trajectory", **words)
         draw_cluster_graph(place_N2, found, cluster_N, names, folder / "trajectory_graph", **words)
+        if means:
+            draw_violins(time_N, self.labels, list(means), folder / "trajectory_violins", **words)
         self.tell(f"terminal states: {', '.join(terminal) or 'none'}")
         summary: dict[str, Any] = {
             "root": found.root,
@@ -171,10 +181,10 @@ class AtlasFolder:
             given, reached = np.asarray([(times[name], means[name][0]) for name in both]).T
             link = associate(reached, given, seed=self.seed)
             summary["times"] = dataclasses.asdict(link)
-            self.tell(
-                f"mean pseudotime of {link.values} labels against their times: Spearman {link.spearman:+.3f}, "
-                f"permutation p = {link.p_value:.4g}"
-            )
+            told = f"Spearman {link.spearman:+.3f}, permutation p = {link.p_value:.4g}"
+            self.tell(f"mean pseudotime of {link.values} labels against their times: {told}")
+            title = f"{told}, {link.values} labels"
+            draw_times(given, reached, both, folder / "trajectory_times", title=title)
         return summary
 
     def write_page(

@@ -159,7 +159,7 @@ def test_embeddings_with_a_table_and_a_path(made: Made, tmp_path: Path) -> None:
     assert labels[0]["label"] == "trunk" and labels[0]["time"] == "5"
     summary = json.loads((tmp_path / "o" / "atlas.json").read_text())["trajectory"]
     assert summary["times"]["values"] == 4 and summary["times"]["spearman"] > 0.5
-    for stem in ("trajectory", "trajectory_graph"):
+    for stem in ("trajectory", "trajectory_graph", "trajectory_violins", "trajectory_times"):
         assert (tmp_path / "o" / f"{stem}.svg").exists() and (tmp_path / "o" / f"{stem}.png").exists()
 
 
