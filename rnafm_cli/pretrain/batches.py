@@ -22,7 +22,7 @@ from torch import Tensor
 
 from rnafm_cli.errors import ConfigError
 from rnafm_cli.pretrain.config import BatchSection, PretrainConfig, TargetSection
-from rnafm_cli.pretrain.sampling import EpochPlan, TypeSampler, corrupt
+from rnafm_cli.pretrain.sampling import PAPERS_SHARE, EpochPlan, TypeSampler, corrupt
 from rnafm_cli.pretrain.shards import Corpus, Split
 from rnafm_cli.pretrain.targets import AlignedRows, Shown, Targets, targets_of
 from rnafm_cli.rna.alphabet import NUCLEOTIDE
@@ -129,12 +129,14 @@ def build_batch(
     section: BatchSection,
     crop: int,
     *,
+    share: float = PAPERS_SHARE,
     targets: TargetSection | None = None,
     aligned: AlignedRows | None = None,
 ) -> MicroBatch:
     """Read, corrupt and lay out the windows of one micro-batch; packed ones have always the same number of rows.
 
     Args:
+        share: of the letters to predict.
         targets: what else its letters shall tell; None for nothing.
         aligned: rows of alignments, for samples numbered below 0.
     """
@@ -158,7 +160,7 @@ def build_batch(
                 window = relatives.tokens_L
             else:
                 window = corpus.tokens(sequence)[start : start + length]
-            corrupted, places = corrupt(window, key)
+            corrupted, places = corrupt(window, key, share)
             first = row * width + column + 1
             shown.append((first, window, key, relatives))
             tokens[row, column] = NUCLEOTIDE.cls
@@ -237,7 +239,8 @@ class Feed:
             self.steps_per_epoch(epoch)
         plan, batches = self._plan(epoch)
         build = partial(build_batch, self._corpus, plan, section=config.batch, crop=config.data.crop)
-        build = partial(build, targets=config.targets if config.targets.on else None, aligned=self.aligned)
+        asked = {"share": config.mask.share, "targets": config.targets if config.targets.on else None}
+        build = partial(build, **asked, aligned=self.aligned)
         mine = batches[done + self._rank : done + size : self._world]
         return StepBatches(epoch, done + size, [build(rows) for rows in mine])
 

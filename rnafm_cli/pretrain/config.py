@@ -56,6 +56,13 @@ class DataSection:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MaskSection:
+    """What is predicted: of these letters 80 % are shown as <mask>, 10 % as a random base, 10 % as they are."""
+
+    share: float = key(0.15, "Share of letters to predict while training; held-out parts are always asked for 15 %.")
+
+
+@dataclass(frozen=True, kw_only=True)
 class SamplingSection:
     """How often each RNA type is seen."""
 
@@ -168,6 +175,7 @@ class PretrainConfig:
 
     model: ModelSection = field(default_factory=ModelSection)
     data: DataSection = field(default_factory=DataSection)
+    mask: MaskSection = field(default_factory=MaskSection)
     sampling: SamplingSection = field(default_factory=SamplingSection)
     sketch: SketchSection = field(default_factory=SketchSection)
     targets: TargetSection = field(default_factory=TargetSection)
@@ -190,6 +198,7 @@ class PretrainConfig:
             "the weights of targets must not be negative and targets.longest at least 16": (
                 min(targets.profile, targets.partner, targets.unpaired) < 0 or targets.longest < 16
             ),
+            f"mask.share {self.mask.share} must lie between 0 and 1": not 0 < self.mask.share < 1,
             "targets.share, targets.drawn and targets.folded are shares, 0 to 1": not shares,
             "targets.profile and targets.partner need targets.alignments, a Stockholm file as Rfam has them": (
                 bool(targets.profile or targets.partner) and not targets.alignments

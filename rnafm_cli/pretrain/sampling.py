@@ -4,9 +4,9 @@ A type's share of tokens is proportional to (its tokens) ** exponent: 1 trains i
 every type the same share. Within a type, windows follow seeded permutations that go on from epoch to epoch, so every
 sequence is seen about equally often.
 
-Masks are those of Chen et al. 2022, section 2.1: 15 % of the letters are predicted, 80 % of them are shown as <mask>,
-10 % as another letter, 10 % as they are. Random letters are drawn from A, C, G, U: the other IUPAC codes are so rare in
-the data that they would only mark the places.
+Masks are those of Chen et al. 2022, section 2.1: 15 % of the letters (or another share) are predicted, 80 % of them are
+shown as <mask>, 10 % as another letter, 10 % as they are. Random letters are drawn from A, C, G, U: the other IUPAC
+codes are so rare in the data that they would only mark the places.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ _BASES = np.asarray([NUCLEOTIDE.tokens.index(base) for base in "ACGU"], dtype=np
 _GAP = NUCLEOTIDE.tokens.index("-")
 _MOST_REPEATS = 8
 """A type is shown at most this many times over in one epoch."""
-_CHOSEN = 0.15
+PAPERS_SHARE = 0.15
+"""Of the letters, those that are predicted."""
 _MASKED, _SWAPPED = 0.8, 0.9
 """Of the chosen letters, the share shown as <mask>, and that together with those shown as another letter."""
 
@@ -98,12 +99,13 @@ def held_out_plan(corpus: Corpus, split: Split, *, sequences: int, window: int, 
     return plan_of(picked, corpus.lengths[picked], window, keys)
 
 
-def corrupt(tokens: np.ndarray, key: int | np.uint64) -> tuple[np.ndarray, np.ndarray]:
+def corrupt(tokens: np.ndarray, key: int | np.uint64, share: float = PAPERS_SHARE) -> tuple[np.ndarray, np.ndarray]:
     """Corrupt one sequence of tokens.
 
     Args:
         tokens: (T,) uint8, with or without specials, which are never chosen.
         key: seeds the choice; equal keys and tokens give equal results whatever the batch.
+        share: of the letters that are chosen.
 
     Returns:
         (T,) uint8 tokens and (n,) the chosen positions, ascending.
@@ -115,7 +117,7 @@ def corrupt(tokens: np.ndarray, key: int | np.uint64) -> tuple[np.ndarray, np.nd
     choose = (bits >> np.uint64(40)).astype(np.float64) / (1 << 24)
     treat = ((bits >> np.uint64(16)) & np.uint64(0xFFFFFF)).astype(np.float64) / (1 << 24)
     letters = (tokens >= NUCLEOTIDE.letters.start) & (tokens < _GAP)
-    chosen = np.flatnonzero((choose < _CHOSEN) & letters)
+    chosen = np.flatnonzero((choose < share) & letters)
     out = tokens.copy()
     treat = treat[chosen]
     out[chosen[treat < _MASKED]] = NUCLEOTIDE.mask

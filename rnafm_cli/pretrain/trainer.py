@@ -31,7 +31,7 @@ from rnafm_cli.pretrain.processes import Processes
 from rnafm_cli.pretrain.shards import Corpus, Split, verify_corpus
 from rnafm_cli.pretrain.validation import HeldOutPart
 from rnafm_cli.training.optimizers import build_optimizer, decay_groups, rate_at
-from rnafm_cli.training.run_log import CsvLog, write_run_json
+from rnafm_cli.training.run_log import CsvLog, EventLog, write_run_json
 from rnafm_cli.training.stop_signals import StopSignals
 from rnafm_cli.training.trainer import Progress, Report
 
@@ -112,6 +112,7 @@ class Trainer:
             write_run_json(folder, config=config.to_dict(), facts=self._facts())
             self._metrics = CsvLog(folder / "metrics.csv", _METRICS, self.state.step)
             self._validation = CsvLog(folder / "validation.csv", _VALIDATION, self.state.step)
+            self._events = EventLog(folder, self.state.step)
 
     def _begin_tally(self) -> None:
         """Sums over the steps since the last row of metrics.csv, and the time of training before these.
@@ -306,6 +307,7 @@ class Trainer:
         self._losses = f", loss {loss:.4f}, accuracy {accuracy:.3f}, {speed:,.0f} tokens/s"
         if self._is_first:
             self._metrics.add(row)
+            self._events.add("train", row)
 
     def _validate(self) -> None:
         self.model.eval()
@@ -315,9 +317,9 @@ class Trainer:
             self._held_out_losses += f", held-out {part.name} loss {score.loss:.4f}, accuracy {score.accuracy:.3f}"
             if self._is_first:
                 place = {"step": self.state.step, "tokens": self.state.tokens, "seconds": self.state.seconds}
-                self._validation.add(
-                    {**place, "part": part.name, "perplexity": _perplexity(score.loss), **asdict(score)}
-                )
+                row = {**place, "part": part.name, "perplexity": _perplexity(score.loss), **asdict(score)}
+                self._validation.add(row)
+                self._events.add(f"valid_{part.name}", row)
         self.model.train()
 
     def _save(self) -> None:

@@ -1,8 +1,9 @@
-"""What a run leaves for people: CSV tables and run.json."""
+"""What a run leaves for people: CSV tables, run.json and TensorBoard events."""
 
 from __future__ import annotations
 
 import csv
+import importlib.util
 import os
 import platform
 import socket
@@ -47,6 +48,25 @@ class CsvLog:
         rounded = {key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()}
         with open(self._path, "a", newline="", encoding="utf-8") as handle:
             csv.DictWriter(handle, self._columns).writerow(rounded)
+
+
+class EventLog:
+    """TensorBoard events of a run, in its folder ``tensorboard``, where that package is installed; else nothing."""
+
+    def __init__(self, folder: Path, step: int) -> None:
+        self._writer: Any = None
+        if importlib.util.find_spec("tensorboard"):
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=step)
+
+    def add(self, prefix: str, row: dict[str, Any]) -> None:
+        """Write the fractions of a row as scalars ``prefix/column`` at once."""
+        if self._writer:
+            for name, value in row.items():
+                if isinstance(value, float):
+                    self._writer.add_scalar(f"{prefix}/{name}", value, row["step"])
+            self._writer.flush()
 
 
 def write_run_json(folder: Path, *, config: dict[str, Any], facts: dict[str, Any]) -> None:

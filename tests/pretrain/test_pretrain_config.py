@@ -35,6 +35,7 @@ def test_the_papers_recipe() -> None:
     config = recipe("rna-fm")
     shape = config.model.encoder()
     assert (shape.layers, shape.width, config.data.crop) == (12, 640, 1024)
+    assert config.mask.share == 0.15
     optim = config.optim
     assert (optim.rate, optim.schedule, optim.warmup, optim.weight_decay) == (1e-4, "inverse-sqrt", 10000, 0.01)
 
@@ -60,6 +61,7 @@ def test_overrides_take_toml_values_and_bare_words() -> None:
         ("model.heads=7", "not a multiple of heads 7"),
         ("model.preset=mrna-fm", "'mrna-fm' is not one of rnafm-mini, rna-fm, rnafm-tiny"),
         ("sketch.weight=-1", "sketch.weight"),
+        ("mask.share=1.5", "mask.share 1.5 must lie between 0 and 1"),
         ("sketch.windows=1", "sketch.windows"),
         ("rate=3", "not of the form section.key=value"),
     ],

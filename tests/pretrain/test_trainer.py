@@ -66,6 +66,20 @@ def straight(tmp_path_factory: pytest.TempPathFactory, corpus_folder: Path) -> t
     return folder, weights(trainer)
 
 
+def test_the_share_of_letters_to_predict(tiny: Tiny) -> None:
+    config = tiny("mask.share=0.4")
+    (batch, _) = next(Feed(Corpus(Path(config.data.corpus)), config).steps(0, 0)).batches
+    assert len(batch.truth_N) / batch.real_tokens == pytest.approx(0.4, abs=0.08)
+
+
+def test_tensorboard_sees_what_the_tables_hold(straight: tuple[Path, dict[str, torch.Tensor]]) -> None:
+    reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    events = reader.EventAccumulator(str(straight[0] / "tensorboard")).Reload()
+    seen = [(str(one.step), f"{one.value:.4f}") for one in events.Scalars("train/loss")]
+    assert seen == [(row["step"], f"{float(row['loss']):.4f}") for row in rows(straight[0] / "metrics.csv")]
+    assert [one.step for one in events.Scalars("valid_random/perplexity")] == [4, 8]
+
+
 def test_a_run_learns_and_leaves_its_files(tmp_path: Path, tiny: Tiny) -> None:
     trainer = Trainer(tiny("optim.steps=40", "validation.every=20", "log.every=4"), tmp_path)
     assert trainer.train() is None and trainer.finished and trainer.state.step == 40
