@@ -24,7 +24,7 @@ _CALIBRATED = 10_000
 """Points on which the calls of an atlas are calibrated, if no comparison needs the folds of all."""
 
 
-def folds_of(
+def copy_folds(
     points: AtlasPoints, labels: Sequence[str], *, every: bool, seed: int, tell: Callable[[str], None]
 ) -> np.ndarray | None:
     """(N,) folds without near copies between them; None with fewer than two labels or without sequences.

@@ -190,7 +190,7 @@ def _calibrated(
         return none
     # Each label counts the same, so that the confidence does not lean on how many of each the atlas holds.
     weight = 1 / np.bincount(number_N)[number_N]
-    return *calibrate(share, right, weight), float(np.quantile(np.concatenate(away), _FAR_QUANTILE))
+    return *rising_curve(share, right, weight), float(np.quantile(np.concatenate(away), _FAR_QUANTILE))
 
 
 def vote_by_distance(neighbours: Neighbours, label_N: np.ndarray, labels: int) -> np.ndarray:
@@ -201,7 +201,7 @@ def vote_by_distance(neighbours: Neighbours, label_N: np.ndarray, labels: int) -
     return share / share.sum(axis=1, keepdims=True)
 
 
-def calibrate(share_N: np.ndarray, right_N: np.ndarray, weight_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def rising_curve(share_N: np.ndarray, right_N: np.ndarray, weight_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """A rising curve from the winner's share of votes to the chance that it is right, one point for each step.
 
     Returns:

@@ -15,8 +15,8 @@ from rnafm_cli.cli.options import Intake
 if TYPE_CHECKING:
     from rnafm_cli.families.annotate import Annotation
 
-FormatChoice = Literal["tsv", "gff3", "jsonl"]
-_SUFFIXES: dict[str, FormatChoice] = {".gff": "gff3", ".gff3": "gff3", ".jsonl": "jsonl"}
+AnnotationFormat = Literal["tsv", "gff3", "jsonl"]
+_SUFFIXES: dict[str, AnnotationFormat] = {".gff": "gff3", ".gff3": "gff3", ".jsonl": "jsonl"}
 _ALIGNMENT = "Stockholm file with the hits of each family aligned to its consensus."
 
 
@@ -24,7 +24,7 @@ def annotate(
     inputs: options.Inputs = None,
     output: options.Output = Path("-"),
     output_format: Annotated[
-        FormatChoice | None,
+        AnnotationFormat | None,
         typer.Option("--format", help="Output format.", show_default="by the name of the output, else tsv"),
     ] = None,
     alignment: Annotated[Path | None, typer.Option(metavar="FILE", help=_ALIGNMENT, show_default=False)] = None,

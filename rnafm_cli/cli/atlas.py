@@ -120,7 +120,7 @@ class Layout:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Running(options.Running):
+class AtlasRunning(options.Running):
     """As elsewhere; a map that exists knows its model."""
 
     model: Annotated[
@@ -163,7 +163,7 @@ def atlas(
     *,
     asked: Drawing,
     layout: Layout,
-    run: Running,
+    run: AtlasRunning,
 ) -> None:
     """Draw a map of RNAs by their embeddings, or find the place of new RNAs on one.
 
@@ -259,7 +259,7 @@ class _Atlas:
 
     inputs: list[Path]
     intake: Intake
-    run: Running
+    run: AtlasRunning
     model_name: str
     layer: int
     long: LongChoice
@@ -299,7 +299,7 @@ class _Atlas:
 
     def make(self, folder: Path, *, rename: bool) -> None:
         """Read, embed, lay out, measure, write."""
-        from rnafm_cli.atlas.comparison import folds_of
+        from rnafm_cli.atlas.comparison import copy_folds
         from rnafm_cli.atlas.layout import lay_out
         from rnafm_cli.atlas.placement import atlas_file_of, write_atlas_file
         from rnafm_cli.atlas.points import IDENTITY, clusters_as_labels, read_times
@@ -332,7 +332,7 @@ class _Atlas:
             **{key: points.provenance.get(key) for key in IDENTITY},
             "layout": settings | {"method": layout.method},
         }
-        folds = folds_of(points, made.labels, seed=seed, every=bool(self.baselines), tell=console.info)
+        folds = copy_folds(points, made.labels, seed=seed, every=bool(self.baselines), tell=console.info)
         panels = self._compare(made, folds) if self.baselines else []
         trajectory = None
         if asked.root is not None:

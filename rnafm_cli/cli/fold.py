@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rnafm_cli.viz.structure import Gallery
 
 
-FormatChoice = Literal["dbn", "ct", "bpseq", "tsv", "jsonl", "3drna", "rosetta", "elements"]
+FoldFormat = Literal["dbn", "ct", "bpseq", "tsv", "jsonl", "3drna", "rosetta", "elements"]
 PlotStyleChoice = Literal["arc", "radial", "dots"]
 DecoderChoice = Literal["mea", "threshold", "matching", "upstream"]
 
@@ -32,7 +32,7 @@ def fold(
     context: typer.Context,
     inputs: options.Inputs = None,
     output_format: Annotated[
-        FormatChoice,
+        FoldFormat,
         typer.Option(
             "--format",
             help="dbn: header, sequence, dot-bracket; CT; BPSEQ; tables; input of 3dRNA or Rosetta; forgi's elements.",
@@ -238,7 +238,7 @@ def fold(
 
 
 def _structures(
-    stack: ExitStack, given: options.Pairing, output_format: FormatChoice, *, scored: bool, force: bool
+    stack: ExitStack, given: options.Pairing, output_format: FoldFormat, *, scored: bool, force: bool
 ) -> RecordOutput:
     from rnafm_cli.io.record_output import record_output
     from rnafm_cli.io.structure_output import structure_formats

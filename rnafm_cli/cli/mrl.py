@@ -11,7 +11,7 @@ import typer
 
 from rnafm_cli.cli import console, options
 from rnafm_cli.cli.options import Intake
-from rnafm_cli.cli.rbp import OutputFormat
+from rnafm_cli.cli.rbp import FormatOption
 
 if TYPE_CHECKING:
     from rnafm_cli.rna.records import SequenceRecord
@@ -23,7 +23,7 @@ _ASSAY = "Whose ribosome load is predicted: random_25to100, human_50, egfp_unmod
 def mrl(
     inputs: options.Inputs = None,
     output: options.Output = Path("-"),
-    output_format: OutputFormat = None,
+    output_format: FormatOption = None,
     assay: Annotated[str | None, typer.Option(metavar="NAME", help=_ASSAY, show_default="random_25to100")] = None,
     scan: Annotated[bool, typer.Option("--scan", help="A row for each single-nucleotide variant.")] = False,
     on_error: options.OnError = "fail",

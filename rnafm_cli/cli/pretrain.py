@@ -154,11 +154,11 @@ def run(
 def _train(config: PretrainConfig, output: Path, resume: str, max_minutes: float | None) -> None:
     from rnafm_cli.pretrain.launch import is_first_to_give_up, under_torchrun
     from rnafm_cli.pretrain.processes import Processes
-    from rnafm_cli.pretrain.trainer import Trainer
+    from rnafm_cli.pretrain.trainer import EncoderTrainer
 
     try:
         with Processes.joined(config.run) as processes, console.stages() as progress:
-            stopped_by = Trainer(
+            stopped_by = EncoderTrainer(
                 config,
                 output,
                 resume=resume,

@@ -22,7 +22,7 @@ _TABLE = "A table with a header, an object a line, or HDF5."
 _STRUCTURE = (
     "How likely bases are unpaired: by ViennaRNA, this model's fold head, 'fold --probs' (.h5), or scores (icSHAPE's)."
 )
-OutputFormat = Annotated[
+FormatOption = Annotated[
     Literal["tsv", "jsonl", "h5"] | None,
     typer.Option("--format", help=_TABLE, show_default="by the suffix of -o, else tsv"),
 ]
@@ -36,7 +36,7 @@ _SALIENCY = "Substitute every nucleotide: saliency.tsv, and a logo for each prot
 def rbp(
     inputs: options.Inputs = None,
     output: options.Output = Path("-"),
-    output_format: OutputFormat = None,
+    output_format: FormatOption = None,
     protein: Annotated[
         list[str] | None, typer.Option("-p", "--protein", metavar="NAME", help=_PROTEIN, show_default="all")
     ] = None,

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from rnafm_cli.families.library import Family
 from rnafm_cli.families.search import Hit, Search, compatible, reverse_complement
-from rnafm_cli.families.shapes import Relatives, Shape
+from rnafm_cli.families.shapes import FamilyShape, Relatives
 from rnafm_cli.rna.alphabet import letter_codes
 from rnafm_cli.rna.pairs import canonical_matrix
 
@@ -34,7 +34,7 @@ _RESCALE = 8
 _CELLS = 1 << 20
 """Cells of the padded dynamic programme that are computed together."""
 
-Floats = NDArray[np.float64]
+_Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +49,7 @@ class Posterior:
 
     family: Family
     sequence: str
-    match_ML: Floats
+    match_ML: _Floats
 
     def pair_map(self) -> NDArray[np.float32]:
         """(L, L) symmetric: expected consensus pairs, canonical letters and loops of at least three bases only."""
@@ -152,7 +152,7 @@ class _Batch:
             self.leave_SMB[:, size - 1, b] = 1.0
         self.emit_MLB = self.plain_MLB
 
-    def know_pairs(self, match_MLB: Floats) -> None:
+    def know_pairs(self, match_MLB: _Floats) -> None:
         """Let the emissions of paired states follow where their partners stand."""
         self.emit_MLB = self.plain_MLB.copy()
         for b, (family, _) in enumerate(self.jobs):
@@ -166,7 +166,7 @@ class _Batch:
                 swapped = odds.transpose(0, 2, 1)
                 self.emit_MLB[right, : len(codes), b] *= _fit(at_left, codes, swapped, partner_follows=False)
 
-    def posterior(self) -> Floats:
+    def posterior(self) -> _Floats:
         """(M, L, B): probability that a state emits a base."""
         weight_MLB, scale_DB, total_B = self._forward()
         self._backward(weight_MLB, scale_DB - total_B)
@@ -180,7 +180,7 @@ class _Batch:
             first = d - 1 + low * (bases - 1)
             yield d, slice(low, high), slice(first, first + (min(high, d) - low - 1) * (bases - 1) + 1, bases - 1)
 
-    def _forward(self) -> tuple[Floats, Floats, Floats]:
+    def _forward(self) -> tuple[_Floats, _Floats, _Floats]:
         """Weights of all ways to each match cell, the log of their scale by antidiagonal, and the log of all ways."""
         states, bases, batch = self.plain_MLB.shape
         emit_RB = self.emit_MLB.reshape(-1, batch)
@@ -223,7 +223,7 @@ class _Batch:
                 enter_MB, skip_B = self.enter_MB * np.exp(-scale_B), self.skip_first_B * np.exp(-scale_B)
         return kept_RB.reshape(states, bases, batch), scale_DB, scale_B + np.log(self._ended(sum_MB, skip_B))
 
-    def _ended(self, sum_MB: Floats, skip_B: Floats) -> Floats:
+    def _ended(self, sum_MB: _Floats, skip_B: _Floats) -> _Floats:
         """Weight of all ways, from that of each match state over all bases."""
         total_B = (sum_MB * self.leave_SMB[0]).sum(axis=0)
         gone_B = skip_B * (1 + np.array([len(codes) for codes in self.codes]))
@@ -232,7 +232,7 @@ class _Batch:
             gone_B = sum_B * self.to_delete_SMB[0, k] + gone_B * self.to_delete_SMB[1, k]
         return total_B
 
-    def _backward(self, weight_MLB: Floats, scale_DB: Floats) -> None:
+    def _backward(self, weight_MLB: _Floats, scale_DB: _Floats) -> None:
         """Multiply the weights of the ways to each match cell by those from there on, and unscale."""
         states, bases, batch = self.plain_MLB.shape
         emit_RB, weight_RB = self.emit_MLB.reshape(-1, batch), weight_MLB.reshape(-1, batch)
@@ -262,7 +262,7 @@ class _Batch:
                 leave_SMB = self.leave_SMB * np.exp(-scale_B)
 
 
-def _rescaled(now_SMB: Floats, *arrays: Floats) -> Floats:
+def _rescaled(now_SMB: _Floats, *arrays: _Floats) -> _Floats:
     """(B,) logarithm of the largest weight of an antidiagonal, by which the arrays are divided in place."""
     top_B = now_SMB.max(axis=(0, 1))
     top_B[top_B <= 0.0] = 1.0
@@ -271,7 +271,7 @@ def _rescaled(now_SMB: Floats, *arrays: Floats) -> Floats:
     return np.log(top_B)
 
 
-def _fit(partner_PL: Floats, codes: NDArray[np.intp], odds_P55: Floats, *, partner_follows: bool) -> Floats:
+def _fit(partner_PL: _Floats, codes: NDArray[np.intp], odds_P55: _Floats, *, partner_follows: bool) -> _Floats:
     """(P, L): how well each base fits the partner that may stand before or behind it, at least ``_FLOOR``.
 
     Args:
@@ -343,7 +343,7 @@ class Template:
             None if self.relatives is None else self.relatives.part(bases),
         )
 
-    def add_relatives(self, shape: Shape, match_ML: NDArray[np.floating], bases: slice) -> None:
+    def add_relatives(self, shape: FamilyShape, match_ML: NDArray[np.floating], bases: slice) -> None:
         """Let known structures tell of a stretch, of which each base stands on the match states by ``match_ML``."""
         if self.relatives is None:
             self.relatives = Relatives.none(len(self.coverage_L))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rnafm_cli.families.alignment import aligned_hits
 from rnafm_cli.families.library import Family, Library
 from rnafm_cli.families.search import Search, compatible
-from rnafm_cli.families.shapes import Shape
+from rnafm_cli.families.shapes import FamilyShape
 from rnafm_cli.rna.chains import Chain
 from rnafm_cli.rna.kmers import greedy_clusters
 
@@ -36,7 +36,7 @@ class Placed:
     state_L: NDArray[np.int64]
 
 
-def place(chains: Sequence[Chain], search: Search) -> list[Placed]:
+def placed_chains(chains: Sequence[Chain], search: Search) -> list[Placed]:
     """All families of all chains, chain after chain, the surest first."""
     found = []
     for first in range(0, len(chains), _AT_ONCE):
@@ -49,17 +49,17 @@ def place(chains: Sequence[Chain], search: Search) -> list[Placed]:
     return found
 
 
-def shape_of(placed: Sequence[Placed], chains: Sequence[Chain]) -> Shape | None:
+def shape_of(placed: Sequence[Placed], chains: Sequence[Chain]) -> FamilyShape | None:
     """What chains on one family have in common; chains that are close (8-mers) share one vote."""
     cluster = greedy_clusters([chains[one.number].sequence for one in placed])
     votes = 1.0 / np.bincount(cluster)[cluster]
-    return Shape.of([(chains[one.number], one.state_L, vote) for one, vote in zip(placed, votes, strict=True)])
+    return FamilyShape.of([(chains[one.number], one.state_L, vote) for one, vote in zip(placed, votes, strict=True)])
 
 
 def with_shapes(library: Library, chains: Sequence[Chain]) -> Library:
     """The library with the shapes of the families that chains belong to."""
     by_family: dict[str, list[Placed]] = {}
-    for one in place(chains, Search([library])):
+    for one in placed_chains(chains, Search([library])):
         by_family.setdefault(one.family.accession, []).append(one)
     families = []
     for family in library.families:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnafm_cli.errors import InputError, Reject, WeightsError, raise_rejected
-from rnafm_cli.families.shapes import Shape
+from rnafm_cli.families.shapes import FamilyShape
 from rnafm_cli.io.stockholm import Alignment
 from rnafm_cli.io.streams import atomic_path
 from rnafm_cli.rna.alphabet import IUPAC_LETTERS, letter_codes
@@ -77,9 +77,9 @@ class Family:
         return len(self.match_M4)
 
     @cached_property
-    def shape(self) -> Shape | None:
+    def shape(self) -> FamilyShape | None:
         """What its known 3D structures have in common; None where there are none."""
-        return None if self.packed_shape is None else Shape.unpacked(self.packed_shape)
+        return None if self.packed_shape is None else FamilyShape.unpacked(self.packed_shape)
 
     @property
     def known_chains(self) -> int:

@@ -17,11 +17,11 @@ from rnafm_cli.rna.chains import FARTHEST, Chain
 _MOST = 25.5
 """Chains beyond this many count no further."""
 _STEPS_5 = np.array([255.0, 10.0, 255.0 / FARTHEST, 510.0 / FARTHEST, 10.0])
-"""Bytes to one of each map of a :class:`Shape`: shares, chains, Å, Å of spread, chains."""
+"""Bytes to one of each map of a :class:`FamilyShape`: shares, chains, Å, Å of spread, chains."""
 
 
 @dataclass(frozen=True, eq=False)
-class Shape:
+class FamilyShape:
     """Maps of one family, float32 and symmetric; near copies among the chains share one vote.
 
     Args:
@@ -34,7 +34,7 @@ class Shape:
     maps_5KK: NDArray[np.float32]
 
     @classmethod
-    def of(cls, placed: Sequence[tuple[Chain, NDArray[np.int64], float]]) -> Shape | None:
+    def of(cls, placed: Sequence[tuple[Chain, NDArray[np.int64], float]]) -> FamilyShape | None:
         """The maps of a family; None without chains.
 
         Args:
@@ -74,7 +74,7 @@ class Shape:
         return zlib.compress(head.tobytes() + np.clip(np.rint(scaled), 0, 255).astype(np.uint8).tobytes(), 9)
 
     @classmethod
-    def unpacked(cls, packed: bytes) -> Shape:
+    def unpacked(cls, packed: bytes) -> FamilyShape:
         """The inverse of :meth:`packed`; a ValueError for other bytes."""
         try:
             plain = zlib.decompress(packed)
@@ -109,7 +109,7 @@ class Relatives:
     measured_LL: NDArray[np.float32]
 
     @classmethod
-    def expected(cls, shape: Shape, match_ML: NDArray[np.floating]) -> Relatives:
+    def expected(cls, shape: FamilyShape, match_ML: NDArray[np.floating]) -> Relatives:
         """Under the probabilities with which each base stands on each match state of the family."""
         match_KL = match_ML[shape.state_K]
         contact, seen, distance, spread, measured = shape.maps_5KK

@@ -28,7 +28,7 @@ from rnafm_cli.training.labelled_rows import LabelledRows
 _NEAR_START = 12
 _FEWEST_IN_CONTEXT = 10
 
-Row = dict[str, Any]
+_Row = dict[str, Any]
 Scores = dict[str, dict[str, NDArray[np.float64]]]
 """By predictor and set, a score for each row of the set."""
 
@@ -154,15 +154,15 @@ def read_predictions(
 
 def binding_table(
     predictors: Scores, sets: Sequence[LabelledRows], resampling: Resampling, *, probabilities: Sequence[str] = ()
-) -> list[Row]:
+) -> list[_Row]:
     """Rows of figures: every set, then means over the sets whose names begin alike and over all.
 
     Args:
         probabilities: predictors whose scores are probabilities, so that their calibration can be told.
     """
-    table: list[Row] = []
+    table: list[_Row] = []
     for predictor, by_set in predictors.items():
-        mine: list[Row] = []
+        mine: list[_Row] = []
         for rows in sets:
             scores = by_set[rows.name]
             row = {"predictor": predictor, "set": rows.name} | rank(rows.values, scores, resampling)
@@ -172,9 +172,9 @@ def binding_table(
     return table
 
 
-def _means(predictor: str, table: Sequence[Row]) -> list[Row]:
+def _means(predictor: str, table: Sequence[_Row]) -> list[_Row]:
     """Means over groups of sets; groups of one are left out."""
-    groups: dict[str, list[Row]] = {}
+    groups: dict[str, list[_Row]] = {}
     for row in table:
         groups.setdefault(row["set"].split("_")[0], []).append(row)
     named = {f"mean of {len(rows)} {name} sets": rows for name, rows in groups.items() if len(rows) > 1}
@@ -188,10 +188,10 @@ def _means(predictor: str, table: Sequence[Row]) -> list[Row]:
     ]
 
 
-def ribosome_load_table(predictors: Scores, sets: Sequence[LabelledRows], resampling: Resampling) -> list[Row]:
+def ribosome_load_table(predictors: Scores, sets: Sequence[LabelledRows], resampling: Resampling) -> list[_Row]:
     """Rows of figures: every assay as a whole and by the context of its upstream starts."""
     contexts = {rows.name: np.array([start_context(s) for s in rows.sequences]) for rows in sets}
-    table: list[Row] = []
+    table: list[_Row] = []
     for predictor, by_set in predictors.items():
         for rows in sets:
             for context in ("all", *CONTEXTS):

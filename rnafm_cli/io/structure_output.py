@@ -44,7 +44,7 @@ def check_bases(record: SequenceRecord | StructureRecord, program: str) -> None:
         )
 
 
-class Scored(Protocol):
+class Confident(Protocol):
     """A prediction that tells how sure a structure is, and why: by which families, the surest first."""
 
     @property
@@ -57,10 +57,7 @@ class Scored(Protocol):
     def hits(self) -> Sequence[Any]: ...
 
 
-Score = Scored | None
-
-
-def _remark(score: Scored) -> str:
+def _remark(score: Confident) -> str:
     """The line that follows a structure; RNAeval, RNAplot and forgi skip it."""
     told = f"# expected_accuracy={score.expected_accuracy:.4f}"
     if score.pair_confidence is not None:
@@ -70,7 +67,7 @@ def _remark(score: Scored) -> str:
     return told + "\n"
 
 
-def format_dotbracket(record: StructureRecord, score: Score = None) -> str:
+def format_dotbracket(record: StructureRecord, score: Confident | None = None) -> str:
     """The three lines that RNAeval, RNAplot, ``RNAfold -C`` and forgi read; ``&`` between strands."""
     structure, sequence = to_dot_bracket(record.pairs, len(record)), _plain_letters(record.sequence)
     for place in reversed(record.breaks):
@@ -78,7 +75,7 @@ def format_dotbracket(record: StructureRecord, score: Score = None) -> str:
     return f">{record.header}\n{sequence}\n{structure}\n" + (_remark(score) if score else "")
 
 
-def format_ct(record: StructureRecord, score: Score = None) -> str:
+def format_ct(record: StructureRecord, score: Confident | None = None) -> str:
     """A CT record: a line with length and title, then one line per base; bases count from 1."""
     length, partners = len(record), pairs_to_partners(record.pairs, len(record)) + 1
     rows = [f"{length:>5}  {record.header}"]
@@ -87,7 +84,7 @@ def format_ct(record: StructureRecord, score: Score = None) -> str:
     return "\n".join(rows) + "\n"
 
 
-def _format_bpseq(record: StructureRecord, score: Score) -> str:
+def _format_bpseq(record: StructureRecord, score: Confident | None) -> str:
     """A comment with id and description, then ``i base j`` per base; bases count from 1, 0 is unpaired."""
     partners = pairs_to_partners(record.pairs, len(record)) + 1
     letters = _plain_letters(record.sequence)
@@ -95,7 +92,7 @@ def _format_bpseq(record: StructureRecord, score: Score) -> str:
     return "\n".join([OWN_MARK + record.header, *rows]) + "\n"
 
 
-def _format_tsv(record: StructureRecord, score: Score) -> str:
+def _format_tsv(record: StructureRecord, score: Confident | None) -> str:
     """``-`` for no family, brackets and letters for pairs."""
     pairs = to_dot_bracket(record.pairs, len(record), letters=True)
     cells = [record.id, record.family or "-", record.sequence, pairs]
@@ -109,7 +106,7 @@ def _format_tsv(record: StructureRecord, score: Score) -> str:
     return "\t".join(cells) + "\n"
 
 
-def _format_jsonl(record: StructureRecord, score: Score) -> str:
+def _format_jsonl(record: StructureRecord, score: Confident | None) -> str:
     confidence = score.pair_confidence if score else None
     row = {
         "id": record.id,
@@ -134,13 +131,13 @@ def _format_jsonl(record: StructureRecord, score: Score) -> str:
     return json.dumps(row, ensure_ascii=False) + "\n"
 
 
-def _format_3drna(record: StructureRecord, score: Score) -> str:
+def _format_3drna(record: StructureRecord, score: Confident | None) -> str:
     """3dRNA's input: a line of A, C, G, U and a line of ``.()[]``; what needs a third kind of bracket is left out."""
     check_bases(record, "3dRNA")
     return f"{record.sequence}\n{to_dot_bracket(record.pairs, len(record), max_layers=2)}\n"
 
 
-def _format_secstruct(record: StructureRecord, score: Score) -> str:
+def _format_secstruct(record: StructureRecord, score: Confident | None) -> str:
     """Rosetta's ``-secstruct_file``: the structure first, in ``.()[]{}``, then the sequence, which Rosetta skips.
 
     Pairs that would need a fourth kind of bracket are left out, and so are non-canonical ones: Rosetta
@@ -151,11 +148,11 @@ def _format_secstruct(record: StructureRecord, score: Score) -> str:
     return f"{to_dot_bracket(pairs, len(record), max_layers=3)}\n{record.sequence.lower()}\n"
 
 
-def _format_rosetta_fasta(record: StructureRecord, score: Score) -> str:
+def _format_rosetta_fasta(record: StructureRecord, score: Confident | None) -> str:
     return f">{file_stem(record.id)}\n{record.sequence.lower()}\n"
 
 
-def _format_elements(record: StructureRecord, score: Score) -> str:
+def _format_elements(record: StructureRecord, score: Confident | None) -> str:
     """Header, sequence, structure and element string, one line each."""
     return format_dotbracket(record) + element_string(record) + "\n" + (_remark(score) if score else "")
 
@@ -199,11 +196,16 @@ def _silence() -> Iterator[None]:
 
 
 def _format(
-    name: str, suffix: str, write: Callable[[StructureRecord, Score], str], *, table: str = "", strands: bool = False
+    name: str,
+    suffix: str,
+    write: Callable[[StructureRecord, Confident | None], str],
+    *,
+    table: str = "",
+    strands: bool = False,
 ) -> TextFormat:
     """A format; unless it keeps ``strands`` apart, an RNA of several is refused."""
 
-    def text(record: StructureRecord, score: Score) -> str:
+    def text(record: StructureRecord, score: Confident | None) -> str:
         if record.breaks and not strands:
             raise InputError(
                 f"{record.where}: has {len(record.breaks) + 1} strands, and the format would join them",

@@ -89,7 +89,7 @@ def table_rows(
 
 
 _TSV_ESCAPES = str.maketrans({"\t": " ", "\n": " ", "\r": " "})
-Row = Mapping[str, Any] | Sequence[Any]
+_Row = Mapping[str, Any] | Sequence[Any]
 
 
 class TableWriter:
@@ -111,11 +111,11 @@ class TableWriter:
         self._line = self._json_line if format == "jsonl" else self._tsv_line
         self._above = [] if format == "jsonl" else ["\t".join(columns)]
 
-    def write(self, row: Row) -> None:
+    def write(self, row: _Row) -> None:
         """Write one row, by column name or in column order."""
         self.write_all([row])
 
-    def write_all(self, rows: Iterable[Row]) -> None:
+    def write_all(self, rows: Iterable[_Row]) -> None:
         """Write rows as one block of text."""
         lines, self._above = self._above, []
         for row in rows:

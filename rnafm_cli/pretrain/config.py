@@ -151,7 +151,7 @@ class LogSection:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunSection:
+class PretrainRun:
     """Seed and machine."""
 
     seed: int = key(0, "Seeds weights, order, crops and masks.")
@@ -184,7 +184,7 @@ class PretrainConfig:
     validation: ValidationSection = field(default_factory=ValidationSection)
     checkpoint: CheckpointSection = field(default_factory=CheckpointSection)
     log: LogSection = field(default_factory=LogSection)
-    run: RunSection = field(default_factory=RunSection)
+    run: PretrainRun = field(default_factory=PretrainRun)
 
     def __post_init__(self) -> None:
         longest, crop, batch = self.model.encoder().max_tokens, self.data.crop, self.batch

@@ -9,8 +9,8 @@ out by the plain rule.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import sparse
@@ -19,8 +19,8 @@ from rnafm_cli.pretrain.shards import Sequences, Split
 from rnafm_cli.rna.alphabet import NUCLEOTIDE
 from rnafm_cli.rna.kmers import close_pairs, kmer_rows
 
-Progress = Callable[[str, int, int], None]
-"""Told what is counted, how much of it is done, and of how much."""
+if TYPE_CHECKING:
+    from rnafm_cli.training.trainer import Progress
 
 _SEQUENCES = 2500
 _LARGEST_CLUSTER = 100

@@ -15,17 +15,20 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rnafm_cli import __version__
 from rnafm_cli.errors import InputError, UsageError
 from rnafm_cli.io.streams import BlockReader, open_text, text_blocks, write_json
-from rnafm_cli.pretrain.holdout import Holdout, HoldoutRules, Progress, choose_holdout
+from rnafm_cli.pretrain.holdout import Holdout, HoldoutRules, choose_holdout
 from rnafm_cli.pretrain.shards import FORMAT_VERSION, Sequences, Split, write_array, write_shard
 from rnafm_cli.rna.alphabet import IUPAC_LETTERS, NUCLEOTIDE
 from rnafm_cli.weights.cards import file_sha256
+
+if TYPE_CHECKING:
+    from rnafm_cli.training.trainer import Progress
 
 _SHORTEST = 16
 _LARGEST_N_SHARE = 0.2

@@ -18,7 +18,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 from rnafm_cli.errors import DeviceError, RnafmError
-from rnafm_cli.pretrain.config import RunSection
+from rnafm_cli.pretrain.config import PretrainRun
 from rnafm_cli.pretrain.model import MaskedTokenModel
 
 T = TypeVar("T")
@@ -33,13 +33,13 @@ class Processes:
     device: torch.device
 
     @classmethod
-    def single(cls, run: RunSection) -> Processes:
+    def single(cls, run: PretrainRun) -> Processes:
         """A run of one process."""
         return cls(0, 1, _device(run, 0))
 
     @classmethod
     @contextmanager
-    def joined(cls, run: RunSection) -> Iterator[Processes]:
+    def joined(cls, run: PretrainRun) -> Iterator[Processes]:
         """Of the run that the environment describes, torchrun's RANK or SLURM's task numbers, for a ``with`` block."""
         if "RANK" not in os.environ and int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
             os.environ |= _from_slurm()
@@ -115,7 +115,7 @@ class Processes:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 
 
-def _device(run: RunSection, local: int) -> torch.device:
+def _device(run: PretrainRun, local: int) -> torch.device:
     has_gpu = torch.cuda.is_available()
     if run.device == "cuda" and not has_gpu:
         raise DeviceError("run.device is cuda, but PyTorch sees no GPU", hint="use run.device=cpu or auto")

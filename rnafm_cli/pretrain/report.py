@@ -21,7 +21,7 @@ from rnafm_cli.pretrain.config import BatchSection
 from rnafm_cli.pretrain.model import MaskedTokenModel
 from rnafm_cli.pretrain.sampling import EpochPlan, TypeSampler, corrupt
 from rnafm_cli.pretrain.shards import Corpus, Split, verify_corpus
-from rnafm_cli.pretrain.validation import HeldOutPart, Score
+from rnafm_cli.pretrain.validation import HeldOutPart, HeldOutScore
 from rnafm_cli.rna.alphabet import NUCLEOTIDE
 from rnafm_cli.rna.kmers import separate_folds
 from rnafm_cli.rna.records import SequenceRecord
@@ -108,7 +108,7 @@ def markov_tables(corpus: Corpus, *, exponent: float = 0.5, order: int = 5) -> l
     return [np.log(table / table.sum(axis=1, keepdims=True)) for table in counts]
 
 
-def markov_score(tables: list[np.ndarray], corpus: Corpus, plan: EpochPlan) -> Score:
+def markov_score(tables: list[np.ndarray], corpus: Corpus, plan: EpochPlan) -> HeldOutScore:
     """Loss and accuracy of a chain at the very positions of held-out windows that a model is asked for.
 
     The chain sees the true letters to the left, which a model sees with 15 % of them corrupted. A position whose
@@ -124,7 +124,7 @@ def markov_score(tables: list[np.ndarray], corpus: Corpus, plan: EpochPlan) -> S
         log_p[known] = table[context[asked[known]]]
     truth = codes[asked]
     loss, right = -log_p[np.arange(len(truth)), truth].sum(), (log_p.argmax(axis=1) == truth).sum()
-    return Score.of(float(loss), int(right), len(truth))
+    return HeldOutScore.of(float(loss), int(right), len(truth))
 
 
 def _contexts(codes: np.ndarray, lengths: np.ndarray, order: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:

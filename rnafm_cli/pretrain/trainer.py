@@ -45,7 +45,7 @@ _MOST_BAD_STEPS = 5
 """Steps in a row with a loss or gradient that is not finite (each is skipped) before a run stops."""
 
 
-class Trainer:
+class EncoderTrainer:
     """One pre-training run in a folder.
 
     Args:

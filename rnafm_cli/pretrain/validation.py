@@ -17,7 +17,7 @@ from rnafm_cli.pretrain.shards import Corpus, Split
 
 
 @dataclass(frozen=True)
-class Score:
+class HeldOutScore:
     """Masked-token prediction on one part."""
 
     loss: float
@@ -26,7 +26,7 @@ class Score:
     masked: int
 
     @classmethod
-    def of(cls, loss: float, right: int, masked: int) -> Score:
+    def of(cls, loss: float, right: int, masked: int) -> HeldOutScore:
         """From sums; of a few short sequences it may be that no letter is masked."""
         return cls(loss / (masked or math.nan), right / (masked or math.nan), masked)
 
@@ -56,7 +56,7 @@ class HeldOutPart:
         *,
         bf16: bool,
         progress: Callable[[int, int], None] = lambda done, total: None,
-    ) -> Score:
+    ) -> HeldOutScore:
         """Loss and accuracy of a model."""
         loss, right, masked = 0.0, 0, 0
         with torch.no_grad(), mixed_precision(device.type, bf16=bf16):
@@ -64,4 +64,4 @@ class HeldOutPart:
                 loss_sum, correct, _ = model(*batch.on(device))
                 loss, right, masked = loss + float(loss_sum), right + int(correct), masked + len(batch.truth_N)
                 progress(number, len(self._batches))
-        return Score.of(loss, right, masked)
+        return HeldOutScore.of(loss, right, masked)

@@ -168,7 +168,7 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class Evaluation:
     """What there is to say about one predictor or several, and how the intervals were made."""
 
     unit: str
@@ -192,7 +192,7 @@ def report_scores(
     compared: Sequence[str] = (),
     by_family: bool = False,
     how: Resampling,
-) -> Report:
+) -> Evaluation:
     """Sum up the scores of predictors on the same records, each metric over those for which it is defined.
 
     Args:
@@ -221,7 +221,7 @@ def report_scores(
             if both_N.any():
                 found[metric] = paired_difference(ours_N[both_N], theirs_N[both_N], how)
         differences.append(Group(scope, group, {unit: len(rows)}, found))
-    return Report(unit, groups, differences, how)
+    return Evaluation(unit, groups, differences, how)
 
 
 def _members(scores: Sequence[Score], *, by_family: bool) -> dict[tuple[str, str], list[int]]:
@@ -277,7 +277,7 @@ def write_calibration(sink: TextSink, calibration: Calibration) -> None:
     writer.flush()
 
 
-def write_report(sink: TextSink, report: Report, *, format: str, calibration: Calibration | None = None) -> None:
+def write_report(sink: TextSink, report: Evaluation, *, format: str, calibration: Calibration | None = None) -> None:
     """Write a report as ``tsv``, ``json`` or ``table``; the calibration is that of the first predictor."""
     if format == "tsv":
         _write_tsv(sink, report, calibration)
@@ -287,7 +287,7 @@ def write_report(sink: TextSink, report: Report, *, format: str, calibration: Ca
         sink.write(_fold_text(report, calibration) if report.unit == "records" else _map_text(report))
 
 
-def _write_tsv(sink: TextSink, report: Report, calibration: Calibration | None) -> None:
+def _write_tsv(sink: TextSink, report: Evaluation, calibration: Calibration | None) -> None:
     writer = TableWriter(sink, tuple(TABLES["evaluate fold" if report.unit == "records" else "evaluate contact"]))
 
     def write(predictor: str, groups: Iterable[Group]) -> None:
@@ -313,7 +313,7 @@ def _write_tsv(sink: TextSink, report: Report, calibration: Calibration | None) 
     writer.flush()
 
 
-def _document(report: Report, calibration: Calibration | None) -> dict[str, Any]:
+def _document(report: Evaluation, calibration: Calibration | None) -> dict[str, Any]:
     of_folds, how = report.unit == "records", report.how
     document: dict[str, Any] = {"records": next(iter(report.groups.values()))[0].counts["records"]} if of_folds else {}
     document |= {"confidence": how.confidence, "resamples": how.resamples, "seed": how.seed, "predictors": {}}
@@ -335,7 +335,7 @@ def _document(report: Report, calibration: Calibration | None) -> dict[str, Any]
     return document
 
 
-def _fold_text(report: Report, calibration: Calibration | None) -> str:
+def _fold_text(report: Evaluation, calibration: Calibration | None) -> str:
     main = {"F1": "f1", "P": "precision", "R": "recall", "relaxed F1": "relaxed_f1", "micro F1": "micro_f1"}
     knots = {"P": "knot_precision", "R": "knot_recall"}
     text = ""
@@ -366,7 +366,7 @@ _HEADINGS = {"top_l10": "L/10", "top_l5": "L/5", "top_l2": "L/2", "top_l1": "L",
 _HEADINGS |= {"pa": "PA", "pmcc": "PMCC"}
 
 
-def _map_text(report: Report) -> str:
+def _map_text(report: Evaluation) -> str:
     text = ""
     for predictor, groups in report.groups.items():
         columns = {_HEADINGS.get(metric, metric): metric for metric in groups[0].intervals}

@@ -13,7 +13,7 @@ from rnafm_cli.encoder.resnet import RELEASED_THRESHOLDS, PairResNet, PairResNet
 from rnafm_cli.errors import InputError
 from rnafm_cli.rna.decode import DecodeOptions, decode, expected_accuracy
 from rnafm_cli.rna.records import SequenceRecord, StructureRecord
-from rnafm_cli.structure.pair import Guide, PairConfig, PairHead, pair_probabilities
+from rnafm_cli.structure.pair import Guide, PairConfig, PairHead, head_probabilities
 from rnafm_cli.structure.predict import Maps, PairPredictor, Query, head_file, ready, surroundings
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ class GuidedPredictor(FoldPredictor):
 
     def maps(self, guides: Sequence[Guide]) -> list[Maps]:
         """Pair probabilities of RNAs of similar length."""
-        return [{"pair": p_LL} for p_LL in pair_probabilities(self.head, guides, precision=self.precision)]
+        return [{"pair": p_LL} for p_LL in head_probabilities(self.head, guides, precision=self.precision)]
 
 
 class ResNetPredictor(FoldPredictor):

@@ -29,7 +29,7 @@ from rnafm_cli.rna.metrics import Score, score_fold
 from rnafm_cli.rna.records import StructureRecord
 from rnafm_cli.structure.batches import collate, draw_batches
 from rnafm_cli.structure.fold_data import FoldData, assemble, shipped_dev_families
-from rnafm_cli.structure.pair import INPUTS, Guide, PairConfig, PairHead, PairLogits, pair_probabilities
+from rnafm_cli.structure.pair import INPUTS, Guide, PairConfig, PairHead, PairLogits, head_probabilities
 from rnafm_cli.structure.prior_cache import PriorCache
 from rnafm_cli.structure.training_templates import RecordTemplates, record_templates
 from rnafm_cli.training.recipes import FoldRecipe, FoldRunSection, PairSection
@@ -59,7 +59,7 @@ def row_loss(logits: PairLogits, target_BL: Tensor) -> Tensor:
     return F.nll_loss(logits.log_choices().flatten(0, 1), target_BL.flatten(), ignore_index=-100)
 
 
-def begin_from(head: PairHead, start: dict[str, Tensor]) -> str:
+def begin_fold_from(head: PairHead, start: dict[str, Tensor]) -> str:
     """Fill a head with another's weights, and say what was taken: parts that belong to another encoder, or that the
     other lacks, stay fresh; the rest must fit."""
     own = head.state_dict()
@@ -113,7 +113,7 @@ class FoldTask(Task):
         inputs = [name for name in _INPUTS if name in self._inputs or (name == "template" and name in before)]
         head = PairHead(head_config(self._recipe.head, width, inputs=inputs))
         if self._start is not None:
-            self._report(begin_from(head, self._start.tensors))
+            self._report(begin_fold_from(head, self._start.tensors))
         return head
 
     def batches(self, rng: np.random.Generator) -> list[np.ndarray]:
@@ -233,7 +233,7 @@ def score_head(
             )
             for sequence, rows_LD in zip(sequences, rows, strict=True)
         ]
-        found = pair_probabilities(head, guides, inputs=inputs, precision=mixed_precision(device, bf16=bf16))
+        found = head_probabilities(head, guides, inputs=inputs, precision=mixed_precision(device, bf16=bf16))
         for k, p_LL in zip(group, found, strict=True):
             sequence, true = records[k].sequence, records[k].pairs
             ways = [decode(p_LL, sequence, way) for way in options]

@@ -503,7 +503,7 @@ def _left_free(p_BLL: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def pair_probabilities(
+def head_probabilities(
     head: PairHead,
     guides: Sequence[Guide],
     *,

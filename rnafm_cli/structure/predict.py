@@ -53,7 +53,7 @@ FEW_PAIRS = 1 << 14
 """Cells up to which a batch may be filled without regard to padding."""
 
 Result = TypeVar("Result")
-Head = TypeVar("Head", bound=nn.Module)
+_Network = TypeVar("_Network", bound=nn.Module)
 Maps = dict[str, NDArray[np.float32]]
 """(L, L) symmetric maps of one RNA by name."""
 
@@ -332,7 +332,7 @@ def head_file(model: NamedModel, name: str) -> tuple[dict[str, Tensor], Card]:
         raise
 
 
-def ready(make: Callable[[], Head], tensors: dict[str, Tensor], card: Card, runtime: Runtime) -> Head:
+def ready(make: Callable[[], _Network], tensors: dict[str, Tensor], card: Card, runtime: Runtime) -> _Network:
     """A new head with its tensors, in evaluation mode, where it runs."""
     with NoInitialValues():
         head = make()

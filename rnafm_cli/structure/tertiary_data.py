@@ -18,7 +18,7 @@ from rnafm_cli.encoder.embed import embed_batch
 from rnafm_cli.encoder.network import Encoder
 from rnafm_cli.encoder.workers import buckets
 from rnafm_cli.errors import InputError
-from rnafm_cli.families.known_chains import place
+from rnafm_cli.families.known_chains import placed_chains
 from rnafm_cli.families.library import Library
 from rnafm_cli.families.search import Search
 from rnafm_cli.io.maps import read_chains
@@ -119,7 +119,7 @@ def prepare_examples(
         libraries: families to look for.
     """
     search = Search(libraries)
-    placed = place(chains, search)
+    placed = placed_chains(chains, search)
     # The surest family comes first.
     families = {chains[one.number].id: one.family.accession for one in reversed(placed)}
     folds, groups = folds_of(chains, folds=recipe.data.folds, seed=recipe.data.seed, families=families)

@@ -19,10 +19,10 @@ _FAR = FARTHEST - 2.0
 _APART = 3.0 * FARTHEST
 """Å between residues that no way joins."""
 
-Floats = NDArray[np.float64]
+_Floats = NDArray[np.float64]
 
 
-def lay_out(distance_LL: NDArray[np.floating], far: float = np.inf) -> Floats:
+def space_points(distance_LL: NDArray[np.floating], far: float = np.inf) -> _Floats:
     """(L, 3) points in Å by classical multidimensional scaling of symmetric distances (Å).
 
     Distances that are unknown (NaN) or not below ``far`` are replaced by the shortest way over the others.
@@ -38,7 +38,7 @@ def lay_out(distance_LL: NDArray[np.floating], far: float = np.inf) -> Floats:
 
 def compare_traces(
     known_LL: NDArray[np.floating], distance_LL: NDArray[np.floating]
-) -> tuple[dict[str, float], Floats, Floats] | None:
+) -> tuple[dict[str, float], _Floats, _Floats] | None:
     """Points of predicted distances against those of all known distances of a chain, long ones included.
 
     Args:
@@ -53,7 +53,7 @@ def compare_traces(
         return None
     true_KK = known_LL[np.ix_(seen_L, seen_L)]
     known_KX, found_KX = (
-        points - points.mean(axis=0) for points in (lay_out(true_KK), lay_out(distance_LL, _FAR)[seen_L])
+        points - points.mean(axis=0) for points in (space_points(true_KK), space_points(distance_LL, _FAR)[seen_L])
     )
     found_KX = found_KX @ orthogonal_procrustes(found_KX, known_KX)[0]
     rows, columns = np.nonzero(np.triu(np.isfinite(true_KK), 1))

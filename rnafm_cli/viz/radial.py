@@ -18,7 +18,7 @@ from rnafm_cli.viz.canvas import Canvas, Disc, Line, Text
 from rnafm_cli.viz.palette import INK, MUTED, base_colour, layer_colour
 from rnafm_cli.viz.subject import DrawnPair, Subject, add_base_legend, add_caption, add_pair_legend
 
-Points = NDArray[np.float64]
+_Points = NDArray[np.float64]
 
 _STEP = 22.0
 """Units between neighbours in sequence."""
@@ -38,7 +38,7 @@ _COMPACT = 0.6
 """A ring is worth it when it needs at most this share of the line's length."""
 
 
-def place_bases(nested: Pairs, length: int) -> Points:
+def place_bases(nested: Pairs, length: int) -> _Points:
     """Coordinates (L, 2) of all bases, y downwards, the 5' end to the left; a tall slim fold is laid on its side.
 
     Args:
@@ -64,7 +64,7 @@ def place_bases(nested: Pairs, length: int) -> Points:
     return where_L2 * np.array([1.0, -1.0])
 
 
-def _puzzler(structure: str) -> Points:
+def _puzzler(structure: str) -> _Points:
     try:
         import RNA
     except ImportError as error:
@@ -122,11 +122,11 @@ def draw_radial(subject: Subject) -> Canvas:
     return canvas
 
 
-def _is_rung(pair: DrawnPair, where_L2: Points) -> bool:
+def _is_rung(pair: DrawnPair, where_L2: _Points) -> bool:
     return pair.layer == 0 and bool(np.linalg.norm(where_L2[pair.i] - where_L2[pair.j]) <= _LONGEST_STRAIGHT * _STEP)
 
 
-def _rung_mark(pair: DrawnPair, where_L2: Points, subject: Subject) -> list[Disc]:
+def _rung_mark(pair: DrawnPair, where_L2: _Points, subject: Subject) -> list[Disc]:
     """A dot on a GU pair, an open circle on a pair that is not canonical, as in most drawings of RNA."""
     letters = {subject.sequence[pair.i], subject.sequence[pair.j]}
     canonical = bool(are_canonical(np.array([[pair.i, pair.j]]), subject.sequence)[0])
@@ -137,7 +137,7 @@ def _rung_mark(pair: DrawnPair, where_L2: Points, subject: Subject) -> list[Disc
     return [Disc(centre=(x, y), radius=3.0, fill=fill, colour=colour, width=1.2, opacity=pair.opacity)]
 
 
-def _bow(pair: DrawnPair, where_L2: Points, stroke: float) -> Line:
+def _bow(pair: DrawnPair, where_L2: _Points, stroke: float) -> Line:
     """A curve between two bases, bent away from the middle of the drawing."""
     start_2, end_2 = where_L2[pair.i], where_L2[pair.j]
     across_2 = np.array([start_2[1] - end_2[1], end_2[0] - start_2[0]])
@@ -147,14 +147,14 @@ def _bow(pair: DrawnPair, where_L2: Points, stroke: float) -> Line:
     return Line(points=[start_2, *bent, end_2], curved=True, **pair.stroke(2.0 * stroke))
 
 
-def _along(bow: Line) -> Points:
-    """Points on a curve of one piece, about two for each step between bases, which labels should not cover."""
+def _along(bow: Line) -> _Points:
+    """_Points on a curve of one piece, about two for each step between bases, which labels should not cover."""
     start_2, first_2, second_2, end_2 = np.array(bow.points)
     t = np.linspace(0.0, 1.0, max(int(2 * np.linalg.norm(end_2 - start_2) / _STEP), 4))[:, None]
     return (1 - t) ** 3 * start_2 + 3 * t * (1 - t) ** 2 * first_2 + 3 * t**2 * (1 - t) * second_2 + t**3 * end_2
 
 
-def _placed(wanted: list[tuple[int, float, int | None]], where_L2: Points, obstacles_N2: Points) -> Points:
+def _placed(wanted: list[tuple[int, float, int | None]], where_L2: _Points, obstacles_N2: _Points) -> _Points:
     """(n, 2) places for labels, each in turn where the least is in its way, the labels before it too.
 
     Args:
@@ -174,7 +174,7 @@ def _placed(wanted: list[tuple[int, float, int | None]], where_L2: Points, obsta
     return np.array(found)
 
 
-def _fitted_canvas(subject: Subject, seen: Points, size: float) -> Canvas:
+def _fitted_canvas(subject: Subject, seen: _Points, size: float) -> Canvas:
     """A canvas that holds all points, with the caption above and the colours below."""
     (left, top), (right, bottom) = seen.min(axis=0), seen.max(axis=0)
     margin, caption, note = 1.2 * _STEP, 1.35 * size, size

@@ -5,7 +5,7 @@ import pytest
 from support.points import blobs
 
 from rnafm_cli.atlas.graph import Neighbours, nearest
-from rnafm_cli.atlas.placement import calibrate, confidence, vote_by_distance
+from rnafm_cli.atlas.placement import confidence, rising_curve, vote_by_distance
 
 
 def test_near_neighbours_weigh_more() -> None:
@@ -27,7 +27,7 @@ def test_calibrated_confidence_is_the_share_of_right_calls() -> None:
     share = rng.uniform(0.2, 1.0, size=4000)
     # Shares that promise too much: right in the square of what they say.
     right = rng.random(4000) < share**2
-    curve = calibrate(share, right.astype(float), np.ones(4000))
+    curve = rising_curve(share, right.astype(float), np.ones(4000))
     assert (np.diff(curve[1]) >= 0).all() and (np.diff(curve[0]) > 0).all()
     grid = np.linspace(0.3, 0.95, 9)
     assert np.abs(confidence(grid, *curve) - grid**2).mean() < 0.05
@@ -42,7 +42,7 @@ def test_confidence_is_as_high_as_the_calls_are_right(seed: int) -> None:
     weight = np.concatenate([np.full(3000, 1 / 3000), np.full(200, 1 / 20)])
     share = rng.uniform(0.1, 1.0, size=3200)
     right = (rng.random(3200) < 0.3 * share).astype(float)
-    sure = confidence(share, *calibrate(share, right, weight))
+    sure = confidence(share, *rising_curve(share, right, weight))
     assert np.average(sure, weights=weight) == pytest.approx(np.average(right, weights=weight), abs=0.03)
     assert np.abs(sure - 0.3 * share).mean() < 0.06
 

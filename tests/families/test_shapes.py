@@ -13,7 +13,7 @@ from rnafm_cli.families.alignment import templates
 from rnafm_cli.families.known_chains import with_shapes
 from rnafm_cli.families.library import Library, build_library
 from rnafm_cli.families.search import Search
-from rnafm_cli.families.shapes import Relatives, Shape
+from rnafm_cli.families.shapes import FamilyShape, Relatives
 from rnafm_cli.io.stockholm import read_stockholm
 from rnafm_cli.rna.chains import Chain
 
@@ -42,14 +42,14 @@ def test_means_spread_and_chains_that_tell() -> None:
     assert second.distance_LL is not None
     second = replace(second, distance_LL=second.distance_LL + 2.0)
     states = np.arange(len(first))
-    shape = Shape.of([(first, states, 1.0), (second, states, 1.0)])
+    shape = FamilyShape.of([(first, states, 1.0), (second, states, 1.0)])
     assert shape is not None
     assert shape.maps_5KK[1, 0, 1] == 2.0 and shape.maps_5KK[1, 0, 3] == 0.0
     assert first.distance_LL is not None
     assert shape.maps_5KK[2, 0, 1] == pytest.approx(first.distance_LL[0, 1] + 1.0, abs=0.01)
     assert shape.maps_5KK[3, 0, 1] == pytest.approx(1.0, abs=0.01)
-    assert Shape.of([]) is None
-    read = Shape.unpacked(shape.packed())
+    assert FamilyShape.of([]) is None
+    read = FamilyShape.unpacked(shape.packed())
     assert np.array_equal(read.state_K, states)
     assert np.allclose(read.maps_5KK, shape.maps_5KK, atol=0.06)
     assert np.array_equal(read.maps_5KK, read.maps_5KK.transpose(0, 2, 1))
@@ -77,14 +77,14 @@ def test_a_chain_of_a_part_keeps_a_part() -> None:
     whole = made_chains(1)[0]
     states = np.full(len(whole), -1)
     states[5:9] = [100, 101, 102, 104]
-    shape = Shape.of([(whole, states, 1.0)])
+    shape = FamilyShape.of([(whole, states, 1.0)])
     assert shape is not None and shape.state_K.tolist() == [100, 101, 102, 104]
     match_ML = np.zeros((200, 3))
     match_ML[[100, 101, 103], [0, 1, 2]] = 1.0
     found = Relatives.expected(shape, match_ML)
     assert found.seen_LL[0, 1] == pytest.approx(0.5) and found.seen_LL[0, 2] == 0.0
     with pytest.raises(ValueError):
-        Shape.unpacked(b"nothing")
+        FamilyShape.unpacked(b"nothing")
 
 
 def test_near_copies_share_one_vote(library: Library) -> None:

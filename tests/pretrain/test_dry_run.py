@@ -10,7 +10,7 @@ from rnafm_cli.encoder.config import ENCODER_PRESETS
 from rnafm_cli.encoder.network import Encoder
 from rnafm_cli.errors import ConfigError
 from rnafm_cli.pretrain.config import PretrainConfig
-from rnafm_cli.pretrain.trainer import Trainer, plan
+from rnafm_cli.pretrain.trainer import EncoderTrainer, plan
 
 Tiny = Callable[..., PretrainConfig]
 
@@ -40,6 +40,6 @@ def test_processes_must_divide_the_micro_batches(tiny: Tiny) -> None:
 
 def test_a_corpus_too_small_for_one_step_is_told(tiny: Tiny, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="smaller than one optimiser step"):
-        Trainer(tiny("batch.micro_batches=100000", "validation.every=0"), tmp_path).train()
+        EncoderTrainer(tiny("batch.micro_batches=100000", "validation.every=0"), tmp_path).train()
     with pytest.raises(ConfigError, match="smaller than one optimiser step"):
         plan(tiny("batch.micro_batches=100000"), world=1)

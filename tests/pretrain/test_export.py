@@ -11,13 +11,13 @@ from rnafm_cli.encoder.model import load_encoder
 from rnafm_cli.errors import InputError, UsageError
 from rnafm_cli.pretrain.config import PretrainConfig
 from rnafm_cli.pretrain.export import export_run
-from rnafm_cli.pretrain.trainer import Trainer
+from rnafm_cli.pretrain.trainer import EncoderTrainer
 
 Tiny = Callable[..., PretrainConfig]
 
 
 def test_an_exported_run_is_a_model(tmp_path: Path, tiny: Tiny) -> None:
-    trainer = Trainer(tiny("optim.steps=4"), tmp_path / "run")
+    trainer = EncoderTrainer(tiny("optim.steps=4"), tmp_path / "run")
     trainer.train()
     output = tmp_path / "mine.safetensors"
     card = export_run(tmp_path / "run", output, dtype="float32")
@@ -31,7 +31,7 @@ def test_an_exported_run_is_a_model(tmp_path: Path, tiny: Tiny) -> None:
 
 
 def test_half_precision_is_half_the_size(tmp_path: Path, tiny: Tiny) -> None:
-    Trainer(tiny("optim.steps=3", "validation.every=0"), tmp_path / "run").train()
+    EncoderTrainer(tiny("optim.steps=3", "validation.every=0"), tmp_path / "run").train()
     full = export_run(tmp_path / "run", tmp_path / "a.safetensors", dtype="float32")
     half = export_run(tmp_path / "run" / "checkpoints" / "step-00000003.pt", tmp_path / "b.safetensors")
     assert half.weights_bytes < 0.6 * full.weights_bytes

@@ -22,7 +22,7 @@ from rnafm_cli.pretrain.model import TargetHeads
 from rnafm_cli.pretrain.sampling import plan_of
 from rnafm_cli.pretrain.shards import Corpus
 from rnafm_cli.pretrain.targets import NO_PARTNER, UNTOLD, AlignedRows, Targets
-from rnafm_cli.pretrain.trainer import Trainer
+from rnafm_cli.pretrain.trainer import EncoderTrainer
 from rnafm_cli.rna.alphabet import NUCLEOTIDE
 from rnafm_cli.rna.thermo import pair_probabilities
 
@@ -195,7 +195,7 @@ def logged(folder: Path) -> list[dict[str, float]]:
 
 
 def test_a_run_learns_them_and_exports_an_encoder(tmp_path: Path, tiny: Tiny, stockholm: Path) -> None:
-    trainer = Trainer(tiny(*settings(stockholm, "optim.steps=60", "log.every=20")), tmp_path)
+    trainer = EncoderTrainer(tiny(*settings(stockholm, "optim.steps=60", "log.every=20")), tmp_path)
     trainer.train()
     assert trainer.finished
     first, *_, last = logged(tmp_path)
@@ -209,9 +209,9 @@ def test_a_run_learns_them_and_exports_an_encoder(tmp_path: Path, tiny: Tiny, st
 @pytest.mark.parametrize("layout", ["pack", "bucket"])
 def test_a_stopped_run_goes_on_bit_for_bit(tmp_path: Path, tiny: Tiny, stockholm: Path, layout: str) -> None:
     config = tiny(*settings(stockholm, "optim.steps=10", f"batch.layout={layout}"))
-    whole = Trainer(config, tmp_path / "whole")
+    whole = EncoderTrainer(config, tmp_path / "whole")
     whole.train()
-    first = Trainer(config, tmp_path / "parts")
+    first = EncoderTrainer(config, tmp_path / "parts")
     steps = first._feed.steps
 
     def interrupting(epoch: int, done: int):  # type: ignore[no-untyped-def]
@@ -223,7 +223,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(tmp_path: Path, tiny: Tiny, stockholm
     first._feed.steps = interrupting  # type: ignore[method-assign]
     first.train()
     assert first.state.step == 5
-    second = Trainer(config, tmp_path / "parts")
+    second = EncoderTrainer(config, tmp_path / "parts")
     second.train()
     assert second.finished
     for a, b in zip(whole.model.state_dict().values(), second.model.state_dict().values(), strict=True):
@@ -233,13 +233,13 @@ def test_a_stopped_run_goes_on_bit_for_bit(tmp_path: Path, tiny: Tiny, stockholm
 
 def test_terms_are_switched_one_by_one(tmp_path: Path, tiny: Tiny, stockholm: Path) -> None:
     config = tiny("targets.unpaired=1", "optim.steps=4", "log.every=4", "validation.every=0", "targets.folded=1")
-    trainer = Trainer(config, tmp_path)
+    trainer = EncoderTrainer(config, tmp_path)
     trainer.train()
     assert trainer.finished
     (row,) = logged(tmp_path)
     assert row["unpaired"] > 0 and row["profile"] == row["partner"] == 0
     with pytest.raises(ConfigError, match=r"without targets\.profile"):
-        Trainer(tiny(*settings(stockholm, "optim.steps=8")), tmp_path)
+        EncoderTrainer(tiny(*settings(stockholm, "optim.steps=8")), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -258,9 +258,9 @@ def test_settings_that_cannot_be(tiny: Tiny, setting: str, said: str) -> None:
 
 def test_what_is_no_longer_asked_for_stays_behind(tmp_path: Path, tiny: Tiny, stockholm: Path) -> None:
     sketch = "sketch.weight=1", "sketch.windows=50", "optim.steps=3"
-    Trainer(tiny(*settings(stockholm, *sketch)), tmp_path).train()
+    EncoderTrainer(tiny(*settings(stockholm, *sketch)), tmp_path).train()
     said: list[str] = []
-    plain = Trainer(tiny("validation.every=0", "optim.steps=6"), tmp_path, report=said.append)
+    plain = EncoderTrainer(tiny("validation.every=0", "optim.steps=6"), tmp_path, report=said.append)
     plain.train()
     assert plain.finished and any("targets.profile" in line for line in said)
     assert len(plain.optimizer.state) == sum(len(group["params"]) for group in plain.optimizer.param_groups)

@@ -17,7 +17,7 @@ from rnafm_cli.pretrain.batches import Feed
 from rnafm_cli.pretrain.config import PretrainConfig
 from rnafm_cli.pretrain.export import export_run
 from rnafm_cli.pretrain.shards import Corpus
-from rnafm_cli.pretrain.trainer import Trainer
+from rnafm_cli.pretrain.trainer import EncoderTrainer
 from rnafm_cli.training.recipes import recipe_from_dict
 from rnafm_cli.training.run_log import CsvLog
 
@@ -30,11 +30,11 @@ def rows(path: Path) -> list[dict[str, str]]:
         return [{key: value for key, value in row.items() if key not in TIMINGS} for row in csv.DictReader(handle)]
 
 
-def weights(trainer: Trainer) -> dict[str, torch.Tensor]:
+def weights(trainer: EncoderTrainer) -> dict[str, torch.Tensor]:
     return {name: tensor.clone() for name, tensor in trainer.encoder.state_dict().items()}
 
 
-def trained(trainer: Trainer) -> int:
+def trained(trainer: EncoderTrainer) -> int:
     trainer.train()
     return trainer.state.step
 
@@ -60,7 +60,7 @@ def straight(tmp_path_factory: pytest.TempPathFactory, corpus_folder: Path) -> t
             "run": {"device": "cpu", "threads": 1},
         },
     )
-    trainer = Trainer(config, folder)
+    trainer = EncoderTrainer(config, folder)
     trainer.train()
     assert trainer.finished
     return folder, weights(trainer)
@@ -81,7 +81,7 @@ def test_tensorboard_sees_what_the_tables_hold(straight: tuple[Path, dict[str, t
 
 
 def test_a_run_learns_and_leaves_its_files(tmp_path: Path, tiny: Tiny) -> None:
-    trainer = Trainer(tiny("optim.steps=40", "validation.every=20", "log.every=4"), tmp_path)
+    trainer = EncoderTrainer(tiny("optim.steps=40", "validation.every=20", "log.every=4"), tmp_path)
     assert trainer.train() is None and trainer.finished and trainer.state.step == 40
     losses = [float(row["loss"]) for row in rows(tmp_path / "metrics.csv")]
     assert losses[-1] < losses[0] - 0.5
@@ -99,7 +99,7 @@ def test_means_come_to_hold_sketches(tmp_path: Path, tiny: Tiny, layout: str) ->
     for weight in ("10", "1e-9", "0"):
         settings = "optim.steps=60", "log.every=20", "validation.every=0", f"batch.layout={layout}"
         settings = *settings, f"sketch.weight={weight}", "sketch.windows=200"
-        trainer = Trainer(tiny(*settings), tmp_path / weight)
+        trainer = EncoderTrainer(tiny(*settings), tmp_path / weight)
         trainer.train()
         assert trainer.finished
         held[weight] = [float(row["sketch_loss"]) for row in rows(tmp_path / weight / "metrics.csv")]
@@ -114,9 +114,9 @@ def test_means_come_to_hold_sketches(tmp_path: Path, tiny: Tiny, layout: str) ->
 )
 def test_a_run_stopped_by_a_signal_goes_on_bit_for_bit(tmp_path: Path, tiny: Tiny, special: list[str]) -> None:
     settings = *special, "optim.steps=10"
-    whole = Trainer(tiny(*settings), tmp_path / "whole")
+    whole = EncoderTrainer(tiny(*settings), tmp_path / "whole")
     whole.train()
-    first = Trainer(tiny(*settings), tmp_path / "parts")
+    first = EncoderTrainer(tiny(*settings), tmp_path / "parts")
     # The signal comes in the middle of a step and of a row of metrics.
     steps = first._feed.steps
 
@@ -128,7 +128,7 @@ def test_a_run_stopped_by_a_signal_goes_on_bit_for_bit(tmp_path: Path, tiny: Tin
 
     first._feed.steps = interrupting  # type: ignore[method-assign]
     assert first.train() == signal.SIGTERM and (first.state.step, first.finished) == (5, False)
-    second = Trainer(tiny(*settings), tmp_path / "parts")
+    second = EncoderTrainer(tiny(*settings), tmp_path / "parts")
     assert second.state.step == 5
     second.train()
     assert second.finished
@@ -141,11 +141,11 @@ def test_rows_after_the_checkpoint_are_written_again(
     tmp_path: Path, tiny: Tiny, straight: tuple[Path, dict[str, torch.Tensor]]
 ) -> None:
     """What kill -9 leaves: rows and a checkpoint that is older than they are, and half a row."""
-    Trainer(tiny("optim.steps=8", "checkpoint.every_steps=3"), tmp_path).train()
+    EncoderTrainer(tiny("optim.steps=8", "checkpoint.every_steps=3"), tmp_path).train()
     (tmp_path / "checkpoints" / "step-00000008.pt").unlink()
     with open(tmp_path / "metrics.csv", "a") as handle:
         handle.write("10,0,99")
-    again = Trainer(tiny("optim.steps=8", "checkpoint.every_steps=3"), tmp_path)
+    again = EncoderTrainer(tiny("optim.steps=8", "checkpoint.every_steps=3"), tmp_path)
     assert again.state.step == 6
     again.train()
     assert same(weights(again), straight[1])
@@ -156,13 +156,13 @@ def test_rows_after_the_checkpoint_are_written_again(
 def test_a_torn_checkpoint_is_passed_over(
     tmp_path: Path, tiny: Tiny, straight: tuple[Path, dict[str, torch.Tensor]], damage: str
 ) -> None:
-    Trainer(tiny("checkpoint.every_steps=3"), tmp_path).train()
+    EncoderTrainer(tiny("checkpoint.every_steps=3"), tmp_path).train()
     newest = tmp_path / "checkpoints" / "step-00000008.pt"
     content = bytearray(newest.read_bytes())
     content[len(content) // 2] ^= 1
     newest.write_bytes({"flip": content, "cut": content[: len(content) // 2], "empty": b""}[damage])
     said: list[str] = []
-    again = Trainer(tiny("checkpoint.every_steps=3"), tmp_path, report=said.append)
+    again = EncoderTrainer(tiny("checkpoint.every_steps=3"), tmp_path, report=said.append)
     assert again.state.step == 6
     assert any("torn checkpoint" in line and "step-00000008" in line for line in said)
     again.train()
@@ -170,20 +170,20 @@ def test_a_torn_checkpoint_is_passed_over(
 
 
 def test_only_the_newest_checkpoints_are_kept(tmp_path: Path, tiny: Tiny) -> None:
-    Trainer(tiny("checkpoint.every_steps=2", "checkpoint.keep=2", "validation.every=0"), tmp_path).train()
+    EncoderTrainer(tiny("checkpoint.every_steps=2", "checkpoint.keep=2", "validation.every=0"), tmp_path).train()
     kept = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
     assert kept == ["step-00000006.pt", "step-00000008.pt"]
 
 
 def test_time_limit_stops_cleanly(tmp_path: Path, tiny: Tiny) -> None:
-    trainer = Trainer(tiny("optim.steps=100000"), tmp_path, max_minutes=1e-9)
+    trainer = EncoderTrainer(tiny("optim.steps=100000"), tmp_path, max_minutes=1e-9)
     assert trainer.train() is None and not trainer.finished and trainer.state.step == 1
     assert (tmp_path / "checkpoints" / "step-00000001.pt").exists()
 
 
 def test_losses_that_are_not_finite_stop_the_run(tmp_path: Path, tiny: Tiny) -> None:
     config = tiny("checkpoint.every_steps=1", "validation.every=0")
-    trainer = Trainer(config, tmp_path)
+    trainer = EncoderTrainer(config, tmp_path)
     good = weights(trainer)
     with torch.no_grad():
         trainer.encoder.embed.weight[5, 0] = float("nan")
@@ -198,9 +198,9 @@ def test_losses_that_are_not_finite_stop_the_run(tmp_path: Path, tiny: Tiny) -> 
 
 def test_no_checkpoint_is_written_while_the_loss_is_not_finite(tmp_path: Path, tiny: Tiny) -> None:
     config = tiny("checkpoint.every_steps=1", "validation.every=0", "optim.steps=4")
-    Trainer(config, tmp_path).train()
+    EncoderTrainer(config, tmp_path).train()
     longer = tiny("checkpoint.every_steps=1", "validation.every=0", "optim.steps=9")
-    trainer = Trainer(longer, tmp_path)
+    trainer = EncoderTrainer(longer, tmp_path)
     with torch.no_grad():
         trainer.encoder.embed.weight[5, 0] = float("nan")
     with pytest.raises(RnafmError, match="step-00000004"):
@@ -209,48 +209,48 @@ def test_no_checkpoint_is_written_while_the_loss_is_not_finite(tmp_path: Path, t
 
 
 def test_resume_never_refuses_an_old_run(tmp_path: Path, tiny: Tiny) -> None:
-    Trainer(tiny("optim.steps=3", "validation.every=0"), tmp_path).train()
+    EncoderTrainer(tiny("optim.steps=3", "validation.every=0"), tmp_path).train()
     with pytest.raises(ConfigError, match="step-00000003.pt is there already"):
-        Trainer(tiny(), tmp_path, resume="never")
+        EncoderTrainer(tiny(), tmp_path, resume="never")
 
 
 def test_resume_from_a_named_checkpoint(tmp_path: Path, tiny: Tiny) -> None:
-    Trainer(tiny("checkpoint.every_steps=3"), tmp_path / "a").train()
-    fork = Trainer(
+    EncoderTrainer(tiny("checkpoint.every_steps=3"), tmp_path / "a").train()
+    fork = EncoderTrainer(
         tiny("checkpoint.every_steps=3"), tmp_path / "b", resume=str(tmp_path / "a/checkpoints/step-00000003.pt")
     )
     assert fork.state.step == 3
     with pytest.raises(ConfigError, match="cannot be read"):
-        Trainer(tiny(), tmp_path / "c", resume=str(tmp_path))
+        EncoderTrainer(tiny(), tmp_path / "c", resume=str(tmp_path))
 
 
 def test_a_run_that_names_its_start_starts_there_once(tmp_path: Path, tiny: Tiny) -> None:
     config = tiny("checkpoint.every_steps=3", "validation.every=0")
-    Trainer(config, tmp_path / "a").train()
+    EncoderTrainer(config, tmp_path / "a").train()
     start = str(tmp_path / "a/checkpoints/step-00000003.pt")
-    Trainer(tiny("optim.steps=5", "validation.every=0"), tmp_path / "b", resume=start).train()
-    assert Trainer(config, tmp_path / "b", resume=start).state.step == 5
+    EncoderTrainer(tiny("optim.steps=5", "validation.every=0"), tmp_path / "b", resume=start).train()
+    assert EncoderTrainer(config, tmp_path / "b", resume=start).state.step == 5
     Path(start).unlink()
-    again = Trainer(config, tmp_path / "b", resume=start)
+    again = EncoderTrainer(config, tmp_path / "b", resume=start)
     again.train()
     assert again.state.step == 8
-    assert Trainer(config, tmp_path / "b").state.step == 8
+    assert EncoderTrainer(config, tmp_path / "b").state.step == 8
     with pytest.raises(ConfigError, match="step-00000008.pt is there already"):
-        Trainer(config, tmp_path / "b", resume=str(tmp_path / "a/checkpoints/step-00000006.pt"))
+        EncoderTrainer(config, tmp_path / "b", resume=str(tmp_path / "a/checkpoints/step-00000006.pt"))
 
 
 def test_a_folder_that_has_gone_on_does_not_go_back(tmp_path: Path, tiny: Tiny) -> None:
     config = tiny("checkpoint.every_steps=2", "validation.every=0", "checkpoint.keep=9")
-    Trainer(config, tmp_path).train()
+    EncoderTrainer(config, tmp_path).train()
     older, newest = (tmp_path / "checkpoints" / f"step-0000000{step}.pt" for step in (4, 8))
     with pytest.raises(ConfigError, match="step-00000008.pt is there already"):
-        Trainer(config, tmp_path, resume=str(older))
-    assert Trainer(config, tmp_path, resume=str(newest)).state.step == 8
+        EncoderTrainer(config, tmp_path, resume=str(older))
+    assert EncoderTrainer(config, tmp_path, resume=str(newest)).state.step == 8
 
 
 def test_changed_settings_of_the_optimiser_apply_after_resuming(tmp_path: Path, tiny: Tiny) -> None:
-    Trainer(tiny("optim.steps=3", "validation.every=0"), tmp_path).train()
-    changed = Trainer(tiny("optim.weight_decay=0.5", "optim.beta2=0.9", "optim.eps=1e-3"), tmp_path)
+    EncoderTrainer(tiny("optim.steps=3", "validation.every=0"), tmp_path).train()
+    changed = EncoderTrainer(tiny("optim.weight_decay=0.5", "optim.beta2=0.9", "optim.eps=1e-3"), tmp_path)
     groups = changed.optimizer.param_groups
     assert sorted(group["weight_decay"] for group in groups) == [0.0, 0.5]
     assert all(group["betas"][1] == 0.9 and group["eps"] == 1e-3 for group in groups)
@@ -258,9 +258,9 @@ def test_changed_settings_of_the_optimiser_apply_after_resuming(tmp_path: Path, 
 
 
 def test_sketches_cannot_begin_in_the_middle_of_a_run(tmp_path: Path, tiny: Tiny) -> None:
-    Trainer(tiny("optim.steps=3", "validation.every=0"), tmp_path).train()
+    EncoderTrainer(tiny("optim.steps=3", "validation.every=0"), tmp_path).train()
     with pytest.raises(ConfigError, match="was trained without sketch.weight"):
-        Trainer(tiny("sketch.weight=1.0", "sketch.windows=100"), tmp_path)
+        EncoderTrainer(tiny("sketch.weight=1.0", "sketch.windows=100"), tmp_path)
 
 
 def test_every_step_is_whole_after_a_change_of_micro_batches(tiny: Tiny, corpus_folder: Path) -> None:
@@ -289,9 +289,9 @@ def test_a_log_of_an_older_version_is_kept(tmp_path: Path) -> None:
 
 
 def test_another_model_or_corpus_is_refused(tmp_path: Path, tiny: Tiny, corpus_folder: Path) -> None:
-    Trainer(tiny("optim.steps=3", "validation.every=0"), tmp_path / "run").train()
+    EncoderTrainer(tiny("optim.steps=3", "validation.every=0"), tmp_path / "run").train()
     with pytest.raises(ConfigError, match="another shape"):
-        Trainer(tiny("model.layers=3"), tmp_path / "run")
+        EncoderTrainer(tiny("model.layers=3"), tmp_path / "run")
     from corpora import family_fasta
 
     from rnafm_cli.pretrain.holdout import HoldoutRules
@@ -300,14 +300,14 @@ def test_another_model_or_corpus_is_refused(tmp_path: Path, tiny: Tiny, corpus_f
     other = HoldoutRules(sequences=5, groups=0)
     prepare_corpus([family_fasta(tmp_path / "x.fa", seed=9)], tmp_path / "other", other)
     with pytest.raises(ConfigError, match="another corpus"):
-        Trainer(tiny(f"data.corpus={tmp_path / 'other'}"), tmp_path / "run")
+        EncoderTrainer(tiny(f"data.corpus={tmp_path / 'other'}"), tmp_path / "run")
 
 
 def test_a_run_goes_on_from_a_model(tmp_path: Path, tiny: Tiny) -> None:
-    Trainer(tiny("optim.steps=3", "validation.every=0"), tmp_path / "first").train()
+    EncoderTrainer(tiny("optim.steps=3", "validation.every=0"), tmp_path / "first").train()
     export_run(tmp_path / "first", tmp_path / "first.safetensors", dtype="float32")
     settings = f"model.init={tmp_path / 'first.safetensors'}", "optim.steps=4", "validation.every=0"
-    second = Trainer(tiny(*settings), tmp_path / "second")
+    second = EncoderTrainer(tiny(*settings), tmp_path / "second")
     first = load_encoder(tmp_path / "first.safetensors")[0]
     assert same(first.state_dict(), second.encoder.state_dict())
     second.train()
@@ -316,14 +316,14 @@ def test_a_run_goes_on_from_a_model(tmp_path: Path, tiny: Tiny) -> None:
     assert card.recipe["model"]["init"] == "first.safetensors"
     # Resuming needs the checkpoint alone.
     (tmp_path / "first.safetensors").unlink()
-    assert Trainer(tiny(*settings), tmp_path / "second").state.step == 4
+    assert EncoderTrainer(tiny(*settings), tmp_path / "second").state.step == 4
 
 
 def test_a_model_of_another_shape_is_no_start(tmp_path: Path, tiny: Tiny) -> None:
-    Trainer(tiny("optim.steps=3", "validation.every=0"), tmp_path / "first").train()
+    EncoderTrainer(tiny("optim.steps=3", "validation.every=0"), tmp_path / "first").train()
     export_run(tmp_path / "first", tmp_path / "first.safetensors")
     with pytest.raises(ConfigError, match="layers 2 instead of 3"):
-        Trainer(tiny(f"model.init={tmp_path / 'first.safetensors'}", "model.layers=3"), tmp_path / "second")
+        EncoderTrainer(tiny(f"model.init={tmp_path / 'first.safetensors'}", "model.layers=3"), tmp_path / "second")
 
 
 def test_a_changed_shard_is_refused(tmp_path: Path, tiny: Tiny, corpus_folder: Path) -> None:
@@ -336,13 +336,13 @@ def test_a_changed_shard_is_refused(tmp_path: Path, tiny: Tiny, corpus_folder: P
     content[7] ^= 1
     shard.write_bytes(content)
     with pytest.raises(InputError, match="shard_00001.tokens.bin: changed after"):
-        Trainer(tiny(f"data.corpus={copy}"), tmp_path / "run")
+        EncoderTrainer(tiny(f"data.corpus={copy}"), tmp_path / "run")
 
 
 def test_runs_outside_the_main_thread_work(tmp_path: Path, tiny: Tiny) -> None:
     steps: list[int] = []
     thread = threading.Thread(
-        target=lambda: steps.append(trained(Trainer(tiny("optim.steps=3", "validation.every=0"), tmp_path)))
+        target=lambda: steps.append(trained(EncoderTrainer(tiny("optim.steps=3", "validation.every=0"), tmp_path)))
     )
     thread.start()
     thread.join()

@@ -16,7 +16,7 @@ from rnafm_cli.errors import ConfigError, InputError, UsageError, WeightsError
 from rnafm_cli.rna.pairs import as_pairs
 from rnafm_cli.rna.records import StructureRecord
 from rnafm_cli.structure.fold_data import FoldData, assemble
-from rnafm_cli.structure.fold_task import FoldTask, begin_from, head_config, with_steps
+from rnafm_cli.structure.fold_task import FoldTask, begin_fold_from, head_config, with_steps
 from rnafm_cli.structure.pair import INPUTS, PairConfig, PairHead
 from rnafm_cli.structure.prior_cache import PriorCache
 from rnafm_cli.training.optimizers import rate_at
@@ -169,7 +169,7 @@ def test_a_head_of_another_encoder_is_a_start(data: FoldData, cache: PriorCache)
     first = PairHead(head_config(recipe().head, 16, inputs=INPUTS))
     start = {name: tensor + 0.1 for name, tensor in first.state_dict().items()}
     head = PairHead(head_config(recipe().head, 24, inputs=INPUTS))
-    line = begin_from(head, start)
+    line = begin_fold_from(head, start)
     assert line.endswith("; fresh: embedding_in, embedding_norm, mixer")
     for name, tensor in head.state_dict().items():
         if name.split(".")[0] not in ("embedding_in", "embedding_norm", "mixer"):
@@ -177,7 +177,7 @@ def test_a_head_of_another_encoder_is_a_start(data: FoldData, cache: PriorCache)
     assert head.embedding_in.weight.shape == (8, 24)
     other = PairHead(head_config(recipe(head={"channels": 16}).head, 16, inputs=INPUTS))
     with pytest.raises(WeightsError, match="another size: .*map"):
-        begin_from(other, start)
+        begin_fold_from(other, start)
 
 
 def test_training_records_close_to_development_records_go(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from rnafm_cli.encoder.runtime import mixed_precision
-from rnafm_cli.structure.pair import Guide, PairConfig, PairHead, coarsen, pair_inputs, pair_probabilities, refine
+from rnafm_cli.structure.pair import Guide, PairConfig, PairHead, coarsen, head_probabilities, pair_inputs, refine
 
 PLAIN = PairConfig(
     embedding=12, width=8, channels=8, dilations=(1, 2, 4, 1), heads=2, fine=4, axial_every=2, dropout=0.0
@@ -48,7 +48,7 @@ def test_untrained_head_is_the_prior() -> None:
     head = PairHead(TINY).eval()
     sequences = [random_rna(n, n) for n in (31, 44)]
     priors = [random_prior(n, n) for n in (31, 44)]
-    found = pair_probabilities(
+    found = head_probabilities(
         head, [Guide(s, torch.randn(len(s), 12), prior) for s, prior in zip(sequences, priors, strict=True)]
     )
     for p_LL, prior in zip(found, priors, strict=True):
@@ -63,9 +63,9 @@ def test_results_do_not_depend_on_padding_or_company() -> None:
     embeddings = [torch.randn(n, 12, generator=torch.Generator().manual_seed(n)) for n in lengths]
     priors = [random_prior(n, n) for n in lengths]
     guides = [Guide(*given) for given in zip(sequences, embeddings, priors, strict=True)]
-    together = pair_probabilities(head, guides)
+    together = head_probabilities(head, guides)
     for k, p_LL in enumerate(together):
-        alone = pair_probabilities(head, [guides[k]])[0]
+        alone = head_probabilities(head, [guides[k]])[0]
         assert p_LL.shape == (lengths[k], lengths[k]) and p_LL.dtype == np.float32
         assert np.abs(alone - p_LL).max() < 1e-5
         assert alone.sum(axis=1).max() <= 2
@@ -79,7 +79,7 @@ def test_any_subset_of_inputs_works(shown: tuple[bool, bool, bool]) -> None:
         random_rna(30, 1), torch.randn(30, 12) if has_embedding else None, random_prior(30, 1) if has_prior else None
     )
     inputs = ("embedding", "sequence", "prior") if has_sequence else ("embedding", "prior")
-    p_LL = pair_probabilities(head, [guide], inputs=inputs)[0]
+    p_LL = head_probabilities(head, [guide], inputs=inputs)[0]
     assert np.isfinite(p_LL).all() and p_LL.min() >= 0 and p_LL.max() <= 1
     assert p_LL[np.abs(np.subtract.outer(np.arange(30), np.arange(30))) < 4].max() == 0
 
@@ -99,21 +99,21 @@ def test_a_withheld_input_changes_nothing_whatever_it_holds() -> None:
 def test_every_input_reaches_the_result() -> None:
     head = trained()
     sequence, embedding, prior = random_rna(24, 1), torch.randn(24, 12), random_prior(24, 1)
-    base = pair_probabilities(head, [Guide(sequence, embedding, prior)])[0]
+    base = head_probabilities(head, [Guide(sequence, embedding, prior)])[0]
     for guide in (
         Guide(random_rna(24, 2), embedding, prior),
         Guide(sequence, embedding + 1.5 * torch.randn(24, 12), prior),
         Guide(sequence, embedding, random_prior(24, 2)),
     ):
-        assert np.abs(pair_probabilities(head, [guide])[0] - base).max() > 1e-3
+        assert np.abs(head_probabilities(head, [guide])[0] - base).max() > 1e-3
 
 
 def test_bf16_stays_near_float32() -> None:
     head = trained()
     guides = [Guide(random_rna(40, 1), torch.randn(40, 12), random_prior(40, 1))]
-    exact = pair_probabilities(head, guides)[0]
+    exact = head_probabilities(head, guides)[0]
     precision = mixed_precision("cpu", bf16=True)
-    assert np.abs(pair_probabilities(head, guides, precision=precision)[0] - exact).max() < 0.1
+    assert np.abs(head_probabilities(head, guides, precision=precision)[0] - exact).max() < 0.1
 
 
 def test_an_untrained_mixer_changes_nothing() -> None:
@@ -122,11 +122,11 @@ def test_an_untrained_mixer_changes_nothing() -> None:
     with_mixer.load_state_dict(with_mixer.state_dict() | shared)
     without.load_state_dict(shared)
     guides = [Guide(random_rna(18, 1), torch.randn(18, 12, generator=torch.Generator().manual_seed(1)))]
-    a, b = (pair_probabilities(head, guides) for head in (with_mixer, without))
+    a, b = (head_probabilities(head, guides) for head in (with_mixer, without))
     np.testing.assert_array_equal(a[0], b[0])
     with torch.no_grad():
         with_mixer.mixer.leave.weight.normal_()
-    assert np.abs(pair_probabilities(with_mixer, guides)[0] - b[0]).max() > 1e-3
+    assert np.abs(head_probabilities(with_mixer, guides)[0] - b[0]).max() > 1e-3
 
 
 def test_coarse_and_fine_are_inverse() -> None:

@@ -12,7 +12,7 @@ from support.tertiary_models import WIDTH, tiny_config, tiny_head, tiny_pair
 from torch import Tensor
 
 from rnafm_cli.families.alignment import Template
-from rnafm_cli.families.shapes import Relatives, Shape
+from rnafm_cli.families.shapes import FamilyShape, Relatives
 from rnafm_cli.rna.metrics import score_distances
 from rnafm_cli.structure.pair import Guide, PairHead, pair_inputs
 from rnafm_cli.structure.tertiary_head import BIN_CENTRES, BIN_EDGES, TertiaryConfig, TertiaryHead, TertiaryLogits
@@ -86,7 +86,7 @@ def test_an_untrained_head_believes_relatives() -> None:
     torch.manual_seed(0)
     chain = made_chains(1)[0]
     size, states = len(chain), np.arange(len(chain))
-    shape = Shape.of([(chain, states, 9.0)])
+    shape = FamilyShape.of([(chain, states, 9.0)])
     assert shape is not None
     empty_L = np.zeros(size, np.float32)
     template = Template(
