@@ -24,8 +24,7 @@ from scipy.ndimage import gaussian_filter
 
 from rnafm_cli.atlas.comparison import Panel
 from rnafm_cli.atlas.trajectory import Trajectory
-from rnafm_cli.viz.axes import plain_frame
-from rnafm_cli.viz.canvas import save_figure
+from rnafm_cli.viz.canvas import plain_frame, save_figure
 from rnafm_cli.viz.palette import INK, MUTED
 
 GROUP_COLOURS = (

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rnafm_cli.rna.bootstrap import Resampling, bootstrap
+from rnafm_cli.rna.bootstrap import Resampling, bootstrap, draws, percentiles
 
 _RIDGE = 1e-3
 _BINS = 10
@@ -94,17 +94,14 @@ def rank(labels_N: ArrayLike, scores_N: ArrayLike, resampling: Resampling = _NO_
     order = np.argsort(-scores, kind="stable")
     steps = np.flatnonzero(np.diff(scores[order], append=np.nan) != 0)
     whole = _areas(labels[order], np.ones((1, len(labels))), steps)[:, 0]
-    bounds = np.full((2, 2), np.nan)
+    drawn_2R = np.full((2, 0), np.nan)
     if resampling.resamples and not np.isnan(whole).any():
-        rng, even = np.random.default_rng(resampling.seed), np.full(len(labels), 1 / len(labels))
-        times_RN = rng.multinomial(len(labels), even, size=resampling.resamples)
-        drawn = _areas(labels[order], times_RN[:, order].astype(np.float64), steps)
-        # A resample may hold labels of one kind only.
-        drawn, tail = drawn[:, ~np.isnan(drawn[0])], (1 - resampling.confidence) / 2
-        if drawn.size:
-            bounds = np.quantile(drawn, [tail, 1 - tail], axis=1).T
+        times_RN = draws(len(labels), resampling.resamples, resampling.seed)
+        # A resample may hold labels of one kind only; its areas are NaN.
+        drawn_2R = _areas(labels[order], times_RN[:, order].astype(np.float64), steps)
     found: dict[str, Any] = {"rows": len(labels), "positives": int(labels.sum())}
-    for name, area, (low, high) in zip(("auprc", "auroc"), whole.tolist(), bounds.tolist(), strict=True):
+    for name, area, drawn_R in zip(("auprc", "auroc"), whole.tolist(), drawn_2R, strict=True):
+        low, high = percentiles(drawn_R, resampling)
         found |= {name: area, f"{name}_low": low, f"{name}_high": high}
     return found
 

@@ -22,8 +22,7 @@ from rnafm_cli.function.rows import TrainingRows, read_training_rows
 from rnafm_cli.function.task import BindingTask, MrlTask, RowTask
 from rnafm_cli.rna import thermo
 from rnafm_cli.training.recipes import BindingData, BindingRecipe, RowRecipe
-from rnafm_cli.training.stop_signals import StopSignals
-from rnafm_cli.training.trainer import Outcome, Progress, Report, Trainer
+from rnafm_cli.training.trainer import Outcome, Progress, Report, StopSignals, Trainer
 from rnafm_cli.weights.cards import Card
 from rnafm_cli.weights.store import encoder_read_by, encoder_source, load_component
 

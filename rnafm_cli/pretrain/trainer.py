@@ -32,8 +32,7 @@ from rnafm_cli.pretrain.shards import Corpus, Split, verify_corpus
 from rnafm_cli.pretrain.validation import HeldOutPart
 from rnafm_cli.training.optimizers import build_optimizer, decay_groups, rate_at
 from rnafm_cli.training.run_log import CsvLog, EventLog, write_run_json
-from rnafm_cli.training.stop_signals import StopSignals
-from rnafm_cli.training.trainer import Progress, Report
+from rnafm_cli.training.trainer import Progress, Report, StopSignals
 
 _METRICS = (
     "step", "epoch", "tokens", "loss", "perplexity", "accuracy", *(f"{name}_loss" for name in ASKED),

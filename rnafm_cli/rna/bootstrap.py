@@ -55,7 +55,7 @@ def bootstrap(columns_NK: NDArray[np.floating], statistic: Statistic, how: Resam
     """
     sample_NK = np.asarray(columns_NK, dtype=np.float64)
     estimate = float(statistic(sample_NK.mean(axis=0, keepdims=True))[0])
-    return Interval(estimate, *_percentiles(statistic(_resampled_means(sample_NK, how)), how))
+    return Interval(estimate, *percentiles(statistic(_resampled_means(sample_NK, how)), how))
 
 
 def mean_interval(values_N: ArrayLike, how: Resampling = _USUAL) -> Interval:
@@ -76,7 +76,7 @@ def paired_difference(a_N: NDArray[np.floating], b_N: NDArray[np.floating], how:
     means_B = _resampled_means(difference_N[:, None], how)[:, 0]
     tail = min((means_B <= 0).sum(), (means_B >= 0).sum())
     p_value = min(1.0, 2.0 * (tail + 1) / (how.resamples + 1))
-    return Interval(float(difference_N.mean()), *_percentiles(means_B, how), float(p_value))
+    return Interval(float(difference_N.mean()), *percentiles(means_B, how), float(p_value))
 
 
 def summarise(scores: Sequence[Score], metrics: Sequence[str], how: Resampling = _USUAL) -> dict[str, Interval]:
@@ -106,7 +106,7 @@ def column_ratio(means_BK: NDArray[np.float64], parts: int = 1) -> NDArray[np.fl
 
 
 @lru_cache(maxsize=1)
-def _draws(count: int, resamples: int, seed: int) -> NDArray[np.uint8]:
+def draws(count: int, resamples: int, seed: int) -> NDArray[np.uint8]:
     """(B, N) how often each record is drawn, which says all about a resample; several metrics share it."""
     rng, even = np.random.default_rng(seed), np.full(count, 1.0 / count)
     starts = range(0, resamples, _RESAMPLES_AT_ONCE)
@@ -119,12 +119,13 @@ def _resampled_means(columns_NK: NDArray[np.float64], how: Resampling) -> NDArra
     count = len(columns_NK)
     if not how.resamples:
         return np.empty((0, columns_NK.shape[1]))
-    times_BN = _draws(count, how.resamples, how.seed)
+    times_BN = draws(count, how.resamples, how.seed)
     starts = range(0, len(times_BN), _RESAMPLES_AT_ONCE)
     return np.concatenate([times_BN[k : k + _RESAMPLES_AT_ONCE] @ columns_NK / count for k in starts])
 
 
-def _percentiles(values_B: NDArray[np.float64], how: Resampling) -> tuple[float, float]:
+def percentiles(values_B: NDArray[np.float64], how: Resampling) -> tuple[float, float]:
+    """Ends of the interval of resampled values; NaN without any that is defined."""
     defined = values_B[~np.isnan(values_B)]
     if not len(defined):
         return _NAN, _NAN

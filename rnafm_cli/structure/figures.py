@@ -18,17 +18,13 @@ from rnafm_cli.rna.bootstrap import FEWEST, Interval, Resampling, mean_interval,
 from rnafm_cli.rna.calibration import Calibration
 from rnafm_cli.rna.chains import FARTHEST, Chain
 from rnafm_cli.rna.metrics import Score
-from rnafm_cli.viz.axes import (
-    equal_bins,
-    figure_and_axes,
-    labelled_positions,
-    plain_frame,
-    plain_lengths,
-    points,
-    tick_step,
-)
-from rnafm_cli.viz.canvas import save_figure
+from rnafm_cli.viz.canvas import labelled_positions, plain_frame, save_figure, tick_step
 from rnafm_cli.viz.palette import INK, MUTED, PALE, PREDICTORS
+
+_MEMBERS_PER_BIN = 40
+_MOST_BINS = 10
+_RASTER_FROM = 5000
+"""Points beyond which an SVG holds them as a picture instead of one by one."""
 
 
 def draw_calibration(calibration: Calibration, path: Path, *, name: str = "") -> None:
@@ -82,14 +78,14 @@ def draw_scatter(scores: Mapping[str, Sequence[Score]], metric: str, path: Path,
     if not len(y_N):
         return
     low, high = _limits(np.concatenate([x_N, y_N]))
-    figure, axes = figure_and_axes(4.6, 5.0)
+    figure, axes = _figure_and_axes(4.6, 5.0)
     axes.plot([low, high], [low, high], color=MUTED, linewidth=0.8, zorder=1)
     ahead = y_N < x_N if metric in _LOWER_IS_BETTER else y_N > x_N
     parts = [("equal", y_N == x_N, "#9ca3af"), (name, ahead & (y_N != x_N), PREDICTORS[0])]
     parts.append((other, ~ahead & (y_N != x_N), PREDICTORS[1]))
     for label, chosen_N, colour in parts:
         told = f"{label}{'' if label == 'equal' else ' better'}: {int(chosen_N.sum())}"
-        points(axes, x_N[chosen_N], y_N[chosen_N], colour, label=told, zorder=2 if label == "equal" else 3)
+        _add_points(axes, x_N[chosen_N], y_N[chosen_N], colour, label=told, zorder=2 if label == "equal" else 3)
     gain = paired_difference(y_N, x_N, Resampling(seed=seed))
     told = f"{len(y_N)} RNA{'s' if len(y_N) > 1 else ''}, mean difference {gain.estimate:+.3g}"
     if len(y_N) >= FEWEST:
@@ -104,7 +100,9 @@ def draw_scatter(scores: Mapping[str, Sequence[Score]], metric: str, path: Path,
 
 def draw_by_length(scores: Mapping[str, Sequence[Score]], metric: str, path: Path, *, seed: int = 0) -> None:
     """One score of each RNA against its length, with means and 95 % intervals over bins of equal size."""
-    figure, axes = figure_and_axes(6.4, 3.8)
+    from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
+
+    figure, axes = _figure_and_axes(6.4, 3.8)
     shift, every = 1.0, []
     for (name, rows), colour in zip(scores.items(), PREDICTORS, strict=False):
         value_N = _values(rows, metric)
@@ -112,8 +110,8 @@ def draw_by_length(scores: Mapping[str, Sequence[Score]], metric: str, path: Pat
         value_N, length_N = value_N[known], np.array([score.length for score in rows], dtype=np.float64)[known]
         if not len(value_N):
             continue
-        points(axes, length_N, value_N, colour, faint=True)
-        bins = equal_bins(length_N)
+        _add_points(axes, length_N, value_N, colour, faint=True)
+        bins = _equal_bins(length_N)
         found = [mean_interval(value_N[chosen], Resampling(seed=seed)) for chosen in bins]
         middle = [float(np.exp(np.log(length_N[chosen]).mean())) * shift for chosen in bins]
         label = f"{name} (mean {value_N.mean():.3f})"
@@ -124,10 +122,44 @@ def draw_by_length(scores: Mapping[str, Sequence[Score]], metric: str, path: Pat
         shift = 1.025
     if not every:
         return
-    plain_lengths(axes, every)
+    # A logarithmic axis with round lengths as ticks instead of powers of ten.
+    axes.set_xscale("log")
+    axes.set_xlim(min(every) / 1.08, max(every) * 1.08)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.set(xlabel="length (nt)", ylabel=METRIC_NAMES.get(metric, metric))
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.12), ncols=2, fontsize=8, frameon=False)
     save_figure(figure, path)
+
+
+def _figure_and_axes(width: float, height: float) -> tuple[Any, Any]:
+    """An empty white figure of so many inches, and its axes."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), facecolor="white", layout="constrained")
+    axes = figure.subplots()
+    plain_frame(axes)
+    return figure, axes
+
+
+def _add_points(
+    axes: Any, x_N: NDArray[Any], y_N: NDArray[Any], colour: str, *, faint: bool = False, **more: Any
+) -> None:
+    """Dots that darken where they lie on each other."""
+    size, alpha = (9, 0.24) if faint else (14, 0.45)
+    rasterized = len(x_N) > _RASTER_FROM
+    axes.scatter(
+        x_N, y_N, s=size, alpha=alpha, color=colour, linewidths=0, rasterized=rasterized, **{"zorder": 2} | more
+    )
+
+
+def _equal_bins(length_N: NDArray[np.float64]) -> list[NDArray[np.intp]]:
+    """Row numbers of bins from short to long with about equally many records; equal lengths stay together."""
+    count = int(np.clip(len(length_N) // _MEMBERS_PER_BIN, 1, _MOST_BINS))
+    edges = np.unique(np.quantile(length_N, np.linspace(0, 1, count + 1)[1:-1]))
+    bin_N = np.searchsorted(edges, length_N, side="right")
+    return [np.flatnonzero(bin_N == k) for k in np.unique(bin_N)]
 
 
 def _intervals(axes: Any, x: Sequence[float] | NDArray[np.float64], found: Sequence[Interval], **style: Any) -> None:

@@ -10,12 +10,16 @@ import copy
 import dataclasses
 import hashlib
 import math
+import os
 import pickle
+import signal
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -28,11 +32,11 @@ from rnafm_cli.io.streams import atomic_path, write_json
 from rnafm_cli.training.optimizers import build_optimizer, decay_groups, keeping_settings, rate_at
 from rnafm_cli.training.recipes import Recipe
 from rnafm_cli.training.run_log import CsvLog
-from rnafm_cli.training.stop_signals import StopSignals
 from rnafm_cli.weights.cards import Card
 from rnafm_cli.weights.files import save_model_file
 
 CHECKPOINT = "checkpoint.pt"
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 
 Report = Callable[[str], None]
 Progress = Callable[[str, int, int], None]
@@ -50,6 +54,35 @@ def rows_sha256(sequences: Iterable[str], *values: NDArray[Any]) -> str:
 def seed_torch(rng: np.random.Generator) -> None:
     """Dropout and whatever else PyTorch draws follow from the generator."""
     torch.manual_seed(int(rng.integers(2**62)))
+
+
+class StopSignals:
+    """Notes SIGINT, SIGTERM, SIGUSR1 and SIGHUP for the time of a ``with`` block.
+
+    Alone, a second Ctrl-C stops at once. Under torchrun it does not: the launcher passes on the Ctrl-C that the
+    terminal has already sent to every process.
+    """
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> StopSignals:
+        # Only the main thread may set handlers; elsewhere (a run inside a service, say) nobody asks.
+        if threading.current_thread() is threading.main_thread():
+            # What was ignored stays so: under nohup a hang-up ends nothing.
+            heard = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+            self._before = {number: signal.signal(number, self._note) for number in heard}
+        return self
+
+    def __exit__(self, *of_error: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.received is not None and number == signal.SIGINT and "TORCHELASTIC_RUN_ID" not in os.environ:
+            raise KeyboardInterrupt
+        self.received = number
 
 
 @dataclass

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from rnafm_cli.viz.axes import labelled_positions, tick_step
-from rnafm_cli.viz.canvas import Boxes, Canvas, Line, Point, Text
+from rnafm_cli.viz.canvas import Boxes, Canvas, Line, Point, Text, labelled_positions, tick_step
 from rnafm_cli.viz.palette import INK, MUTED, base_colour
 from rnafm_cli.viz.subject import Subject, add_base_legend, add_caption, add_pair_legend
 

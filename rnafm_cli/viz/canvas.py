@@ -24,6 +24,7 @@ _BASELINE = 0.36
 _DPI = 200
 _UNITS_PER_INCH = 96.0
 _POINTS_PER_UNIT = 72.0 / _UNITS_PER_INCH
+_STEPS = (10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000)
 # Without dates and versions the same figure gives the same bytes.
 _METADATA: dict[str, dict[str, Any]] = {
     ".svg": {"Date": None, "Creator": None},
@@ -148,6 +149,25 @@ def _number(value: float) -> str:
 def _clean(text: str) -> str:
     """Text safe in XML: markup escaped, control characters (which XML has no way to write) replaced."""
     return escape("".join(c if c.isprintable() else "\ufffd" for c in text))
+
+
+def tick_step(spacing: float, *, room: float = 34.0) -> int:
+    """The smallest round distance between numbers that leaves each ``room``, for bases ``spacing`` apart."""
+    return next((step for step in _STEPS if step * spacing >= room), _STEPS[-1])
+
+
+def labelled_positions(length: int, step: int) -> list[int]:
+    """Positions (1-based) to number: the first, every ``step``-th, and the last where it does not crowd."""
+    inner = [p for p in range(step, length + 1, step) if length - p >= step / 2 or p == length]
+    return sorted({1, *inner, length})
+
+
+def plain_frame(axes: Any) -> None:
+    """Axes without the upper and right line, with small letters."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=8)
+    axes.xaxis.label.set_size(9)
+    axes.yaxis.label.set_size(9)
 
 
 def write_picture(canvas: Canvas, path: Path) -> None:

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rnafm_cli.viz.axes import labelled_positions, tick_step
-from rnafm_cli.viz.canvas import Anchor, Boxes, Canvas, Line, Point, Text
+from rnafm_cli.viz.canvas import Anchor, Boxes, Canvas, Line, Point, Text, labelled_positions, tick_step
 from rnafm_cli.viz.palette import INK, MUTED, PALE, base_colour, layer_colour
 from rnafm_cli.viz.subject import Subject, add_caption, put_text
 

@@ -148,7 +148,7 @@ def _bow(pair: DrawnPair, where_L2: _Points, stroke: float) -> Line:
 
 
 def _along(bow: Line) -> _Points:
-    """_Points on a curve of one piece, about two for each step between bases, which labels should not cover."""
+    """Points on a curve of one piece, about two for each step between bases, which labels should not cover."""
     start_2, first_2, second_2, end_2 = np.array(bow.points)
     t = np.linspace(0.0, 1.0, max(int(2 * np.linalg.norm(end_2 - start_2) / _STEP), 4))[:, None]
     return (1 - t) ** 3 * start_2 + 3 * t * (1 - t) ** 2 * first_2 + 3 * t**2 * (1 - t) * second_2 + t**3 * end_2
