@@ -27,7 +27,7 @@ def annotate(
         AnnotationFormat | None,
         typer.Option("--format", help="Output format.", show_default="by the name of the output, else tsv"),
     ] = None,
-    alignment: Annotated[Path | None, typer.Option(metavar="FILE", help=_ALIGNMENT, show_default=False)] = None,
+    alignment: Annotated[Path | None, typer.Option(metavar="FILE", help=_ALIGNMENT)] = None,
     max_evalue: Annotated[
         float, typer.Option(min=0.0, metavar="E", help="Hits by chance that one RNA may have.")
     ] = 1e-3,
@@ -40,8 +40,6 @@ def annotate(
     weights_dir: options.WeightsDir = None,
     threads: options.Threads = None,
     force: options.Force = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
 ) -> None:
     """Find the known families in RNAs of any length, or in a genome.
 

@@ -67,15 +67,12 @@ class Drawing:
         typer.Option(
             metavar="LIST",
             help="The same sequences by other vectors, with figures under each map: any of random,onehot,kmer.",
-            show_default=False,
         ),
     ] = None
     trajectory: Annotated[
         bool, typer.Option("--trajectory", help="Pseudotime from --root, terminal states, stream plot.")
     ] = False
-    root: Annotated[
-        str | None, typer.Option(metavar="LABEL|ID", help="Where time is zero: a label or one id.", show_default=False)
-    ] = None
+    root: Annotated[str | None, typer.Option(metavar="LABEL|ID", help="Where time is zero: a label or one id.")] = None
     times: Annotated[
         Path | None,
         typer.Option(metavar="TSV", help="A time for each label (divergence from the root, say) to compare with."),
@@ -140,15 +137,13 @@ class AtlasRunning(options.Running):
 def atlas(
     inputs: options.Inputs = None,
     output: Annotated[
-        Path | None,
-        typer.Option("-o", "--output", metavar="DIR", help="Folder for tables, figures and page.", show_default=False),
+        Path | None, typer.Option("-o", "--output", metavar="DIR", help="Folder for tables, figures and page.")
     ] = None,
     map_onto: Annotated[
         str | None,
         typer.Option(
             metavar="FILE|reference",
             help="Place the sequences on this atlas.h5 (or the shipped reference) and call their types.",
-            show_default=False,
         ),
     ] = None,
     output_format: Annotated[

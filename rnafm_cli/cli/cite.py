@@ -14,8 +14,7 @@ from rnafm_cli.errors import UsageError
 
 def cite(
     command: Annotated[
-        str | None,
-        typer.Argument(metavar="[COMMAND]", help="What was run; everything if left out.", show_default=False),
+        str | None, typer.Argument(metavar="[COMMAND]", help="What was run; everything if left out.")
     ] = None,
 ) -> None:
     """Print what to cite for the results of a command.

@@ -17,12 +17,7 @@ from rnafm_cli.errors import InputError, UsageError
 if TYPE_CHECKING:
     from rnafm_cli.io.stockholm import Alignment
 
-app = typer.Typer(
-    help="Make and look at libraries of known RNA families.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+app = options.command_group("Make and look at libraries of known RNA families.")
 
 _LIBRARY = "A library file, or 'shipped' for that of Rfam."
 OfLibrary = Annotated[str, typer.Argument(metavar="[LIB]", help=_LIBRARY, show_default=False)]
@@ -36,14 +31,13 @@ def build(
     output: Annotated[
         Path, typer.Option("-o", "--output", metavar="LIB", help="Library to write; NAME.safetensors gets a card too.")
     ],
-    without: Annotated[list[Path] | None, typer.Option(metavar="FILE", help=_WITHOUT, show_default=False)] = None,
+    without: Annotated[list[Path] | None, typer.Option(metavar="FILE", help=_WITHOUT)] = None,
     without_families: Annotated[
         Path | None, typer.Option(metavar="LIST", help="Leave out the families of this list, an accession a line.")
     ] = None,
-    chains: Annotated[list[Path] | None, typer.Option(metavar="FILE.h5|DIR", help=_CHAINS, show_default=False)] = None,
+    chains: Annotated[list[Path] | None, typer.Option(metavar="FILE.h5|DIR", help=_CHAINS)] = None,
     on_error: options.OnError = "fail",
     force: options.Force = False,
-    quiet: options.Quiet = False,
 ) -> None:
     """Make a library: a profile, the consensus pairs and their letters for each alignment.
 
@@ -140,9 +134,7 @@ def _accessions(path: Path) -> set[str]:
 
 
 @app.command("list")
-def list_families(
-    library: OfLibrary = "shipped", weights_dir: options.WeightsDir = None, quiet: options.Quiet = False
-) -> None:
+def list_families(library: OfLibrary = "shipped", weights_dir: options.WeightsDir = None) -> None:
     """Print the families of a library.
 
     Columns: accession, name, type, clan, rows of the alignment, length, consensus pairs, unlike chains with known 3D
@@ -161,7 +153,6 @@ def show(
     family: Annotated[str, typer.Argument(metavar="ACC", help="Accession or name of a family, as RF00005 or tRNA.")],
     library: OfLibrary = "shipped",
     weights_dir: options.WeightsDir = None,
-    quiet: options.Quiet = False,
 ) -> None:
     """Print a family: what it is, its consensus and the pairs, pseudoknots in brackets of their own.
 

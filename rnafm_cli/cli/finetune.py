@@ -49,8 +49,6 @@ class Training:
     ] = None
     threads: options.Threads = None
     weights_dir: options.WeightsDir = None
-    quiet: options.Quiet = False
-    verbose: options.Verbose = False
 
     def asked(self, task: str) -> dict[str, Any]:
         """What all runs take of it, by their own names."""
@@ -201,7 +199,6 @@ def chains(
             metavar="LIB",
             help="Family library, without rows close to the chains: the head learns from families and from relatives "
             "with known structure; repeatable.",
-            show_default=False,
         ),
     ] = None,
     folds: Annotated[
@@ -240,9 +237,7 @@ def chains(
     _end(outcome, given.output, "", "" if outcome.head is None else f": {outcome.head}")
 
 
-app = typer.Typer(
-    help="Train a head, or head and encoder, on your own labelled data.", no_args_is_help=True, rich_markup_mode=None
-)
+app = options.command_group("Train a head, or head and encoder, on your own labelled data.")
 for command, text, how, example in (
     (chains, CONTACT_HELP, "contact", "contact --pdb structures/ -o runs/contact --recipe configs/contact-mini.toml"),
     (chains, DISTANCE_HELP, "distance", "distance --chains mine.h5 -o runs/distance --init-from rnafm-mini"),

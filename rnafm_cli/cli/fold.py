@@ -46,11 +46,7 @@ def fold(
     ] = False,
     probs: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE.h5",
-            help="Write the pair probabilities as well: an L x L data set per RNA.",
-            show_default=False,
-        ),
+        typer.Option(metavar="FILE.h5", help="Write the pair probabilities as well: an L x L data set per RNA."),
     ] = None,
     half: Annotated[bool, typer.Option("--half", help="Store --probs in float16 instead of float32.")] = False,
     plot: Annotated[
@@ -58,7 +54,6 @@ def fold(
         typer.Option(
             metavar="DIR|FILE.svg",
             help="Draw each RNA: ID.svg in a folder, or one file (.svg, .png, .pdf) for a single RNA.",
-            show_default=False,
         ),
     ] = None,
     plot_style: Annotated[
@@ -72,7 +67,6 @@ def fold(
         typer.Option(
             metavar="FILE.html",
             help="Write a page to look at: drawings, probabilities and families of all RNAs, in one file.",
-            show_default=False,
         ),
     ] = None,
     report_3d: Annotated[
@@ -91,7 +85,7 @@ def fold(
         typer.Option(
             help="How probabilities become one structure: greatest expected accuracy, nested with pseudoknots added "
             "(mea) or with crossings free (matching); best pairs first (threshold); RNA-FM's own rule, any two letters "
-            "(upstream).",
+            "(upstream)."
         ),
     ] = "mea",
     upstream_compat: Annotated[bool, typer.Option("--upstream-compat", help="The same as --decoder upstream.")] = False,
@@ -127,7 +121,6 @@ def fold(
             metavar="FILE",
             help="Header, sequence and a line of RNAfold's symbols (. | x < > ( )) for each RNA that has constraints; "
             "or one line of symbols for all.",
-            show_default=False,
         ),
     ] = None,
     shape: Annotated[
@@ -135,7 +128,6 @@ def fold(
         typer.Option(
             metavar="FILE|DIR",
             help="SHAPE reactivities: rows of position and value, under '>id' lines if for several RNAs; or a folder.",
-            show_default=False,
         ),
     ] = None,
     *,

@@ -43,11 +43,7 @@ def complete_model(incomplete: str) -> list[str]:
 
 Inputs = Annotated[
     list[Path] | None,
-    typer.Argument(
-        metavar="FASTA",
-        help="FASTA files, plain or gz/bz2/xz; '-' or nothing reads standard input.",
-        show_default=False,
-    ),
+    typer.Argument(metavar="FASTA", help="FASTA files, plain or gz/bz2/xz; '-' or nothing reads standard input."),
 ]
 Output = Annotated[
     Path,
@@ -69,7 +65,6 @@ WeightsDir = Annotated[
         metavar="DIR",
         envvar="RNAFM_WEIGHTS_DIR",
         help="Folder searched first for weights (then $RNAFM_HOME, the user cache and the shipped folder).",
-        show_default=False,
     ),
 ]
 Device = Annotated[
@@ -78,13 +73,7 @@ Device = Annotated[
 Threads = Annotated[
     int | None,
     typer.Option(
-        "-j",
-        "--threads",
-        min=1,
-        max=1024,
-        envvar="RNAFM_THREADS",
-        help="CPU threads; all cores when not given.",
-        show_default=False,
+        "-j", "--threads", min=1, max=1024, envvar="RNAFM_THREADS", help="CPU threads; all cores when not given."
     ),
 ]
 Precision = Annotated[
@@ -121,12 +110,19 @@ MaxMemory = Annotated[
     ),
 ]
 Force = Annotated[bool, typer.Option("-f", "--force", help="Overwrite existing output.")]
-Quiet = Annotated[
-    bool, typer.Option("-q", "--quiet", help="Only errors on standard error.", callback=_set_quiet, is_eager=True)
-]
-Verbose = Annotated[
-    bool, typer.Option("-v", "--verbose", help="More detail on standard error.", callback=_set_verbose, is_eager=True)
-]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Messages:
+    """What every command takes, and the console alone reads."""
+
+    quiet: Annotated[
+        bool, typer.Option("-q", "--quiet", help="Only errors on standard error.", callback=_set_quiet, is_eager=True)
+    ] = False
+    verbose: Annotated[
+        bool,
+        typer.Option("-v", "--verbose", help="More detail on standard error.", callback=_set_verbose, is_eager=True),
+    ] = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,8 +136,6 @@ class Running:
     precision: Precision = "fp32"
     batch_tokens: BatchTokens = 4096
     force: Force = False
-    quiet: Quiet = False
-    verbose: Verbose = False
 
     def load(self, name: str | None = None) -> models.Model:
         """The model of that name, the one asked for without."""
@@ -161,9 +155,7 @@ class Pairing:
     """What commands are given that predict pairs of bases: where they write, what they know, what they take."""
 
     output: Output = Path("-")
-    out_dir: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="One file per RNA, named by its id.", show_default=False)
-    ] = None
+    out_dir: Annotated[Path | None, typer.Option(metavar="DIR", help="One file per RNA, named by its id.")] = None
     rename_duplicates: Annotated[bool, typer.Option("--rename-duplicates", help="Add _2, _3 ... to repeated ids.")] = (
         False
     )
@@ -202,8 +194,8 @@ def bytes_of(gigabytes: float | None) -> int | None:
 class Spread:
     """A command as typer reads it: a parameter that is a dataclass stands for its fields, an option each.
 
-    Several commands share options by one such class, and a subclass has defaults of its own. They are put together when
-    typer asks for them, which it does for the command that runs alone.
+    Several commands share options by one such class, and a subclass has defaults of its own; every command has
+    :class:`Messages`. They are put together when typer asks for them, which it does for the command that runs alone.
     """
 
     def __init__(self, command: Callable[..., None]) -> None:
@@ -213,6 +205,8 @@ class Spread:
         self._command = command
 
     def __call__(self, **given: Any) -> None:
+        for option in fields(Messages):
+            given.pop(option.name)
         for name, group in self._groups.items():
             given[name] = group(**{field.name: given.pop(field.name) for field in fields(group)})
         self._command(**given)
@@ -222,6 +216,7 @@ class Spread:
         found: list[inspect.Parameter] = []
         for name, parameter in self._parameters.items():
             found += _options_in(self._groups[name]) if name in self._groups else [parameter]
+        found += _options_in(Messages)
         # The order is that of --help: what has no default may stand anywhere.
         return inspect.Signature([option.replace(kind=inspect.Parameter.KEYWORD_ONLY) for option in found])
 
@@ -238,6 +233,16 @@ class Spread:
 def _options_in(group: Any) -> list[inspect.Parameter]:
     hints = typing.get_type_hints(group, include_extras=True)
     return [option.replace(annotation=hints[name]) for name, option in inspect.signature(group).parameters.items()]
+
+
+def command_group(purpose: str) -> typer.Typer:
+    """A command that has commands of its own."""
+    return typer.Typer(
+        help=purpose,
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
 
 
 def command_line() -> str:

@@ -9,29 +9,21 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from rnafm_cli.cli import console
-from rnafm_cli.cli.options import Force, Quiet, Verbose
+from rnafm_cli.cli import console, options
 from rnafm_cli.errors import RnafmError, UsageError
 
 if TYPE_CHECKING:
     from rnafm_cli.pretrain.config import PretrainConfig
 
 
-app = typer.Typer(
-    help="Train an encoder on your own sequences: prepare a corpus, run, export.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+app = options.command_group("Train an encoder on your own sequences: prepare a corpus, run, export.")
 
 
 PresetChoice = Literal["rnafm-mini", "rna-fm", "rnafm-tiny"]
 DtypeChoice = Literal["float16", "bfloat16", "float32"]
 
 
-@app.command(
-    epilog="Example: rnafm pretrain prepare rnacentral.fa.gz -o corpus",
-)
+@app.command()
 def prepare(
     corpus: Annotated[list[Path], typer.Argument(metavar="FASTA...", help="FASTA files, plain or gz/bz2/xz.")],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder for the prepared corpus.")],
@@ -58,13 +50,13 @@ def prepare(
         bool, typer.Option("--keep-near", help="Train on sequences that are 8-mer-close to a held-out one too.")
     ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of the hold-outs.")] = 0,
-    force: Force = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    force: options.Force = False,
 ) -> None:
     """Clean a FASTA corpus, remove identical sequences, hold some out, write token shards.
 
     An interrupted preparation goes on after its last finished shard when the same command is run again.
+
+    Example: rnafm pretrain prepare rnacentral.fa.gz -o corpus
     """
     from rnafm_cli.pretrain.holdout import HoldoutRules
     from rnafm_cli.pretrain.prepare import prepare_corpus
@@ -82,9 +74,7 @@ def prepare(
         console.info(f"{part}: {size['sequences']:,} sequences, {size['tokens']:,} nt")
 
 
-@app.command(
-    epilog="Example: rnafm pretrain run --config base.toml -o runs/a --set optim.rate=2e-4",
-)
+@app.command()
 def run(
     config: Annotated[Path, typer.Option(metavar="TOML", help="Configuration; 'rnafm pretrain config' prints one.")],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder of the run.")],
@@ -104,19 +94,17 @@ def run(
     ] = False,
     nproc: Annotated[int, typer.Option(min=1, metavar="N", help="Processes (GPUs) on this machine.")] = 1,
     nnodes: Annotated[str, typer.Option(metavar="N|MIN:MAX", help="Machines; start the same command on each.")] = "1",
-    rdzv: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="Where several machines meet.", show_default=False)
-    ] = None,
+    rdzv: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Where several machines meet.")] = None,
     max_restarts: Annotated[
         int, typer.Option(min=0, metavar="N", help="How often the processes start again after one has died.")
     ] = 3,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
 ) -> None:
     """Train an encoder by masked-token prediction.
 
     Ctrl-C, SIGTERM and SIGUSR1 save first; the same command then goes on from there, also after a crash. With --nproc
     or --nnodes torchrun starts the processes; under torchrun or srun the command is one of them.
+
+    Example: rnafm pretrain run --config base.toml -o runs/a --set optim.rate=2e-4
     """
     from rnafm_cli.pretrain.config import PretrainConfig
     from rnafm_cli.pretrain.launch import launch, tasks_a_node, torchrun, under_torchrun
@@ -138,7 +126,7 @@ def run(
     arguments = ["pretrain", "run", "--config", str(config), "-o", str(output), "--resume", resume]
     arguments += [word for text in overrides or () for word in ("--set", text)]
     arguments += ["--max-minutes", str(max_minutes)] if max_minutes is not None else []
-    arguments += ["--quiet"] if quiet else []
+    arguments += ["--quiet"] if console.console.quiet else []
     words = torchrun(arguments, nproc=nproc, nnodes=nnodes, rdzv=rdzv, max_restarts=max_restarts)
     if dry_run:
         from rnafm_cli.pretrain.trainer import plan
@@ -176,32 +164,32 @@ def _train(config: PretrainConfig, output: Path, resume: str, max_minutes: float
         raise typer.Exit(128 + stopped_by)
 
 
-@app.command(
-    epilog="Example: rnafm pretrain config --preset rna-fm > base.toml",
-)
+@app.command()
 def config(
     preset: Annotated[PresetChoice, typer.Option(help="Recipe to print.")] = "rnafm-mini",
 ) -> None:
-    """Print a configuration with every key explained."""
+    """Print a configuration with every key explained.
+
+    Example: rnafm pretrain config --preset rna-fm > base.toml
+    """
     from rnafm_cli.pretrain.config import commented_toml, recipe
 
     sys.stdout.write(commented_toml(recipe(preset)))
 
 
-@app.command(
-    epilog="Example: rnafm pretrain export runs/a -o mine.safetensors, then rnafm embed --model mine.safetensors ...",
-)
+@app.command()
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, or one of its step-....pt checkpoints.")],
     output: Annotated[
         Path, typer.Option("-o", "--output", metavar="FILE", help="Model file to write: NAME.safetensors.")
     ],
     dtype: Annotated[DtypeChoice, typer.Option(help="Type in which weights are stored.")] = "float16",
-    force: Force = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    force: options.Force = False,
 ) -> None:
-    """Write the encoder of a run's newest checkpoint as a model file that every command takes."""
+    """Write the encoder of a run's newest checkpoint as a model file that every command takes.
+
+    Example: rnafm pretrain export runs/a -o mine.safetensors, then rnafm embed --model mine.safetensors ...
+    """
     from rnafm_cli.pretrain.export import export_run
 
     card = export_run(run, output, dtype=dtype)

@@ -26,9 +26,7 @@ FormatOption = Annotated[
     Literal["tsv", "jsonl", "h5"] | None,
     typer.Option("--format", help=_TABLE, show_default="by the suffix of -o, else tsv"),
 ]
-Structure = Annotated[
-    str | None, typer.Option("--structure", metavar="thermo|fold|FILE", help=_STRUCTURE, show_default=False)
-]
+Structure = Annotated[str | None, typer.Option("--structure", metavar="thermo|fold|FILE", help=_STRUCTURE)]
 _PROTEIN = "A model's name (see --list), or a bare protein's for all its models; may be repeated."
 _SALIENCY = "Substitute every nucleotide: saliency.tsv, and a logo for each protein called bound (or chosen)."
 
@@ -53,7 +51,7 @@ def rbp(
             min=0.0, max=1.0, metavar="P", help="Bound from this probability.", show_default="each protein's own"
         ),
     ] = None,
-    saliency: Annotated[Path | None, typer.Option(metavar="DIR", help=_SALIENCY, show_default=False)] = None,
+    saliency: Annotated[Path | None, typer.Option(metavar="DIR", help=_SALIENCY)] = None,
     structure: Structure = None,
     max_memory: options.MaxMemory = None,
     letters: Annotated[

@@ -11,9 +11,7 @@ from rnafm_cli.errors import UsageError
 
 
 def schema(
-    command: Annotated[
-        str | None, typer.Argument(metavar="[COMMAND]", help="Whose tables; all if left out.", show_default=False)
-    ] = None,
+    command: Annotated[str | None, typer.Argument(metavar="[COMMAND]", help="Whose tables; all if left out.")] = None,
 ) -> None:
     """Print the columns of the tables that commands write, one a line.
 

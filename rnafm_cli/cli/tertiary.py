@@ -43,18 +43,11 @@ class Asked(options.Pairing):
         ),
     ] = None
     top: Annotated[
-        str | None,
-        typer.Option(
-            metavar="L/2", help="Only the best pairs of each RNA: L/2, L, 2L or a number.", show_default=False
-        ),
+        str | None, typer.Option(metavar="L/2", help="Only the best pairs of each RNA: L/2, L, 2L or a number.")
     ] = None
     h5: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE.h5",
-            help="Write the whole maps as well: a group with (L, L) data sets per RNA.",
-            show_default=False,
-        ),
+        typer.Option(metavar="FILE.h5", help="Write the whole maps as well: a group with (L, L) data sets per RNA."),
     ] = None
     half: Annotated[bool, typer.Option("--half", help="Store --h5 in float16 instead of float32.")] = False
     plot: Annotated[
@@ -62,7 +55,6 @@ class Asked(options.Pairing):
         typer.Option(
             metavar="DIR|FILE.svg",
             help="Draw a heat map of each RNA: ID.svg in a folder, or one file (.svg, .png, .pdf) for a single RNA.",
-            show_default=False,
         ),
     ] = None
     truth: Annotated[
@@ -70,7 +62,6 @@ class Asked(options.Pairing):
         typer.Option(
             metavar="FILE",
             help="Known chains (HDF5, PDB, mmCIF): drawn below the diagonal of --plot, matched by id or sequence.",
-            show_default=False,
         ),
     ] = None
 

@@ -18,12 +18,7 @@ if TYPE_CHECKING:
 
 _MEGABYTE = 1_000_000
 
-app = typer.Typer(
-    help="List, fetch, import and check weight files.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+app = options.command_group("List, fetch, import and check weight files.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +26,6 @@ class Place:
     """Where the commands look."""
 
     weights_dir: options.WeightsDir = None
-    quiet: options.Quiet = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +65,7 @@ def where(place: Place) -> None:
 @app.command()
 def verify(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME|FILE]...", help="Models; all if left out.", show_default=False)
+        list[str] | None, typer.Argument(metavar="[NAME|FILE]...", help="Models; all if left out.")
     ] = None,
     *,
     place: Place,
@@ -143,15 +137,13 @@ def import_model(
         typer.Option(
             metavar="NAME",
             help="Name that it gets; files called as upstream publishes them, and those with a card, know theirs.",
-            show_default=False,
         ),
     ] = None,
     kind: Annotated[
-        Literal["encoder"] | None,
-        typer.Option(help="Take the encoder alone out of a file with heads.", show_default=False),
+        Literal["encoder"] | None, typer.Option(help="Take the encoder alone out of a file with heads.")
     ] = None,
     heads: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Attention heads, if FILE does not tell.", show_default=False)
+        int | None, typer.Option(min=1, metavar="N", help="Attention heads, if FILE does not tell.")
     ] = None,
     *,
     store: Storing,
@@ -238,7 +230,6 @@ def average(
         str | None, typer.Option(metavar="NAME", help="Name in the card.", show_default="that of the file")
     ] = None,
     force: options.Force = False,
-    quiet: options.Quiet = False,
 ) -> None:
     """Write the mean of several weight files of one run, which is often better than each of them.
 
