@@ -142,8 +142,9 @@ def list_families(library: OfLibrary = "shipped", weights_dir: options.WeightsDi
     """
     from rnafm_cli.families.library import load_libraries
 
+    (known,) = load_libraries([library], weights_dir)
     sys.stdout.write("accession\tname\ttype\tclan\trows\tlength\tpairs\tchains\tdescription\n")
-    for family in load_libraries([library], weights_dir)[0].families:
+    for family in known.families:
         cells = [family.accession, family.name, family.type, family.clan, family.rows, len(family), len(family.pairs)]
         sys.stdout.write("\t".join(map(str, [*cells, family.known_chains, family.description])) + "\n")
 

@@ -174,10 +174,10 @@ class Library:
                 metadata = file.metadata() or {}
                 for key, readable in _READABLE.items():
                     if (found := metadata.get(key)) not in readable:
-                        raise WeightsError(
-                            f"{path}: is no family library of {key} {readable[-1]}, its {key} {found}",
-                            hint="make it with this version: rnafm families build",
-                        )
+                        what = "is no family library"
+                        if key != "format":
+                            what += f" that this version reads ({key} {found})"
+                        raise WeightsError(f"{path}: {what}", hint="make it with this version: rnafm families build")
                 arrays = {key: file.get_tensor(key) for key in file.keys()}
             families = list(_families(arrays, json.loads(metadata["families"])))
         except OSError as error:

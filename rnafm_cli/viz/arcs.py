@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rnafm_cli.viz.canvas import Boxes, Canvas, Line, Point, Text, labelled_positions, tick_step
 from rnafm_cli.viz.palette import INK, MUTED, base_colour
-from rnafm_cli.viz.subject import Subject, add_base_legend, add_caption, add_pair_legend
+from rnafm_cli.viz.subject import Subject, add_base_legend, add_caption, add_pair_legend, pair_legend_width
 
 _WIDTH = 960.0
 _WIDEST_STEP = 13.0
@@ -29,7 +29,7 @@ def draw_arcs(subject: Subject) -> Canvas:
     length = len(subject)
     step = min(_WIDEST_STEP, max(_WIDTH / length, min(_LETTER_STEP, 1.5 * _WIDTH / length)))
     span = (length - 1) * step
-    width = max(span + 2 * _MARGIN, _NARROWEST)
+    width = max(span + 2 * _MARGIN, _NARROWEST, pair_legend_width(subject, size=10.0) + 28.0)
     start = (width - span) / 2
     pairs = subject.drawn_pairs
     widest = max((pair.j - pair.i for pair in pairs), default=0) * step

@@ -66,7 +66,7 @@ def draw_dots(subject: Subject, above: Above | None = None) -> Canvas:
     length = len(subject)
     cell = min(_WIDEST_CELL, _SIZE / length)
     side = cell * length
-    width = max(side + 2 * _EDGE, 330.0 + 78.0 * len(subject.layer_names))
+    width = max(side + 2 * _EDGE, 14.0 + _add_legend(Canvas("", width=0.0, height=0.0), subject, above))
     left, top = (width - side) / 2, _HEAD
     canvas = Canvas(subject.caption, width=width, height=top + side + 40.0)
     add_caption(canvas, subject, (14.0, 20.0), size=14.0, room=width - 28.0)
@@ -130,8 +130,8 @@ def _add_frame(canvas: Canvas, subject: Subject, left: float, top: float, cell: 
     canvas.add(*(Line(points=line, colour=MUTED, width=0.9) for line in (corners, corners[::2])))
 
 
-def _add_legend(canvas: Canvas, subject: Subject, above: Above | None) -> None:
-    """What the two triangles show."""
+def _add_legend(canvas: Canvas, subject: Subject, above: Above | None) -> float:
+    """What the two triangles show; returns the width used."""
     y, size = 42.0, 10.0
     x = put_text(canvas, f"above: {above.label if above else 'no probabilities given'}", 14.0, y, size)
     for value, name in above.marks if above else ():
@@ -142,3 +142,4 @@ def _add_legend(canvas: Canvas, subject: Subject, above: Above | None) -> None:
     for layer, name in enumerate(subject.layer_names):
         canvas.add(Boxes(boxes=[(x, y - 5, 10, 10)], fill=layer_colour(layer)))
         x = put_text(canvas, name, x + 14, y, size)
+    return x

@@ -16,7 +16,7 @@ from rnafm_cli.errors import RnafmError
 from rnafm_cli.rna.pairs import Pairs, are_canonical, no_pairs, to_dot_bracket
 from rnafm_cli.viz.canvas import Canvas, Disc, Line, Text
 from rnafm_cli.viz.palette import INK, MUTED, base_colour, layer_colour
-from rnafm_cli.viz.subject import DrawnPair, Subject, add_base_legend, add_caption, add_pair_legend
+from rnafm_cli.viz.subject import DrawnPair, Subject, add_base_legend, add_caption, add_pair_legend, pair_legend_width
 
 _Points = NDArray[np.float64]
 
@@ -178,7 +178,7 @@ def _fitted_canvas(subject: Subject, seen: _Points, size: float) -> Canvas:
     """A canvas that holds all points, with the caption above and the colours below."""
     (left, top), (right, bottom) = seen.min(axis=0), seen.max(axis=0)
     margin, caption, note = 1.2 * _STEP, 1.35 * size, size
-    least = (38.0 if len(subject.layers) > 1 else 26.0) * note
+    least = max(26.0 * note, pair_legend_width(subject, size=note) + 2 * note)
     spare = max(least - (right - left + 2 * margin), 0.0) / 2
     left, right = left - margin - spare, right + margin + spare
     top, bottom = top - margin - 2.2 * caption, bottom + margin + 3.4 * note

@@ -144,6 +144,11 @@ def add_pair_legend(canvas: Canvas, subject: Subject, at: Point, *, size: float)
     return x - at[0]
 
 
+def pair_legend_width(subject: Subject, *, size: float) -> float:
+    """The width that :func:`add_pair_legend` will use, for drawings that are as wide as they must be."""
+    return add_pair_legend(Canvas("", width=0.0, height=0.0), subject, (0.0, 0.0), size=size)
+
+
 def add_base_legend(canvas: Canvas, at: Point, *, size: float, round: bool = True) -> None:
     """Colours of the four bases."""
     x, y = at

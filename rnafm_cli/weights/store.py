@@ -239,13 +239,15 @@ def _component_beside(path: Path, component: str, folders: list[Path]) -> Path:
 
 
 def _encoder_of(card: Card, path: Path, folders: list[Path]) -> Path:
+    if card.encoder_sha256 is None:
+        raise WeightsError(f"{path}: is of kind {card.kind}, and holds and reads no encoder")
     noted = Path(card.source.get("encoder") or "")
     for other, its in _models_in([*folders, noted.parent] if noted.is_absolute() else folders):
         if its.weights_sha256 == card.encoder_sha256 and (its.kind == ENCODER or "encoder" in its.config):
             return other
     what = f"{noted.name} and its card" if noted.name else "the encoder's files"
     raise WeightsError(
-        f"{path}: its encoder (sha256 {str(card.encoder_sha256)[:12]}...) is not on this machine",
+        f"{path}: its encoder (sha256 {card.encoder_sha256[:12]}...) is not on this machine",
         hint=f"copy {what} into the same folder",
     )
 

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rnafm_cli.errors import InputError, UsageError
-from rnafm_cli.rna.pairs import as_pairs, from_dot_bracket, no_pairs
+from rnafm_cli.rna.pairs import Pairs, as_pairs, from_dot_bracket, no_pairs
 from rnafm_cli.viz.palette import LAYER_COLOURS
-from rnafm_cli.viz.structure import STYLES, draw, draw_structure
+from rnafm_cli.viz.structure import STYLES, Style, draw, draw_structure
 from rnafm_cli.viz.subject import Subject
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -164,6 +164,17 @@ def test_every_layer_is_in_the_legend(style: str) -> None:
         "crossing",
         "crossing 2",
     ]
+
+
+@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize(("sequence", "pairs"), [(KNOT, KNOT_PAIRS), (TRNA, CLOVER), ("GGGAAACCC", as_pairs([(0, 8)]))])
+def test_the_legend_lies_within_the_drawing(style: Style, sequence: str, pairs: Pairs) -> None:
+    subject = Subject("x", sequence, pairs, probabilities(len(sequence)), supported=pairs)
+    root = ElementTree.fromstring(draw(subject, style).svg())
+    left, _, width, _ = map(float, root.attrib["viewBox"].split())
+    for text in root.iter(f"{SVG}text"):
+        if text.attrib.get("text-anchor", "start") == "start":
+            assert float(text.attrib["x"]) + 0.6 * float(text.attrib["font-size"]) * len(text.text or "") < left + width
 
 
 @pytest.mark.parametrize("style", STYLES)

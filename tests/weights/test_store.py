@@ -150,6 +150,8 @@ def test_a_head_without_an_encoder_goes_with_any(home: Path) -> None:
     save_head(home / "mine-rbp.safetensors", None, kind="rbp")
     for name in ("mine", home / "mine-rbp.safetensors"):
         assert list(load_component(name, "rbp")[0]) == ["weight"]
+    with pytest.raises(WeightsError, match="mine-rbp.safetensors: is of kind rbp, and holds and reads no encoder"):
+        find(home / "mine-rbp.safetensors")
 
 
 def test_imported_structure_file_is_encoder_and_head(home: Path) -> None:
