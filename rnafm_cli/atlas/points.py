@@ -74,16 +74,10 @@ class AtlasPoints:
         return AtlasPoints(records, self.vectors_ND[rows], self.lengths_N[rows], attributes, self.provenance)
 
 
-def header_attributes(description: str) -> dict[str, str]:
-    """The ``key=value`` words of a header's description; words without ``=`` are left out."""
-    pairs = (word.partition("=") for word in description.split())
-    return {key: value for key, sign, value in pairs if key and sign and value}
-
-
 def points_of(records: list[SequenceRecord], provenance: Provenance) -> AtlasPoints:
     """Points of records that have no vectors yet (width 0)."""
     lengths = np.asarray([len(record) for record in records], dtype=np.int64)
-    attributes = [header_attributes(record.description) for record in records]
+    attributes = [record.attributes for record in records]
     return AtlasPoints(records, np.zeros((len(records), 0), dtype=np.float32), lengths, attributes, provenance)
 
 
@@ -129,7 +123,7 @@ def embedded_points(paths: Sequence[Path], *, reject: Reject = raise_rejected) -
         raise InputError(f"{', '.join(map(str, paths))}: holds no embeddings that can be used")
     vectors, lengths, descriptions = zip(*found.values(), strict=True)
     records = [SequenceRecord(name, "", words) for name, words in zip(found, descriptions, strict=True)]
-    attributes = [header_attributes(words) for words in descriptions]
+    attributes = [record.attributes for record in records]
     return AtlasPoints(records, np.stack(vectors), np.asarray(lengths), attributes, provenance)
 
 
@@ -326,14 +320,3 @@ def view_labels(view: View, points: AtlasPoints, labels: list[str]) -> list[str]
 def role_of(kind: str) -> str:
     """``housekeeping``, ``regulatory`` or ``other`` for a type's name; ``""`` for none."""
     return ROLES.get(kind, "other") if kind else ""
-
-
-def chosen_per_label(labels: list[str], most: int, *, seed: int = 0) -> np.ndarray:
-    """Ascending numbers of at most ``most`` points of each label, a seeded choice."""
-    taken: Counter[str] = Counter()
-    kept = []
-    for k in np.random.default_rng(seed).permutation(len(labels)):
-        taken[labels[k]] += 1
-        if taken[labels[k]] <= most:
-            kept.append(int(k))
-    return np.asarray(sorted(kept), dtype=np.int64)

@@ -356,8 +356,9 @@ class _Atlas:
         Also how many sequences had each label before the choice. What these sequences cannot give is refused before
         anything is embedded.
         """
-        from rnafm_cli.atlas.points import chosen_per_label, embedded_points, labels_of, points_of, read_label_table
+        from rnafm_cli.atlas.points import embedded_points, labels_of, points_of, read_label_table
         from rnafm_cli.atlas.trajectory import labels_with_times, roots_named
+        from rnafm_cli.encoder.vectors import chosen_per_label
         from rnafm_cli.io.names import DistinctNames
 
         asked = self.asked

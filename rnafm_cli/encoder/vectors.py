@@ -37,6 +37,13 @@ def one_hot(sequences: Sequence[str], length: int = 1022) -> sparse.csr_matrix:
     return sparse.csr_matrix((ones, (np.concatenate(rows), np.concatenate(columns))), shape=shape)
 
 
+def chosen_per_label(labels: Sequence[str], most: int, *, seed: int = 0) -> np.ndarray:
+    """Ascending numbers of at most ``most`` points of each label, a seeded choice."""
+    order = np.random.default_rng(seed).permutation(len(labels))
+    shuffled = np.asarray(labels)[order]
+    return np.sort(np.concatenate([order[shuffled == label][:most] for label in np.unique(shuffled)]))
+
+
 Points: TypeAlias = np.ndarray | sparse.csr_matrix
 """(N, D), dense or sparse."""
 

@@ -13,7 +13,15 @@ import numpy as np
 from rnafm_cli.encoder.embed import embed
 from rnafm_cli.encoder.model import NamedModel
 from rnafm_cli.encoder.network import Encoder, untrained
-from rnafm_cli.encoder.vectors import Transfer, fit_pca, kmer_frequencies, knn_transfer, one_hot, score_types
+from rnafm_cli.encoder.vectors import (
+    Transfer,
+    chosen_per_label,
+    fit_pca,
+    kmer_frequencies,
+    knn_transfer,
+    one_hot,
+    score_types,
+)
 from rnafm_cli.encoder.workers import window_starts
 from rnafm_cli.errors import InputError, UsageError
 from rnafm_cli.io.fasta import read_fasta
@@ -247,19 +255,12 @@ def _compared(
 
 
 def _typed(fasta: Path, per_type: int, seed: int) -> tuple[list[str], list[str]]:
-    found: list[tuple[str, str]] = []
-    for record in read_fasta([fasta]):
-        values = dict(word.partition("=")[::2] for word in record.description.split())
-        if "type" in values:
-            found.append((record.sequence, values["type"]))
-    if not found:
+    records = [record for record in read_fasta([fasta]) if "type" in record.attributes]
+    if not records:
         raise InputError(f"{fasta}: no record has type= in its header")
-    if per_type:
-        order = np.random.default_rng(seed).permutation(len(found))
-        shuffled = np.asarray([label for _, label in found])[order]
-        kept = np.sort(np.concatenate([order[shuffled == label][:per_type] for label in np.unique(shuffled)]))
-        found = [found[k] for k in kept]
-    return [sequence for sequence, _ in found], [label for _, label in found]
+    labels = [record.attributes["type"] for record in records]
+    kept = chosen_per_label(labels, per_type, seed=seed) if per_type else range(len(records))
+    return [records[k].sequence for k in kept], [labels[k] for k in kept]
 
 
 def _transfer(transfer: Transfer) -> dict[str, Any]:

@@ -89,10 +89,10 @@ def groups_by_words(sequences: Sequence[str], *, length: int) -> NDArray[np.int6
     texts = len(sequences) + (word.max() + 1 if len(word) else 0)
     starts = np.concatenate([rows, np.arange(len(sequences))])
     ends = np.concatenate([word + len(sequences), whole + texts])
-    return _linked(np.stack([starts, ends]), texts + len(sequences))[: len(sequences)]
+    return linked_nodes(np.stack([starts, ends]), texts + len(sequences))[: len(sequences)]
 
 
-def _linked(links: NDArray[Any], size: int) -> NDArray[np.int64]:
+def linked_nodes(links: NDArray[Any], size: int) -> NDArray[np.int64]:
     """(size,) number of the connected part of each node of a graph with (2, n) links."""
     graph = sparse.coo_matrix((np.ones(links.shape[1], dtype=np.bool_), tuple(links)), shape=(size, size))
     return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)
@@ -178,7 +178,7 @@ def linked_groups(sequences: Sequence[str], labels: Sequence[str]) -> dict[str, 
     names, label_of = np.unique(np.asarray(labels), return_inverse=True)
     matrix = kmer_matrix(sequences)
     links = [np.unique(label_of[np.stack(pairs)], axis=1) for pairs in close_pairs(matrix, matrix)]
-    groups = _linked(np.concatenate(links, axis=1), len(names))
+    groups = linked_nodes(np.concatenate(links, axis=1), len(names))
     return {str(name): int(group) for name, group in zip(names, groups, strict=True)}
 
 
@@ -210,7 +210,7 @@ def separate_folds(sequences: Sequence[str], *, folds: int = 5, share: float = 0
         np.stack([row, column])[:, count > share * np.maximum(own, size[column])]
         for row, column, own, count in _shared(matrix, matrix, np.ones(len(size)))
     ]
-    group = _linked(np.concatenate(links, axis=1), len(sequences))
+    group = linked_nodes(np.concatenate(links, axis=1), len(sequences))
     group_sizes = np.bincount(group)
     order = np.random.default_rng(seed).permutation(len(group_sizes))
     fold_of_group, filled = np.zeros_like(group_sizes), np.zeros(folds, dtype=np.int64)

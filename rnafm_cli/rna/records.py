@@ -28,6 +28,12 @@ class _Named:
         return f"{self.id} {self.description}" if self.description else self.id
 
     @property
+    def attributes(self) -> dict[str, str]:
+        """The ``key=value`` words of the description; others are left out."""
+        pairs = (word.partition("=") for word in self.description.split())
+        return {key: value for key, sign, value in pairs if key and sign and value}
+
+    @property
     def where(self) -> str:
         """How messages point at the record: ``file:line: record 'id'``, as much of it as is known."""
         line = f":{self.line}" if self.line else ""

@@ -12,12 +12,10 @@ from importlib import resources
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import sparse
-from scipy.sparse.csgraph import connected_components
 
 from rnafm_cli.errors import InputError
 from rnafm_cli.rna.chains import Chain
-from rnafm_cli.rna.kmers import close_pairs, kmer_matrix
+from rnafm_cli.rna.kmers import close_pairs, kmer_matrix, linked_nodes
 
 FOLDS = 5
 Folds = tuple[NDArray[np.int64], NDArray[np.int64]]
@@ -41,10 +39,7 @@ def linked_chains(chains: Sequence[Chain], families: Mapping[str, str]) -> NDArr
         for label in (families.get(chain.id), f"={chain.sequence}"):
             if label:
                 links.append((first.setdefault(label, k), k))
-    ends = np.asarray(links, dtype=np.int64).reshape(-1, 2)
-    shape = (len(chains), len(chains))
-    graph = sparse.csr_matrix((np.ones(len(ends), dtype=np.int8), (ends[:, 0], ends[:, 1])), shape=shape)
-    return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)
+    return linked_nodes(np.asarray(links, dtype=np.int64).reshape(-1, 2).T, len(chains))
 
 
 def draw_folds(chains: Sequence[Chain], families: Mapping[str, str], *, folds: int = FOLDS, seed: int = 0) -> Folds:

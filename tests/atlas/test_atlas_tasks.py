@@ -25,7 +25,6 @@ from rnafm_cli.atlas.placement import (
 )
 from rnafm_cli.atlas.points import (
     AtlasPoints,
-    chosen_per_label,
     embedded_points,
     is_embeddings,
     labels_of,
@@ -37,6 +36,7 @@ from rnafm_cli.encoder.config import ENCODER_PRESETS
 from rnafm_cli.encoder.embed import embed
 from rnafm_cli.encoder.network import Encoder
 from rnafm_cli.encoder.runtime import Runtime
+from rnafm_cli.encoder.vectors import chosen_per_label
 from rnafm_cli.errors import InputError, RnafmWarning, UsageError, WeightsError
 from rnafm_cli.io.embeddings import EmbeddingWriter
 from rnafm_cli.rna.records import SequenceRecord

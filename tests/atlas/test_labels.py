@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from rnafm_cli.atlas.points import ROLES, header_attributes, read_label_table, read_times, role_of
+from rnafm_cli.atlas.points import ROLES, read_label_table, read_times, role_of
 from rnafm_cli.errors import InputError
+from rnafm_cli.rna.records import SequenceRecord
 
 
 def test_words_of_a_header() -> None:
-    assert header_attributes("a tRNA type=tRNA role= species=Mus_musculus =x a=b=c") == {
+    assert SequenceRecord("x", "ACGU", "a tRNA type=tRNA role= species=Mus_musculus =x a=b=c").attributes == {
         "type": "tRNA",
         "species": "Mus_musculus",
         "a": "b=c",
