@@ -6,6 +6,7 @@ import ast
 import os
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -105,6 +106,28 @@ def test_files_have_one_noun() -> None:
     wrong = [f"{name}: says nothing" for name in MODULES if name.split(".")[-1] in vague]
     wrong += [f"{name}: has no docstring" for name, tree in TREES.items() if not ast.get_docstring(tree)]
     wrong += [f"{name}: over 700 lines" for name, p in MODULES.items() if len(p.read_text().splitlines()) > 700]
+    assert not wrong, "\n".join(wrong)
+
+
+def public_names(tree: ast.Module) -> Iterator[str]:
+    """Classes, functions, constants and aliases of a module."""
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield node.name
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            yield from (target.id for target in targets if isinstance(target, ast.Name))
+
+
+def test_public_names_mean_one_thing() -> None:
+    """Functions of commands are called as the commands are, and the typer group of a command module is its ``app``."""
+    homes = defaultdict(set)
+    for name, tree in TREES.items():
+        for public in public_names(tree):
+            homes[public].add(name)
+    commands = {"app", "annotate", "contact", "distance", "embed", "fold", "mrl", "rbp"}
+    shared = {name: sorted(its) for name, its in homes.items() if len(its) > 1 and name[0] != "_"}
+    wrong = [f"{name}: {', '.join(its)}" for name, its in shared.items() if name not in commands]
     assert not wrong, "\n".join(wrong)
 
 

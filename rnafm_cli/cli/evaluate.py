@@ -35,7 +35,7 @@ app = options.command_group("Measure predictions against the truth.")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
+class Reporting:
     """How figures are told, and their intervals made."""
 
     output: options.Output = Path("-")
@@ -56,7 +56,7 @@ class Report:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparing(Report):
+class Comparing(Reporting):
     """Which predictions are held against which truth."""
 
     truth: Annotated[Path, typer.Argument(metavar="TRUTH", help="True structures: any format, file or folder.")]
@@ -197,7 +197,7 @@ def _calibration(path: Path, truth: list[StructureRecord], how: Resampling) -> C
 
 
 @dataclass(frozen=True, kw_only=True)
-class Maps(Comparing):
+class ComparingMaps(Comparing):
     """The same for maps of contacts and distances."""
 
     truth: Annotated[Path, typer.Argument(metavar="TRUTH", help="Known chains: HDF5, PDB, mmCIF, or a folder of them.")]
@@ -216,7 +216,7 @@ class Maps(Comparing):
 @app.command()
 def contact(
     *,
-    given: Maps,
+    given: ComparingMaps,
     min_separation: Annotated[
         int, typer.Option(min=1, metavar="N", help="Only pairs with j - i of at least this; 24 is the long range.")
     ] = 24,
@@ -241,7 +241,7 @@ def contact(
 @app.command()
 def distance(
     *,
-    given: Maps,
+    given: ComparingMaps,
     embed3d: Annotated[
         bool,
         typer.Option(
@@ -268,7 +268,7 @@ def distance(
     _report_maps("distance", given, scores, DISTANCE_METRICS + (TRACE_METRICS if embed3d else ()))
 
 
-def _lay_out(chains: list[Chain], maps: dict[str, dict], scores: dict[str, list[Score]], given: Maps) -> None:
+def _lay_out(chains: list[Chain], maps: dict[str, dict], scores: dict[str, list[Score]], given: ComparingMaps) -> None:
     """Add to the scores how well points in space agree, and draw those of the first predictor."""
     from rnafm_cli.io.names import file_stem
     from rnafm_cli.structure.figures import draw_trace
@@ -287,7 +287,7 @@ def _lay_out(chains: list[Chain], maps: dict[str, dict], scores: dict[str, list[
                     draw_trace(score.id, found_KX, known_KX, path)
 
 
-def _read(task: str, given: Maps) -> tuple[list[Chain], dict[str, dict]]:
+def _read(task: str, given: ComparingMaps) -> tuple[list[Chain], dict[str, dict]]:
     """Chains that are scored, and for each predictor by name their maps by id."""
     from rnafm_cli.io.maps import read_chains
     from rnafm_cli.structure.map_files import read_maps
@@ -349,7 +349,7 @@ def _guesses(task: str, chains: list[Chain]) -> dict:
         return {}
 
 
-def _report_maps(task: str, given: Maps, scores: dict[str, list[Score]], metrics: tuple[str, ...]) -> None:
+def _report_maps(task: str, given: ComparingMaps, scores: dict[str, list[Score]], metrics: tuple[str, ...]) -> None:
     if not next(iter(scores.values())):
         raise InputError(f"{given.truth}: has no pair to score", hint="lower --min-separation")
     columns = ("length", "pairs", "contacts", *metrics)
@@ -414,7 +414,7 @@ _TABLES = "Tables with the columns of the training data, named by protein or ass
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measuring(Report):
+class Measuring(Reporting):
     """Which heads are measured on which rows."""
 
     tables: Annotated[list[Path], typer.Argument(metavar="TABLE...", help=_TABLES)]
