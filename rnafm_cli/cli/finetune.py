@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,11 +50,10 @@ class Training:
     threads: options.Threads = None
     weights_dir: options.WeightsDir = None
 
-    def asked(self, task: str) -> dict[str, Any]:
-        """What all runs take of it, by their own names."""
-        same = ("output", "init_from", "max_minutes", "threads", "weights_dir")
-        model = None if self.encoder == "none" else self.model
-        return {"name": self.name or task, "model": model, **{key: getattr(self, key) for key in same}}
+    @property
+    def asked(self) -> dict[str, Any]:
+        """What a run takes of it as it is."""
+        return {key: getattr(self, key) for key in ("output", "init_from", "max_minutes", "weights_dir")}
 
     @property
     def with_encoder(self) -> list[str]:
@@ -76,8 +75,9 @@ class PairTraining(Training):
         typer.Option(help="A structure that cannot be used stops the run, or is left out with a warning."),
     ] = "fail"
 
-    def asked(self, task: str) -> dict[str, Any]:
-        return super().asked(task) | {"prior": self.prior, "prior_cache": self.prior_cache}
+    @property
+    def asked(self) -> dict[str, Any]:
+        return super().asked | {"prior": self.prior, "prior_cache": self.prior_cache}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,19 +117,25 @@ def tables(
     """``rbp`` and ``mrl``, told apart by the name of the command."""
     from rnafm_cli.function.run import run_function
     from rnafm_cli.training.recipes import BindingRecipe, MrlRecipe, load_recipe
+    from rnafm_cli.training.trainer import HeadRun
 
     task = ctx.command.name or ""
     chosen = load_recipe(BindingRecipe if task == "rbp" else MrlRecipe, given.recipe, given.with_encoder)
-    with _running(given.output) as progress:
-        outcome = run_function(tables, chosen, report=console.info, progress=progress, **given.asked(task))
+    with _running(given, task) as asked:
+        outcome = run_function(HeadRun(**asked), tables, chosen)
     _tell(outcome, "mean AUPRC" if task == "rbp" else "mean R2")
 
 
 @contextmanager
-def _running(folder: Path) -> Iterator[Callable[[str, int, int], None]]:
-    """A run for the time of a ``with`` block, which gets what shows its progress; a signal tells how to go on."""
+def _running(given: Training, task: str) -> Iterator[dict[str, Any]]:
+    """A run for the time of a ``with`` block, which gets what was asked for; a signal tells how to go on."""
+    folder = given.output
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder}: is no folder")
+    if given.threads is not None:
+        import torch
+
+        torch.set_num_threads(given.threads)
     received = signal.SIGINT
 
     def terminate(number: int, frame: Any) -> None:
@@ -141,7 +147,13 @@ def _running(folder: Path) -> Iterator[Callable[[str, int, int], None]]:
     before = signal.signal(signal.SIGTERM, terminate)
     try:
         with console.stages() as progress:
-            yield progress
+            model = None if given.encoder == "none" else given.model
+            yield given.asked | {
+                "name": given.name or task,
+                "model": model,
+                "report": console.info,
+                "progress": progress,
+            }
     except KeyboardInterrupt:
         console.info(f"stopped, what was done is kept in {folder}: run the same command again to go on from here")
         raise typer.Exit(128 + received) from None
@@ -213,26 +225,22 @@ def chains(
     given: ChainTraining,
 ) -> None:
     """``contact`` and ``distance``: one head tells both."""
-    from rnafm_cli.structure.cross_validation import TertiaryRun, run_tertiary
+    from rnafm_cli.structure.cross_validation import run_tertiary
+    from rnafm_cli.structure.fold_task import PairRun
     from rnafm_cli.training.recipes import TertiaryRecipe, load_recipe
 
-    files = (*(chains or ()), *(structures or ()))
+    files = [*(chains or ()), *(structures or ())]
     if not files:
         raise UsageError("nothing to train on", hint="give --chains FILE.h5 or --pdb DIR")
     try:
-        held_out = tuple(map(int, folds.split(","))) if folds else ()
+        held_out = [int(fold) for fold in folds.split(",")] if folds else []
     except ValueError as error:
         raise UsageError(f"--folds {folds}: are no numbers", hint="write them as 0,1,2") from error
     rejections = Rejections(given.on_error)
-    run = TertiaryRun(
-        files=files,
-        recipe=load_recipe(TertiaryRecipe, given.recipe, given.overrides),
-        families=tuple(families or ()),
-        folds=held_out,
-        **given.asked("contact"),
-    )
-    with _running(given.output) as progress:
-        outcome = run_tertiary(run, report=console.info, reject=rejections.reject, progress=progress)
+    recipe = load_recipe(TertiaryRecipe, given.recipe, given.overrides)
+    with _running(given, "contact") as asked:
+        run, reject = PairRun(**asked), rejections.reject
+        outcome = run_tertiary(run, recipe, files, reject=reject, families=families or (), folds=held_out)
     _tell_left_out(rejections)
     _end(outcome, given.output, "", "" if outcome.head is None else f": {outcome.head}")
 
@@ -280,22 +288,23 @@ def fold(
     on from it), metrics.csv, scores.csv and, as the best measured so far, best.safetensors with its card.
     """
     from rnafm_cli.encoder.runtime import Runtime
-    from rnafm_cli.structure.fold_task import FoldRun, run_fold
+    from rnafm_cli.structure.fold_task import PairRun, run_fold
     from rnafm_cli.training.recipes import FoldRecipe, load_recipe
 
-    run = FoldRun(
-        train=tuple(train),
-        partners=tuple(partner or ()),
-        dev=tuple(dev or ()),
-        families=families,
-        seeds=seeds,
-        recipe=load_recipe(FoldRecipe, given.recipe, given.with_encoder),
-        device=str(Runtime.create(device, threads=given.threads).device),
-        **given.asked("fold"),
-    )
+    recipe = load_recipe(FoldRecipe, given.recipe, given.with_encoder)
+    where = str(Runtime.create(device, threads=given.threads).device)
     rejections = Rejections(given.on_error)
-    with _running(given.output) as progress:
-        reject = rejections.reject if rejections.skips else None
-        outcome = run_fold(run, report=console.info, progress=progress, reject=reject)
+    with _running(given, "fold") as asked:
+        outcome = run_fold(
+            PairRun(**asked),
+            recipe,
+            train,
+            partners=partner or (),
+            dev=dev or (),
+            families=families,
+            seeds=seeds,
+            device=where,
+            reject=rejections.reject if rejections.skips else None,
+        )
     _tell_left_out(rejections)
     _tell(outcome, "mean F1")

@@ -32,6 +32,20 @@ def load_encoder(name_or_file: str | Path, *, weights_dir: Path | None = None) -
     return encoder.eval(), card
 
 
+def nucleotide_encoder(name: str | None, weights_dir: Path | None) -> tuple[Encoder | None, str | None]:
+    """The frozen encoder that a head is trained on, and the hash of its weights; None and None for none.
+
+    Raises:
+        UsageError: for a codon model.
+        WeightsError: as :func:`load_encoder` does.
+    """
+    if name is None:
+        return None, None
+    encoder, card = load_encoder(name, weights_dir=weights_dir)
+    encoder.config.check_nucleotides(name)
+    return encoder.requires_grad_(False), card.weights_sha256
+
+
 def encoder_config(card: Card, path: Path) -> EncoderConfig:
     """The configuration of the encoder in a model file."""
     content: Any = card.config if card.kind == ENCODER else card.config.get("encoder")

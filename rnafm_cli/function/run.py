@@ -3,107 +3,76 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
 from safetensors.torch import load_file, save_file
 
-from rnafm_cli.encoder.model import load_encoder
+from rnafm_cli.encoder.model import nucleotide_encoder
 from rnafm_cli.encoder.network import Encoder
-from rnafm_cli.errors import UsageError
 from rnafm_cli.function.cache import Compute, NucleotideCache, embed_reduced, fit_reduction, unpaired_probabilities
 from rnafm_cli.function.heads import CLIP, FunctionHead, Reduction, begin_from, built_head
 from rnafm_cli.function.rows import TrainingRows, read_training_rows
 from rnafm_cli.function.task import BindingTask, MrlTask, RowTask
 from rnafm_cli.rna import thermo
 from rnafm_cli.training.recipes import BindingData, BindingRecipe, RowRecipe
-from rnafm_cli.training.trainer import Outcome, Progress, Report, StopSignals, Trainer
-from rnafm_cli.weights.cards import Card
-from rnafm_cli.weights.store import encoder_read_by, encoder_source, load_component
+from rnafm_cli.training.trainer import HeadRun, Outcome, StopSignals, Trainer
+from rnafm_cli.weights.store import encoder_read_by, load_component
 
 
-def run_function(
-    sets: Sequence[Path],
-    recipe: RowRecipe,
-    *,
-    output: Path,
-    name: str,
-    report: Report,
-    model: str | None = "rnafm-mini",
-    init_from: str | None = None,
-    weights_dir: Path | None = None,
-    max_minutes: float | None = None,
-    threads: int | None = None,
-    progress: Progress = lambda what, done, total: None,
-) -> Outcome:
+def run_function(run: HeadRun, sets: Sequence[Path], recipe: RowRecipe) -> Outcome:
     """Train, or go on with, the RBP or MRL head in a folder.
 
     Args:
         sets: tables, one a protein or an assay, or folders of them.
-        model: name or file of the encoder; None for a head without one.
-        init_from: model, or file of a head, whose weights are the start.
     """
-    started = time.monotonic()
+    output, frozen = run.output, recipe.run.encoder == "frozen"
     kind: type[RowTask] = BindingTask if isinstance(recipe, BindingRecipe) else MrlTask
-    if isinstance(recipe, BindingRecipe) and recipe.data.structured and not thermo.available():
-        raise UsageError(
-            "data.structured needs ViennaRNA's Python package", hint="pip install ViennaRNA, or set it to 0"
-        )
-    if threads is not None:
-        torch.set_num_threads(threads)
+    if isinstance(recipe, BindingRecipe) and recipe.data.structured:
+        thermo.require("data.structured", ", or set it to 0")
     output.mkdir(parents=True, exist_ok=True)
-    encoder, sha256, width = None, None, 0
-    if model is not None:
-        encoder, encoder_card = load_encoder(model, weights_dir=weights_dir)
-        encoder.config.check_nucleotides(model)
-        encoder.requires_grad_(False).eval()
-        sha256, width = encoder_card.weights_sha256, encoder.config.width
-    rows = read_training_rows(sets, recipe, report=report, run=output)
+    encoder, sha256 = nucleotide_encoder(run.model, run.weights_dir)
+    rows = read_training_rows(sets, recipe, report=run.report, run=output)
     start, same, reduction = None, False, None
-    if init_from is not None:
-        tensors, card = load_component(init_from, kind.kind, weights_dir=weights_dir, any_encoder=True)
+    if run.init_from is not None:
+        tensors, card = load_component(run.init_from, kind.kind, weights_dir=run.weights_dir, any_encoder=True)
         start = built_head(kind.head_type, tensors, card)
         # Whether its embeddings are the run's: then so is its reduction of them.
         same = sha256 is not None and encoder_read_by(card) == sha256
         same = same and start.config.reduced == recipe.head.reduced
     if encoder is not None:
         reduction = _reduction(output, recipe, encoder, rows, start.reduction if start is not None and same else None)
-    frozen = recipe.run.encoder == "frozen"
 
     def begin(head: FunctionHead) -> None:
         if head.reduction is not None and reduction is not None:
             head.reduction.load_state_dict(reduction.state_dict())
             head.reduction.requires_grad_(not frozen)
         if start is not None:
-            report(begin_from(head, start, same_embeddings=same))
-
-    def minutes_left() -> float | None:
-        spent = (time.monotonic() - started) / 60
-        return None if max_minutes is None else max(0.0, max_minutes - spent)
+            run.report(begin_from(head, start, same_embeddings=same))
 
     caches: dict[str, NucleotideCache] = {}
     with StopSignals() as signals:
+
+        def stop() -> bool:
+            return signals.received is not None or run.minutes_left() == 0
+
         for inputs, cache, compute in _caches(output, recipe, rows, encoder if frozen else None, sha256, reduction):
             caches[inputs] = cache
-            if not cache.fill(compute, progress, stop=lambda: signals.received is not None or minutes_left() == 0):
+            if not cache.fill(compute, run.progress, stop=stop):
                 return Outcome(0, False, float("-inf"), output / "best.safetensors", signals.received)
-    task = kind(recipe, rows, width, begin=begin, **caches)
-    source = {"rows": rows.counts, "sets": [path.name for path in sets], "encoder": encoder_source(model)}
+    task = kind(recipe, rows, 0 if encoder is None else encoder.config.width, begin=begin, **caches)
     trainer = Trainer(
         _timed(recipe, len(task.batches(np.random.default_rng([recipe.optim.seed, 0])))),
         task,
         output,
         encoder=None if frozen else encoder,
-        card=Card(name=name, kind=task.kind, config={}, encoder_sha256=sha256, source=source),
-        report=report,
-        progress=progress,
+        card=run.card(task.kind, sha256, {"rows": rows.counts, "sets": [path.name for path in sets]}),
+        report=run.report,
+        progress=run.progress,
     )
-    return trainer.train(max_minutes=minutes_left())
+    return trainer.train(max_minutes=run.minutes_left())
 
 
 def _reduction(
@@ -153,5 +122,4 @@ def _timed(recipe: RowRecipe, batches: int) -> RowRecipe:
     optim, run = recipe.optim, recipe.run
     steps = optim.steps or max(1, round(optim.epochs * batches))
     every = run.score_steps or max(1, round(run.score_epochs * batches))
-    timed: Any = dataclasses.replace(optim, steps=steps, warmup=min(optim.warmup, max(steps // 5, 1)))
-    return dataclasses.replace(recipe, optim=timed, run=dataclasses.replace(run, score_steps=every))
+    return dataclasses.replace(recipe, optim=optim.lasting(steps), run=dataclasses.replace(run, score_steps=every))

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from rnafm_cli.errors import ConfigError, RnafmError
+from rnafm_cli.errors import ConfigError, RnafmError, UsageError
 
 Parameters = tuple[str, ...]
 """Names of energy parameter sets; probabilities are the mean over them."""
@@ -50,6 +50,12 @@ _TO_ACGU = {ord(letter): "N" for letter in "RYKMSWBDHV-"} | {ord("T"): "U"}
 def available() -> bool:
     """Whether ViennaRNA's Python package is installed."""
     return importlib.util.find_spec("RNA") is not None
+
+
+def require(what: str, otherwise: str = "") -> None:
+    """Refuse, with UsageError, what ViennaRNA's Python package is needed for where it is not installed."""
+    if not available():
+        raise UsageError(f"{what} needs ViennaRNA's Python package", hint=f"pip install ViennaRNA{otherwise}")
 
 
 def version() -> str | None:

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,46 +18,31 @@ import h5py
 import numpy as np
 import pandas as pd
 
-from rnafm_cli.errors import ConfigError, InputError, UsageError, WeightsError
+from rnafm_cli.encoder.network import Encoder
+from rnafm_cli.errors import ConfigError, InputError, Reject, UsageError, WeightsError
 from rnafm_cli.families.library import load_libraries
 from rnafm_cli.io.maps import TERTIARY, map_writer
 from rnafm_cli.io.streams import atomic_path, write_json
 from rnafm_cli.rna.chains import Chain
 from rnafm_cli.rna.metrics import CONTACT_METRICS, DISTANCE_METRICS, score_contacts, score_distances
 from rnafm_cli.rna.records import SequenceRecord
-from rnafm_cli.structure.baselines import DistanceTable, spread_probabilities, with_relatives
+from rnafm_cli.structure.baselines import distance_guesses, spread_probabilities, with_relatives
 from rnafm_cli.structure.batches import Example
-from rnafm_cli.structure.fold_task import HeadRun, Start, head_config
+from rnafm_cli.structure.fold_task import PairRun, Start, head_config
 from rnafm_cli.structure.pair import PairConfig
 from rnafm_cli.structure.tertiary import HEAD_KIND, TertiaryMaps
 from rnafm_cli.structure.tertiary_data import ChainSet, chains_sha256, load_chains, prepare_examples
 from rnafm_cli.structure.tertiary_head import TertiaryConfig
 from rnafm_cli.structure.tertiary_task import TertiaryTask
 from rnafm_cli.training.recipes import TertiaryRecipe
-from rnafm_cli.training.trainer import CHECKPOINT, Progress, Report, Trainer
+from rnafm_cli.training.trainer import CHECKPOINT, Trainer
 from rnafm_cli.weights.cards import Card
-from rnafm_cli.weights.store import encoder_read_by, encoder_source
+from rnafm_cli.weights.store import encoder_read_by
 
 HEAD_FILE = "head.safetensors"
 SCORES, MAPS, TABLE, BASELINES = "scores.tsv", "held_out.h5", "table.tsv", "baselines.tsv"
 _VALUES = [*CONTACT_METRICS, *DISTANCE_METRICS]
 _CEILINGS = [f"ceiling_{name}" for name in CONTACT_METRICS]
-
-
-@dataclass(frozen=True, kw_only=True)
-class TertiaryRun(HeadRun):
-    """What ``rnafm finetune contact`` or ``distance`` was asked to do.
-
-    Args:
-        files: HDF5 files of chains, structure files or folders of them.
-        families: libraries of families to look for, files or ``shipped``.
-        folds: folds to hold out, and no head to keep is trained; all, and then the head to keep, if empty.
-    """
-
-    files: tuple[Path, ...]
-    recipe: TertiaryRecipe
-    families: tuple[str, ...] = ()
-    folds: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -72,61 +56,100 @@ class TertiaryOutcome:
 
 
 def run_tertiary(
-    run: TertiaryRun,
+    run: PairRun,
+    recipe: TertiaryRecipe,
+    files: Sequence[Path],
     *,
-    report: Report,
-    reject: Callable[[InputError], None],
-    progress: Progress = lambda what, done, total: None,
+    reject: Reject,
+    families: Sequence[str] = (),
+    folds: Sequence[int] = (),
 ) -> TertiaryOutcome:
     """Validate and train, or go on with, the heads in ``run.output``.
 
     Args:
+        files: HDF5 files of chains, structure files or folders of them.
         reject: called with the error of a structure file that cannot be used.
+        families: libraries of families to look for, files or ``shipped``.
+        folds: folds to hold out, and no head to keep is trained; all, and then the head to keep, if empty.
 
     Raises:
-        UsageError: as :meth:`HeadRun.begin` does; for unknown folds.
+        UsageError: as :meth:`PairRun.begin` does; for unknown folds.
         WeightsError: when the encoder or the starting head cannot be used.
         InputError: when no chain can be used.
         ConfigError: when the folder holds a run of other chains or another recipe.
     """
-    started, last = time.monotonic(), run.recipe.data.folds - 1
-    if not set(run.folds) <= set(range(last + 1)):
-        raise UsageError(f"--folds {','.join(map(str, run.folds))}: there are folds 0 to {last}")
+    every = range(recipe.data.folds)
+    if not set(folds) <= set(every):
+        raise UsageError(f"--folds {','.join(map(str, folds))}: there are folds 0 to {every[-1]}")
     encoder, sha256, start = run.begin()
-    pair = _pair_config(run, 0 if encoder is None else encoder.config.width, sha256, start)
-    # The prior is the one that the pair head knows.
-    trunk = dataclasses.replace(run.recipe.trunk, parameters=pair.parameters)
-    recipe = dataclasses.replace(run.recipe, trunk=trunk)
-    chains, counts = load_chains(run.files, recipe, reject=reject, report=report)
+    given = {"sequence": True, "embedding": encoder is not None, "prior": run.prior, "template": bool(families)}
+    pair = _pair_config(run, recipe, given, encoder, sha256, start)
+    chains, counts = load_chains(files, recipe, reject=reject, report=run.report)
     run.output.mkdir(parents=True, exist_ok=True)
+    fold_head = start.card.weights_sha256 if start is not None else None
     made = {
         "chains": chains_sha256(chains),
         "encoder": sha256,
-        "fold head": start.card.weights_sha256 if start is not None else None,
+        "fold head": fold_head,
         "prior": run.prior,
-        "families": run.families,
-        "recipe": {name: values for name, values in run.recipe.to_dict().items() if name != "run"},
+        "families": families,
+        "recipe": {name: values for name, values in recipe.to_dict().items() if name != "run"},
     }
     _check_same(run.output, made)
-    write_json(run.output / "config.json", recipe.to_dict())
-    data = prepare_examples(
-        chains,
-        counts,
-        recipe,
-        encoder=encoder,
-        prior_file=run.prior_file if run.prior else None,
-        libraries=load_libraries(run.families, run.weights_dir),
-        progress=progress,
-    )
-    config = TertiaryConfig(pair=pair, **dataclasses.asdict(run.recipe.map))
-    return _CrossValidation(run, data, config, sha256, start, report, progress, started).do()
+    # The prior is the one that the pair head knows.
+    trunk = dataclasses.replace(recipe.trunk, parameters=pair.parameters)
+    write_json(run.output / "config.json", dataclasses.replace(recipe, trunk=trunk).to_dict())
+    libraries = load_libraries(families, run.weights_dir)
+    cache = run.cache(pair.parameters)
+    data = prepare_examples(chains, recipe, encoder=encoder, cache=cache, libraries=libraries, progress=run.progress)
+    source = {
+        "files": [path.name for path in files],
+        "chains": counts,
+        "held out": None,
+        "fold head": fold_head,
+        "families": [Path(name).name for name in families],
+    }
+    config = TertiaryConfig(pair=pair, **dataclasses.asdict(recipe.map))
+    training = _Training(run, recipe, data, config, run.card(HEAD_KIND, sha256, source), start)
+    tables = []
+    if run.prior:
+        path = run.output / BASELINES
+        if not path.exists():
+            _write(path, _baselines(data, every))
+        for name, scores in (table := _read(path)).groupby("row", sort=False):
+            run.report(f"{name}: {_told(scores)}")
+        tables.append(table)
+    finished = all(training.fold(fold) for fold in folds or every)
+    parts, means = [run.output / "folds" / str(fold) for fold in every], dict[str, float]()
+    if all((part / SCORES).exists() for part in parts):
+        scores = pd.concat([_read(part / SCORES) for part in parts], ignore_index=True)
+        tables.append(scores.assign(row="head"))
+        with map_writer(run.output / MAPS, TERTIARY, provenance={"name": run.name}, half=True, force=True) as writer:
+            for record, maps in _stored(part / MAPS for part in parts):
+                writer.add(record, maps)
+        means = mean_values(scores) | calibrated(chains, run.output / MAPS)
+        run.report(f"cross-validated: {_told(scores)}")
+    if tables:
+        _write(run.output / TABLE, table_of(pd.concat(tables, ignore_index=True)), "%.4f")
+    head: Path | None = None
+    if finished and not folds:
+        head = run.output / "final" / HEAD_FILE
+        finished = head.exists() or training.train(None, means) is not None
+    return TertiaryOutcome(finished, means, head, training.signal)
 
 
-def _pair_config(run: TertiaryRun, width: int, encoder_sha256: str | None, start: Start | None) -> PairConfig:
+def _pair_config(
+    run: PairRun,
+    recipe: TertiaryRecipe,
+    given: dict[str, bool],
+    encoder: Encoder | None,
+    encoder_sha256: str | None,
+    start: Start | None,
+) -> PairConfig:
     """The pair head to start from, or the one that the recipe describes."""
-    given = {"sequence": True, "embedding": width, "prior": run.prior, "template": run.families}
     if start is None:
-        return head_config(run.recipe.trunk, width, inputs=[name for name in given if given[name]])
+        width = 0 if encoder is None else encoder.config.width
+        return head_config(recipe.trunk, width, inputs=[name for name in given if given[name]])
     if start.config.embedding and encoder_read_by(start.card) != encoder_sha256:
         raise WeightsError(
             f"{run.init_from}: its fold head was trained on another encoder than {run.model or 'none'}",
@@ -152,133 +175,87 @@ def _check_same(folder: Path, made: dict[str, Any]) -> None:
 
 
 @dataclass
-class _CrossValidation:
-    run: TertiaryRun
+class _Training:
+    """What the heads of all folds share; ``signal`` is the one that stopped them."""
+
+    run: PairRun
+    recipe: TertiaryRecipe
     data: ChainSet
     config: TertiaryConfig
-    encoder_sha256: str | None
+    card: Card
     start: Start | None
-    report: Report
-    progress: Progress
-    started: float
     signal: int | None = None
 
-    def do(self) -> TertiaryOutcome:
-        """Everything that is not there yet."""
-        run, every = self.run, range(self.run.recipe.data.folds)
-        tables = []
-        if run.prior:
-            path = run.output / BASELINES
-            if not path.exists():
-                _write(path, _baselines(self.data, every))
-            for name, scores in (table := _read(path)).groupby("row", sort=False):
-                self._tell(str(name), scores)
-            tables.append(table)
-        finished = all(self._fold(fold) for fold in run.folds or every)
-        parts, means = [run.output / "folds" / str(fold) for fold in every], dict[str, float]()
-        if all((part / SCORES).exists() for part in parts):
-            scores = pd.concat([_read(part / SCORES) for part in parts], ignore_index=True)
-            tables.append(scores.assign(row="head"))
-            named = {"name": run.name}
-            with map_writer(run.output / MAPS, TERTIARY, provenance=named, half=True, force=True) as writer:
-                for record, maps in _stored(part / MAPS for part in parts):
-                    writer.add(record, maps)
-            means = mean_values(scores) | calibrated([one.chain for one in self.data.examples], run.output / MAPS)
-            self._tell("cross-validated", scores)
-        if tables:
-            _write(run.output / TABLE, table_of(pd.concat(tables, ignore_index=True)), "%.4f")
-        head: Path | None = None
-        if finished and not run.folds:
-            head = run.output / "final" / HEAD_FILE
-            finished = head.exists() or self._train(None, means) is not None
-        return TertiaryOutcome(finished, means, head, self.signal)
-
-    def _fold(self, fold: int) -> bool:
+    def fold(self, fold: int) -> bool:
         """Train without a fold, keep maps and scores of its chains; False if the run was stopped."""
         folder = self.run.output / "folds" / str(fold)
         if (folder / SCORES).exists():
             return True
-        if (maps := self._train(fold, {})) is None:
+        if (maps := self.train(fold, {})) is None:
             return False
         with map_writer(folder / MAPS, TERTIARY, provenance={"fold": fold}, half=True, force=True) as writer:
             for one in maps:
                 writer.add(one.record, one.named())
         scores = score_maps(self.data.inside(fold), maps)
         _write(folder / SCORES, scores)
-        self._tell(f"fold {fold} held out", scores)
+        self.run.report(f"fold {fold} held out: {_told(scores)}")
         return True
 
-    def _train(self, fold: int | None, means: dict[str, float]) -> list[TertiaryMaps] | None:
+    def train(self, fold: int | None, means: dict[str, float]) -> list[TertiaryMaps] | None:
         """Train a head on what lies outside a fold: maps of the chains inside, None if the run was stopped."""
-        run, what = self.run, "final" if fold is None else f"folds/{fold}"
-        source = {
-            "files": [path.name for path in run.files],
-            "chains": self.data.counts,
-            "held out": fold,
-            "fold head": self.start.card.weights_sha256 if self.start is not None else None,
-            "families": [Path(name).name for name in run.families],
-            "encoder": encoder_source(run.model),
-        }
+        what = "final" if fold is None else f"folds/{fold}"
+        folder, config = self.run.output / what, self.config
         task = TertiaryTask(
-            run.recipe,
+            self.recipe,
             self.data,
-            dataclasses.replace(self.config, sd_scale=means.get("sd_scale", self.config.sd_scale)),
+            dataclasses.replace(config, sd_scale=means.get("sd_scale", config.sd_scale)),
             fold=self.start.tensors if self.start is not None else None,
             held_out=fold,
             metrics={"cross_validated": means} if means else {},
         )
         trainer = Trainer(
-            run.recipe,
+            self.recipe,
             task,
-            run.output / what,
-            card=Card(name=run.name, kind=HEAD_KIND, config={}, encoder_sha256=self.encoder_sha256, source=source),
-            progress=lambda counted, done, total: self.progress(f"{what}: {counted}", done, total),
+            folder,
+            card=dataclasses.replace(self.card, source={**self.card.source, "held out": fold}),
+            progress=lambda counted, done, total: self.run.progress(f"{what}: {counted}", done, total),
         )
-        left = None
-        if run.max_minutes is not None:
-            left = max(0.0, run.max_minutes - (time.monotonic() - self.started) / 60)
-        outcome = trainer.train(max_minutes=left)
+        outcome = trainer.train(max_minutes=self.run.minutes_left())
         self.signal = outcome.signal
         if not outcome.finished:
             return None
-        (run.output / what / CHECKPOINT).unlink(missing_ok=True)
+        (folder / CHECKPOINT).unlink(missing_ok=True)
         return task.maps
 
-    def _tell(self, what: str, scores: pd.DataFrame) -> None:
-        means, parts = mean_values(scores), []
-        if "top_l1" in means:
-            tops = " ".join(f"{means[name]:.3f}" for name in CONTACT_METRICS)
-            parts.append(f"long-range L/10 L/5 L/2 L {tops}")
-        if "mse" in means:
-            parts.append("distance MSE {mse:.4f} R2 {r2:.3f} PA {pa:.3f} PMCC {pmcc:.3f}".format(**means))
-        self.report(f"{what}: {'; '.join(parts)}")
+
+def _told(scores: pd.DataFrame) -> str:
+    means, parts = mean_values(scores), []
+    if "top_l1" in means:
+        tops = " ".join(f"{means[name]:.3f}" for name in CONTACT_METRICS)
+        parts.append(f"long-range L/10 L/5 L/2 L {tops}")
+    if "mse" in means:
+        parts.append("distance MSE {mse:.4f} R2 {r2:.3f} PA {pa:.3f} PMCC {pmcc:.3f}".format(**means))
+    return "; ".join(parts)
 
 
 def _baselines(data: ChainSet, folds: Iterable[int]) -> pd.DataFrame:
-    """Scores of the free guesses on all folds, named in the column ``row``."""
+    """Scores of free guesses on all folds, named in the column ``row``: spread pair probabilities and the mean distance
+    by separation and probability nearby; and what relatives tell, with these guesses where they tell nothing."""
+    priors = [one.guide.prior_LL for one in data.examples if one.guide.prior_LL is not None]
+    distances = distance_guesses([one.chain for one in data.examples], priors, data.folds)
     tables = []
     for fold in folds:
-        held = data.inside(fold)
-        for name, maps in baseline_maps(data.outside(fold), held).items():
-            tables.append(score_maps(held, maps).assign(row=name))
+        guesses: dict[str, list[TertiaryMaps]] = {"pair probabilities": [], "relatives": []}
+        for one in (held := data.inside(fold)):
+            record, template = SequenceRecord(one.chain.id, one.chain.sequence), one.guide.template
+            assert one.guide.prior_LL is not None
+            found = spread_probabilities(one.guide.prior_LL), distances[one.chain.id]
+            guesses["pair probabilities"].append(TertiaryMaps(record, *found))
+            if template is not None and template.relatives is not None:
+                found = with_relatives(*found, template.relatives)
+            guesses["relatives"].append(TertiaryMaps(record, *found))
+        tables += [score_maps(held, maps).assign(row=name) for name, maps in guesses.items()]
     return pd.concat(tables, ignore_index=True)
-
-
-def baseline_maps(train: Iterable[Example], held_out: Iterable[Example]) -> dict[str, list[TertiaryMaps]]:
-    """Free guesses of held-out chains, by name: spread pair probabilities and the mean distance by separation and
-    probability nearby; and what relatives tell, with these guesses where they tell nothing."""
-    table = DistanceTable((e.chain, e.guide.prior_LL) for e in train if e.guide.prior_LL is not None)
-    guesses: dict[str, list[TertiaryMaps]] = {"pair probabilities": [], "relatives": []}
-    for one in held_out:
-        prior_LL, template = one.guide.prior_LL, one.guide.template
-        assert prior_LL is not None
-        record = SequenceRecord(one.chain.id, one.chain.sequence)
-        found = spread_probabilities(prior_LL), table.predict(prior_LL)
-        guesses["pair probabilities"].append(TertiaryMaps(record, *found))
-        if template is not None and template.relatives is not None:
-            found = with_relatives(*found, template.relatives)
-        guesses["relatives"].append(TertiaryMaps(record, *found))
-    return guesses
 
 
 def score_maps(examples: Iterable[Example], maps: Iterable[TertiaryMaps]) -> pd.DataFrame:

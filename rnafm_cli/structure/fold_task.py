@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rnafm_cli.encoder.embed import embed_batch, embed_padded
-from rnafm_cli.encoder.model import load_encoder
+from rnafm_cli.encoder.model import nucleotide_encoder
 from rnafm_cli.encoder.network import Encoder
 from rnafm_cli.encoder.runtime import mixed_precision
 from rnafm_cli.encoder.workers import buckets
-from rnafm_cli.errors import InputError, Reject, UsageError, WeightsError
+from rnafm_cli.errors import InputError, Reject, WeightsError
 from rnafm_cli.rna import thermo
 from rnafm_cli.rna.bootstrap import Resampling, summarise
 from rnafm_cli.rna.decode import DecodeOptions, decode
@@ -33,9 +33,9 @@ from rnafm_cli.structure.pair import INPUTS, Guide, PairConfig, PairHead, PairLo
 from rnafm_cli.structure.prior_cache import PriorCache
 from rnafm_cli.structure.training_templates import RecordTemplates, record_templates
 from rnafm_cli.training.recipes import FoldRecipe, FoldRunSection, PairSection
-from rnafm_cli.training.trainer import Outcome, Progress, Report, Scored, Task, Trainer, seed_torch
+from rnafm_cli.training.trainer import HeadRun, Outcome, Report, Scored, Task, Trainer, seed_torch
 from rnafm_cli.weights.cards import Card
-from rnafm_cli.weights.store import encoder_source, load_component
+from rnafm_cli.weights.store import load_component
 
 _INPUTS = (*INPUTS, "template")
 _GAMMAS = (1.0, 1.5, 2.0, 3.0)
@@ -241,58 +241,6 @@ def score_head(
     return [[scores[k][way] for k in range(len(records))] for way in range(len(options))]
 
 
-@dataclass(frozen=True, kw_only=True)
-class HeadRun:
-    """What ``rnafm finetune`` was asked to do, whatever the pair head is for.
-
-    Args:
-        model: name or file of the encoder; None for a head without one.
-        init_from: a fold head's file, or the name of a model that has one, whose weights are the start.
-        prior: let ViennaRNA's pair probabilities guide the head.
-        prior_cache: file of pair probabilities, completed as needed; in the run's folder if None.
-    """
-
-    output: Path
-    name: str = "head"
-    model: str | None = None
-    weights_dir: Path | None = None
-    init_from: str | None = None
-    prior: bool = True
-    prior_cache: Path | None = None
-    max_minutes: float | None = None
-    threads: int | None = None
-
-    @property
-    def prior_file(self) -> Path:
-        """Where pair probabilities are kept."""
-        return self.prior_cache or self.output / "prior.h5"
-
-    def begin(self) -> tuple[Encoder | None, str | None, Start | None]:
-        """Set the threads and load the encoder, the hash of its weights, and the fold head to begin with.
-
-        Raises:
-            UsageError: when the prior is wanted and ViennaRNA is missing; for a codon model.
-            WeightsError: when the encoder or the head cannot be used.
-        """
-        if self.prior and not thermo.available():
-            raise UsageError(
-                "the prior needs ViennaRNA's Python package", hint="pip install ViennaRNA, or train with --no-prior"
-            )
-        if self.threads is not None:
-            torch.set_num_threads(self.threads)
-        encoder, sha256, start = None, None, None
-        if self.model is not None:
-            encoder, card = load_encoder(self.model, weights_dir=self.weights_dir)
-            encoder.config.check_nucleotides(self.model)
-            sha256 = card.weights_sha256
-        if self.init_from is not None:
-            tensors, card = load_component(self.init_from, "fold", weights_dir=self.weights_dir, any_encoder=True)
-            if card.kind != "fold":
-                raise WeightsError(f"{self.init_from}: is a model of kind '{card.kind}', not a fold head")
-            start = Start(PairConfig.from_dict(card.config), tensors, card)
-        return encoder, sha256, start
-
-
 @dataclass(frozen=True)
 class Start:
     """A fold head to begin with, whatever its encoder."""
@@ -303,87 +251,107 @@ class Start:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FoldRun(HeadRun):
-    """What ``rnafm finetune fold`` was asked to do.
+class PairRun(HeadRun):
+    """The run of a head that learns from structures.
 
     Args:
-        train, partners, dev, families: files, see :func:`rnafm_cli.structure.fold_data.assemble`.
-        seeds: Stockholm file of alignments that say what is known of families.
+        init_from: gives a fold head.
+        prior: let ViennaRNA's pair probabilities guide the head.
+        prior_cache: file of pair probabilities, completed as needed; in the run's folder if None.
     """
 
-    recipe: FoldRecipe
-    train: tuple[Path, ...]
-    partners: tuple[Path, ...] = ()
-    dev: tuple[Path, ...] = ()
-    families: Path | None = None
-    seeds: Path | None = None
-    device: str = "cpu"
+    prior: bool = True
+    prior_cache: Path | None = None
+
+    def cache(self, parameters: thermo.Parameters) -> PriorCache | None:
+        """The pair probabilities that guide the head; None for a head without them."""
+        return PriorCache(self.prior_cache or self.output / "prior.h5", parameters) if self.prior else None
+
+    def begin(self) -> tuple[Encoder | None, str | None, Start | None]:
+        """The encoder, the hash of its weights, and the fold head to begin with.
+
+        Raises:
+            UsageError: when the prior is wanted and ViennaRNA is missing; for a codon model.
+            WeightsError: when the encoder or the head cannot be used.
+        """
+        if self.prior:
+            thermo.require("the prior", ", or train with --no-prior")
+        encoder, sha256 = nucleotide_encoder(self.model, self.weights_dir)
+        if self.init_from is None:
+            return encoder, sha256, None
+        tensors, card = load_component(self.init_from, "fold", weights_dir=self.weights_dir, any_encoder=True)
+        if card.kind != "fold":
+            raise WeightsError(f"{self.init_from}: is a model of kind '{card.kind}', not a fold head")
+        return encoder, sha256, Start(PairConfig.from_dict(card.config), tensors, card)
 
 
 def run_fold(
-    run: FoldRun,
+    run: PairRun,
+    recipe: FoldRecipe,
+    train: Sequence[Path],
     *,
-    report: Report,
-    progress: Progress = lambda what, done, total: None,
+    partners: Sequence[Path] = (),
+    dev: Sequence[Path] = (),
+    families: Path | None = None,
+    seeds: Path | None = None,
+    device: str = "cpu",
     reject: Reject | None = None,
 ) -> Outcome:
     """Train, or go on with, the head in ``run.output``.
 
     Args:
+        train, partners, dev, families: files, see :func:`rnafm_cli.structure.fold_data.assemble`.
+        seeds: Stockholm file of alignments that say what is known of families.
         reject: called with the error of a structure that cannot be used; when it returns, that one is left out.
 
     Raises:
-        UsageError, WeightsError: as :meth:`HeadRun.begin` does.
+        UsageError, WeightsError: as :meth:`PairRun.begin` does.
     """
     encoder, sha256, start = run.begin()
-    recipe = run.recipe
     if start is not None:
         # The recipe's section of the size of a head, as that head has it.
         names = {field.name for field in dataclasses.fields(PairSection)} - {"blocks"}
         size = {name: getattr(start.config, name) for name in names}
         recipe = dataclasses.replace(recipe, head=PairSection(**size, blocks=len(start.config.dilations)))
-    files = {"train": run.train, "partners": run.partners, "dev": run.dev}
-    data = assemble(recipe, **files, families=run.families, report=report, reject=reject)
+    files = {"train": train, "partners": partners, "dev": dev}
+    data = assemble(recipe, **files, families=families, report=run.report, reject=reject)
     recipe = with_steps(recipe, data)
     run.output.mkdir(parents=True, exist_ok=True)
-    cache = None
-    if run.prior:
-        cache = PriorCache(run.prior_file, recipe.head.parameters)
+    if (cache := run.cache(recipe.head.parameters)) is not None:
         sequences = [r.sequence for records in measured_records(data.dev, recipe.run).values() for r in records]
-        if added := cache.add_missing(sequences, report=partial(progress, "pair probabilities")):
-            report(f"pair probabilities of {added} development sequences computed")
+        if added := cache.add_missing(sequences, report=partial(run.progress, "pair probabilities")):
+            run.report(f"pair probabilities of {added} development sequences computed")
     known = None
-    if run.seeds is not None:
+    if seeds is not None:
         known = record_templates(
-            run.seeds,
+            seeds,
             [record.sequence for record in data.train],
             [record.sequence for records in data.dev.values() for record in records],
             families=shipped_dev_families() if recipe.data.hold_families else (),
             cache=run.output / "templates.pt",
             threads=torch.get_num_threads(),
-            progress=progress,
+            progress=run.progress,
         )
     if encoder is not None:
-        encoder.to(run.device)
+        encoder.to(device)
     source = {
         "records": data.counts,
-        "train": [path.name for path in (*run.train, *run.partners)],
-        "dev": [path.name for path in run.dev],
-        "families": [run.families.name] if run.families else [],
-        "seeds": [run.seeds.name] if run.seeds is not None else [],
-        "encoder": encoder_source(run.model),
+        "train": [path.name for path in (*train, *partners)],
+        "dev": [path.name for path in dev],
+        "families": [families.name] if families else [],
+        "seeds": [seeds.name] if seeds is not None else [],
     }
     trainer = Trainer(
         recipe,
-        FoldTask(recipe, data, cache, templates=known, encoder=encoder, start=start, report=report),
+        FoldTask(recipe, data, cache, templates=known, encoder=encoder, start=start, report=run.report),
         run.output,
-        card=Card(name=run.name, kind="fold", config={}, encoder_sha256=sha256, source=source),
+        card=run.card("fold", sha256, source),
         encoder=encoder if recipe.run.encoder == "full" else None,
-        device=run.device,
-        report=report,
-        progress=progress,
+        device=device,
+        report=run.report,
+        progress=run.progress,
     )
-    return trainer.train(max_minutes=run.max_minutes)
+    return trainer.train(max_minutes=run.minutes_left())
 
 
 def with_steps(recipe: FoldRecipe, data: FoldData) -> FoldRecipe:
@@ -394,5 +362,4 @@ def with_steps(recipe: FoldRecipe, data: FoldData) -> FoldRecipe:
     batches = len(draw_batches(data.lengths, data.weights, sampling, np.random.default_rng(0)))
     steps = round(optim.epochs * len(data.train) * batches / sampling.round_size)
     steps = min(max(steps, _FEWEST_STEPS), _MOST_STEPS)
-    timed = dataclasses.replace(optim, steps=steps, warmup=min(optim.warmup, steps // 5))
-    return dataclasses.replace(recipe, optim=timed)
+    return dataclasses.replace(recipe, optim=optim.lasting(steps))

@@ -47,13 +47,11 @@ class ChainSet:
     Args:
         folds: (n,) fold of each.
         groups: (n,) group of like chains of each.
-        counts: how many were read and dropped, by reason.
     """
 
     examples: tuple[Example, ...]
     folds: np.ndarray
     groups: np.ndarray
-    counts: dict[str, int]
 
     def outside(self, fold: int | None) -> list[Example]:
         """The chains that are trained on when a fold is held out; all for None."""
@@ -103,11 +101,10 @@ def load_chains(
 
 def prepare_examples(
     chains: Sequence[Chain],
-    counts: dict[str, int],
     recipe: TertiaryRecipe,
     *,
     encoder: Encoder | None,
-    prior_file: Path | None,
+    cache: PriorCache | None,
     libraries: Sequence[Library] = (),
     progress: Progress = lambda what, done, total: None,
 ) -> ChainSet:
@@ -115,7 +112,7 @@ def prepare_examples(
 
     Args:
         encoder: None for heads without embeddings.
-        prior_file: cache of pair probabilities to use and complete; None for heads without them.
+        cache: pair probabilities, to be completed; None for heads without them.
         libraries: families to look for.
     """
     search = Search(libraries)
@@ -130,10 +127,9 @@ def prepare_examples(
                 found = embed_batch(encoder, [chains[k].sequence for k in group], bf16=False)
             for k, rows_LD in zip(group, found, strict=True):
                 guides[k] = replace(guides[k], rows_LD=rows_LD.clone())  # A view would keep the whole batch in memory.
-    if prior_file is not None:
-        cache = PriorCache(prior_file, recipe.trunk.parameters)
+    if cache is not None:
         cache.add_missing((chain.sequence for chain in chains), report=partial(progress, "pair probabilities"))
         guides = [replace(guide, prior_LL=cache[guide.sequence]) for guide in guides]
     known = chain_templates(chains, placed, search, folds=folds, clusters=linked_chains(chains, {}))
     guides = [replace(guide, template=template) for guide, template in zip(guides, known, strict=True)]
-    return ChainSet(tuple(map(Example, chains, guides)), folds, groups, counts)
+    return ChainSet(tuple(map(Example, chains, guides)), folds, groups)

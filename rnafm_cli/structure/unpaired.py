@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnafm_cli.encoder.model import NamedModel
-from rnafm_cli.errors import InputError, Reject, UsageError, raise_rejected
+from rnafm_cli.errors import InputError, Reject, raise_rejected
 from rnafm_cli.io.maps import read_pair_probabilities
 from rnafm_cli.rna import thermo
 from rnafm_cli.rna.records import SequenceRecord
@@ -107,8 +107,7 @@ def structure_source(
 
 
 def _thermodynamic(max_bytes: int) -> StructureSource:
-    if not thermo.available():
-        raise UsageError("--structure thermo needs ViennaRNA's Python package", hint="pip install ViennaRNA")
+    thermo.require("--structure thermo")
 
     def admit(record: SequenceRecord) -> None:
         prior = prior_cell_bytes(len(record))

@@ -9,7 +9,7 @@ import typing
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 from rnafm_cli.errors import ConfigError
 
@@ -139,6 +139,10 @@ class HeadOptim(OptimSection):
     average: float = 0.999
     """Decay of the running mean; what is measured and saved is the mean."""
     seed: int = 0
+
+    def lasting(self, steps: int) -> Self:
+        """The same for so many steps, a fifth of them warm-up at most."""
+        return dataclasses.replace(self, steps=steps, warmup=min(self.warmup, max(steps // 5, 1)))
 
 
 @dataclass(frozen=True, kw_only=True)

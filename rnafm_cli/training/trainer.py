@@ -34,6 +34,7 @@ from rnafm_cli.training.recipes import Recipe
 from rnafm_cli.training.run_log import CsvLog
 from rnafm_cli.weights.cards import Card
 from rnafm_cli.weights.files import save_model_file
+from rnafm_cli.weights.store import encoder_source
 
 CHECKPOINT = "checkpoint.pt"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
@@ -83,6 +84,37 @@ class StopSignals:
         if self.received is not None and number == signal.SIGINT and "TORCHELASTIC_RUN_ID" not in os.environ:
             raise KeyboardInterrupt
         self.received = number
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadRun:
+    """What ``rnafm finetune`` was asked to do, whatever the head is for, and whom it tells.
+
+    Args:
+        output: folder of the run.
+        model: name or file of the encoder; None for a head without one.
+        init_from: file of a head, or the name of a model that has one, whose weights are the start.
+    """
+
+    output: Path
+    report: Report
+    progress: Progress = lambda what, done, total: None
+    name: str = "head"
+    model: str | None = None
+    weights_dir: Path | None = None
+    init_from: str | None = None
+    max_minutes: float | None = None
+    started: float = field(default_factory=time.monotonic)
+
+    def minutes_left(self) -> float | None:
+        """Of ``max_minutes``, what was prepared counted; None without end."""
+        spent = (time.monotonic() - self.started) / 60
+        return None if self.max_minutes is None else max(0.0, self.max_minutes - spent)
+
+    def card(self, kind: str, encoder_sha256: str | None, source: dict[str, Any]) -> Card:
+        """The card of a head, for the trainer to fill in."""
+        source = {**source, "encoder": encoder_source(self.model)}
+        return Card(name=self.name, kind=kind, config={}, encoder_sha256=encoder_sha256, source=source)
 
 
 @dataclass

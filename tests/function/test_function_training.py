@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +18,8 @@ from rnafm_cli.function.rbp import BindingPredictor, bind
 from rnafm_cli.function.run import run_function
 from rnafm_cli.model import load_model
 from rnafm_cli.rna.records import SequenceRecord
-from rnafm_cli.training.recipes import BindingRecipe, MrlRecipe, load_recipe
+from rnafm_cli.training.recipes import BindingRecipe, MrlRecipe, RowRecipe, load_recipe
+from rnafm_cli.training.trainer import HeadRun, Outcome
 from rnafm_cli.weights.cards import read_card
 from rnafm_cli.weights.files import load_model_file
 
@@ -50,10 +51,6 @@ LOAD = [
     "run.log_steps=1",
     "run.score_epochs=3",
 ]
-
-
-def silent(line: str) -> None:
-    """Nobody listens."""
 
 
 def rna(rng: np.random.Generator, length: int) -> str:
@@ -99,9 +96,19 @@ def records(sequences: list[str]) -> list[SequenceRecord]:
     return [SequenceRecord(f"r{k}", text) for k, text in enumerate(sequences)]
 
 
-def files(table: Path, output: Path, models: Path | None, *, minutes: float | None = None) -> dict[str, Any]:
-    asked = {"output": output, "name": "t", "weights_dir": models, "max_minutes": minutes}
-    return {"sets": [table], "model": "tiny" if models else None, **asked}
+def train(
+    recipe: RowRecipe,
+    table: Path,
+    output: Path,
+    models: Path | None,
+    *,
+    minutes: float | None = None,
+    start: str | None = None,
+    report: Callable[[str], None] = lambda line: None,
+) -> Outcome:
+    model = "tiny" if models else None
+    asked = {"output": output, "report": report, "weights_dir": models, "init_from": start, "max_minutes": minutes}
+    return run_function(HeadRun(name="t", model=model, **asked), [table], recipe)
 
 
 def recipe_of(kind: str, changes: list[str]) -> BindingRecipe | MrlRecipe:
@@ -117,7 +124,7 @@ def column(path: Path, name: str) -> list[str]:
 
 def test_a_motif_is_learned_and_found_again(sites: Path, models: Path, tmp_path: Path) -> None:
     recipe = load_recipe(BindingRecipe, None, [*BINDING, "optim.epochs=10"])
-    outcome = run_function(**files(sites, tmp_path, models), recipe=recipe, report=silent)
+    outcome = train(recipe, sites, tmp_path, models)
     assert outcome.finished and outcome.best_score > 0.8
     card = read_card(outcome.best_file)
     assert card.kind == "rbp" and card.encoder_sha256 == read_card(models / "tiny.safetensors").weights_sha256
@@ -136,10 +143,8 @@ def test_a_motif_is_learned_and_found_again(sites: Path, models: Path, tmp_path:
 
 
 def test_load_is_learned(utrs: Path, models: Path, tmp_path: Path) -> None:
-    outcome = run_function(
-        **files(utrs, tmp_path, models),
-        recipe=load_recipe(MrlRecipe, None, [*LOAD, "optim.epochs=15", "data.drop_embedding=0"]),
-        report=silent,
+    outcome = train(
+        load_recipe(MrlRecipe, None, [*LOAD, "optim.epochs=15", "data.drop_embedding=0"]), utrs, tmp_path, models
     )
     assert outcome.finished and outcome.best_score > 0.3
     card = read_card(outcome.best_file)
@@ -154,9 +159,9 @@ def test_load_is_learned(utrs: Path, models: Path, tmp_path: Path) -> None:
 def test_a_run_begins_from_another_head(kind: str, sites: Path, utrs: Path, models: Path, tmp_path: Path) -> None:
     def run(folder: str, model: Path | None, start: str | None, epochs: float) -> Path:
         table = sites if kind == "rbp" else utrs
-        asked = files(table, tmp_path / folder, model) | {"init_from": start}
         steady = [f"optim.epochs={epochs}", "optim.warmup=1", f"optim.rate={1e-2 if start is None else 1e-5}"]
-        return run_function(**asked, recipe=recipe_of(kind, steady), report=told.append).best_file
+        recipe = recipe_of(kind, steady)
+        return train(recipe, table, tmp_path / folder, model, start=start, report=told.append).best_file
 
     told: list[str] = []
     letters = run("letters", None, None, 6.0)
@@ -176,7 +181,7 @@ def test_withheld_embeddings_teach_nothing(share: float, utrs: Path, models: Pat
     def embedding_weights(epochs: float) -> torch.Tensor:
         changes = [f"data.drop_embedding={share}", f"optim.epochs={epochs}", "optim.weight_decay=0"]
         recipe = load_recipe(MrlRecipe, None, [*LOAD, *changes])
-        outcome = run_function(**files(utrs, tmp_path / str(epochs), models), recipe=recipe, report=silent)
+        outcome = train(recipe, utrs, tmp_path / str(epochs), models)
         return load_model_file(outcome.best_file)[0]["members.0.first.weight"][:, 5:]
 
     assert torch.equal(embedding_weights(1.0), embedding_weights(2.0)) == (share == 1.0)
@@ -187,7 +192,7 @@ def test_resumed_run_ends_with_the_same_bits(kind: str, sites: Path, utrs: Path,
     def run(folder: str, epochs: float) -> Path:
         output, steady = tmp_path / folder, [f"optim.epochs={epochs}", "optim.cooldown=0.0", "optim.warmup=1"]
         table = sites if kind == "rbp" else utrs
-        run_function(**files(table, output, models), recipe=recipe_of(kind, steady), report=silent)
+        train(recipe_of(kind, steady), table, output, models)
         return output
 
     # Stopped in the middle of a round.
@@ -203,12 +208,12 @@ def test_resumed_run_ends_with_the_same_bits(kind: str, sites: Path, utrs: Path,
 
 def test_no_time_leaves_a_run_that_goes_on(sites: Path, models: Path, tmp_path: Path) -> None:
     recipe = load_recipe(BindingRecipe, None, BINDING)
-    stopped = run_function(**files(sites, tmp_path, models, minutes=0.0), recipe=recipe, report=silent)
+    stopped = train(recipe, sites, tmp_path, models, minutes=0.0)
     assert not stopped.finished and stopped.step == 0
-    assert run_function(**files(sites, tmp_path, models), recipe=recipe, report=silent).finished
+    assert train(recipe, sites, tmp_path, models).finished
     other = load_recipe(BindingRecipe, None, [*BINDING, "head.channels=24"])
     with pytest.raises(ConfigError, match="another head"):
-        run_function(**files(sites, tmp_path, models), recipe=other, report=silent)
+        train(other, sites, tmp_path, models)
 
 
 @pytest.mark.parametrize("kind", ["rbp", "mrl"])
@@ -218,8 +223,7 @@ def test_a_stopped_run_refuses_changed_labels(kind: str, sites: Path, utrs: Path
     table.write_text("\n".join([first, *rest]) + "\n")
 
     def go(minutes: float | None = None) -> bool:
-        asked = files(table, tmp_path / "run", None, minutes=minutes)
-        return run_function(**asked, recipe=recipe_of(kind, []), report=silent).finished
+        return train(recipe_of(kind, []), table, tmp_path / "run", None, minutes=minutes).finished
 
     assert not go(minutes=0.0)
     sequence, _, _ = rest[1].split("\t")
@@ -229,16 +233,8 @@ def test_a_stopped_run_refuses_changed_labels(kind: str, sites: Path, utrs: Path
 
 
 def test_a_head_without_encoder_loads_without_one(sites: Path, utrs: Path, tmp_path: Path) -> None:
-    binding = run_function(
-        **files(sites, tmp_path / "b", None),
-        recipe=load_recipe(BindingRecipe, None, [*BINDING, "optim.epochs=1"]),
-        report=silent,
-    )
-    loads = run_function(
-        **files(utrs, tmp_path / "l", None),
-        recipe=load_recipe(MrlRecipe, None, [*LOAD, "optim.epochs=1"]),
-        report=silent,
-    )
+    binding = train(load_recipe(BindingRecipe, None, [*BINDING, "optim.epochs=1"]), sites, tmp_path / "b", None)
+    loads = train(load_recipe(MrlRecipe, None, [*LOAD, "optim.epochs=1"]), utrs, tmp_path / "l", None)
     model = load_model(str(binding.best_file), device="cpu")
     assert len(list(bind(records(["ACGU" * 20]), BindingPredictor(model)))) == 1
     model = load_model(str(loads.best_file), device="cpu")
@@ -247,9 +243,7 @@ def test_a_head_without_encoder_loads_without_one(sites: Path, utrs: Path, tmp_p
 
 def test_encoder_is_trained_along_when_asked(sites: Path, models: Path, tmp_path: Path) -> None:
     changed = [*BINDING, "optim.epochs=1", 'run.encoder="full"', "optim.encoder_rate=1e-3", "run.score_rows=10"]
-    outcome = run_function(
-        **files(sites, tmp_path, models), recipe=load_recipe(BindingRecipe, None, changed), report=silent
-    )
+    outcome = train(load_recipe(BindingRecipe, None, changed), sites, tmp_path, models)
     before, _ = load_model_file(models / "tiny.safetensors")
     after, card = load_model_file(outcome.best_file, prefix="encoder.")
     assert card.encoder_sha256 is None and not torch.equal(after["layers.0.qkv.weight"], before["layers.0.qkv.weight"])
@@ -269,7 +263,7 @@ def test_labels_of_one_kind_are_refused(tmp_path: Path) -> None:
     table = tmp_path / "A.tsv"
     table.write_text("sequence\tlabel\tsplit\nACGU\t1\ttrain\nGGGG\t1\ttrain\nCCCC\t0\tdev\n")
     with pytest.raises(InputError, match="all of one label"):
-        run_function(**files(table, tmp_path / "run", None), recipe=BindingRecipe(), report=silent)
+        train(BindingRecipe(), table, tmp_path / "run", None)
 
 
 def test_cache_goes_on_where_it_stopped(tmp_path: Path) -> None:

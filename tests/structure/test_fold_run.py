@@ -10,7 +10,7 @@ import torch
 from support.tertiary_models import codon_model, tiny_model, tiny_pair, tiny_section
 
 from rnafm_cli.errors import UsageError, WeightsError
-from rnafm_cli.structure.fold_task import FoldRun, run_fold
+from rnafm_cli.structure.fold_task import PairRun, run_fold
 from rnafm_cli.structure.pair import PairHead
 from rnafm_cli.training.recipes import FoldRecipe, recipe_from_dict
 from rnafm_cli.training.trainer import Outcome
@@ -41,15 +41,14 @@ def run(folder: Path, model: Path, start: Path | None = None) -> tuple[Outcome, 
         "run": {"bf16": False, "score_steps": 2},
     }
     told: list[str] = []
-    asked = FoldRun(
-        train=(table(folder / "train.tsv", "AC"),),
-        dev=(table(folder / "dev.tsv", "U"),),
-        recipe=recipe_from_dict(FoldRecipe, values),
+    asked = PairRun(
         output=folder / "run",
+        report=told.append,
         model=str(model),
         init_from=None if start is None else str(start),
     )
-    return run_fold(asked, report=told.append), told
+    train, dev = table(folder / "train.tsv", "AC"), table(folder / "dev.tsv", "U")
+    return run_fold(asked, recipe_from_dict(FoldRecipe, values), [train], dev=[dev]), told
 
 
 def test_the_card_names_the_encoder_and_the_data(tmp_path: Path) -> None:

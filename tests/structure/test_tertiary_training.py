@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,10 +15,11 @@ from support.made_chains import chain_file, made_chains
 from support.tertiary_models import codon_model, tiny_model, tiny_pair
 from torch import Tensor
 
-from rnafm_cli.errors import ConfigError, InputError, UsageError, WeightsError
+from rnafm_cli.errors import ConfigError, UsageError, WeightsError, raise_rejected
 from rnafm_cli.rna.chains import Chain
 from rnafm_cli.structure.batches import Example, collate_chains
-from rnafm_cli.structure.cross_validation import HEAD_FILE, TertiaryOutcome, TertiaryRun, run_tertiary
+from rnafm_cli.structure.cross_validation import HEAD_FILE, TertiaryOutcome, run_tertiary
+from rnafm_cli.structure.fold_task import PairRun
 from rnafm_cli.structure.map_files import read_maps
 from rnafm_cli.structure.pair import Guide, PairHead
 from rnafm_cli.structure.prior_cache import PriorCache
@@ -61,7 +63,7 @@ def trainer(
 ) -> Trainer:
     card = Card(name="t", kind="contact", config={})
     count = len(some)
-    data = ChainSet(tuple(some), np.zeros(count, dtype=np.int64), np.arange(count), {})
+    data = ChainSet(tuple(some), np.zeros(count, dtype=np.int64), np.arange(count))
     config = TertiaryConfig(pair=PAIR, **dataclasses.asdict(recipe.map))
     return Trainer(recipe, TertiaryTask(recipe, data, config, fold=fold), folder, card=card)
 
@@ -148,20 +150,19 @@ def test_recipes_that_make_no_sense(changes: dict[str, dict[str, object]]) -> No
         recipe(**changes)
 
 
-def run(folder: Path, tmp_path: Path, **options: object) -> tuple[TertiaryOutcome, list[str]]:
+def run(
+    folder: Path,
+    tmp_path: Path,
+    *,
+    folds: tuple[int, ...] = (),
+    how: TertiaryRecipe | None = None,
+    **options: Any,
+) -> tuple[TertiaryOutcome, list[str]]:
     told: list[str] = []
-    values: dict[str, object] = {
-        "files": (tmp_path / "chains.h5",),
-        "recipe": recipe(optim={"steps": 3}),
-        "output": folder,
-        "name": "mine",
-        "model": None,
-    }
-
-    def reject(error: InputError) -> None:
-        raise error
-
-    return run_tertiary(TertiaryRun(**(values | options)), report=told.append, reject=reject), told  # type: ignore[arg-type]
+    asked = PairRun(output=folder, report=told.append, name="mine", **options)
+    return run_tertiary(
+        asked, how or recipe(optim={"steps": 3}), [tmp_path / "chains.h5"], reject=raise_rejected, folds=folds
+    ), told
 
 
 def test_a_whole_run_with_an_encoder_and_a_fold_head(tmp_path: Path) -> None:
@@ -243,10 +244,10 @@ def test_chains_too_short_or_unknown_are_left_out(tmp_path: Path) -> None:
 
 def test_folds_of_another_recipe_or_other_chains_are_not_mixed(tmp_path: Path) -> None:
     chain_file(tmp_path / "chains.h5", made_chains(6))
-    options = {"prior": False, "folds": (0,)}
+    options: dict[str, Any] = {"prior": False, "folds": (0,)}
     run(tmp_path / "run", tmp_path, **options)
     with pytest.raises(ConfigError, match="holds a run with another recipe"):
-        run(tmp_path / "run", tmp_path, recipe=recipe(map={"blocks": 2}), **options)
+        run(tmp_path / "run", tmp_path, how=recipe(map={"blocks": 2}), **options)
     chain_file(tmp_path / "chains.h5", made_chains(7))
     with pytest.raises(ConfigError, match="holds a run with another chains"):
         run(tmp_path / "run", tmp_path, **options)

@@ -14,7 +14,7 @@ from rnafm_cli.errors import InputError
 from rnafm_cli.rna.pairs import as_pairs
 from rnafm_cli.rna.records import StructureRecord
 from rnafm_cli.structure.batches import collate
-from rnafm_cli.structure.fold_task import FoldRun, run_fold
+from rnafm_cli.structure.fold_task import PairRun, run_fold
 from rnafm_cli.structure.training_templates import RecordTemplates, dealt_halves, far_alignments, record_templates
 from rnafm_cli.training.recipes import FoldRecipe, FoldVariation, recipe_from_dict
 from rnafm_cli.weights.files import load_model_file
@@ -109,26 +109,20 @@ def test_a_head_learns_with_families_and_goes_on(seeds: Path, tmp_path: Path) ->
         "run": {"bf16": False, "score_steps": 2},
     }
     recipe = recipe_from_dict(FoldRecipe, values)
-    files = {"partners": (table("t", 12),), "dev": (table("d", 3),), "seeds": seeds}
-    run = FoldRun(train=(), recipe=recipe, output=tmp_path / "whole", model=None, **files)  # type: ignore[arg-type]
-    whole = run_fold(run, report=lambda line: None)
+    partners, dev, told = [table("t", 12)], [table("d", 3)], list[str]()
+    run = PairRun(output=tmp_path / "whole", report=told.append)
+    whole = run_fold(run, recipe, [], partners=partners, dev=dev, seeds=seeds)
     assert whole.finished
     card = load_model_file(whole.best_file)[1]
     assert card.config["inputs"] == ["sequence", "prior", "template"] and card.source["seeds"] == ["seeds.sto"]
     parts = dataclasses.replace(run, output=tmp_path / "parts", max_minutes=0.0)
     for _ in range(5):
-        outcome = run_fold(parts, report=lambda line: None)
+        outcome = run_fold(parts, recipe, [], partners=partners, dev=dev, seeds=seeds)
     assert outcome.finished
     first, second = (load_model_file(tmp_path / name / "last.safetensors")[0] for name in ("whole", "parts"))
     assert all((first[name] == second[name]).all() for name in first)
     # A head that knows families is a start for a run that has none, and gives its size.
-    plain = dataclasses.replace(
-        run,
-        seeds=None,
-        recipe=dataclasses.replace(recipe, head=FoldRecipe().head),
-        output=tmp_path / "on",
-        init_from=str(whole.best_file),
-    )
-    told: list[str] = []
-    assert run_fold(plain, report=told.append).finished
+    plain = dataclasses.replace(run, output=tmp_path / "on", init_from=str(whole.best_file))
+    other = dataclasses.replace(recipe, head=FoldRecipe().head)
+    assert run_fold(plain, other, [], partners=partners, dev=dev).finished
     assert any(line.endswith(f"{len(first)} tensors of another head") for line in told)
