@@ -46,9 +46,7 @@ class Drawing:
     label_by: Annotated[
         str | None,
         typer.Option(
-            metavar="KEY",
-            help="Attribute that is the label: key=value in the header, or a column of --labels.",
-            show_default="type",
+            metavar="KEY", help="The label: a key=value of headers, or a column of --labels.", show_default="type"
         ),
     ] = None
     labels: Annotated[
@@ -64,10 +62,7 @@ class Drawing:
     ] = None
     compare: Annotated[
         str | None,
-        typer.Option(
-            metavar="LIST",
-            help="The same sequences by other vectors, with figures under each map: any of random,onehot,kmer.",
-        ),
+        typer.Option(metavar="LIST", help="Maps of the same sequences by other vectors: any of random,onehot,kmer."),
     ] = None
     trajectory: Annotated[
         bool, typer.Option("--trajectory", help="Pseudotime from --root, terminal states, stream plot.")
@@ -103,10 +98,7 @@ class Layout:
         int, typer.Option(min=1, metavar="K", help="Principal axes kept before neighbours are sought.")
     ] = 50
     whiten: Annotated[
-        bool,
-        typer.Option(
-            help="Bring the principal axes to equal variance and vectors to unit length: nearer neighbours of one type."
-        ),
+        bool, typer.Option(help="Bring the principal axes to equal variance and vectors to unit length.")
     ] = False
     neighbours: Annotated[int, typer.Option(min=2, metavar="K", help="Nearest neighbours of each sequence.")] = 15
     min_dist: Annotated[float, typer.Option(min=0.0, max=1.0, metavar="D", help="UMAP: how close points lie.")] = 0.1
@@ -149,9 +141,7 @@ def atlas(
     output_format: Annotated[
         Literal["tsv", "jsonl"], typer.Option("--format", help="Of the table of calls with --map-onto.")
     ] = "tsv",
-    rename_duplicates: Annotated[
-        bool, typer.Option("--rename-duplicates", help="Add _2, _3 ... to repeated ids instead of stopping.")
-    ] = False,
+    rename_duplicates: options.RenameDuplicates = False,
     layer: Annotated[int, typer.Option(help="Layer: 0 is the embedding, -1 the last (after its norm).")] = -1,
     long: options.Long = "window",
     on_error: options.OnError = "fail",

@@ -30,9 +30,7 @@ def embed(
     ] = "h5",
     half: Annotated[bool, typer.Option("--half", help="Store float16 instead of float32.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with what an earlier run left.")] = False,
-    rename_duplicates: Annotated[
-        bool, typer.Option("--rename-duplicates", help="Add _2, _3 ... to repeated ids instead of stopping.")
-    ] = False,
+    rename_duplicates: options.RenameDuplicates = False,
     long: options.Long = "window",
     on_error: options.OnError = "fail",
     *,

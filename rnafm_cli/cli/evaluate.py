@@ -245,9 +245,7 @@ def distance(
     embed3d: Annotated[
         bool,
         typer.Option(
-            "--embed3d",
-            help="Also lay out one point a residue by the distances: correlation with the known distances, RMSD of the "
-            "traces; with --plot a picture of each chain.",
+            "--embed3d", help="Also one point a residue by the distances: correlation, RMSD, --plot pictures."
         ),
     ] = False,
 ) -> None:

@@ -37,13 +37,8 @@ class Training:
     init_from: Annotated[
         str | None, typer.Option(metavar="NAME|HEAD", help="Start from the weights of this model's head, or head file.")
     ] = None
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Override a key, as in optim.rate=2e-4; may be repeated."),
-    ] = None
-    max_minutes: Annotated[
-        float | None, typer.Option(min=0, metavar="M", help="Save and stop after this time; the same command goes on.")
-    ] = None
+    overrides: options.Overrides = None
+    max_minutes: options.MaxMinutes = None
     name: Annotated[
         str | None, typer.Option(help="Name of the model in its card.", show_default="that of the task")
     ] = None
@@ -107,9 +102,7 @@ def tables(
     ctx: typer.Context,
     tables: Annotated[
         list[Path],
-        typer.Argument(
-            metavar="TABLE...", help="Tables, one a protein or an assay, named after their files; or folders of them."
-        ),
+        typer.Argument(metavar="TABLE...", help="Tables, or folders of them, a protein or an assay each, named by it."),
     ],
     *,
     given: Training,
@@ -201,24 +194,16 @@ def chains(
     ] = None,
     structures: Annotated[
         list[Path] | None,
-        typer.Option(
-            "--pdb", metavar="DIR|FILE", help="PDB or mmCIF files, plain or compressed, or folders of them; repeatable."
-        ),
+        typer.Option("--pdb", metavar="DIR|FILE", help="PDB or mmCIF files, or folders of them; repeatable."),
     ] = None,
     families: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="LIB",
-            help="Family library, without rows close to the chains: the head learns from families and from relatives "
-            "with known structure; repeatable.",
-        ),
+        typer.Option(metavar="LIB", help="Family library to learn from, without rows close to the chains; repeatable."),
     ] = None,
     folds: Annotated[
         str | None,
         typer.Option(
-            metavar="0,1,..",
-            help="Folds to hold out, and no head to keep; several processes may share a run.",
-            show_default="all",
+            metavar="0,1,..", help="Hold out these folds alone; several processes may share a run.", show_default="all"
         ),
     ] = None,
     *,

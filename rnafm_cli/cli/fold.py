@@ -33,41 +33,25 @@ def fold(
     inputs: options.Inputs = None,
     output_format: Annotated[
         FoldFormat,
-        typer.Option(
-            "--format",
-            help="dbn: header, sequence, dot-bracket; CT; BPSEQ; tables; input of 3dRNA or Rosetta; forgi's elements.",
-        ),
+        typer.Option("--format", help="Dot-bracket, CT, BPSEQ, tables, input of 3dRNA or Rosetta, forgi's elements."),
     ] = "dbn",
     score: Annotated[
         bool,
-        typer.Option(
-            "--score", help="Add a '# ...' line (or columns): expected accuracy, mean probability of the pairs."
-        ),
+        typer.Option("--score", help="Add expected accuracy and mean probability of pairs: a '# ...' line or columns."),
     ] = False,
     probs: Annotated[
         Path | None,
         typer.Option(metavar="FILE.h5", help="Write the pair probabilities as well: an L x L data set per RNA."),
     ] = None,
     half: Annotated[bool, typer.Option("--half", help="Store --probs in float16 instead of float32.")] = False,
-    plot: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR|FILE.svg",
-            help="Draw each RNA: ID.svg in a folder, or one file (.svg, .png, .pdf) for a single RNA.",
-        ),
-    ] = None,
+    plot: options.Plot = None,
     plot_style: Annotated[
         PlotStyleChoice,
-        typer.Option(
-            help="Arcs with confidence, a radial layout, or a dot plot: probabilities above, structure below."
-        ),
+        typer.Option(help="Arcs, a radial layout, or a dot plot: probabilities above, structure below."),
     ] = "arc",
     report: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE.html",
-            help="Write a page to look at: drawings, probabilities and families of all RNAs, in one file.",
-        ),
+        typer.Option(metavar="FILE.html", help="Write a page: drawings, probabilities and families of all RNAs."),
     ] = None,
     report_3d: Annotated[
         bool, typer.Option("--report-3d", help="In the page also what 'contact' and 'distance' tell of each RNA.")
@@ -75,17 +59,14 @@ def fold(
     convert: Annotated[
         bool,
         typer.Option(
-            "--convert",
-            help="Read structures, not sequences, and write or draw them as they are: dot-bracket, CT, BPSEQ, ST, "
-            "Stockholm, JSON Lines, TSV and CSV, told apart by content.",
+            "--convert", help="Read structures in any format, not sequences, and write or draw them as they are."
         ),
     ] = False,
     decoder: Annotated[
         DecoderChoice,
         typer.Option(
-            help="How probabilities become one structure: greatest expected accuracy, nested with pseudoknots added "
-            "(mea) or with crossings free (matching); best pairs first (threshold); RNA-FM's own rule, any two letters "
-            "(upstream)."
+            help="Greatest expected accuracy, nested with pseudoknots added (mea) or with crossings free (matching); "
+            "best pairs first (threshold); RNA-FM's own rule, any two letters (upstream)."
         ),
     ] = "mea",
     upstream_compat: Annotated[bool, typer.Option("--upstream-compat", help="The same as --decoder upstream.")] = False,
@@ -119,15 +100,13 @@ def fold(
             "-C",
             "--constraints",
             metavar="FILE",
-            help="Header, sequence and a line of RNAfold's symbols (. | x < > ( )) for each RNA that has constraints; "
-            "or one line of symbols for all.",
+            help="Header, sequence and RNAfold's symbols (. | x < > ( )) for each RNA, or one line of symbols for all.",
         ),
     ] = None,
     shape: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE|DIR",
-            help="SHAPE reactivities: rows of position and value, under '>id' lines if for several RNAs; or a folder.",
+            metavar="FILE|DIR", help="SHAPE reactivities: position and value, under '>id' lines; or a folder."
         ),
     ] = None,
     *,

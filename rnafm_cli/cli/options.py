@@ -78,16 +78,12 @@ Threads = Annotated[
 ]
 Precision = Annotated[
     Literal["fp32", "bf16"],
-    typer.Option(
-        help="Arithmetic of the networks; bf16 is faster, less exact. On a CPU without bf16 instructions it is fp32."
-    ),
+    typer.Option(help="Arithmetic of the networks; bf16 is faster, less exact, and fp32 on a CPU without it."),
 ]
 BatchTokens = Annotated[int, typer.Option(min=1, metavar="N", help="Tokens per batch; results do not depend on it.")]
 Long = Annotated[
     LongChoice,
-    typer.Option(
-        help="RNAs beyond the model's limit: blended overlapping windows, an error, or left out with a warning."
-    ),
+    typer.Option(help="RNAs beyond the model's limit: overlapping windows, an error, or left out with a warning."),
 ]
 OnError = Annotated[
     OnErrorChoice, typer.Option(help="A bad record stops the run, or is skipped with a warning (exit 3 at the end).")
@@ -99,6 +95,18 @@ Families = Annotated[
         help="Family library, 'shipped' for Rfam's; repeatable, earlier ones first.",
         show_default="shipped",
     ),
+]
+RenameDuplicates = Annotated[bool, typer.Option("--rename-duplicates", help="Add _2, _3 ... to repeated ids.")]
+Plot = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR|FILE.svg", help="Draw: ID.svg in a folder, or one file (.svg, .png, .pdf) for one RNA."),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key, as in optim.rate=2e-4; may be repeated."),
+]
+MaxMinutes = Annotated[
+    float | None, typer.Option(min=0, metavar="M", help="Save and stop after this time; the same command goes on.")
 ]
 MaxMemory = Annotated[
     float | None,
@@ -156,9 +164,7 @@ class Pairing:
 
     output: Output = Path("-")
     out_dir: Annotated[Path | None, typer.Option(metavar="DIR", help="One file per RNA, named by its id.")] = None
-    rename_duplicates: Annotated[bool, typer.Option("--rename-duplicates", help="Add _2, _3 ... to repeated ids.")] = (
-        False
-    )
+    rename_duplicates: RenameDuplicates = False
     prior: Annotated[bool, typer.Option(help="Let ViennaRNA's pair probabilities guide the network.")] = True
     families: Families = None
     use_families: Annotated[

@@ -29,10 +29,7 @@ def prepare(
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder for the prepared corpus.")],
     clusters: Annotated[
         Path | None,
-        typer.Option(
-            metavar="TSV",
-            help="Clusters (representative, member); the random hold-out takes whole ones. Without it, 8-mers decide.",
-        ),
+        typer.Option(metavar="TSV", help="Clusters (representative, member) to hold out whole; else 8-mers decide."),
     ] = None,
     holdout: Annotated[
         int | None,
@@ -78,16 +75,11 @@ def prepare(
 def run(
     config: Annotated[Path, typer.Option(metavar="TOML", help="Configuration; 'rnafm pretrain config' prints one.")],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder of the run.")],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Override a key, as in optim.rate=2e-4; may be repeated."),
-    ] = None,
+    overrides: options.Overrides = None,
     resume: Annotated[
         str, typer.Option(metavar="auto|never|FILE", help="Go on from the newest checkpoint, never, or from this one.")
     ] = "auto",
-    max_minutes: Annotated[
-        float | None, typer.Option(min=0, metavar="M", help="Save and stop after this time; the same command goes on.")
-    ] = None,
+    max_minutes: options.MaxMinutes = None,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Check everything, print sizes, steps, memory and the command; no training."),

@@ -50,19 +50,10 @@ class Asked(options.Pairing):
         typer.Option(metavar="FILE.h5", help="Write the whole maps as well: a group with (L, L) data sets per RNA."),
     ] = None
     half: Annotated[bool, typer.Option("--half", help="Store --h5 in float16 instead of float32.")] = False
-    plot: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR|FILE.svg",
-            help="Draw a heat map of each RNA: ID.svg in a folder, or one file (.svg, .png, .pdf) for a single RNA.",
-        ),
-    ] = None
+    plot: options.Plot = None
     truth: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Known chains (HDF5, PDB, mmCIF): drawn below the diagonal of --plot, matched by id or sequence.",
-        ),
+        typer.Option(metavar="FILE", help="Known chains (HDF5, PDB, mmCIF), drawn below the diagonal of --plot."),
     ] = None
 
     def target(self, output_format: str) -> Path | None:
@@ -85,11 +76,7 @@ def contact(
         typer.Option("--format", help="Tables; CASP's RR format; restraints for 3dRNA (DCA) or Rosetta (AtomPair)."),
     ] = "tsv",
     with_distance: Annotated[
-        bool,
-        typer.Option(
-            "--with-distance",
-            help="Predict distances in the same run: columns, maps and Rosetta restraints get them too.",
-        ),
+        bool, typer.Option("--with-distance", help="Distances too, in columns, maps and Rosetta restraints.")
     ] = False,
     min_prob: Annotated[
         float | None,

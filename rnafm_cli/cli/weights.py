@@ -189,9 +189,7 @@ def export_model(
     ],
     layout: Annotated[
         Literal["upstream", "multimolecule", "onnx"],
-        typer.Option(
-            help="Upstream's .pth, a folder for multimolecule's RnaFmModel, or an ONNX graph of the last layer."
-        ),
+        typer.Option(help="Upstream's .pth, a folder for multimolecule's RnaFmModel, or ONNX of the last layer."),
     ],
     force: options.Force = False,
     *,
