@@ -112,6 +112,8 @@ def run(
             hint="--ntasks-per-node=1, or leave out --nproc, --nnodes and --rdzv",
         )
     # Mistakes are told once and at once, before torch loads in every process.
+    if output.exists() and not output.is_dir():
+        raise UsageError(f"{output}: is no folder")
     settings, world = load_recipe(PretrainConfig, config, overrides), nproc * int(nnodes.split(":")[-1])
     settings.batch.micro_batches_each(world)
     read_manifest(Path(settings.data.corpus))

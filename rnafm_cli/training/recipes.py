@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import math
 import tomllib
 import typing
 from dataclasses import dataclass, field
@@ -95,6 +96,8 @@ def _typed(value: Any, hint: Any, name: str) -> Any:
         return _typed(value, expected[0], name)
     if float in expected and type(value) is int:
         return float(value)
+    if type(value) is float and not math.isfinite(value):
+        raise ConfigError(f"{name}: {value} is no finite number")
     if type(value) in expected:
         return value
     raise ConfigError(f"{name}: {value!r} is not of type {' or '.join(option.__name__ for option in expected)}")

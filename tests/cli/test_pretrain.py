@@ -68,6 +68,7 @@ def test_from_a_corpus_to_a_model(rnafm: Command, fasta: Path, tmp_path: Path) -
         (["run", "--config", "c.toml", "-o", "r", "--nnodes", "2"], 2, "needs --rdzv"),
         (["run", "--config", "c.toml", "-o", "r", "--nproc", "3"], 2, "not a multiple of the 3 processes"),
         (["run", "--config", "c.toml", "-o", "r"], 3, "no manifest.json"),
+        (["run", "--config", "c.toml", "-o", "c.toml"], 2, "c.toml: is no folder"),
         (["prepare", "none.fa", "-o", "c"], 3, "none.fa"),
         (["export", "nowhere", "-o", "x.safetensors"], 3, "no complete checkpoint"),
     ],

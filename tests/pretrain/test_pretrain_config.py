@@ -52,6 +52,7 @@ def test_overrides_take_toml_values_and_bare_words() -> None:
         ("optim.rat=1", "unknown key 'optim.rat'; did you mean 'optim.rate'"),
         ("optm.rate=1", "unknown section 'optm'; did you mean 'optim'"),
         ("optim.rate=fast", "optim.rate: 'fast' is not of type float"),
+        ("optim.rate=nan", "optim.rate: nan is no finite number"),
         ("optim.steps=1.5", "optim.steps: 1.5 is not of type int"),
         ("run.compile=1", "run.compile: 1 is not of type bool"),
         ("optim.schedule=linear", "'linear' is not one of inverse-sqrt, cosine, trapezoid"),
