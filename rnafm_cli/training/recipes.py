@@ -128,6 +128,13 @@ class OptimSection:
     weight_decay: float = key(0.01, "Applied to matrices; never to norms, biases and embeddings.")
     clip: float = key(1.0, "Largest norm of the gradient; 0 never clips.")
 
+    def __post_init__(self) -> None:
+        for name in ("rate", "encoder_rate", "eps", "weight_decay", "clip", "seed"):
+            if getattr(self, name, 0) < 0:
+                raise ConfigError(f"optim.{name} {getattr(self, name)} must not be negative")
+        if not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1):
+            raise ConfigError("optim.beta1 and optim.beta2 must be at least 0 and less than 1")
+
 
 @dataclass(frozen=True, kw_only=True)
 class HeadOptim(OptimSection):

@@ -13,6 +13,7 @@ import math
 import os
 import pickle
 import signal
+import struct
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -422,7 +423,7 @@ class Trainer:
         try:
             state = torch.load(path, weights_only=True, map_location=self._device)
             identity = state["identity"]
-        except (OSError, RuntimeError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
+        except (OSError, RuntimeError, KeyError, TypeError, EOFError, pickle.UnpicklingError, struct.error) as error:
             raise InputError(f"{path}: not a checkpoint of a head ({error})") from error
         if identity != self._identity():
             raise ConfigError(

@@ -53,6 +53,8 @@ def test_overrides_take_toml_values_and_bare_words() -> None:
         ("optm.rate=1", "unknown section 'optm'; did you mean 'optim'"),
         ("optim.rate=fast", "optim.rate: 'fast' is not of type float"),
         ("optim.rate=nan", "optim.rate: nan is no finite number"),
+        ("optim.rate=-1", "optim.rate -1.0 must not be negative"),
+        ("optim.beta2=1.0", "optim.beta1 and optim.beta2 must be at least 0"),
         ("optim.steps=1.5", "optim.steps: 1.5 is not of type int"),
         ("run.compile=1", "run.compile: 1 is not of type bool"),
         ("optim.schedule=linear", "'linear' is not one of inverse-sqrt, cosine, trapezoid"),

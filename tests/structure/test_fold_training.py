@@ -243,6 +243,15 @@ def test_a_run_with_other_inputs_or_another_encoder_is_refused(
         trainer(recipe(), data, cache, tmp_path / "a", sha256="other").train()
 
 
+@pytest.mark.parametrize("content", [b"", b"junk", b"PK\x03\x04 and no archive"])
+def test_a_file_that_is_no_checkpoint_is_refused(
+    content: bytes, data: FoldData, cache: PriorCache, tmp_path: Path
+) -> None:
+    (tmp_path / CHECKPOINT).write_bytes(content)
+    with pytest.raises(InputError, match="not a checkpoint of a head"):
+        run(recipe(), data, cache, tmp_path)
+
+
 def test_a_run_with_other_structures_is_refused(data: FoldData, cache: PriorCache, tmp_path: Path) -> None:
     run(recipe(optim={"steps": 3}), data, cache, tmp_path / "a")
     first = dataclasses.replace(data.train[0], pairs=data.train[0].pairs[1:])
