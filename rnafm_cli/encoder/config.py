@@ -29,6 +29,8 @@ class EncoderConfig:
     """Masked-token head present; some published files leave it out."""
 
     def __post_init__(self) -> None:
+        if min(self.layers, self.width, self.heads, self.ffn) < 1:
+            raise ConfigError("layers, width, heads and ffn must be at least 1")
         if self.width % self.heads:
             raise ConfigError(f"width {self.width} is not a multiple of heads {self.heads}")
         if self.positions == "rotary" and (self.width // self.heads) % 2:

@@ -227,6 +227,9 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.run.log_steps < 1 or self.optim.steps < 0:
             raise ConfigError("run.log_steps must be at least 1 and optim.steps not negative")
+        for name in ("head", "map"):
+            if getattr(getattr(self, name, None), "channels", 1) < 1:
+                raise ConfigError(f"{name}.channels must be at least 1")
 
     def to_dict(self) -> dict[str, Any]:
         """Nested plain values."""

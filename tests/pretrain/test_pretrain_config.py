@@ -61,6 +61,7 @@ def test_overrides_take_toml_values_and_bare_words() -> None:
         ("optim.warmup=20000", "optim.warmup 20000 must be less than optim.steps"),
         ("data.crop=2000", "data.crop 2000 is more than the model's 1024"),
         ("batch.tokens=10", "batch.tokens 10 is less than data.crop"),
+        ("model.heads=0", "heads and ffn must be at least 1"),
         ("model.heads=7", "not a multiple of heads 7"),
         ("model.preset=mrna-fm", "'mrna-fm' is not one of rnafm-mini, rna-fm, rnafm-tiny"),
         ("sketch.weight=-1", "sketch.weight"),
