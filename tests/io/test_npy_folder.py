@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rnafm_cli.errors import InputError, UsageError
-from rnafm_cli.io.embeddings import NpyFolder, read_embeddings, read_provenance
+from rnafm_cli.io.embeddings import NpyFolder, read_embeddings
 from rnafm_cli.rna.records import SequenceRecord
 
 RECORDS = [SequenceRecord("r1", "ACGU", "some\ttext"), SequenceRecord("a/b|c", "GG"), SequenceRecord("r3", "CCC")]
@@ -52,17 +52,3 @@ def test_equal_file_names_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"'a_b' is also that of the record 'a/b'") as caught:
         write(tmp_path / "out", [SequenceRecord("a/b", "A"), SequenceRecord("a_b", "A")])
     assert caught.value.exit_code == 3
-
-
-def test_foreign_folder(tmp_path: Path) -> None:
-    np.save(tmp_path / "b.npy", np.ones(3))
-    np.save(tmp_path / "a.npy", np.zeros((2, 3)))
-    found = list(read_embeddings(tmp_path))
-    assert [(name, values.shape) for name, values, _ in found] == [("a", (2, 3)), ("b", (3,))]
-    assert read_provenance(tmp_path) == {}
-    (tmp_path / "c.npy").write_bytes(b"\x93NUMPY junk")
-    with pytest.raises(InputError, match="c.npy"):
-        list(read_embeddings(tmp_path))
-    (tmp_path / "none").mkdir()
-    with pytest.raises(InputError, match="holds no .npy file"):
-        list(read_embeddings(tmp_path / "none"))
