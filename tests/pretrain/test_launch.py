@@ -58,8 +58,7 @@ def test_the_torchrun_line() -> None:
 @pytest.mark.parametrize("ignored", [False, True])
 def test_a_hang_up_stops_a_run_unless_it_is_ignored(ignored: bool) -> None:
     handler = signal.getsignal(signal.SIGHUP)
-    if ignored:
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)
     try:
         words = launched("print('up', flush=True); import time; time.sleep(4)")
         process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
