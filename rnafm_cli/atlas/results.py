@@ -24,7 +24,7 @@ from rnafm_cli.atlas.figures import (
     draw_stream,
     draw_times,
     draw_violins,
-)  # fmt: skip
+)
 from rnafm_cli.atlas.layout import AtlasLayout
 from rnafm_cli.atlas.page import Colouring, write_page
 from rnafm_cli.atlas.placement import STARTS, AtlasFile, TypeCall

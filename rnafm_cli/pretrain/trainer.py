@@ -24,7 +24,7 @@ from rnafm_cli.pretrain.checkpoint import (
     restore,
     resume_path,
     save_checkpoint,
-)  # fmt: skip
+)
 from rnafm_cli.pretrain.config import TERMS, PretrainConfig, TargetSection
 from rnafm_cli.pretrain.model import ASKED, MaskedTokenModel, Sketch, TargetHeads, fit_sketch, uncorrupted
 from rnafm_cli.pretrain.processes import Processes
@@ -35,9 +35,19 @@ from rnafm_cli.training.run_log import CsvLog, EventLog, write_run_json
 from rnafm_cli.training.trainer import Progress, Report, StopSignals
 
 _METRICS = (
-    "step", "epoch", "tokens", "loss", "perplexity", "accuracy", *(f"{name}_loss" for name in ASKED),
-    "rate", "grad_norm", "tokens_per_s", "seconds", "memory_mb",
-)  # fmt: skip
+    "step",
+    "epoch",
+    "tokens",
+    "loss",
+    "perplexity",
+    "accuracy",
+    *(f"{name}_loss" for name in ASKED),
+    "rate",
+    "grad_norm",
+    "tokens_per_s",
+    "seconds",
+    "memory_mb",
+)
 _VALIDATION = ("step", "tokens", "part", "loss", "perplexity", "accuracy", "masked", "seconds")
 _SUMMED = ("loss", "right", *ASKED, "masked", "tokens", "grad_norm", "steps")
 _MOST_BAD_STEPS = 5

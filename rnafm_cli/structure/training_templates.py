@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from rnafm_cli.io.stockholm import Alignment, read_stockholm
 from rnafm_cli.io.streams import atomic_path
 from rnafm_cli.rna.chains import Chain
 from rnafm_cli.rna.kmers import close_pairs, greedy_clusters, kmer_matrix
-from rnafm_cli.training.trainer import Progress
+from rnafm_cli.training.trainer import UNREADABLE, Progress
 
 _SEED = 7
 _CUTOFF = 0.01
@@ -105,8 +106,10 @@ def record_templates(
     alignments = far_alignments(path, dev, families)
     lines = [*train, "", *dev, "", *(row for one in alignments for row in (one.accession, *one.rows))]
     digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()
-    if cache.exists() and (state := torch.load(cache, weights_only=True))["digest"] == digest:
-        return RecordTemplates(state["found"], frozenset(state["close"]))
+    with suppress(*UNREADABLE):  # what is damaged is found again
+        state = torch.load(cache, weights_only=True)
+        if state["digest"] == digest:
+            return RecordTemplates(state["found"], frozenset(state["close"]))
     halves = dealt_halves(alignments)
     counts_2N = np.stack([_close_rows(train, half) for half in halves])
     ties_2N = np.random.default_rng(_SEED).random(counts_2N.shape)

@@ -38,6 +38,8 @@ from rnafm_cli.weights.files import save_model_file
 from rnafm_cli.weights.store import encoder_source
 
 CHECKPOINT = "checkpoint.pt"
+UNREADABLE = (OSError, RuntimeError, KeyError, TypeError, EOFError, pickle.UnpicklingError, struct.error)
+"""What PyTorch and a look inside raise for a damaged file of tensors."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 
 Report = Callable[[str], None]
@@ -423,7 +425,7 @@ class Trainer:
         try:
             state = torch.load(path, weights_only=True, map_location=self._device)
             identity = state["identity"]
-        except (OSError, RuntimeError, KeyError, TypeError, EOFError, pickle.UnpicklingError, struct.error) as error:
+        except UNREADABLE as error:
             raise InputError(f"{path}: not a checkpoint of a head ({error})") from error
         if identity != self._identity():
             raise ConfigError(
