@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -95,7 +95,8 @@ def annotate(
         if chosen == "gff3":
             out.write("##gff-version 3\n")
         if alignment is None:
-            deque(written(), maxlen=0)
+            for _ in written():
+                pass
         else:
             aligned += map(format_stockholm, consensus_alignments(written()))
     if alignment is not None:

@@ -27,11 +27,24 @@ _RECORDS, _BASES = 500, 1_000_000
 _TOGETHER = 64
 """Hits that are aligned together."""
 
-_TERMS = """
-tRNA:tRNA rRNA:rRNA CD-box:C_D_box_snoRNA HACA-box:H_ACA_box_snoRNA scaRNA:scaRNA snoRNA:snoRNA snRNA:snRNA
-miRNA:pre_miRNA lncRNA:lncRNA antisense:antisense_RNA ribozyme:ribozyme riboswitch:riboswitch
-IRES:internal_ribosome_entry_site Cis-reg:regulatory_region Intron:autocatalytically_spliced_intron Gene:ncRNA
-"""
+_TERMS = {
+    "tRNA": "tRNA",
+    "rRNA": "rRNA",
+    "CD-box": "C_D_box_snoRNA",
+    "HACA-box": "H_ACA_box_snoRNA",
+    "scaRNA": "scaRNA",
+    "snoRNA": "snoRNA",
+    "snRNA": "snRNA",
+    "miRNA": "pre_miRNA",
+    "lncRNA": "lncRNA",
+    "antisense": "antisense_RNA",
+    "ribozyme": "ribozyme",
+    "riboswitch": "riboswitch",
+    "IRES": "internal_ribosome_entry_site",
+    "Cis-reg": "regulatory_region",
+    "Intron": "autocatalytically_spliced_intron",
+    "Gene": "ncRNA",
+}
 """Parts of Rfam's types and their terms of the Sequence Ontology, the more special ones first."""
 _PLAIN = " ()[]{}<>/:+*'\"!?@#$|~^_`\\-."
 """Characters that an attribute of GFF3 may hold as they are."""
@@ -71,8 +84,8 @@ class Annotation(Tabular):
         lines = []
         for hit in self.hits:
             family = hit.family
-            terms = (word.split(":") for word in _TERMS.split())
-            term = next((term for part, term in terms if part in family.type.split(";")), "sequence_feature")
+            parts = family.type.split(";")
+            term = next((term for part, term in _TERMS.items() if part in parts), "sequence_feature")
             attributes = {
                 "Name": family.name,
                 "family": family.accession,

@@ -164,15 +164,15 @@ def pair_inputs(guides: Sequence[Guide], inputs: Collection[str] = (*INPUTS, "te
     }
     stands = {k: np.stack([one.coverage_L, 0.1 * one.confidence_L], axis=1) for k, one in known.items()}
     return PairInputs(
-        torch.tensor(lengths),
-        batch(letters, widest, dtype=torch.long),
-        batch(priors, widest, widest),
-        batch({k: one.pairs_LL for k, one in known.items()}, widest, widest),
-        batch(stands, widest, 2),
-        flags(letters),
-        flags(rows),
-        flags(priors),
-        flags(known),
+        lengths_B=torch.tensor(lengths),
+        letters_BL=batch(letters, widest, dtype=torch.long),
+        prior_BLL=batch(priors, widest, widest),
+        template_BLL=batch({k: one.pairs_LL for k, one in known.items()}, widest, widest),
+        known_BL2=batch(stands, widest, 2),
+        has_sequence_B=flags(letters),
+        has_embedding_B=flags(rows),
+        has_prior_B=flags(priors),
+        has_template_B=flags(known),
         embedding_BLD=batch(rows, widest, next(iter(rows.values())).shape[1]) if rows else None,
         relatives_BLL5=batch(relatives, widest, widest, 5) if relatives else None,
     )
